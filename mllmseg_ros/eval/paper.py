@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference's own evaluation protocols, teacher forcing included.
+
+They answer "do we compute what the paper computed?", not "what would a robot be told?": the true
+answer of every expression stands in the prompt. For the latter ask a ``Segmenter``.
+
+Source: golden facts, sections 6 and 9. Entry point: :func:`ask_as_in_paper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.prompt import REJ, SEG, Prompt, PromptBuilder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperAnswer:
+    """What the reference's loop sees of one image."""
+
+    prompt: Prompt
+    hidden: Tensor  # (L, D) states of the pass that drew the masks
+    decision_logits: Tensor  # (N, V), first pass, at the positions that predict the answers
+    rejected: tuple[bool, ...]  # (N,) arg-max over the whole vocabulary is exactly [REJ]
+    probability: Tensor  # (M, S, S); RES: one per [SEG] target, GRES: one per expression
+
+
+@torch.inference_mode()
+def ask_as_in_paper(
+    model: MLLMSeg,
+    prompts: PromptBuilder,
+    pixel_values: Tensor,
+    expressions: Sequence[str],
+    has_target: Sequence[bool],
+    *,
+    two_passes: bool,
+) -> PaperAnswer:
+    """Run the RES protocol (one pass) or the GRES protocol (``reeval``: two passes).
+
+    Args:
+        model: the network.
+        prompts: its prompt builder.
+        pixel_values: (1, 3, S, S).
+        expressions: N expressions of one image.
+        has_target: N true answers, put into the prompt of the first pass.
+        two_passes: decide on the first pass, then draw every expression with all answers [SEG].
+    """
+    device = pixel_values.device
+    first = prompts.build(expressions, [SEG if there else REJ for there in has_target])
+    asked = [
+        position
+        for position, there in zip(first.answer_positions, has_target, strict=True)
+        if there
+    ]
+    done = model(pixel_values, torch.tensor(first.input_ids, device=device), first.image_start, asked)
+    before = torch.tensor(first.answer_positions, device=device) - 1
+    decision_logits = done.logits[before]
+    prompt = first
+    if two_passes and not all(has_target):
+        prompt = prompts.build(expressions)
+        done = model(
+            pixel_values,
+            torch.tensor(prompt.input_ids, device=device),
+            prompt.image_start,
+            prompt.answer_positions,
+        )
+    return PaperAnswer(
+        prompt=prompt,
+        hidden=done.hidden,
+        decision_logits=decision_logits,
+        rejected=tuple((decision_logits.argmax(dim=-1) == prompts.rej_id).tolist()),
+        probability=torch.sigmoid(done.mask_logits),
+    )

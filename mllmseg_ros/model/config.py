@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint's ``config.json`` says about the model, as one frozen dataclass.
+
+The schema is that of the published checkpoints (``model_type`` ``internvl_chat``). Whatever a
+checkpoint leaves out has the published value. Our own models add one section, ``mllmseg``, with the
+prompt template and whether the model was trained to reject. Knows nothing of weights or tokens.
+
+Entry point: :func:`read_config`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import InternVLVisionConfig, LlamaConfig, Qwen2Config
+
+SYSTEM_MESSAGE = (
+    "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
+)
+
+# The reference's evaluation prompt, oddities included: the space before "What", none before "in",
+# none after "Sure," and none around the colon are what the published weights were measured with.
+PUBLISHED_PROMPT = (
+    f"<|im_start|>system\n{SYSTEM_MESSAGE}<|im_end|>\n"
+    "<|im_start|>user\n<img>{image}</img>\n What are {expressions}in this image? "
+    "Please output segmentation masks.<|im_end|>\n"
+    "<|im_start|>assistant\nSure,{answers}.<|im_end|>\n"
+)
+
+# Of the published models only this one was trained to answer [REJ] from one expression alone.
+_PUBLISHED_REJECTING = ("MLLMSeg_InternVL2_5_8B_GRES",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLLMSegConfig:
+    """Everything needed to build an MLLMSeg without weights.
+
+    Published values: image 448 px, patch 14 px, so a 32 x 32 grid of width 1024 and 16 x 16 image
+    tokens for the language model.
+    """
+
+    name: str
+    vision: InternVLVisionConfig
+    language: Qwen2Config | LlamaConfig
+    image_size_px: int = 448
+    downsample_ratio: float = 0.5
+    lora_rank: int = 0  # 0: merged; r: the language model is stored with an unmerged rank-r LoRA
+    lora_alpha: int = 0
+    prompt: str = PUBLISHED_PROMPT
+    can_reject: bool = False  # trained to answer [REJ]
+    synthetic_only: bool = False  # trained on simulated scenes only
+
+    @property
+    def patch_size_px(self) -> int:
+        """Side of a vision patch in pixels."""
+        return int(self.vision.patch_size[0])
+
+    @property
+    def grid(self) -> int:
+        """Vision tokens along one side of the image."""
+        return self.image_size_px // self.patch_size_px
+
+    @property
+    def image_token_grid(self) -> int:
+        """Image tokens of the language model along one side."""
+        return int(self.grid * self.downsample_ratio)
+
+    @property
+    def n_image_tokens(self) -> int:
+        """Image tokens in a prompt (256 in the published models)."""
+        return self.image_token_grid**2
+
+
+def read_config(folder: Path) -> MLLMSegConfig:
+    """Read ``config.json`` of a checkpoint folder.
+
+    Raises:
+        ValueError: if the file is missing, is no JSON or describes another kind of model.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; a checkpoint folder needs config.json")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    return parse_config(fields, name=folder.resolve().name, origin=str(path))
+
+
+def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegConfig:
+    """Turn the published schema into an :class:`MLLMSegConfig`.
+
+    Args:
+        fields: content of ``config.json``.
+        name: name of the model where the file does not give one.
+        origin: where the fields come from, for error messages.
+
+    Raises:
+        ValueError: naming the field that is missing or not supported.
+    """
+    if fields.get("model_type") != "internvl_chat":
+        raise ValueError(
+            f"{origin}: model_type is {fields.get('model_type')!r}, expected 'internvl_chat'"
+        )
+    for section in ("vision_config", "llm_config"):
+        if not isinstance(fields.get(section), dict):
+            raise ValueError(f"{origin}: section {section!r} is missing")
+    for field, accepted in (("select_layer", -1), ("ps_version", "v2")):
+        if fields.get(field, accepted) != accepted:
+            raise ValueError(
+                f"{origin}: {field} is {fields[field]!r}, only {accepted!r} is supported"
+            )
+    own = fields.get("mllmseg", {})
+    image_size_px = int(
+        fields.get("force_image_size") or fields["vision_config"].get("image_size", 448)
+    )
+    lora_rank = int(fields.get("use_llm_lora", 0))
+    return MLLMSegConfig(
+        name=own.get("name", name),
+        vision=_vision_config(fields["vision_config"], image_size_px, origin),
+        language=_language_config(fields["llm_config"], origin),
+        image_size_px=image_size_px,
+        downsample_ratio=float(fields.get("downsample_ratio", 0.5)),
+        lora_rank=lora_rank,
+        lora_alpha=2 * lora_rank,
+        prompt=own.get("prompt", PUBLISHED_PROMPT),
+        can_reject=bool(own.get("can_reject", name in _PUBLISHED_REJECTING)),
+        synthetic_only=bool(own.get("synthetic_only", False)),
+    )
+
+
+def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> InternVLVisionConfig:
+    patch = int(fields.get("patch_size", 14))
+    if image_size_px % (2 * patch):
+        raise ValueError(
+            f"{origin}: image size {image_size_px} is not a multiple of two patches of {patch} px"
+        )
+    if fields.get("qk_normalization", False) or fields.get("norm_type", "layer_norm") != (
+        "layer_norm"
+    ):
+        raise ValueError(
+            f"{origin}: vision towers with qk_normalization or norm_type other than 'layer_norm' "
+            "(InternViT-6B) are not supported; the published models use InternViT-300M"
+        )
+    return InternVLVisionConfig(
+        hidden_size=fields.get("hidden_size", 1024),
+        num_hidden_layers=fields.get("num_hidden_layers", 24),
+        num_attention_heads=fields.get("num_attention_heads", 16),
+        intermediate_size=fields.get("intermediate_size", 4096),
+        attention_bias=fields.get("qkv_bias", True),
+        hidden_act=fields.get("hidden_act", "gelu"),
+        layer_norm_eps=fields.get("layer_norm_eps", 1e-6),
+        initializer_range=fields.get("initializer_range", 0.02),
+        layer_scale_init_value=fields.get("initializer_factor", 0.1),
+        image_size=image_size_px,
+        patch_size=patch,
+        use_mean_pooling=True,  # means: no LayerNorm after the last block
+    )
+
+
+def _language_config(fields: dict[str, Any], origin: str) -> Qwen2Config | LlamaConfig:
+    if fields.get("tie_word_embeddings", False):
+        raise ValueError(f"{origin}: llm_config.tie_word_embeddings is true; MLLMSeg never ties")
+    shared = {
+        key: fields[key]
+        for key in (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "hidden_act",
+            "max_position_embeddings",
+            "rms_norm_eps",
+            "initializer_range",
+        )
+        if key in fields
+    }
+    # InternLM2's dynamic NTK scaling acts beyond max_position_embeddings only, never in a prompt
+    # that we accept: plain rotary positions are exact.
+    shared["rope_parameters"] = {
+        "rope_type": "default",
+        "rope_theta": float(fields.get("rope_theta", 1e6)),
+    }
+    shared["tie_word_embeddings"] = False
+    architecture = (fields.get("architectures") or ["?"])[0]
+    if architecture == "Qwen2ForCausalLM":
+        return Qwen2Config(**shared, use_sliding_window=False)
+    if architecture == "InternLM2ForCausalLM":
+        if fields.get("bias", False):
+            raise ValueError(f"{origin}: llm_config.bias is true; published InternLM2.5 has none")
+        return LlamaConfig(**shared, attention_bias=False, mlp_bias=False, pad_token_id=None)
+    raise ValueError(
+        f"{origin}: llm_config.architectures[0] is {architecture!r}, "
+        "supported are 'Qwen2ForCausalLM' and 'InternLM2ForCausalLM'"
+    )

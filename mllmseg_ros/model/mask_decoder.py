@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feature fusion (DSFF) and mask decoder: vision tokens + LLM states -> mask logits.
+
+Source: arXiv 2508.04107, "detail-enhanced and semantic-consistent feature fusion" and mask decoder.
+The work is split where the expression enters: :meth:`MaskDecoder.fuse` needs the image only and runs
+once per frame, :meth:`MaskDecoder.decode` needs the expression. :meth:`MaskDecoder.forward` is the
+same computation written down as in the paper, without the split; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mllmseg_ros.model.upsample import DynamicUpsample
+
+_HEADS = 8
+
+
+class FusionBlock(nn.Module):
+    """One post-norm transformer decoder layer, followed by one more LayerNorm."""
+
+    def __init__(self, width: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(
+            width, _HEADS, dim_feedforward=width, dropout=dropout, batch_first=True
+        )
+        self.decoder = nn.TransformerDecoder(layer, num_layers=1, norm=nn.LayerNorm(width))
+
+    @property
+    def _layer(self) -> nn.TransformerDecoderLayer:
+        layer = self.decoder.layers[0]
+        assert isinstance(layer, nn.TransformerDecoderLayer)
+        return layer
+
+    def attend_self(self, queries: Tensor) -> Tensor:
+        """Self-attention, residual and ``norm1``: the part that no memory touches. (B, L, C)."""
+        layer = self._layer
+        attended = layer.self_attn(queries, queries, queries, need_weights=False)[0]
+        return layer.norm1(queries + layer.dropout1(attended))
+
+    def finish(self, queries: Tensor, attended: Tensor) -> Tensor:
+        """Everything after the cross-attention, given its output. (B, L, C)."""
+        layer = self._layer
+        queries = layer.norm2(queries + layer.dropout2(attended))
+        hidden = layer.linear2(layer.dropout(functional.relu(layer.linear1(queries))))
+        queries = layer.norm3(queries + layer.dropout3(hidden))
+        assert self.decoder.norm is not None
+        return self.decoder.norm(queries)
+
+    def attend_one(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """Run the rest of the block after :meth:`attend_self` for a single memory token.
+
+        Softmax over one key is 1, so the cross-attention adds the same vector
+        ``out_proj(v(memory))`` to every query.
+
+        Args:
+            queries: (1 or N, L, C), output of :meth:`attend_self`.
+            memory: (N, C), one token per expression.
+
+        Returns:
+            (N, L, C).
+        """
+        cross = self._layer.multihead_attn
+        width = memory.shape[-1]
+        assert cross.in_proj_weight is not None and cross.in_proj_bias is not None
+        value = functional.linear(
+            memory, cross.in_proj_weight[2 * width :], cross.in_proj_bias[2 * width :]
+        )
+        return self.finish(queries, cross.out_proj(value)[:, None])
+
+    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """Full block: queries (B, L, C), memory (B, M, C) -> (B, L, C)."""
+        queries = self.attend_self(queries)
+        cross = self._layer.multihead_attn(queries, memory, memory, need_weights=False)[0]
+        return self.finish(queries, cross)
+
+
+class MaskDecoder(nn.Module):
+    """Fuse both views of the image and draw one mask per expression state.
+
+    Args:
+        width: width C of vision tokens and of the decoder (1024 published).
+        llm_width: width D of the language model's hidden states.
+        grid: vision tokens along one side G (32 published).
+        patch_px: side of a patch P; the mask has G*P pixels a side (448 published).
+    """
+
+    def __init__(self, width: int, llm_width: int, grid: int, patch_px: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.patch_px = patch_px
+        self.llm_width = llm_width
+        self.text_down = nn.Linear(llm_width, width)
+        self.img_llm_down = nn.Linear(llm_width, width)
+        self.ca_layer_v2l = FusionBlock(width)
+        self.upsample_adapter_l = DynamicUpsample(width)
+        self.text_out_adapter = nn.Linear(3 * width, width)
+        self.ca_layer_vl = FusionBlock(width)
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(width, patch_px**2, kernel_size=3, padding=1),
+            nn.BatchNorm2d(patch_px**2),
+            nn.ReLU(),
+        )
+        self.conv2 = nn.Conv2d(1, 1, kernel_size=5, padding=2)
+
+    def _fused_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
+        semantic = self.img_llm_down(image_states)  # (B, G/2*G/2, C)
+        detail = self.ca_layer_v2l(vision_tokens, semantic)
+        batch, _, width = semantic.shape
+        half = self.grid // 2
+        upsampled = self.upsample_adapter_l(
+            semantic.transpose(1, 2).reshape(batch, width, half, half)
+        )
+        upsampled = upsampled.flatten(2).transpose(1, 2)
+        return self.text_out_adapter(torch.cat([detail, vision_tokens, upsampled], dim=-1))
+
+    def fuse(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
+        """Compute everything that no expression touches, once per image.
+
+        Args:
+            vision_tokens: (B, G*G, C), last ViT block without the class token.
+            image_states: (B, G*G/4, D), LLM states one position before each image token.
+
+        Returns:
+            (B, G*G, C), ready for :meth:`decode`.
+        """
+        return self.ca_layer_vl.attend_self(self._fused_tokens(vision_tokens, image_states))
+
+    def decode(self, fused: Tensor, expression_states: Tensor) -> Tensor:
+        """Draw one mask per expression.
+
+        Args:
+            fused: (1 or N, G*G, C) from :meth:`fuse`.
+            expression_states: (N, D), LLM states one position before the answer token.
+
+        Returns:
+            Mask logits (N, G*P, G*P), before the sigmoid.
+
+        Raises:
+            ValueError: if D differs from the width this decoder was built for.
+        """
+        if expression_states.shape[-1] != self.llm_width:
+            raise ValueError(
+                f"expression states have width {expression_states.shape[-1]}, "
+                f"this decoder was built for {self.llm_width}"
+            )
+        return self._draw(self.ca_layer_vl.attend_one(fused, self.text_down(expression_states)))
+
+    def _draw(self, tokens: Tensor) -> Tensor:
+        maps = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        pixels = functional.pixel_shuffle(self.conv1(maps), self.patch_px)
+        return self.conv2(pixels)[:, 0]
+
+    def forward(
+        self, vision_tokens: Tensor, image_states: Tensor, expression_states: Tensor
+    ) -> Tensor:
+        """The decoder as the paper draws it: every tensor repeated per expression, nothing shared.
+
+        Args:
+            vision_tokens: (1, G*G, C).
+            image_states: (1, G*G/4, D).
+            expression_states: (N, D).
+
+        Returns:
+            Mask logits (N, G*P, G*P).
+        """
+        n = expression_states.shape[0]
+        fused = self._fused_tokens(
+            vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1)
+        )
+        text = self.text_down(expression_states)[:, None]
+        return self._draw(self.ca_layer_vl(fused, text))

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MLLMSeg, wired: vision tower -> projector -> language model -> mask decoder.
+
+Two ways through the same weights: the staged one that runs on a robot (:meth:`encode_image` once per
+frame, :meth:`read_prompts` and :meth:`draw_masks` per set of expressions) and the naive one of the
+reference (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal attention
+makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token ids, neither
+text nor images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    DynamicCache,
+    InternVLVisionModel,
+    LlamaModel,
+    Qwen2Config,
+    Qwen2Model,
+)
+
+from mllmseg_ros.model.config import MLLMSegConfig
+from mllmseg_ros.model.mask_decoder import MaskDecoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFeatures:
+    """What one frame gives, whatever is asked of it afterwards."""
+
+    fused: Tensor  # (1, G*G, C) decoder tokens before any expression
+    prefix_cache: tuple[tuple[Tensor, Tensor], ...]  # keys, values (1, heads, L, head) per layer
+    prefix_length: int  # L, tokens of the prompt up to and including </img>
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullPass:
+    """Everything the naive pass computes."""
+
+    hidden: Tensor  # (L, D) last hidden states after the final norm
+    logits: Tensor  # (L, V) at every position
+    mask_logits: Tensor  # (N, G*P, G*P), one per mask position
+
+
+def pixel_shuffle_down(tokens: Tensor) -> Tensor:
+    """Merge each 2 x 2 block of vision tokens into one, channels concatenated.
+
+    Args:
+        tokens: (B, G*G, C), row-major.
+
+    Returns:
+        (B, G*G/4, 4C); channel order top-left, top-right, bottom-left, bottom-right.
+
+    Source: InternVL's pixel unshuffle, ``ps_version`` v2.
+    """
+    batch, length, width = tokens.shape
+    half = round(length**0.5) // 2
+    blocks = tokens.view(batch, half, 2, half, 2, width).permute(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(batch, half * half, 4 * width)
+
+
+class MLLMSeg(nn.Module):
+    """The whole network. Build it from a configuration, fill it by ``checkpoint.load_model``."""
+
+    def __init__(self, config: MLLMSegConfig) -> None:
+        super().__init__()
+        self.config = config
+        vision_width, llm_width = config.vision.hidden_size, config.language.hidden_size
+        config.vision._attn_implementation = "sdpa"
+        config.language._attn_implementation = "sdpa"
+        self.vision_tower = InternVLVisionModel(config.vision)
+        self.projector = nn.Sequential(
+            nn.LayerNorm(4 * vision_width),
+            nn.Linear(4 * vision_width, llm_width),
+            nn.GELU(),
+            nn.Linear(llm_width, llm_width),
+        )
+        self.language_model: Qwen2Model | LlamaModel = (
+            Qwen2Model(config.language)
+            if isinstance(config.language, Qwen2Config)
+            else LlamaModel(config.language)
+        )
+        self.lm_head = nn.Linear(llm_width, config.language.vocab_size, bias=False)
+        self.mask_decoder = MaskDecoder(
+            vision_width, llm_width, config.grid, config.patch_size_px
+        )
+
+    # ---- image side, once per frame
+
+    def see(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the vision tower and the projector.
+
+        Args:
+            pixel_values: (B, 3, S, S), ImageNet-normalised.
+
+        Returns:
+            Vision tokens (B, G*G, C) without the class token, image embeddings (B, G*G/4, D).
+        """
+        tokens = self.vision_tower(pixel_values=pixel_values).last_hidden_state[:, 1:]
+        return tokens, self.projector(pixel_shuffle_down(tokens))
+
+    def embed(self, input_ids: Tensor, image_embeds: Tensor, image_start: int) -> Tensor:
+        """Embed token ids (B, L), image embeddings in place of the image tokens. (B, L, D)."""
+        embeds = self.language_model.get_input_embeddings()(input_ids)
+        before, after = image_start, image_start + image_embeds.shape[1]
+        return torch.cat([embeds[:, :before], image_embeds, embeds[:, after:]], dim=1)
+
+    def encode_image(
+        self, pixel_values: Tensor, prefix_ids: Tensor, image_start: int
+    ) -> ImageFeatures:
+        """Compute everything that depends on the frame alone.
+
+        Args:
+            pixel_values: (1, 3, S, S).
+            prefix_ids: (1, L), the prompt up to and including ``</img>``.
+            image_start: index of the first image token in the prefix.
+        """
+        tokens, image_embeds = self.see(pixel_values)
+        cache = DynamicCache()
+        hidden = self.language_model(
+            inputs_embeds=self.embed(prefix_ids, image_embeds, image_start),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return ImageFeatures(
+            fused=self.mask_decoder.fuse(tokens, self.image_states(hidden, image_start)),
+            prefix_cache=tuple((layer.keys, layer.values) for layer in cache.layers),
+            prefix_length=prefix_ids.shape[1],
+        )
+
+    def image_states(self, hidden: Tensor, image_start: int) -> Tensor:
+        """LLM states (B, G*G/4, D) that stand for the image, out of hidden states (B, L, D).
+
+        Reference quirk: states are read one position early, from ``<img>`` on.
+        """
+        return hidden[:, image_start - 1 : image_start - 1 + self.config.n_image_tokens]
+
+    # ---- expression side
+
+    def read_prompts(
+        self,
+        features: ImageFeatures,
+        suffixes: Sequence[Sequence[int]],
+        answer_positions: Sequence[Sequence[int]],
+    ) -> Tensor:
+        """Read several prompts on the cached prefix, in one pass, each blind to the others.
+
+        All suffixes stand in one row; a block mask lets a token see the prefix and what precedes it
+        in its own suffix, and positions restart after the prefix. That equals asking each prompt on
+        its own, without a copy of the cache per prompt.
+
+        Args:
+            features: the frame.
+            suffixes: token ids after the prefix, one list per prompt.
+            answer_positions: per prompt, indices into its suffix of the states to return.
+
+        Returns:
+            Hidden states (N, D), in the order of the prompts and their positions.
+        """
+        device = features.fused.device
+        lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
+        owner = torch.repeat_interleave(torch.arange(len(suffixes), device=device), lengths)
+        ids = torch.tensor([i for suffix in suffixes for i in suffix], device=device)
+        starts = torch.cumsum(lengths, 0) - lengths
+        place = torch.arange(len(ids), device=device)
+        own_past = (owner[:, None] == owner) & (place[:, None] >= place)
+        prefix = torch.ones(len(ids), features.prefix_length, dtype=torch.bool, device=device)
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(features.prefix_cache):
+            cache.update(keys, values, index)
+        hidden = self.language_model(
+            input_ids=ids[None],
+            attention_mask=torch.cat([prefix, own_past], dim=1)[None, None],
+            position_ids=(features.prefix_length + place - starts[owner])[None],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[0]
+        wanted = [
+            start + position
+            for start, positions in zip(starts.tolist(), answer_positions, strict=True)
+            for position in positions
+        ]
+        return hidden[torch.tensor(wanted, device=device, dtype=torch.long)]
+
+    def answer_logits(self, states: Tensor, token_ids: Sequence[int]) -> Tensor:
+        """Logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""
+        rows = self.lm_head.weight[torch.tensor(list(token_ids), device=states.device)]
+        return nn.functional.linear(states.float(), rows.float())
+
+    def draw_masks(self, features: ImageFeatures, states: Tensor) -> Tensor:
+        """Mask logits (N, G*P, G*P) of expression states (N, D) on one frame."""
+        return self.mask_decoder.decode(features.fused, states)
+
+    # ---- the naive way
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        image_start: int,
+        mask_positions: Sequence[int],
+    ) -> FullPass:
+        """Run one whole prompt the reference's way; the slow, clear version.
+
+        Args:
+            pixel_values: (1, 3, S, S).
+            input_ids: (L,), the whole prompt with its answer.
+            image_start: index of the first image token.
+            mask_positions: indices of the answer tokens that get a mask.
+        """
+        tokens, image_embeds = self.see(pixel_values)
+        hidden = self.language_model(
+            inputs_embeds=self.embed(input_ids[None], image_embeds, image_start), use_cache=False
+        ).last_hidden_state
+        before = torch.tensor(mask_positions, device=hidden.device, dtype=torch.long) - 1
+        side = self.config.image_size_px
+        mask_logits = (
+            self.mask_decoder(tokens, self.image_states(hidden, image_start), hidden[0, before])
+            if len(mask_positions)
+            else hidden.new_zeros(0, side, side)
+        )
+        return FullPass(hidden=hidden[0], logits=self.lm_head(hidden[0]), mask_logits=mask_logits)

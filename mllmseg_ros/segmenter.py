@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images and referring expressions in, masks and decisions out: the public face of MLLMSeg.
+
+    segmenter = Segmenter.from_pretrained()
+    context = segmenter.encode(image)
+    red_mug, bowl = segmenter.segment(context, ["the red mug", "the bowl"])
+
+Knows nothing of ROS, files or drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mllmseg_ros import masks
+from mllmseg_ros.checkpoint import find_checkpoint, load_model
+from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
+from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.precision import choose
+from mllmseg_ros.prompt import Prompt, PromptBuilder
+from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.tokenizer import Tokenizer
+
+__all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
+
+FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on (golden facts, section 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageContext:
+    """One encoded frame; ask it as often as you like."""
+
+    features: ImageFeatures
+    size_hw: tuple[int, int]  # of the image, px
+
+
+class Segmenter:
+    """MLLMSeg with its tokenizer, ready to answer.
+
+    Attributes:
+        can_reject: the checkpoint was trained to answer [REJ]; set it to override the
+            checkpoint's own word.
+        threshold: where ``can_reject``: found from this score on.
+        mask_score_limit: where not ``can_reject``: below this mask score a mask is
+            LOW_CONFIDENCE. A heuristic: such a checkpoint always points at something.
+    """
+
+    def __init__(self, model: MLLMSeg, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
+        self.can_reject = model.config.can_reject
+        self.threshold = 0.5
+        self.mask_score_limit = 0.7
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_name: str | Path | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+    ) -> Segmenter:
+        """Load a checkpoint.
+
+        Args:
+            path_or_name: local folder or Hugging Face name; None is the embedded model.
+            device: torch device or its name; None is the best there is.
+            dtype: torch dtype or its name; None is bfloat16 on CUDA and on CPUs with native
+                bfloat16, else float32.
+
+        Raises:
+            ValueError: naming what is wrong with the checkpoint, device or dtype.
+        """
+        folder = find_checkpoint(path_or_name)
+        chosen_device, chosen_dtype = choose(device, dtype)
+        model = load_model(folder, chosen_device, chosen_dtype)
+        return cls(model, Tokenizer.from_folder(folder))
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.model.config.name
+
+    @property
+    def synthetic_only(self) -> bool:
+        """Whether the model was trained on simulated scenes only."""
+        return self.model.config.synthetic_only
+
+    @property
+    def device(self) -> torch.device:
+        """Device the model runs on."""
+        return self.model.lm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return self.model.lm_head.weight.dtype
+
+    @torch.inference_mode()
+    def encode(self, image: NDArray[np.uint8]) -> ImageContext:
+        """Do everything that depends on the image alone.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+
+        Raises:
+            ValueError: if it is of another type or shape.
+        """
+        pixels = to_pixel_values(resized(image, self.model.config.image_size_px))
+        prompt = self.prompts.build(["image"])  # any expression: its prefix is everybody's
+        features = self.model.encode_image(
+            pixels[None].to(self.device, self.dtype),
+            torch.tensor([prompt.prefix_ids], device=self.device),
+            prompt.image_start,
+        )
+        return ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
+
+    @torch.inference_mode()
+    def segment(
+        self, context: ImageContext, expressions: Sequence[str], prompt: str = "single"
+    ) -> list[Segmentation]:
+        """Answer expressions on an encoded frame.
+
+        Args:
+            context: from :meth:`encode`.
+            expressions: N referring expressions; N = 0 gives an empty list.
+            prompt: "single" asks each on its own, so that one never changes another; "joint" is
+                the paper's prompt, all in one with every answer [SEG].
+
+        Returns:
+            One segmentation per expression, in order. A mask is computed for each, found or not.
+
+        Raises:
+            ValueError: if an expression is empty or too long, or ``prompt`` is another word.
+        """
+        if prompt not in ("single", "joint"):
+            raise ValueError(f"unknown prompt {prompt!r}; accepted: 'single', 'joint'")
+        if isinstance(expressions, str):
+            raise ValueError("expressions is one string; give a list of strings")
+        if not expressions:
+            return []
+        questions = (
+            [self.prompts.build(expressions)]
+            if prompt == "joint"
+            else [self.prompts.build([expression]) for expression in expressions]
+        )
+        states = self._states(context, questions)
+        scores = self._scores(states)
+        probabilities = self._probabilities(context, states)
+        return [
+            self._answer(*each) for each in zip(expressions, scores, probabilities, strict=True)
+        ]
+
+    def __call__(
+        self, image: NDArray[np.uint8], expressions: Sequence[str], prompt: str = "single"
+    ) -> list[Segmentation]:
+        """Encode and segment in one call."""
+        return self.segment(self.encode(image), expressions, prompt)
+
+    def _states(self, context: ImageContext, questions: Sequence[Prompt]) -> torch.Tensor:
+        return self.model.read_prompts(
+            context.features,
+            [question.suffix_ids for question in questions],
+            [question.state_positions for question in questions],
+        )
+
+    def _scores(self, states: torch.Tensor) -> list[float]:
+        logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))
+        return torch.softmax(logits, dim=-1)[:, 0].tolist()
+
+    def _probabilities(
+        self, context: ImageContext, states: torch.Tensor
+    ) -> NDArray[np.float32]:
+        square = torch.sigmoid(self.model.draw_masks(context.features, states).float())
+        return to_image_size(square, context.size_hw).cpu().numpy()
+
+    def _answer(
+        self, expression: str, score: float, probability: NDArray[np.float32]
+    ) -> Segmentation:
+        mask = probability >= FOREGROUND
+        area = int(mask.sum())
+        mask_score = float(probability[mask].mean()) if area else 0.0
+        found = score >= self.threshold if self.can_reject else area > 0
+        if not found:
+            status = Status.NO_TARGET
+        elif not area or (not self.can_reject and mask_score < self.mask_score_limit):
+            status = Status.LOW_CONFIDENCE
+        else:
+            status = Status.FOUND
+        return Segmentation(
+            expression=expression,
+            status=status,
+            found=found,
+            score=score if self.can_reject else float("nan"),
+            mask_score=mask_score,
+            mask=mask,
+            probability=probability,
+            box_xyxy=masks.box_xyxy(mask),
+            centroid_uv=masks.centroid_uv(mask),
+            inside_uv=masks.inside_uv(mask),
+            area_px=area,
+        )

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small MLLMSeg from nothing: configuration, tokenizer and start weights of the embedded model.
+
+The classes are those of the published models; only widths, depth, grid and prompt are smaller.
+
+Entry point: :func:`new_checkpoint`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from torch import nn
+
+from mllmseg_ros.checkpoint import save_model
+from mllmseg_ros.model.config import parse_config
+from mllmseg_ros.model.mllmseg import MLLMSeg
+
+_SPECIAL = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "[REJ]")
+# Every token of a prompt is paid for at each question: no system message, no chat.
+_PROMPT = "<img>{image}</img>{answers}"
+_VOCABULARY = 1024
+
+_WIDTH = 192
+_CONFIG: dict[str, Any] = {
+    "model_type": "internvl_chat",
+    "architectures": ["MLLMSeg"],
+    "force_image_size": 224,
+    "downsample_ratio": 0.5,
+    "ps_version": "v2",
+    "select_layer": -1,
+    "use_llm_lora": 0,
+    "hidden_size": _WIDTH,
+    "vision_config": {
+        "model_type": "intern_vit_6b",
+        "architectures": ["InternVisionModel"],
+        "hidden_size": _WIDTH,
+        "intermediate_size": 4 * _WIDTH,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 6,
+        "patch_size": 14,
+        "image_size": 224,
+        "qkv_bias": True,
+        "qk_normalization": False,
+        # The layer scale's start. The published 0.1 suits a pre-trained tower.
+        "initializer_factor": 1.0,
+    },
+    "llm_config": {
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "hidden_size": _WIDTH,
+        "intermediate_size": 3 * _WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 6,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+    },
+    "mllmseg": {
+        "name": "mllmseg-tabletop",
+        "prompt": _PROMPT,
+        "can_reject": True,
+        "synthetic_only": True,
+    },
+}
+
+
+def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
+    """Write a checkpoint folder with start weights (float32).
+
+    Args:
+        folder: where to; created.
+        texts: referring expressions that the vocabulary is learnt from.
+        seed: of the start weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = _train_tokenizer(folder, texts)
+    fields = {**_CONFIG, "llm_config": {**_CONFIG["llm_config"], "vocab_size": vocabulary}}
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    torch.manual_seed(seed)
+    model = MLLMSeg(parse_config(fields, name="mllmseg-tabletop", origin="embedded"))
+    _start_weights(model)
+    save_model(model, folder, torch.float32)
+
+
+def _train_tokenizer(folder: Path, texts: Iterable[str]) -> int:
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY - len(_SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    return int(tokenizer.get_vocab_size())
+
+
+@torch.no_grad()
+def _start_weights(model: MLLMSeg) -> None:
+    embeddings = model.vision_tower.embeddings
+    for positions in (embeddings.cls_token, embeddings.position_embeddings):
+        nn.init.trunc_normal_(positions, std=0.02)
+    # The last convolution follows a ReLU; from torch's own start the head falls into "everything is
+    # background" and stays there. Start it as "copy the pixel, mostly background".
+    conv = model.mask_decoder.conv2
+    conv.weight.mul_(0.1)
+    conv.weight[0, 0, 2, 2] = 1.0
+    assert conv.bias is not None
+    conv.bias.fill_(-2.0)

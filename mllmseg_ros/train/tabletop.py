@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the embedded model on the simulated tabletop: dense stage, then everything together.
+
+The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``state.safetensors`` (the
+last checkpoint, written atomically) and ``model/`` (the same weights as a checkpoint folder that
+``Segmenter.from_pretrained`` loads). Running the same command again resumes.
+
+Entry point: :func:`train_tabletop` (``mllmseg train tabletop``).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from mllmseg_ros.checkpoint import load_model, save_model
+from mllmseg_ros.prompt import PromptBuilder
+from mllmseg_ros.sim.dataset import SceneCache
+from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.train.batches import TabletopBatches
+from mllmseg_ros.train.embedded import new_checkpoint
+from mllmseg_ros.train.optimisers import Optimisers
+from mllmseg_ros.train.step import Learner
+
+_SAVE_EVERY_S = 180.0
+_JOINT_FACTOR = 0.6  # of the base learning rates
+_DENSE_WARM_UP = 20
+_JOINT_WARM_UP = 50
+_VALIDATE_EVERY = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run; written to ``recipe.json``, a resumed run must have the same."""
+
+    dense_steps: int = 1500
+    joint_steps: int = 4000
+    dense_images: int = 32  # pictures a step
+    joint_images: int = 16
+    expressions: int = 8  # per picture
+    no_target_share: float = 0.2
+    seed: int = 0
+
+    def factor(self, step: int) -> float:
+        """Learning-rate factor: warm-up and plateau, twice; linear decay over the last half."""
+        if step < self.dense_steps:
+            return min(1.0, (step + 1) / _DENSE_WARM_UP)
+        done = step - self.dense_steps
+        decay = min(1.0, 2 * (1 - done / self.joint_steps))
+        return _JOINT_FACTOR * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
+
+
+def train_tabletop(
+    run: Path, scenes: Path, recipe: Recipe, *, start: Path | None = None, threads: int = 0
+) -> Path:
+    """Train, or go on training.
+
+    Args:
+        run: the run's folder; a run found there is resumed from its last checkpoint.
+        scenes: folder with the rendered splits ``train`` and ``validation``.
+        recipe: the settings.
+        start: checkpoint folder to start from instead of new weights.
+        threads: CPU threads, 0 for torch's choice.
+
+    Returns:
+        The folder of the trained model.
+
+    Raises:
+        ValueError: if the run there has another recipe, or scenes are missing.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    caches = {split: SceneCache(scenes / split) for split in ("train", "validation")}
+    _agree_on_recipe(run, recipe)
+    model_folder = run / "model"
+    if not (model_folder / "config.json").is_file():
+        if start is not None:
+            shutil.copytree(start, model_folder)
+        else:
+            new_checkpoint(model_folder, _corpus(caches["train"]), recipe.seed)
+    model = load_model(model_folder, torch.device("cpu"), torch.float32).requires_grad_(True)
+    prompts = PromptBuilder(
+        Tokenizer.from_folder(model_folder), model.config.prompt, model.config.n_image_tokens
+    )
+    torch.manual_seed(recipe.seed)
+    learner = Learner(model, prompts.seg_id, prompts.rej_id)
+    optimisers = Optimisers(learner.named_parameters())
+    batches = {
+        split: TabletopBatches(cache, prompts, model.config.patch_size_px, recipe.seed)
+        for split, cache in caches.items()
+    }
+    first = _restore(run, learner, optimisers)
+    total = recipe.dense_steps + recipe.joint_steps
+    saved = time.monotonic()
+    with (run / "log.jsonl").open("a", encoding="utf-8") as log:
+        bar = tqdm(range(first, total), initial=first, total=total, unit="step", mininterval=10)
+        for step in bar:
+            started = time.monotonic()
+            learner.train()
+            terms = _train_step(learner, optimisers, batches["train"], recipe, step)
+            terms["seconds"] = time.monotonic() - started
+            bar.set_postfix({name: f"{value:.3f}" for name, value in terms.items()}, refresh=False)
+            log.write(json.dumps({"step": step, **terms}) + "\n")
+            done = step + 1
+            if done % _VALIDATE_EVERY == 0 or done == total:
+                scores = validate(learner, batches["validation"], recipe, done)
+                log.write(json.dumps({"step": step, "validation": scores}) + "\n")
+                tqdm.write(f"step {done}: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+            if time.monotonic() - saved > _SAVE_EVERY_S or done == total:
+                log.flush()
+                _save(run, learner, optimisers, done)
+                saved = time.monotonic()
+    return model_folder
+
+
+def _train_step(
+    learner: Learner, optimisers: Optimisers, batches: TabletopBatches, recipe: Recipe, step: int
+) -> dict[str, float]:
+    # Dropout too is a function of (seed, step), so that a resumed run repeats an unbroken one.
+    torch.manual_seed(recipe.seed * 1_000_003 + step)
+    dense = step < recipe.dense_steps
+    batch = (
+        batches.draw(step, recipe.dense_images)
+        if dense
+        else batches.draw(step, recipe.joint_images, recipe.expressions, recipe.no_target_share)
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = learner.dense_losses(batch) if dense else learner.joint_losses(batch)
+    losses.total.backward()
+    torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+    optimisers.step(recipe.factor(step))
+    return {"loss": float(losses.total.detach()), **losses.terms}
+
+
+@torch.inference_mode()
+def validate(
+    learner: Learner, batches: TabletopBatches, recipe: Recipe, done: int, n_batches: int = 12
+) -> dict[str, float]:
+    """Score fixed validation batches: the same scenes and expressions each time.
+
+    Returns:
+        Dense accuracies, and after the dense stage cIoU, mean IoU of targets, N-acc and T-acc.
+    """
+    learner.eval()
+    scores: dict[str, list[float]] = {"color_acc": [], "kind_acc": []}
+    overlap, union, ious = 0, 0, []
+    rejected, accepted = [], []
+    for number in range(n_batches):
+        batch = batches.draw(number, recipe.joint_images, recipe.expressions)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            terms = learner.dense_losses(batch).terms
+            for name, values in scores.items():
+                values.append(terms[name])
+            if done <= recipe.dense_steps:
+                continue
+            _, answers, masks = learner.answers(batch)
+        there = masks > 0
+        both = (there & batch.target).sum((1, 2))
+        either = (there | batch.target).sum((1, 2))
+        overlap, union = overlap + int(both.sum()), union + int(either.sum())
+        ious += (both / either.clamp(min=1)).tolist()
+        said_there = answers[:, 0] >= answers[:, 1]
+        accepted += said_there[batch.has_target].tolist()
+        rejected += (~said_there[~batch.has_target]).tolist()
+    means = {name: float(np.mean(values)) for name, values in scores.items()}
+    if ious:
+        means |= {
+            "cIoU": overlap / max(union, 1),
+            "mIoU": float(np.mean(ious)),
+            "N_acc": float(np.mean(rejected)),
+            "T_acc": float(np.mean(accepted)),
+        }
+    return means
+
+
+def _corpus(cache: SceneCache) -> Iterator[str]:
+    """Expressions over rendered scenes, for the vocabulary."""
+    rng = np.random.default_rng(0)
+    for index in range(min(len(cache), 3000)):
+        for expression in draw_expressions(cache.objects(index), rng, 8):
+            yield expression.text.lower() + ":"
+
+
+def _agree_on_recipe(run: Path, recipe: Recipe) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    path, wanted = run / "recipe.json", asdict(recipe)
+    if not path.is_file():
+        path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    differing = {k: (there.get(k), v) for k, v in wanted.items() if there.get(k) != v}
+    if differing:
+        raise ValueError(
+            f"{run} holds a run with another recipe (there, asked for): {differing}; "
+            "use its settings to resume it, or another folder"
+        )
+
+
+def _save(run: Path, learner: Learner, optimisers: Optimisers, done: int) -> None:
+    tensors: dict[str, Tensor] = {
+        f"learner.{name}": tensor for name, tensor in learner.state_dict().items()
+    }
+    tensors |= {f"optimiser.{name}": tensor for name, tensor in optimisers.tensors().items()}
+    copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    partial = run / "state.partial"
+    save_file(copies, partial, metadata={"step": str(done)})
+    partial.replace(run / "state.safetensors")
+    save_model(learner.model, run / "model", torch.float16)
+
+
+def _restore(run: Path, learner: Learner, optimisers: Optimisers) -> int:
+    path = run / "state.safetensors"
+    if not path.is_file():
+        return 0
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def under(owner: str) -> dict[str, Tensor]:
+        prefix = owner + "."
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    learner.load_state_dict(under("learner"))
+    optimisers.load(under("optimiser"))
+    return step
