@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+# From a fresh clone to a running system, all of it inside this folder:
+#   make demo [ARGS=--live]     simulated camera, node and command sender
+#   make test [ARGS="-k name"]  ruff and mypy (where the lock file pins them), then pytest
+#   make                        only set up and build;  make clean  removes everything made here
+# Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
+# With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: build demo test lint lock clean FORCE
+
+ifneq ($(words $(CURDIR)),1)
+  $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
+endif
+V := $(CURDIR)/.venv
+CORE := requirements/core.txt requirements/sim.txt
+ifdef ROS_DISTRO
+  export PYTHON ?= python3
+  FLAVOUR := $(ROS_DISTRO)
+  REQUIREMENTS := $(CORE) requirements/test.txt
+  CREATE_VENV := $(PYTHON) -m venv --system-site-packages
+  INSTALL := $(V)/bin/python tools/install_ranges.py $(REQUIREMENTS)
+else
+  export PYTHON ?= python3.11
+  FLAVOUR := wheels
+  REQUIREMENTS := requirements/lock.txt
+  CREATE_VENV := $(PYTHON) -m venv
+  LINT := lint
+  INSTALL := $(V)/bin/python -m pip install --disable-pip-version-check -r $(REQUIREMENTS) \
+             && $(V)/bin/python tools/fix_cmake_exports.py
+  # The wheels fill the virtual environment like an installation prefix of ROS 2.
+  BUILD_ENV := AMENT_PREFIX_PATH=$(V) CMAKE_PREFIX_PATH=$(V)
+  RUN_ENV := export AMENT_PREFIX_PATH=$$AMENT_PREFIX_PATH:$(V) &&
+  # Set by a Python that runs from other ROS 2 wheels; ours would believe that its own libraries are found.
+  unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+endif
+READY := $(V)/ready-$(FLAVOUR)
+BUILT := build/built-$(FLAVOUR)
+# Both would go to the home folder.
+export ROS_LOG_DIR ?= $(CURDIR)/log/ros
+export MESA_SHADER_CACHE_DIR ?= $(CURDIR)/build/mesa_shader_cache
+SOURCED := source install/local_setup.bash && $(RUN_ENV)
+
+build: $(BUILT)
+
+demo: $(BUILT)
+	@PYTHON=$(V)/bin/python tools/check_machine.sh camera
+	@$(SOURCED) install/lib/mllmseg_ros/demo $(ARGS)
+
+# The first entry of sys.path would be this folder, which hides the installed package and its messages.
+test: $(LINT) $(BUILT)
+	@PYTHON=$(V)/bin/python tools/check_machine.sh camera || echo "Tests that render are skipped."
+	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' $(ARGS)
+
+lint: $(READY)
+	@$(V)/bin/python -m ruff check .
+	@$(V)/bin/python -m ruff format --check .
+	@$(V)/bin/python -m mypy
+
+$(READY): $(REQUIREMENTS) tools/fix_cmake_exports.py tools/install_ranges.py
+	@tools/check_machine.sh build
+	@other=$$(ls $(V)/ready-* 2>/dev/null | grep -v -- '-$(FLAVOUR)$$'); if [ -n "$$other" ]; then \
+	  echo "This folder was set up for '$${other##*-}', not for '$(FLAVOUR)': make clean, or use another clone." >&2; \
+	  exit 1; fi
+	$(V)/bin/python -m pip --version >/dev/null 2>&1 || $(CREATE_VENV) $(V)
+	@touch $(V)/COLCON_IGNORE
+	$(INSTALL)
+	@touch $@
+
+# The build links to the sources: an edited Python file needs no build, a new or removed one does.
+build/sources: FORCE
+	@mkdir -p build && find mllmseg_ros msg config launch rviz -type f ! -name '*.pyc' | sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in $(wildcard msg/*)
+	@[ ! -d install ] || find install -xtype l -delete  # links to sources that are gone
+	PATH=$(V)/bin:$$PATH $(BUILD_ENV) colcon build --merge-install --symlink-install \
+	  --cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(V)/bin/python
+	@touch $@
+
+lock: $(READY)
+	$(V)/bin/python tools/lock.py requirements/lock.txt \
+	  $(CORE) requirements/{train,test,lint,ros_wheels}.txt
+
+clean:
+	rm -rf .venv build install log

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text commands: ``the mug; the bowl``, ``pick: the mug; place: the bowl``, ``stop``.
+
+A command is text from anybody on the network, so lengths and characters are checked here before it
+reaches a model, a log or a message. Knows nothing of ROS or of models. Entry point:
+:func:`parse_command`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+MAX_EXPRESSIONS = 16
+MAX_EXPRESSION_CHARS = 256
+MAX_COMMAND_CHARS = 4096
+
+STOP_INTENT = "stop"
+DEFAULT_INTENT = "segment"
+
+# A role is one word, so that "the clock at 12:30" keeps its colon.
+_ROLE = re.compile(r"([A-Za-z]\w{0,31})\s*:(.*)", re.ASCII | re.DOTALL)
+# Control characters, surrogates, line and paragraph separators: nothing a name of a thing needs.
+_REFUSED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One thing that a command names."""
+
+    expression: str  # the referring expression, whitespace collapsed
+    role: str  # lower-case word before the colon, "" without one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a text asks for; without targets it asks to stop."""
+
+    intent: str  # "pick_and_place", "pick", ...; "segment" without roles; "stop"
+    targets: tuple[Target, ...]
+
+    @property
+    def expressions(self) -> list[str]:
+        """The referring expressions, in the order asked."""
+        return [target.expression for target in self.targets]
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether this ends the command before it instead of naming something."""
+        return not self.targets
+
+
+def parse_command(text: str) -> Command:
+    """Read a command.
+
+    Expressions are separated by ";". A word and a colon before an expression give its role; the
+    roles together are the intent. "stop" or nothing but whitespace asks to stop.
+
+    Raises:
+        ValueError: saying what is wrong and what is accepted: too long, too many expressions,
+            control characters, a role or separators without an expression.
+    """
+    if len(text) > MAX_COMMAND_CHARS:
+        raise ValueError(
+            f"command has {len(text)} characters, accepted are up to {MAX_COMMAND_CHARS}"
+        )
+    text = text.strip()
+    for character in text:
+        if unicodedata.category(character) in _REFUSED_CATEGORIES and character not in "\t\n\r":
+            raise ValueError(f"command holds the control character {character!a}; send text")
+    if not text or text.lower().rstrip(".! ") == "stop":
+        return Command(intent=STOP_INTENT, targets=())
+    targets = tuple(_parse_target(part) for part in text.split(";") if part.strip())
+    if not targets:
+        raise ValueError("command holds separators but names nothing; send e.g. 'the red mug'")
+    if len(targets) > MAX_EXPRESSIONS:
+        raise ValueError(
+            f"command names {len(targets)} things, accepted are up to {MAX_EXPRESSIONS}"
+        )
+    roles = dict.fromkeys(target.role for target in targets if target.role)
+    return Command(intent="_and_".join(roles) or DEFAULT_INTENT, targets=targets)
+
+
+def _parse_target(part: str) -> Target:
+    match = _ROLE.fullmatch(part.strip())
+    role, expression = (match[1].lower(), match[2]) if match else ("", part)
+    expression = " ".join(expression.split())
+    if not expression:
+        raise ValueError(f"role {role!r} has no expression; send e.g. '{role}: the red mug'")
+    if len(expression) > MAX_EXPRESSION_CHARS:
+        raise ValueError(
+            f"an expression has {len(expression)} characters, accepted are up to "
+            f"{MAX_EXPRESSION_CHARS}"
+        )
+    return Target(expression=expression, role=role)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera image without ROS. Entry point: :class:`Frame`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """An image with the time and place it was taken."""
+
+    rgb: NDArray[np.uint8]  # (H, W, 3) RGB
+    stamp_ns: int  # ns, ROS time at which the camera took it
+    frame_id: str  # the camera's optical frame

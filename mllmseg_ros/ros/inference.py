@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference thread: newest image and current request in, answers out.
+
+Sleeps until there is something to do, encodes each image once however many requests ask about it,
+and never falls behind: it always takes the newest image. Knows neither nodes nor topics; what it
+calls comes in as functions. Entry point: :class:`InferenceThread`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.position import Position
+from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
+from mllmseg_ros.ros.request import Request, RequestDesk
+from mllmseg_ros.segmentation import Segmentation
+
+M = TypeVar("M")  # message of an image
+C = TypeVar("C")  # encoded image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What may change while the thread runs."""
+
+    max_age_ns: int  # ns, older images are not answered on; 0 = no limit
+    period_s: float  # s, shortest time between two answers to the same request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One answered (or failed) request on one image."""
+
+    request: Request
+    frame: Frame
+    segmentations: Sequence[Segmentation]  # one per target, empty where it failed
+    positions: Sequence[Position | None]  # one per segmentation
+    latency_ns: int  # from taking up the image
+    error: str = ""  # why looking failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Generic[M, C]):
+    """What the thread does, in this order; called from it alone."""
+
+    now_ns: Callable[[], int]  # ROS time
+    stamp_ns: Callable[[M], int]  # stamp of an image message
+    to_frame: Callable[[M], Frame]  # raises ValueError for a malformed image
+    encode: Callable[[Frame], C]
+    segment: Callable[[C, Request], Sequence[Segmentation]]
+    locate: Callable[[Frame, Sequence[Segmentation]], Sequence[Position | None]]
+    publish: Callable[[Result], bool]  # False if the request is no longer in force
+    report: Callable[[str], None]  # one line about an image that could not be used
+
+
+class InferenceThread(Generic[M, C]):
+    """Answers the request in force on the newest image until it is stopped."""
+
+    def __init__(
+        self,
+        desk: RequestDesk,
+        slot: FrameSlot[M],
+        steps: Steps[M, C],
+        limits: Callable[[], Limits],
+    ) -> None:
+        self._desk, self._slot, self._steps, self._limits = desk, slot, steps, limits
+        self._wake = threading.Condition()
+        self._woken = False
+        self._stopping = False
+        self._busy = False
+        self._epoch = 0  # counts jumps of time; what was begun before one is thrown away
+        self._finished: tuple[int, str] = (0, "")  # number of the image, id of the request
+        self._encoded: tuple[int, Frame, C] | None = None  # the newest encoding and its image
+        self._next_due_s = 0.0  # monotonic time of the next answer to the same request
+        self._last_problem = ""
+        self._answered = 0
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an image is being looked at right now."""
+        return self._busy
+
+    @property
+    def answered(self) -> int:
+        """Number of answers published."""
+        return self._answered
+
+    @property
+    def last_problem(self) -> str:
+        """Why the newest image was not used, "" if it was."""
+        return self._last_problem
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again: there is a new image, a new request or a new limit."""
+        with self._wake:
+            self._woken = True
+            self._wake.notify()
+
+    def forget(self) -> None:
+        """Throw away encodings and unfinished work, because time has jumped."""
+        with self._wake:
+            self._epoch += 1
+            self._encoded = None
+        self.wake()
+
+    def stop(self) -> None:
+        """End the thread after the step it is in."""
+        with self._wake:
+            self._stopping = True
+        self.wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause_s: float | None = None
+        while True:
+            with self._wake:
+                self._busy = self._woken  # never idle between two pieces of work
+                self._wake.wait_for(lambda: self._woken, pause_s)
+                self._woken, self._busy = False, True
+                if self._stopping:
+                    return
+            pause_s = self._work()
+
+    def _work(self) -> float | None:
+        """Do what there is to do; returns how long to sleep unless woken, None for ever."""
+        request, arrival = self._desk.current, self._slot.peek()
+        if request is None or arrival is None:
+            return None
+        if self._finished == (arrival.number, request.request_id):
+            return None
+        limits = self._limits()
+        age_ns = self._steps.now_ns() - self._steps.stamp_ns(arrival.item)
+        if limits.max_age_ns and age_ns > limits.max_age_ns:
+            self._last_problem = f"the newest image is {age_ns / 1e9:.3f} s old"
+            return None
+        if not self._desk.needs_first_answer(request):
+            early_s = self._next_due_s - time.monotonic()
+            if early_s > 0:
+                return early_s
+        self._next_due_s = time.monotonic() + limits.period_s
+        self._answer(arrival)
+        return 0.0
+
+    def _answer(self, arrival: Arrival[M]) -> None:
+        """Look at one image for the request in force, and publish what is seen."""
+        began_ns, epoch = time.monotonic_ns(), self._epoch
+        self._slot.mark_read(arrival.number)
+        try:
+            frame = self._frame(arrival)
+        except ValueError as error:
+            self._last_problem = f"the newest image is malformed: {error}"
+            self._steps.report(f"image ignored: {error}")
+            self._slot.discard(arrival.number)
+            return
+        self._last_problem = ""
+        request = self._desk.current
+        segmentations: Sequence[Segmentation] = ()
+        positions: Sequence[Position | None] = ()
+        failure: Exception | None = None
+        try:
+            context = self._context(arrival.number, frame)
+            # A command that came during the encoding is answered on this image.
+            request = self._desk.current
+            if request is None:
+                return
+            segmentations = self._steps.segment(context, request)
+            positions = self._steps.locate(frame, segmentations)
+        except Exception as caught:  # the one place where a failure becomes an answer
+            failure = caught
+            segmentations = positions = ()
+            self._steps.report(f"inference failed: {_one_line(caught)}")
+        if request is None or epoch != self._epoch:
+            return
+        self._finished = (arrival.number, request.request_id)
+        self._answered += self._steps.publish(
+            Result(
+                request=request,
+                frame=frame,
+                segmentations=segmentations,
+                positions=positions,
+                latency_ns=time.monotonic_ns() - began_ns,
+                error=_one_line(failure) if failure else "",
+            )
+        )
+        if isinstance(failure, ValueError):  # the words are at fault, not this image
+            self._desk.drop(request)
+
+    def _frame(self, arrival: Arrival[M]) -> Frame:
+        if self._encoded is not None and self._encoded[0] == arrival.number:
+            return self._encoded[1]
+        return self._steps.to_frame(arrival.item)
+
+    def _context(self, number: int, frame: Frame) -> C:
+        if self._encoded is None or self._encoded[0] != number:
+            self._encoded = None  # frees its memory before the next one needs it
+            self._encoded = (number, frame, self._steps.encode(frame))
+        return self._encoded[2]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

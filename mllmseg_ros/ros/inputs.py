@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that the node listens to, while it is active.
+
+Entry point: :class:`Inputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+
+from mllmseg_ros.ros.depth_pairing import DepthPairing
+
+_TRANSPORT_CHECK_S = 1.0
+_DEPTH_QUEUE = 5
+_COMMAND_QUEUE = 10
+
+
+class Inputs:
+    """Subscriptions of a node."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        image_transport: str,
+        on_image: Callable[[Image | CompressedImage], None],
+        on_command: Callable[[str], None],
+        depth: DepthPairing,
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            node: owner of the subscriptions.
+            image_transport: "raw", "compressed", or "auto" for compressed images while nobody
+                publishes raw ones (to subscribe to both would make a camera encode for nothing).
+            on_image: called with each image.
+            on_command: called with each command's text.
+            depth: takes depth images and camera infos.
+        """
+        self._node = node
+        self._on_image = on_image
+        self._raw: Subscription | None = None
+        self._compressed: Subscription | None = None
+        self._others = [
+            self._subscribe(CameraInfo, "camera_info", depth.put_info, _DEPTH_QUEUE),
+            self._subscribe(Image, "depth/image", depth.put_depth, _DEPTH_QUEUE),
+            self._subscribe(
+                String,
+                "command",
+                lambda message: on_command(message.data),
+                _COMMAND_QUEUE,
+                ReliabilityPolicy.RELIABLE,
+            ),
+        ]
+        if image_transport == "compressed":
+            self._compressed = self._subscribe(CompressedImage, "image/compressed", on_image)
+        else:
+            self._raw = self._subscribe(Image, "image", on_image)
+        self._timer = None
+        if image_transport == "auto":
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(
+                _TRANSPORT_CHECK_S, self._choose_transport, clock=steady
+            )
+
+    @property
+    def camera(self) -> str:
+        """Fully qualified topic of the images."""
+        chosen = self._compressed or self._raw
+        return chosen.topic_name if chosen is not None else ""
+
+    @property
+    def topics(self) -> list[str]:
+        """Fully qualified names of all topics."""
+        return [self.camera, *(each.topic_name for each in self._others)]
+
+    def destroy(self) -> None:
+        """Stop to listen."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        for subscription in (*self._others, self._raw, self._compressed):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+
+    def _subscribe(  # type: ignore[no-untyped-def]
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable,
+        queue: int = 1,
+        reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT,
+    ):
+        return self._node.create_subscription(
+            message_type,
+            topic,
+            callback,
+            QoSProfile(depth=queue, reliability=reliability),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _choose_transport(self) -> None:
+        assert self._raw is not None
+        wanted = not self._node.count_publishers(self._raw.topic_name)
+        if wanted and self._compressed is None:
+            self._compressed = self._subscribe(CompressedImage, "image/compressed", self._on_image)
+        elif not wanted and self._compressed is not None:
+            self._node.destroy_subscription(self._compressed)
+            self._compressed = None

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that the node publishes. An image is only built when somebody subscribes.
+
+Entry point: :class:`Outputs`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import PointStamped
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+
+from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.request import Notice
+from mllmseg_ros.ros.segmentation_msgs import (
+    Answer,
+    array_message,
+    centroid_of,
+    label_image,
+    notice_message,
+    union_mask,
+)
+
+# Deep enough for a burst of commands: every one of them gets a message.
+_SEGMENTATIONS_DEPTH = 100
+
+
+class Outputs:
+    """Publishers of a lifecycle node; nothing is sent while it is not active."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        def publisher(message_type: type, topic: str, depth: int = 1):  # type: ignore[no-untyped-def]
+            return node.create_lifecycle_publisher(
+                message_type,
+                topic,
+                QoSProfile(depth=depth),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+
+        self._segmentations = publisher(SegmentationArray, "segmentations", _SEGMENTATIONS_DEPTH)
+        self._centroid = publisher(PointStamped, "centroid")
+        self._mask = publisher(Image, "mask")
+        self._labels = publisher(Image, "labels")
+        self._overlay = publisher(Image, "overlay")
+
+    def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
+        """Build the messages of an answer, for who listens: (publisher, message) pairs."""
+        messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
+        if answer.error:
+            return messages
+        if self._centroid.get_subscription_count():
+            centroid = centroid_of(answer)
+            if centroid is not None:
+                messages.append((self._centroid, centroid))
+        if self._mask.get_subscription_count():
+            mask = image_from_array(union_mask(answer), "mono8", answer.header)
+            messages.append((self._mask, mask))
+        if self._labels.get_subscription_count():
+            labels = image_from_array(label_image(answer), "mono8", answer.header)
+            messages.append((self._labels, labels))
+        if self._overlay.get_subscription_count():
+            overlay = draw_overlay(answer.rgb, answer.segmentations)
+            messages.append((self._overlay, image_from_array(overlay, "rgb8", answer.header)))
+        return messages
+
+    def publish_notice(self, notice: Notice) -> None:
+        """Publish the end of a request that no image is behind."""
+        self._segmentations.publish(notice_message(notice))
+
+    def publish_empty_mask(self, header: object, size_hw: tuple[int, int]) -> None:
+        """Publish that nothing is selected any more."""
+        if self._mask.get_subscription_count():
+            self._mask.publish(image_from_array(np.zeros(size_hw, np.uint8), "mono8", header))

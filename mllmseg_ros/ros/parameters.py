@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's parameters: names, defaults, descriptions, ranges, and the check of a change.
+
+``config/mllmseg.yaml`` mirrors this file and a test compares the two. Entry points:
+:class:`SegmenterParameters`, :func:`declare`, :func:`changed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+def _parameter(
+    default: str | bool | float,
+    description: str,
+    *,
+    choices: Sequence[str] = (),
+    range_: tuple[float, float] | None = None,
+    live: bool = False,
+):  # type: ignore[no-untyped-def]  # dataclasses.field has no spelled-out type
+    metadata = {"description": description, "choices": choices, "range": range_, "live": live}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterParameters:
+    """A checked snapshot of all parameters. Those not marked live take effect at configure."""
+
+    autostart: bool = _parameter(
+        True, "configure and activate at start; false where a lifecycle manager does that"
+    )
+    model: str = _parameter(
+        "", "checkpoint: local folder or Hugging Face name; empty: the embedded model"
+    )
+    device: str = _parameter("auto", "torch device: auto, cpu, cuda or cuda:N")
+    dtype: str = _parameter(
+        "auto",
+        "number format of the model; auto: bfloat16 where the device has it, else float32",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    image_transport: str = _parameter(
+        "auto",
+        "auto: `image`, or `image/compressed` while nobody publishes `image`; raw or compressed: "
+        "that one only",
+        choices=("auto", "raw", "compressed"),
+    )
+    prompt: str = _parameter(
+        "single",
+        "single: each expression is asked on its own; joint: all in one prompt, as in the paper",
+        choices=("single", "joint"),
+        live=True,
+    )
+    decide_by: str = _parameter(
+        "auto",
+        "what decides whether a target is there: score (a checkpoint trained to reject), mask (any "
+        "other: a mask that is not empty), auto (what the checkpoint was trained for)",
+        choices=("auto", "score", "mask"),
+        live=True,
+    )
+    threshold: float = _parameter(
+        -1.0,
+        "deciding by score: found from this score on; negative: the model's own",
+        range_=(-1.0, 1.0),
+        live=True,
+    )
+    mask_score_limit: float = _parameter(
+        -1.0,
+        "deciding by mask: below this mean probability the answer is LOW_CONFIDENCE; negative: the "
+        "model's own",
+        range_=(-1.0, 1.0),
+        live=True,
+    )
+    max_age: float = _parameter(
+        1.0,
+        "s, ROS time; older images are not answered on, and a command that sees no younger one for "
+        "as long gets STALE_INPUT; 0: no limit",
+        range_=(0.0, 1e9),
+        live=True,
+    )
+    max_rate: float = _parameter(
+        0.0, "Hz, most answers per second to one command; 0: no limit", range_=(0.0, 1000.0),
+        live=True,
+    )  # fmt: skip
+    rectified: bool = _parameter(
+        False,
+        "the images are rectified (image_rect): positions use P of camera_info instead of K and D",
+        live=True,
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            if choices and value not in choices:
+                raise ValueError(
+                    f"parameter {field.name} is {value!r}, accepted: {', '.join(choices)}"
+                )
+
+
+def declare(node: Node) -> SegmenterParameters:
+    """Declare all parameters on a node and read them.
+
+    Raises:
+        ValueError: if one has a value that is not accepted.
+    """
+    values = {}
+    for field in dataclasses.fields(SegmenterParameters):
+        values[field.name] = node.declare_parameter(
+            field.name, field.default, _descriptor(field)
+        ).value
+    return SegmenterParameters(**values)
+
+
+def changed(
+    current: SegmenterParameters, changes: Sequence[Parameter], *, configured: bool
+) -> SegmenterParameters:
+    """Check a change.
+
+    Args:
+        current: the snapshot before it.
+        changes: as ROS hands them over; parameters that are not ours are ignored.
+        configured: the node holds a model, so that only live parameters may change.
+
+    Returns:
+        The snapshot after it.
+
+    Raises:
+        ValueError: saying what is not accepted, and why.
+    """
+    fields = {field.name: field for field in dataclasses.fields(SegmenterParameters)}
+    values = {}
+    for parameter in changes:
+        field = fields.get(parameter.name)
+        if field is None:
+            continue
+        if configured and not field.metadata["live"] and (
+            parameter.value != getattr(current, field.name)
+        ):  # fmt: skip
+            raise ValueError(
+                f"parameter {field.name} takes effect at configure; clean up the node first"
+            )
+        values[field.name] = parameter.value
+    return dataclasses.replace(current, **values)
+
+
+def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=field.metadata["description"])
+    choices, range_ = field.metadata["choices"], field.metadata["range"]
+    if choices:
+        descriptor.additional_constraints = f"one of: {', '.join(choices)}"
+    if range_:
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=range_[0], to_value=range_[1], step=0.0)
+        ]
+    descriptor.read_only = field.name == "autostart"
+    return descriptor

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers to messages, to the union mask and to the label image.
+
+Only what the model found for certain (FOUND) is drawn into mask, labels and centroid: a robot acts
+on those. A LOW_CONFIDENCE mask travels in its entry, a NO_TARGET entry is empty. Entry points:
+:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`centroid_of`, and
+:func:`segmentation_from_message` for who listens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, PointStamped, Pose, Vector3
+from numpy.typing import NDArray
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import Header
+
+from mllmseg_ros import masks
+from mllmseg_ros.command import MAX_EXPRESSION_CHARS
+from mllmseg_ros.msg import Segmentation as SegmentationMsg
+from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.position import Position
+from mllmseg_ros.ros.image_msgs import image_from_array, time_message
+from mllmseg_ros.ros.request import Ending, Notice, Request
+from mllmseg_ros.segmentation import Segmentation, Status
+
+_ENTRY_STATUS = {
+    Status.FOUND: SegmentationMsg.STATUS_FOUND,
+    Status.NO_TARGET: SegmentationMsg.STATUS_NO_TARGET,
+    Status.LOW_CONFIDENCE: SegmentationMsg.STATUS_LOW_CONFIDENCE,
+}
+_NOTICE_STATUS = {
+    Ending.REFUSED: SegmentationArray.STATUS_ERROR,
+    Ending.SUPERSEDED: SegmentationArray.STATUS_SUPERSEDED,
+    Ending.STOPPED: SegmentationArray.STATUS_STOPPED,
+    Ending.STALE_INPUT: SegmentationArray.STATUS_STALE_INPUT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model says about one request on one image."""
+
+    request: Request
+    header: Header  # of the image
+    rgb: NDArray[np.uint8]  # (H, W, 3) RGB
+    segmentations: Sequence[Segmentation]  # one per target of the request; empty where it failed
+    positions: Sequence[Position | None]  # one per segmentation, None without depth
+    latency_ns: int  # from taking up the image
+    error: str = ""  # why looking failed
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Size of the image, px."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+
+def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
+    """Build the answer to a request on an image."""
+    message = _message(answer.request)
+    message.header = answer.header
+    message.image_height, message.image_width = answer.size_hw
+    message.camera = camera
+    message.model = model
+    message.latency = _duration(answer.latency_ns)
+    if answer.error:
+        message.status, message.text = SegmentationArray.STATUS_ERROR, answer.error
+        return message
+    message.status = _array_status(answer.segmentations)
+    n_found = sum(each.status is Status.FOUND for each in answer.segmentations)
+    message.text = f"{n_found} of {len(answer.segmentations)} found"
+    message.segmentations = [_entry(answer, index) for index in range(len(answer.segmentations))]
+    return message
+
+
+def notice_message(notice: Notice) -> SegmentationArray:
+    """Build the message for the end of a request that no image is behind."""
+    message = _message(notice.request)
+    message.status = _NOTICE_STATUS[notice.ending]
+    message.text = notice.text
+    return message
+
+
+def union_mask(answer: Answer) -> NDArray[np.uint8]:
+    """Mask (H, W) of all that was found, 0 or 255."""
+    union = np.zeros(answer.size_hw, dtype=np.uint8)
+    for each in answer.segmentations:
+        if each.status is Status.FOUND:
+            union[each.mask] = 255
+    return union
+
+
+def label_image(answer: Answer) -> NDArray[np.uint8]:
+    """Label (H, W) of each pixel, 0 = none; where masks overlap, the first asked wins."""
+    labels = np.zeros(answer.size_hw, dtype=np.uint8)
+    for index in reversed(range(len(answer.segmentations))):
+        each = answer.segmentations[index]
+        if each.status is Status.FOUND:
+            labels[each.mask] = index + 1
+    return labels
+
+
+def centroid_of(answer: Answer) -> PointStamped | None:
+    """Position of the first found "pick" target, else of the first found target.
+
+    None if that target has no position: another target's would be taken for it.
+    """
+    assert answer.request.command is not None
+    found = [
+        index for index, each in enumerate(answer.segmentations) if each.status is Status.FOUND
+    ]
+    roles = [target.role for target in answer.request.command.targets]
+    chosen = next((index for index in found if roles[index] == "pick"), next(iter(found), None))
+    position = answer.positions[chosen] if chosen is not None else None
+    if position is None:
+        return None
+    return PointStamped(header=answer.header, point=_point(position.mean))
+
+
+def segmentation_from_message(entry: SegmentationMsg, size_hw: tuple[int, int]) -> Segmentation:
+    """Read an entry back, for who listens to the node.
+
+    Args:
+        entry: as received.
+        size_hw: image_height, image_width of its array, px.
+
+    Returns:
+        The segmentation with its mask at full size. Probabilities do not travel: 0 or 1 here.
+
+    Raises:
+        ValueError: if the mask does not fit its box or the box not the image.
+    """
+    box = entry.box
+    x1, y1 = box.x_offset + box.width, box.y_offset + box.height
+    if len(entry.mask.data) != box.width * box.height or x1 > size_hw[1] or y1 > size_hw[0]:
+        raise ValueError(
+            f"mask of {len(entry.mask.data)} bytes in a box of {box.width} x {box.height} px at "
+            f"({box.x_offset}, {box.y_offset}) does not fit an image of {size_hw} (H, W)"
+        )
+    mask = np.zeros(size_hw, dtype=np.bool_)
+    crop = np.frombuffer(entry.mask.data, dtype=np.uint8).reshape(box.height, box.width)
+    mask[box.y_offset : y1, box.x_offset : x1] = crop > 0
+    status = next(key for key, value in _ENTRY_STATUS.items() if value == entry.status)
+    return Segmentation(
+        expression=entry.expression,
+        status=status,
+        found=status is not Status.NO_TARGET,
+        score=float(entry.score),
+        mask_score=float(entry.mask_score),
+        mask=mask,
+        probability=mask.astype(np.float32),
+        box_xyxy=masks.box_xyxy(mask),
+        centroid_uv=masks.centroid_uv(mask),
+        inside_uv=masks.inside_uv(mask),
+        area_px=int(entry.area_px),
+    )
+
+
+def _message(request: Request) -> SegmentationArray:
+    message = SegmentationArray()
+    refused = request.command is None
+    message.command = request.text[:MAX_EXPRESSION_CHARS] if refused else request.text
+    message.intent = "" if request.command is None else request.command.intent
+    message.request_id = request.request_id
+    message.request_stamp = time_message(request.stamp_ns)
+    return message
+
+
+def _array_status(segmentations: Sequence[Segmentation]) -> int:
+    statuses = [each.status for each in segmentations]
+    if all(status is Status.FOUND for status in statuses):
+        return SegmentationArray.STATUS_OK
+    if Status.FOUND in statuses:
+        return SegmentationArray.STATUS_PARTIAL
+    if Status.LOW_CONFIDENCE in statuses:
+        return SegmentationArray.STATUS_LOW_CONFIDENCE
+    return SegmentationArray.STATUS_NO_TARGET
+
+
+def _entry(answer: Answer, index: int) -> SegmentationMsg:
+    assert answer.request.command is not None
+    segmentation, position = answer.segmentations[index], answer.positions[index]
+    entry = SegmentationMsg()
+    entry.expression = segmentation.expression
+    entry.expression_index = index
+    entry.role = answer.request.command.targets[index].role
+    entry.status = _ENTRY_STATUS[segmentation.status]
+    entry.score = segmentation.score
+    entry.mask_score = segmentation.mask_score
+    entry.centroid_uv = [math.nan, math.nan]
+    entry.inside_uv = [-1, -1]
+    if segmentation.status is Status.NO_TARGET or segmentation.box_xyxy is None:
+        return entry
+    x0, y0, x1, y1 = segmentation.box_xyxy
+    entry.box = RegionOfInterest(x_offset=x0, y_offset=y0, width=x1 - x0, height=y1 - y0)
+    entry.centroid_uv = list(segmentation.centroid_uv or ())
+    entry.inside_uv = list(segmentation.inside_uv or ())
+    entry.area_px = segmentation.area_px
+    crop = segmentation.mask[y0:y1, x0:x1].astype(np.uint8) * np.uint8(255)
+    entry.mask = image_from_array(crop, "mono8", answer.header)
+    if segmentation.status is Status.FOUND:
+        entry.label = index + 1
+    if position is not None:
+        _fill_position(entry, position, answer.header.frame_id)
+    return entry
+
+
+def _fill_position(entry: SegmentationMsg, position: Position, frame_id: str) -> None:
+    entry.has_position = True
+    entry.frame_id = frame_id
+    entry.position = _point(position.mean)
+    entry.position_covariance = position.covariance.ravel().tolist()
+    entry.surface_point = _point(position.surface_point)
+    entry.box_pose = Pose(position=_point(position.box_center))  # axes of the optical frame
+    x, y, z = position.box_size.tolist()
+    entry.box_size = Vector3(x=x, y=y, z=z)
+    entry.valid_depth_ratio = position.valid_depth_ratio
+
+
+def _point(xyz: NDArray[np.float64]) -> Point:
+    x, y, z = xyz.tolist()
+    return Point(x=x, y=y, z=z)
+
+
+def _duration(nanoseconds: int) -> Duration:
+    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node ``mllmseg``: images and commands in, masks and positions out.
+
+It only wires: subscriptions fill slots, the inference thread empties them, outputs publish. Entry
+point: :func:`main`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.timer import Timer
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.position import Position
+from mllmseg_ros.ros import engine, parameters
+from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
+from mllmseg_ros.ros.depth_pairing import DepthPairing
+from mllmseg_ros.ros.frame_slot import FrameSlot
+from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed, time_message
+from mllmseg_ros.ros.inference import InferenceThread, Limits, Result, Steps
+from mllmseg_ros.ros.inputs import Inputs
+from mllmseg_ros.ros.outputs import Outputs
+from mllmseg_ros.ros.request import Notice, Request, RequestDesk
+from mllmseg_ros.ros.segmentation_msgs import Answer
+from mllmseg_ros.ros.spin import run
+from mllmseg_ros.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from mllmseg_ros.segmenter import ImageContext, Segmenter
+
+_STALE_CHECK_S = 0.1
+_WARN_EVERY_S = 5.0
+_LOGGED_CHARS = 80
+
+
+class SegmenterNode(LifecycleNode):
+    """Segments what commands name, on the newest image, until told to stop."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__("mllmseg", **kwargs)
+        self._parameters = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._outputs = Outputs(self)
+        self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
+        self._desk = RequestDesk()
+        self._slot: FrameSlot[Image | CompressedImage] = FrameSlot()
+        self._depth = DepthPairing(self._warn)
+        self._segmenter: Segmenter | None = None
+        self._thread: InferenceThread | None = None
+        self._inputs: Inputs | None = None
+        self._stale_timer: Timer | None = None
+        self._rgb_from_image, conversion = choose_rgb_conversion()
+        self.get_logger().info(conversion)
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+            ),
+            post_callback=self._on_time_jump,
+        )
+        if self._parameters.autostart and (
+            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        ):
+            self.trigger_activate()
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and run it once."""
+        began = time.monotonic()
+        try:
+            self._segmenter, self._defaults = engine.load(self._parameters)
+        except ValueError as error:
+            self.get_logger().error(f"cannot configure: {' '.join(str(error).split())}")
+            return TransitionCallbackReturn.FAILURE
+        engine.apply(self._segmenter, self._defaults, self._parameters)
+        self.get_logger().info(
+            f"model {self._segmenter.name} ready in {time.monotonic() - began:.1f} s on "
+            f"{self._segmenter.device}, {self._segmenter.dtype}"
+        )
+        if self._segmenter.synthetic_only:
+            self.get_logger().warning(
+                f"model {self._segmenter.name} has only seen simulated scenes: it is for trying "
+                "out; set parameter model to a published checkpoint for real images"
+            )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen and to answer."""
+        result = super().on_activate(state)
+        segmenter = self._segmenter
+        assert segmenter is not None
+        steps = Steps(
+            now_ns=self._now_ns,
+            stamp_ns=lambda message: nanoseconds(message.header.stamp),
+            to_frame=self._to_frame,
+            encode=lambda frame: segmenter.encode(frame.rgb),
+            segment=self._segment,
+            locate=self._locate,
+            publish=self._publish,
+            report=self._warn,
+        )
+        self._thread = InferenceThread(self._desk, self._slot, steps, self._limits)
+        self._inputs = Inputs(
+            self,
+            image_transport=self._parameters.image_transport,
+            on_image=self._on_image,
+            on_command=self._on_command,
+            depth=self._depth,
+        )
+        self._thread.start()
+        self._stale_timer = self.create_timer(_STALE_CHECK_S, self._check_stale)
+        self.get_logger().info(f"listening on {', '.join(self._inputs.topics)}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to listen; the request in force ends."""
+        self._halt()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model."""
+        self._segmenter = None
+        engine.free_memory()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free the model, from any state."""
+        self._halt()
+        self._segmenter = None
+        engine.free_memory()
+        return super().on_shutdown(state)
+
+    def stop(self) -> None:
+        """Shut down in order, as before the end of the process."""
+        self.trigger_shutdown()
+
+    def _halt(self) -> None:
+        if self._thread is None or self._inputs is None or self._stale_timer is None:
+            return
+        self.destroy_timer(self._stale_timer)
+        self._inputs.destroy()
+        in_force = self._desk.current is not None
+        with self._publishing:
+            self._send(self._desk.stop("the node was deactivated"))
+            if in_force:
+                self._send_empty_mask()
+        self._thread.stop()
+        self.get_logger().info(
+            f"stopped after {self._slot.received} images, {self._thread.answered} answers, "
+            f"{self._slot.dropped} images replaced by newer ones"
+        )
+        self._thread = None
+        self._inputs = None
+        self._slot.clear()
+        self._depth.clear()
+
+    # In
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._slot.put(message)
+        if self._thread is not None:
+            self._thread.wake()
+
+    def _on_command(self, text: str) -> None:
+        with self._publishing:
+            submission = self._desk.submit(text, self._now_ns())
+            self._send(submission.notices)
+            command = submission.request.command
+            if command is not None and command.is_stop:
+                self._send_empty_mask()
+        # Escaped and cut: a log must not carry what a stranger wrote into a terminal.
+        shown = ascii(text[:_LOGGED_CHARS])
+        if command is None:
+            self._warn(f"command {shown} refused: {submission.notices[0].text}")
+        else:
+            self.get_logger().info(f"command {submission.request.request_id}: {shown}")
+        if self._thread is not None:
+            self._thread.wake()
+
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            self._parameters = parameters.changed(
+                self._parameters, changes, configured=self._segmenter is not None
+            )
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if self._segmenter is not None:
+            engine.apply(self._segmenter, self._defaults, self._parameters)
+        if self._thread is not None:
+            self._thread.wake()
+        return SetParametersResult(successful=True)
+
+    def _on_time_jump(self, jump: object) -> None:
+        self.get_logger().info("ROS time jumped: images and depths before it are forgotten")
+        self._slot.clear()
+        self._depth.clear()
+        self._desk.restart_clock(self._now_ns())
+        if self._thread is not None:
+            self._thread.forget()
+
+    # Steps of the inference thread
+
+    def _to_frame(self, message: Image | CompressedImage) -> Frame:
+        stamp_ns = nanoseconds(message.header.stamp)
+        self._depth.expect(stamp_ns)
+        compressed = isinstance(message, CompressedImage)
+        rgb = rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
+        return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=message.header.frame_id)
+
+    def _segment(self, context: ImageContext, request: Request) -> Sequence[Segmentation]:
+        assert self._segmenter is not None
+        assert request.command is not None
+        return self._segmenter.segment(
+            context, request.command.expressions, self._parameters.prompt
+        )
+
+    def _locate(
+        self, frame: Frame, segmentations: Sequence[Segmentation]
+    ) -> Sequence[Position | None]:
+        return self._depth.locate(frame, segmentations, rectified=self._parameters.rectified)
+
+    def _limits(self) -> Limits:
+        rate = self._parameters.max_rate
+        return Limits(
+            max_age_ns=int(self._parameters.max_age * 1e9), period_s=1 / rate if rate else 0.0
+        )
+
+    # Out
+
+    def _publish(self, result: Result) -> bool:
+        assert self._segmenter is not None
+        assert self._inputs is not None
+        answer = Answer(
+            request=result.request,
+            header=_header(result.frame),
+            rgb=result.frame.rgb,
+            segmentations=result.segmentations,
+            positions=result.positions,
+            latency_ns=result.latency_ns,
+            error=result.error,
+        )
+        messages = self._outputs.prepare(answer, self._inputs.camera, self._segmenter.name)
+        with self._publishing:
+            if not self._desk.claim(result.request, self._now_ns()):
+                return False
+            for publisher, message in messages:
+                publisher.publish(message)
+        return True
+
+    def _check_stale(self) -> None:
+        limits = self._limits()
+        if not limits.max_age_ns or self._thread is None or self._thread.busy:
+            return
+        limit_ns = limits.max_age_ns + int(limits.period_s * 1e9)
+        now_ns, newest = self._now_ns(), self._slot.peek()
+        if newest is not None:
+            age_s = (now_ns - nanoseconds(newest.item.header.stamp)) / 1e9
+            reason = f"the newest image is {age_s:.3f} s old, max_age is {self._parameters.max_age}"
+        else:
+            reason = self._thread.last_problem or "no image has come"
+        with self._publishing:
+            self._send(self._desk.check_stale(now_ns, limit_ns, reason))
+
+    def _send(self, notices: Sequence[Notice]) -> None:
+        for notice in notices:
+            self._outputs.publish_notice(notice)
+
+    def _send_empty_mask(self) -> None:
+        newest = self._slot.peek()
+        if newest is None:
+            return
+        try:
+            frame = self._to_frame(newest.item)
+        except ValueError:
+            return  # the inference thread reports malformed images
+        self._outputs.publish_empty_mask(_header(frame), frame.rgb.shape[:2])
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=_WARN_EVERY_S)
+
+
+def _header(frame: Frame) -> Header:
+    return Header(stamp=time_message(frame.stamp_ns), frame_id=frame.frame_id)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until it is told to end."""
+    sys.exit(run(SegmenterNode, args))

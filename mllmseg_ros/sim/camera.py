@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Render scenes with MuJoCo, off screen: RGB, metric depth, instance ids, pose, intrinsics.
+
+One GL context serves any number of scenes. Knows nothing of expressions or files.
+Entry point: :class:`TabletopCamera`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.sim.objects import add_object, height_m
+from mllmseg_ros.sim.scene import Scene, Surface
+from mllmseg_ros.sim.view import View, visible_objects
+
+_NEAR_M, _FAR_M = 0.05, 8.0
+_MAX_GEOMS = 400
+_MAX_SIDE_PX = 4096
+_TEXTURE_PX = 256
+# Outlines are measured in a small picture with a wider field, so that cut-off parts count.
+_OUTLINE_HEIGHT_PX, _OUTLINE_FIELD = 150, 1.4
+_NO_GL = (
+    "no off-screen OpenGL for the simulated camera: install EGL (Debian, Ubuntu: "
+    "apt install libegl1 libgl1-mesa-dri) or OSMesa (apt install libosmesa6)"
+)
+
+Pose = tuple[float, float, float]  # x, y on the table in m, yaw in rad
+
+
+def _mujoco() -> Any:
+    """Import MuJoCo with an off-screen GL, unless the user chose one by MUJOCO_GL.
+
+    The choice is made by what can be loaded: PyOpenGL cannot change platform once imported.
+    """
+    if "MUJOCO_GL" not in os.environ:
+        for platform, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")):
+            try:
+                ctypes.CDLL(library)
+            except OSError:
+                continue
+            os.environ["MUJOCO_GL"] = platform
+            break
+        else:
+            raise RuntimeError(_NO_GL)
+    import mujoco
+
+    return mujoco
+
+
+class TabletopCamera:
+    """A simulated RGB-D camera. Use as a context manager: load a scene, then render it."""
+
+    def __init__(self, width: int = 640, height: int = 480) -> None:
+        """Open an off-screen GL context.
+
+        Args:
+            width: px.
+            height: px.
+
+        Raises:
+            ValueError: if the size is no picture's.
+            RuntimeError: if off-screen GL is missing; names the packages that bring it.
+        """
+        if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
+            raise ValueError(f"size is {width} x {height}, expected 1 to {_MAX_SIDE_PX} px a side")
+        self._mj = _mujoco()
+        try:
+            self._gl = self._mj.GLContext(width, height)
+            self._gl.make_current()
+        except Exception as error:  # each platform raises errors of its own
+            raise RuntimeError(f"{_NO_GL} (MUJOCO_GL={os.environ.get('MUJOCO_GL')})") from error
+        self._width, self._height = width, height
+        self._option = self._mj.MjvOption()
+        self._view = self._mj.MjvCamera()
+        self._view.type = self._mj.mjtCamera.mjCAMERA_FIXED
+        self._view.fixedcamid = 0
+        self._scene: Scene | None = None
+
+    def __enter__(self) -> TabletopCamera:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._scene = None
+        if self._gl is not None:
+            self._gl.make_current()
+            self._mjr = self._shown = None
+            self._gl.free()
+            self._gl = None
+
+    def load(self, scene: Scene) -> None:
+        """Take a scene in place of the last one."""
+        mj = self._mj
+        self._gl.make_current()
+        self._mjr = self._shown = None  # before the new one: GL memory is freed here
+        self._model = _compiled(mj, scene, self._width, self._height)
+        self._data = mj.MjData(self._model)
+        self._shown = mj.MjvScene(self._model, _MAX_GEOMS)
+        self._mjr = mj.MjrContext(self._model, mj.mjtFontScale.mjFONTSCALE_50.value)
+        mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN.value, self._mjr)
+        self._mjr.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR
+        # Geom -> instance id; bodies are the world, then the objects in order.
+        self._instance_of_geom = np.asarray(self._model.geom_bodyid).astype(np.uint8)
+        self._scene = scene
+
+    def render(self, moved: Mapping[int, Pose] | None = None) -> View:
+        """Take a picture.
+
+        Args:
+            moved: instance id -> (x, y, yaw) on the table; the others stay where the scene has them.
+
+        Raises:
+            ValueError: if no scene was loaded, or an instance id is not in it.
+        """
+        if self._scene is None:
+            raise ValueError("no scene is loaded, expected load(scene) before render()")
+        self._gl.make_current()
+        places = self._move(moved or {})
+        rgb = self._draw_rgb()
+        instances, depth_m = self._draw_instances()
+        camera = self._scene.camera
+        middles = np.array(
+            [
+                (x, y, height_m(thing) / 2)
+                for thing, (x, y, _) in zip(self._scene.objects, places, strict=True)
+            ]
+        )
+        return View(
+            rgb=rgb,
+            depth_m=depth_m,
+            instances=instances,
+            K=_intrinsics(self._width, self._height, camera.vertical_fov_rad),
+            camera_pose=_pose(camera.rotation, camera.position_m),
+            objects=visible_objects(
+                self._scene.objects,
+                instances,
+                depth_m,
+                self._outlines_px(),
+                (middles - camera.position_m) @ camera.rotation,
+            ),
+        )
+
+    def _move(self, moved: Mapping[int, Pose]) -> list[Pose]:
+        assert self._scene is not None
+        objects = self._scene.objects
+        unknown = sorted(set(moved) - set(range(1, len(objects) + 1)))
+        if unknown:
+            raise ValueError(f"no object has instance id {unknown}, expected 1 to {len(objects)}")
+        places = []
+        for index, thing in enumerate(objects):
+            x, y, yaw = moved.get(index + 1, (*thing.xy_m, thing.yaw_rad))
+            self._data.mocap_pos[index] = (x, y, 0.0)
+            self._data.mocap_quat[index] = (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2))
+            places.append((x, y, yaw))
+        self._mj.mj_kinematics(self._model, self._data)
+        self._mj.mj_camlight(self._model, self._data)
+        return places
+
+    def _draw_rgb(self) -> NDArray[np.uint8]:
+        self._show(as_ids=False)
+        rgb = np.empty((self._height, self._width, 3), np.uint8)
+        rect = self._mj.MjrRect(0, 0, self._width, self._height)
+        self._mj.mjr_render(rect, self._shown, self._mjr)
+        self._mj.mjr_readPixels(rgb, None, rect, self._mjr)
+        return np.ascontiguousarray(rgb[::-1])  # GL's rows start at the bottom
+
+    def _draw_instances(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        self._show(as_ids=True)
+        ids, depth = self._read_ids(self._width, self._height)
+        assert depth is not None
+        # Reversed z: 1 at the near plane, 0 at the far one.
+        metres = _NEAR_M * _FAR_M / (depth.astype(np.float64) * (_FAR_M - _NEAR_M) + _NEAR_M)
+        metres[depth <= 0] = 0.0
+        return ids, metres.astype(np.float32)
+
+    def _outlines_px(self) -> list[float]:
+        """Area of each object alone, in pixels of the full picture, measured at about 1 in 20."""
+        height = _OUTLINE_HEIGHT_PX
+        width = round(height * self._width / self._height)
+        fov = self._model.cam_fovy[0]
+        wide = 2 * math.atan(_OUTLINE_FIELD * math.tan(math.radians(fov) / 2))
+        self._model.cam_fovy[0] = math.degrees(wide)
+        groups = self._model.geom_group
+        pixels_per_pixel = (_OUTLINE_FIELD * self._height / height) ** 2
+        areas = []
+        groups[:] = 3  # a group that is not drawn by default
+        for instance_id in range(1, self._model.nbody):
+            groups[self._instance_of_geom == instance_id] = 0
+            self._show(as_ids=True)
+            ids, _ = self._read_ids(width, height, with_depth=False)
+            groups[self._instance_of_geom == instance_id] = 3
+            areas.append(np.count_nonzero(ids) * pixels_per_pixel)
+        groups[:] = 0
+        self._model.cam_fovy[0] = fov
+        return areas
+
+    def _show(self, as_ids: bool) -> None:
+        mj = self._mj
+        mj.mjv_updateScene(
+            self._model,
+            self._data,
+            self._option,
+            None,
+            self._view,
+            mj.mjtCatBit.mjCAT_ALL.value,
+            self._shown,
+        )
+        flags = self._shown.flags
+        flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = as_ids
+        flags[mj.mjtRndFlag.mjRND_SHADOW] = not as_ids
+        if as_ids:  # colours become instance ids; 0 is drawn as background
+            for index in range(self._shown.ngeom):
+                geom = self._shown.geoms[index]
+                geom.segid = int(self._instance_of_geom[geom.objid]) - 1
+
+    def _read_ids(
+        self, width: int, height: int, with_depth: bool = True
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        rect = self._mj.MjrRect(0, 0, width, height)
+        pixels = np.empty((height, width, 3), np.uint8)
+        depth = np.empty((height, width), np.float32) if with_depth else None
+        self._mj.mjr_render(rect, self._shown, self._mjr)
+        self._mj.mjr_readPixels(pixels, depth, rect, self._mjr)
+        ids = np.ascontiguousarray(pixels[::-1, :, 0])
+        return ids, None if depth is None else depth[::-1]
+
+
+def _intrinsics(width: int, height: int, vertical_fov_rad: float) -> NDArray[np.float64]:
+    """K with square pixels, pixel centres at integers."""
+    focal = height / 2 / math.tan(vertical_fov_rad / 2)
+    return np.array(
+        [[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]
+    )
+
+
+def _pose(rotation: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, position
+    return pose
+
+
+def _compiled(mj: Any, scene: Scene, width: int, height: int) -> Any:
+    """Build the MuJoCo model: the world first, then one body per object, in order."""
+    spec = mj.MjSpec()
+    spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
+    visual = spec.visual
+    visual.map.znear, visual.map.zfar = _NEAR_M, _FAR_M
+    # No multisampling: pictures are shrunk for the network anyway, and it doubles the time.
+    visual.quality.offsamples, visual.quality.shadowsize = 0, 1024
+    visual.global_.offwidth, visual.global_.offheight = width, height
+    visual.headlight.ambient = [scene.ambient] * 3
+    visual.headlight.diffuse = visual.headlight.specular = [0.0] * 3
+    _add_surroundings(mj, spec, scene)
+    camera = scene.camera
+    # MuJoCo's cameras look along -z with y up, optical frames along z with y down.
+    spec.worldbody.add_camera(
+        pos=camera.position_m,
+        xyaxes=[*camera.rotation[:, 0], *-camera.rotation[:, 1]],
+        fovy=math.degrees(camera.vertical_fov_rad),
+    )
+    for index, thing in enumerate(scene.objects):
+        add_object(spec, f"object_{index + 1}", thing)
+    return spec.compile()
+
+
+def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
+    world = spec.worldbody
+    spec.add_texture(
+        name="sky",
+        type=mj.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mj.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=scene.sky[0],
+        rgb2=scene.sky[1],
+        width=32,
+        height=192,
+    )
+    surface = scene.surface
+    texture = spec.add_texture(
+        name="table",
+        type=mj.mjtTexture.mjTEXTURE_2D,
+        width=_TEXTURE_PX,
+        height=_TEXTURE_PX,
+        nchannel=3,
+    )
+    texture.data = _pattern(surface).tobytes()  # the keyword takes lists of integers only
+    table = spec.add_material(
+        name="table",
+        texuniform=True,
+        texrepeat=[surface.repeat, surface.repeat],
+        specular=surface.reflectance,
+        shininess=0.4,
+    )
+    table.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "table"
+    for light in scene.lights:
+        position = np.array(light.position_m)
+        world.add_light(
+            type=mj.mjtLightType.mjLIGHT_SPOT,
+            pos=position,
+            dir=-position,
+            diffuse=light.rgb,
+            specular=[0.5 * c for c in light.rgb],
+            castshadow=light.shadow,
+            cutoff=60,
+            exponent=1,
+        )
+
+    def lying(xy: tuple[float, float], yaw: float, z: float, **fields: Any) -> None:
+        world.add_geom(
+            type=mj.mjtGeom.mjGEOM_BOX,
+            pos=[*xy, z],
+            quat=[math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)],
+            contype=0,
+            conaffinity=0,
+            **fields,
+        )
+
+    half = [*surface.half_size_m, 0.02]
+    lying((0.0, 0.0), surface.yaw_rad, -0.02, size=half, material="table")
+    floor = [*scene.sky[1], 1.0]
+    lying((0.0, 0.0), 0.0, -0.8, size=[4.0, 4.0, 0.01], rgba=floor)
+    for index, mat in enumerate(scene.mats):
+        # Each a little higher than the last, so that they do not fight for a pixel.
+        thick = 0.0004 * (index + 1)
+        lying(mat.xy_m, mat.yaw_rad, thick, size=[*mat.half_size_m, thick], rgba=[*mat.rgb, 1.0])
+
+
+def _pattern(surface: Surface) -> NDArray[np.uint8]:
+    """Draw the table top's pattern, (256, 256, 3) RGB."""
+    side = _TEXTURE_PX
+    rng = np.random.default_rng(surface.seed)
+    ramp = np.linspace(0, 1, side)
+    if surface.pattern == "flat":
+        mix = np.zeros((side, side))
+    elif surface.pattern == "checker":
+        halves = (ramp >= 0.5).astype(float)
+        mix = np.abs(halves[:, None] - halves[None])
+    elif surface.pattern == "gradient":
+        mix = np.broadcast_to(np.abs(2 * ramp - 1), (side, side))
+    elif surface.pattern == "planks":
+        tone = np.repeat(rng.uniform(0, 1, size=8), side // 8)
+        grain = cv2.resize(rng.uniform(0, 1, size=(side, 4)), (side, side)) - 0.5
+        mix = np.clip(0.7 * tone[:, None] + 0.6 * grain, 0, 1)
+    else:
+        coarse = cv2.resize(rng.uniform(0, 1, size=(16, 16)), (side, side))
+        mix = np.clip(coarse + rng.uniform(-0.25, 0.25, size=(side, side)), 0, 1)
+    first, second = np.array(surface.rgb)
+    colors = first + mix[:, :, None] * (second - first)
+    return np.round(255 * colors).astype(np.uint8)

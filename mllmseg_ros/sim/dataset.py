@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Render scenes once, read them many times.
+
+A split is a folder of shards of 1000 scenes: ``rgb.npy`` (1000, S, S, 3) and ``instances.npy``
+(1000, S, S), both uint8, and ``scenes.jsonl``. The scene of seed k is row k % 1000 of shard
+k // 1000. A row is complete once its line stands in ``scenes.jsonl``, so a run that was cut off
+goes on where it stopped, and a reader may open what is still being written.
+
+Pictures are rendered 4:3 and squeezed to the network's square as a camera's would be.
+Knows no expressions. Entry points: :func:`render_dataset`, :class:`SceneCache`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from mllmseg_ros.sim.camera import TabletopCamera
+from mllmseg_ros.sim.scene import SPLITS, random_scene
+from mllmseg_ros.sim.view import View, VisibleObject
+
+SHARD_SCENES = 1000
+_RENDER_WIDTH, _RENDER_HEIGHT = 480, 360  # twice the square: bicubic shrinking smooths the edges
+_NEW_SHARD_BYTES_MAX = 4 << 30
+
+
+def render_dataset(
+    folder: Path,
+    split: str,
+    first_seed: int,
+    n_scenes: int,
+    size: int = 224,
+    *,
+    n_processes: int = 1,
+) -> None:
+    """Render the scenes of consecutive seeds, or what is missing of them.
+
+    Args:
+        folder: of the split's shards.
+        split: one of scene.SPLITS.
+        first_seed: a multiple of SHARD_SCENES.
+        n_scenes: how many.
+        size: side of the square pictures, px.
+        n_processes: shards rendered at a time.
+
+    Raises:
+        ValueError: if first_seed starts no shard, or a shard there has another size.
+    """
+    if first_seed % SHARD_SCENES or first_seed < 0:
+        raise ValueError(f"first seed is {first_seed}, expected a multiple of {SHARD_SCENES}")
+    if n_scenes < 1:
+        raise ValueError(f"number of scenes is {n_scenes}, expected 1 or more")
+    if size < 1 or SHARD_SCENES * size * size * 3 > _NEW_SHARD_BYTES_MAX:
+        raise ValueError(f"size is {size} px, expected 1 to 1000")
+    ends = first_seed + n_scenes
+    jobs = [
+        (folder / f"{start // SHARD_SCENES:05d}", split, start, min(SHARD_SCENES, ends - start), size)
+        for start in range(first_seed, ends, SHARD_SCENES)
+    ]
+    with tqdm(total=n_scenes, unit="scene", mininterval=5) as bar:
+        if n_processes == 1:
+            for job in jobs:
+                _render_shard(*job)
+                bar.update(job[3])
+            return
+        # Spawned, not forked: GL contexts do not survive a fork.
+        with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+            for future, job in [(pool.submit(_render_shard, *job), job) for job in jobs]:
+                future.result()
+                bar.update(job[3])
+
+
+def _render_shard(shard: Path, split: str, first_seed: int, n_scenes: int, size: int) -> None:
+    shard.mkdir(parents=True, exist_ok=True)
+    rgb = _array(shard / "rgb.npy", (SHARD_SCENES, size, size, 3))
+    instances = _array(shard / "instances.npy", (SHARD_SCENES, size, size))
+    lines_path = shard / "scenes.jsonl"
+    done = _complete_lines(lines_path)
+    if lines_path.exists():  # drop half a line
+        os.truncate(lines_path, sum(len(line) for line in done))
+    if len(done) >= n_scenes:
+        return
+    with (
+        TabletopCamera(_RENDER_WIDTH, _RENDER_HEIGHT) as camera,
+        lines_path.open("ab") as lines,
+    ):
+        for row in range(len(done), n_scenes):
+            camera.load(random_scene(first_seed + row, split))
+            view = camera.render()
+            rgb[row], instances[row] = squeezed(view, size)
+            things = [thing.to_dict() for thing in view.objects]
+            record = {"split": split, "seed": first_seed + row, "objects": things}
+            lines.write(json.dumps(record).encode() + b"\n")
+            lines.flush()
+
+
+def squeezed(view: View, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Shrink a view to the network's square as its own preprocessing does, aspect not kept.
+
+    Returns:
+        RGB (size, size, 3) by PIL's bicubic filter, instances (size, size) by nearest pixel centre.
+    """
+    square = Image.fromarray(view.rgb).resize((size, size), Image.Resampling.BICUBIC)
+    ids = cv2.resize(view.instances, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(square), ids.astype(np.uint8, copy=False)
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Open an array of a shard for writing; a new one takes up disk space only as it fills."""
+    if not path.is_file():
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="r+")
+    if array.shape != shape or array.dtype != np.uint8:
+        raise ValueError(f"{path} is {array.dtype} {array.shape}, expected uint8 {shape}")
+    return array
+
+
+def _complete_lines(path: Path) -> list[bytes]:
+    if not path.is_file():
+        return []
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+class SceneCache:
+    """Rendered scenes of one split, as far as they were complete when it was opened."""
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open the folder of a split.
+
+        Raises:
+            ValueError: if it holds no rendered scene.
+        """
+        self._rgb: list[NDArray[np.uint8]] = []
+        self._instances: list[NDArray[np.uint8]] = []
+        self._lines: list[bytes] = []
+        self._places: list[tuple[int, int]] = []  # shard and row of each scene
+        for path in sorted(Path(folder).glob("*/scenes.jsonl")):
+            lines = _complete_lines(path)
+            if not lines:
+                continue
+            self._places += [(len(self._rgb), row) for row in range(len(lines))]
+            self._lines += lines
+            self._rgb.append(np.load(path.with_name("rgb.npy"), mmap_mode="r"))
+            self._instances.append(np.load(path.with_name("instances.npy"), mmap_mode="r"))
+        if not self._places:
+            raise ValueError(
+                f"{folder} holds no rendered scenes; `mllmseg sim render` makes them"
+            )
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def rgb(self, index: int) -> NDArray[np.uint8]:
+        """Picture (S, S, 3), RGB."""
+        shard, row = self._places[index]
+        return self._rgb[shard][row]
+
+    def instances(self, index: int) -> NDArray[np.uint8]:
+        """Instance ids (S, S), 0 = background."""
+        shard, row = self._places[index]
+        return self._instances[shard][row]
+
+    def objects(self, index: int) -> tuple[VisibleObject, ...]:
+        """The scene's objects as far as the picture shows them."""
+        fields = json.loads(self._lines[index])["objects"]
+        return tuple(VisibleObject.from_dict(thing) for thing in fields)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render a split from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="mllmseg sim render", description="Render tabletop scenes; a second call goes on."
+    )
+    parser.add_argument("--split", choices=SPLITS, required=True)
+    parser.add_argument("--scenes", type=int, required=True, help="number of scenes, from seed 0")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this split")
+    parser.add_argument("--size", type=int, default=224, help="side of the pictures, px")
+    parser.add_argument("--processes", type=int, default=1)
+    asked = parser.parse_args(arguments)
+    # Each process renders on one core; Mesa would otherwise start a thread per core in each.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+    render_dataset(
+        asked.out, asked.split, 0, asked.scenes, asked.size, n_processes=asked.processes
+    )
+
+
+if __name__ == "__main__":
+    main()

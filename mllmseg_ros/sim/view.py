@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one picture of a scene shows, exactly: pixels, depth, instances, camera, objects.
+
+Knows nothing of MuJoCo. Entry points: :class:`View`, :class:`VisibleObject`,
+:func:`visible_objects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.sim.objects import SceneObject
+
+MIN_AREA_SHARE = 0.003  # of the picture; less is too little to be asked for
+MIN_VISIBLE_SHARE = 0.35  # of the object's outline
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibleObject:
+    """What an expression can say about one object in one picture."""
+
+    instance_id: int  # its value in View.instances, from 1
+    kind: str  # one of objects.KINDS
+    color: str  # one of objects.COLORS
+    size_name: str  # one of objects.SIZES
+    scale: float  # on the kind's base size; ratios compare objects of one kind
+    centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) where there are none
+    area_share: float  # visible pixels over the picture's
+    visible_share: float  # visible pixels over those of its whole outline, cut-off parts included
+    depth_m: float  # mean depth of its visible pixels; of its middle where there are none
+    position_m: tuple[float, float, float]  # its middle, optical frame
+    nameable: bool  # enough of it shows to be asked for
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(fields: dict[str, Any]) -> VisibleObject:
+        """Undo :meth:`to_dict`, also after a trip through JSON."""
+        u, v = fields["centroid_uv"]
+        x, y, z = fields["position_m"]
+        return VisibleObject(**{**fields, "centroid_uv": (u, v), "position_m": (x, y, z)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One picture with its truth. Optical frame: x right, y down, z forward (REP 103)."""
+
+    rgb: NDArray[np.uint8]  # (H, W, 3) RGB
+    depth_m: NDArray[np.float32]  # (H, W) along the optical axis (REP 118), 0 where nothing was hit
+    instances: NDArray[np.uint8]  # (H, W) 0 = table and surroundings, k = k-th object
+    K: NDArray[np.float64]  # (3, 3) px, pixel centres at integers
+    camera_pose: NDArray[np.float64]  # (4, 4) world from optical frame
+    objects: tuple[VisibleObject, ...]
+
+
+def visible_objects(
+    things: Sequence[SceneObject],
+    instances: NDArray[np.uint8],
+    depth_m: NDArray[np.float32],
+    outline_px: Sequence[float],
+    positions_m: NDArray[np.float64],
+) -> tuple[VisibleObject, ...]:
+    """Describe each object as far as the picture shows it.
+
+    Args:
+        things: N objects; the k-th (from 1) has instance id k.
+        instances: (H, W).
+        depth_m: (H, W).
+        outline_px: N areas that the objects would have alone in an unbounded picture, px.
+        positions_m: (N, 3) middles in the optical frame.
+    """
+    height, width = instances.shape
+    flat = instances.ravel()
+    n_ids = len(things) + 1
+    area = np.bincount(flat, minlength=n_ids)
+    depth = np.bincount(flat, weights=depth_m.ravel(), minlength=n_ids)
+    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
+    u = np.bincount(flat, weights=np.tile(columns / width, height), minlength=n_ids)
+    v = np.bincount(flat, weights=np.repeat(rows / height, width), minlength=n_ids)
+    described = []
+    for index, thing in enumerate(things):
+        instance_id, n_px = index + 1, int(area[index + 1])
+        x, y, z = (round(float(value), 4) for value in positions_m[index])
+        seen = max(n_px, 1)
+        area_share = n_px / flat.size
+        visible_share = min(1.0, n_px / max(float(outline_px[index]), 1.0))
+        described.append(
+            VisibleObject(
+                instance_id=instance_id,
+                kind=thing.kind,
+                color=thing.color,
+                size_name=thing.size_name,
+                scale=round(thing.scale, 4),
+                centroid_uv=(
+                    (round(float(u[instance_id]) / seen, 4), round(float(v[instance_id]) / seen, 4))
+                    if n_px
+                    else (-1.0, -1.0)
+                ),
+                area_share=round(area_share, 5),
+                visible_share=round(visible_share, 3),
+                depth_m=round(float(depth[instance_id]) / seen, 4) if n_px else z,
+                position_m=(x, y, z),
+                nameable=area_share >= MIN_AREA_SHARE and visible_share >= MIN_VISIBLE_SHARE,
+            )
+        )
+    return tuple(described)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Install the ROS-free core and the ``mllmseg`` command with pip; colcon reads CMakeLists.txt."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+def requirements(name: str) -> list[str]:
+    """Read requirements/<name>.txt without its comments."""
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+setup(
+    name="mllmseg_ros",
+    version=MANIFEST.findtext("version"),
+    description="Referring-expression segmentation for robots: MLLMSeg on PyTorch, for ROS 2",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["mllmseg_ros", "mllmseg_ros.*"], exclude=["mllmseg_ros.ros"]),
+    package_data={"mllmseg_ros": ["assets/**/*"]},
+    install_requires=requirements("core"),
+    extras_require={name: requirements(name) for name in ("sim", "train", "test")},
+    entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
+    # Beside colcon's build/, not in it.
+    options={"build": {"build_base": "build/pip"}},
+)

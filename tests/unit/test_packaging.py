@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's own promises: light imports, one version, one list of executables, safe text."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "mllmseg_ros"
+
+# What a message consumer, a web page or a simulated camera may import without paying for torch.
+WITHOUT_TORCH = [
+    "mllmseg_ros",
+    "mllmseg_ros.frame",
+    "mllmseg_ros.masks",
+    "mllmseg_ros.tokenizer",
+    "mllmseg_ros.prompt",
+    "mllmseg_ros.command",
+    "mllmseg_ros.position",
+    "mllmseg_ros.overlay",
+    "mllmseg_ros.eval.metrics",
+    "mllmseg_ros.sim.scene",
+    "mllmseg_ros.sim.expressions",
+    "mllmseg_ros.sim.samples",
+]
+ROS_PACKAGES = {
+    name.text
+    for name in ElementTree.parse(ROOT / "package.xml").getroot()
+    if name.tag in ("depend", "exec_depend") and not (name.text or "").startswith("python3-")
+}
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Top-level packages that a file imports, and our own message packages by their full name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {
+        ".".join(name.split(".")[: 2 if name.startswith("mllmseg_ros") else 1]) for name in names
+    }
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_light_modules_do_not_import_torch(module: str) -> None:
+    code = f"import {module}, sys; print(*sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_only_the_ros_folder_imports_ros() -> None:
+    ros = ROS_PACKAGES | {"mllmseg_ros.msg"}
+    offenders = {
+        str(path.relative_to(ROOT)): found
+        for path in python_files()
+        if PACKAGE / "ros" not in path.parents and (found := imported_packages(path) & ros)
+    }
+    assert offenders == {}
+
+
+def test_ros_packages_that_are_imported_are_declared() -> None:
+    """rosdep installs what package.xml names, and nothing else."""
+    known = ROS_PACKAGES | {"rclpy"}
+    suffixes = ("_msgs", "_srvs", "_interfaces", "_ros", "_bridge")
+    imported = set().union(*(imported_packages(path) for path in python_files()))
+    imported |= set().union(*(imported_packages(path) for path in ROOT.glob("launch/*.py")))
+    looks_like_ros = {
+        name for name in imported if name.endswith(suffixes) and name != "mllmseg_ros"
+    }
+    assert looks_like_ros <= known
+
+
+def test_package_root_is_a_docstring_only() -> None:
+    """The interface generator installs an empty file under the same name."""
+    body = ast.parse((PACKAGE / "__init__.py").read_text()).body
+    assert len(body) == 1
+    assert ast.get_docstring(ast.Module(body=body, type_ignores=[]))
+
+
+def test_no_python_folder_takes_the_place_of_generated_code() -> None:
+    assert [name for name in ("msg", "srv", "action") if (PACKAGE / name).exists()] == []
+
+
+def test_every_folder_with_python_is_a_package() -> None:
+    """setup.py finds packages by their __init__.py; without it a folder would be left out."""
+    folders = {path.parent for path in python_files()}
+    assert [
+        str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()
+    ] == []
+
+
+def test_package_xml_is_format_3_with_one_version() -> None:
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    assert manifest.get("format") == "3"
+    assert manifest.findtext("export/build_type") == "ament_cmake"
+    version = manifest.findtext("version") or ""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert 'MANIFEST.findtext("version")' in (ROOT / "setup.py").read_text()
+    released = re.findall(
+        r"^(\d+\.\d+\.\d+) \(", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE
+    )
+    assert released[:1] in ([], [version])
+
+
+def test_every_executable_has_a_main() -> None:
+    pairs = re.findall(
+        r'^  "(\w+) +(mllmseg_ros[\w.]+)"', (ROOT / "CMakeLists.txt").read_text(), re.M
+    )
+    assert {"mllmseg_node", "sim_camera", "demo_commander", "demo"} <= {name for name, _ in pairs}
+    for name, module in pairs:
+        path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        functions = [
+            node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")
+        ]
+        assert "main" in functions, f"{name} starts {module}, which has no main()"
+
+
+def test_every_range_has_a_pin_in_the_lock() -> None:
+    def names(file: str) -> set[str]:
+        lines = (ROOT / "requirements" / file).read_text().splitlines()
+        return {
+            re.split(r"[<>=\[]", line)[0].lower() for line in lines if line and line[0] not in "#"
+        }
+
+    lock = (ROOT / "requirements" / "lock.txt").read_text().splitlines()
+    pins = [line for line in lock if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9-]+==[\w.]+", pin)] == []
+    asked = set().union(
+        *(names(f"{name}.txt") for name in ("core", "sim", "train", "test", "lint", "ros_wheels"))
+    )
+    assert asked <= {pin.split("==")[0] for pin in pins}

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The staged path against the naive one, and what a Segmenter promises its callers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.prompt import Prompt
+from mllmseg_ros.segmenter import Segmenter, Status
+
+EXPRESSIONS = ["the red mug", "Bowl.", "all the small blue cans left of the ball"]
+EXACT = 1e-4  # float32, other order of summation
+
+
+@torch.inference_mode()
+def naive(
+    segmenter: Segmenter, image: NDArray[np.uint8], prompt: Prompt
+) -> tuple[torch.Tensor, NDArray[np.float32]]:
+    """Scores (N,) and probabilities (N, H, W) of one whole prompt, nothing shared or cached."""
+    pixels = to_pixel_values(resized(image, segmenter.model.config.image_size_px))
+    done = segmenter.model(
+        pixels[None], torch.tensor(prompt.input_ids), prompt.image_start, prompt.answer_positions
+    )
+    before = torch.tensor(prompt.answer_positions) - 1
+    ids = [segmenter.prompts.seg_id, segmenter.prompts.rej_id]
+    scores = torch.softmax(done.logits[before][:, ids], dim=-1)[:, 0]
+    size_hw = (image.shape[0], image.shape[1])
+    return scores, to_image_size(done.mask_logits.sigmoid(), size_hw).numpy()
+
+
+def test_single_prompt_equals_the_naive_pass(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    context = random_segmenter.encode(image)
+    staged = random_segmenter.segment(context, EXPRESSIONS)
+    for answer, expression in zip(staged, EXPRESSIONS, strict=True):
+        scores, probability = naive(
+            random_segmenter, image, random_segmenter.prompts.build([expression])
+        )
+        assert abs(answer.score - float(scores[0])) < EXACT
+        assert np.abs(answer.probability - probability[0]).max() < EXACT
+
+
+def test_joint_prompt_equals_the_naive_pass(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    staged = random_segmenter.segment(random_segmenter.encode(image), EXPRESSIONS, prompt="joint")
+    scores, probability = naive(
+        random_segmenter, image, random_segmenter.prompts.build(EXPRESSIONS)
+    )
+    for index, answer in enumerate(staged):
+        assert abs(answer.score - float(scores[index])) < EXACT
+        assert np.abs(answer.probability - probability[index]).max() < EXACT
+
+
+def test_one_expression_never_changes_another(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    context = random_segmenter.encode(image)
+    together = random_segmenter.segment(context, EXPRESSIONS)[1]
+    alone = random_segmenter.segment(context, EXPRESSIONS[1:2])[0]
+    assert np.abs(together.probability - alone.probability).max() < EXACT
+    # … while in the joint prompt, as in the paper, it does.
+    joint = random_segmenter.segment(context, EXPRESSIONS, prompt="joint")[1]
+    assert abs(joint.score - alone.score) > EXACT
+
+
+def test_asking_twice_leaves_the_context_as_it_was(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    context = random_segmenter.encode(image)
+    first = random_segmenter.segment(context, EXPRESSIONS[:1])[0]
+    random_segmenter.segment(context, EXPRESSIONS)
+    again = random_segmenter.segment(context, EXPRESSIONS[:1])[0]
+    assert np.array_equal(first.probability, again.probability)
+
+
+def test_fields_of_an_answer(random_segmenter: Segmenter, image: NDArray[np.uint8]) -> None:
+    (answer,) = random_segmenter(image, ["  The RED mug. "])
+    assert answer.expression == "  The RED mug. "
+    assert answer.mask.shape == answer.probability.shape == image.shape[:2]
+    assert answer.probability.dtype == np.float32
+    assert np.array_equal(answer.mask, answer.probability >= 0.5)
+    assert answer.area_px == answer.mask.sum()
+    assert (answer.box_xyxy is None) == (answer.area_px == 0)
+    assert 0 <= answer.score <= 1
+
+
+def test_no_expression_gives_no_answer(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    assert random_segmenter(image, []) == []
+
+
+@pytest.mark.parametrize(
+    ("can_reject", "threshold", "found", "status"),
+    [
+        (True, 0.0, True, None),
+        (True, 1.1, False, Status.NO_TARGET),
+        (False, 1.1, None, None),
+    ],
+)
+def test_deciding(
+    random_checkpoint: Path,
+    image: NDArray[np.uint8],
+    can_reject: bool,
+    threshold: float,
+    found: bool | None,
+    status: Status | None,
+) -> None:
+    segmenter = Segmenter.from_pretrained(random_checkpoint, device="cpu", dtype="float32")
+    segmenter.can_reject, segmenter.threshold = can_reject, threshold
+    (answer,) = segmenter(image, ["the red mug"])
+    assert math.isnan(answer.score) == (not can_reject)
+    assert answer.found == (answer.area_px > 0 if found is None else found)
+    if status is not None:
+        assert answer.status is status
+    if not can_reject:
+        # The mask-score limit turns the same mask from found into doubtful.
+        segmenter.model.mask_decoder.conv2.bias.data.fill_(1.0)
+        segmenter.mask_score_limit = 0.0
+        assert segmenter(image, ["the red mug"])[0].status is Status.FOUND
+        segmenter.mask_score_limit = 1.0
+        assert segmenter(image, ["the red mug"])[0].status is Status.LOW_CONFIDENCE
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), r"\(4, 4\), expected uint8 RGB"),
+        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+    ],
+)
+def test_bad_images_are_named(
+    random_segmenter: Segmenter, bad: NDArray[np.uint8], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        random_segmenter.encode(bad)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "prompt", "message"),
+    [
+        (["  . "], "single", "empty referring expression"),
+        (["mug " * 4000], "single", "tokens, this model reads at most"),
+        (["mug"], "both", "unknown prompt 'both'; accepted"),
+        ("mug", "single", "one string; give a list"),
+    ],
+)
+def test_bad_questions_are_named(
+    random_segmenter: Segmenter,
+    image: NDArray[np.uint8],
+    expressions: list[str],
+    prompt: str,
+    message: str,
+) -> None:
+    context = random_segmenter.encode(image)
+    with pytest.raises(ValueError, match=message):
+        random_segmenter.segment(context, expressions, prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "message"),
+    [("cuda:9", None, "CUDA"), ("tpu9", None, "unknown device"), (None, "int8", "unknown dtype")],
+)
+def test_bad_device_or_dtype_is_named(
+    random_checkpoint: Path, device: str | None, dtype: str | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Segmenter.from_pretrained(random_checkpoint, device=device, dtype=dtype)
+
+
+def test_bfloat16_draws_nearly_the_same(
+    random_checkpoint: Path, random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    coarse = Segmenter.from_pretrained(random_checkpoint, device="cpu", dtype="bfloat16")
+    assert coarse.dtype is torch.bfloat16
+    ours, reference = coarse(image, ["the red mug"])[0], random_segmenter(image, ["the red mug"])[0]
+    assert np.abs(ours.probability - reference.probability).max() < 0.05
