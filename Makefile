@@ -78,9 +78,10 @@ $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in 
 	  --cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(V)/bin/python
 	@touch $@
 
-lock: $(READY)
+# Only resolves. Not after $(READY), which would install the lock file that is about to be replaced.
+lock:
 	$(V)/bin/python tools/lock.py requirements/lock.txt \
-	  $(CORE) requirements/{train,test,lint,ros_wheels}.txt
+	  $(CORE) requirements/{train,test,lint,wheels}.txt
 
 clean:
 	rm -rf .venv build install log

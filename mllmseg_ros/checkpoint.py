@@ -11,7 +11,7 @@ Entry points: :func:`find_checkpoint`, :func:`load_model`, :func:`save_model`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -114,11 +114,12 @@ def save_model(model: MLLMSeg, folder: Path, dtype: torch.dtype) -> None:
         tensor = entry.fuse([state[name] for name in entry.ours]).detach().cpu()
         # clone: safetensors refuses tensors that share memory
         tensors[entry.published] = (
-            tensor.to(dtype) if tensor.is_floating_point() else tensor
-        ).contiguous().clone()
+            (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
+        )
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)
     partial.replace(folder / "model.safetensors")
 
 
@@ -145,8 +146,10 @@ def _fill(
 ) -> str | None:
     tensor = parts[0]
     shapes = [expected[name] for name in entry.ours]
-    wanted = torch.Size((sum(shape[0] for shape in shapes), *shapes[0][1:])) if shapes[0] else (
-        shapes[0]
+    wanted = (
+        torch.Size((sum(shape[0] for shape in shapes), *shapes[0][1:]))
+        if shapes[0]
+        else (shapes[0])
     )
     if tensor.shape != wanted:
         return f"{entry.published} has shape {tuple(tensor.shape)}, expected {tuple(wanted)}"
@@ -165,7 +168,7 @@ def _fill(
 
 
 @contextmanager
-def _open_tensors(folder: Path) -> Iterator[tuple]:  # type: ignore[type-arg]
+def _open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tensor]]]:
     """Open a folder's safetensors lazily: (set of names, function name -> tensor)."""
     with ExitStack() as stack:
         where = {}
@@ -176,7 +179,7 @@ def _open_tensors(folder: Path) -> Iterator[tuple]:  # type: ignore[type-arg]
                 raise ValueError(
                     f"{path}: not a complete safetensors file ({error}); download it again"
                 ) from error
-            where.update({name: file for name in file.keys()})  # noqa: SIM118
+            where.update(dict.fromkeys(file.keys(), file))
         yield set(where), lambda name: where[name].get_tensor(name)
 
 

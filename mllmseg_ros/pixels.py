@@ -34,9 +34,9 @@ def resized(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 def to_pixel_values(square_rgb: NDArray[np.uint8] | Tensor) -> Tensor:
     """Scale and normalise uint8 RGB squares (..., S, S, 3) to float32 (..., 3, S, S)."""
-    pixels = torch.as_tensor(np.array(square_rgb)) if isinstance(
-        square_rgb, np.ndarray
-    ) else square_rgb
+    pixels = (
+        torch.as_tensor(np.array(square_rgb)) if isinstance(square_rgb, np.ndarray) else square_rgb
+    )
     mean = torch.tensor(_IMAGENET_MEAN, device=pixels.device)
     std = torch.tensor(_IMAGENET_STD, device=pixels.device)
     return ((pixels.float() / 255 - mean) / std).movedim(-1, -3)

@@ -18,7 +18,7 @@ from mllmseg_ros.tokenizer import Tokenizer
 
 SEG = "[SEG]"
 REJ = "[REJ]"
-_IMAGE_TOKEN = "<IMG_CONTEXT>"
+_IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - no password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +66,12 @@ class PromptBuilder:
     """Fill one model's template."""
 
     def __init__(self, tokenizer: Tokenizer, template: str, n_image_tokens: int) -> None:
-        """Args:
-        tokenizer: the model's tokenizer.
-        template: text with special tokens and the places named in the module's docstring.
-        n_image_tokens: image tokens a frame takes (256 published).
+        """Read a template.
+
+        Args:
+            tokenizer: the model's tokenizer.
+            template: text with special tokens and the places named in the module's docstring.
+            n_image_tokens: image tokens a frame takes (256 published).
 
         Raises:
             ValueError: if the template lacks a place or names an unknown special token.

@@ -174,9 +174,7 @@ class Segmenter:
         logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))
         return torch.softmax(logits, dim=-1)[:, 0].tolist()
 
-    def _probabilities(
-        self, context: ImageContext, states: torch.Tensor
-    ) -> NDArray[np.float32]:
+    def _probabilities(self, context: ImageContext, states: torch.Tensor) -> NDArray[np.float32]:
         square = torch.sigmoid(self.model.draw_masks(context.features, states).float())
         return to_image_size(square, context.size_hw).cpu().numpy()
 

@@ -36,11 +36,13 @@ class Tokenizer:
         bos: str | None = None,
         max_length: int = 8192,
     ) -> None:
-        """Args:
-        text_only: encoder of plain text that holds no added token.
-        special_ids: id of every special token by its name.
-        bos: name of the token that starts every prompt, None for models without.
-        max_length: longest prompt in tokens.
+        """Join a text encoder and its special tokens.
+
+        Args:
+            text_only: encoder of plain text that holds no added token.
+            special_ids: id of every special token by its name.
+            bos: name of the token that starts every prompt, None for models without.
+            max_length: longest prompt in tokens.
         """
         self._text_only = text_only
         self.special_ids = special_ids

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write requirements/lock.txt: every package that the requirement files resolve to, pinned.
 
-Resolves as for an empty environment, without installing anything. Local version labels ("+cpu") are
-left out, because which build of torch it is depends on the package index and not on this project.
+Resolves as for an empty environment, without installing anything. Which build of torch it is
+depends on the package index and not on this project: local version labels ("+cpu") are left out,
+and so are the CUDA libraries, whose versions torch itself pins.
 
 Entry point: ``python tools/lock.py LOCK REQUIREMENTS...``, or ``make lock``.
 """
@@ -16,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+CUDA_LIBRARIES = ("nvidia-", "cuda-", "triton")
+
 
 def resolve(requirement_files: list[str]) -> dict[str, str]:
     """Ask pip what it would install into an empty environment.
@@ -24,7 +27,7 @@ def resolve(requirement_files: list[str]) -> dict[str, str]:
         requirement_files: paths in pip's requirements format.
 
     Returns:
-        Normalised package name -> version.
+        Normalised package name -> version, without what only a CUDA build of torch needs.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
@@ -33,10 +36,11 @@ def resolve(requirement_files: list[str]) -> dict[str, str]:
         subprocess.run([*pip, "--report", str(report), *files], check=True)
         installs = json.loads(report.read_text())["install"]
     packages = (install["metadata"] for install in installs)
-    return {
+    pins = {
         re.sub(r"[-_.]+", "-", package["name"].lower()): package["version"].split("+")[0]
         for package in packages
     }
+    return {name: pins[name] for name in pins if not name.startswith(CUDA_LIBRARIES)}
 
 
 def main() -> None:

@@ -57,7 +57,9 @@ def ask_as_in_paper(
         for position, there in zip(first.answer_positions, has_target, strict=True)
         if there
     ]
-    done = model(pixel_values, torch.tensor(first.input_ids, device=device), first.image_start, asked)
+    done = model(
+        pixel_values, torch.tensor(first.input_ids, device=device), first.image_start, asked
+    )
     before = torch.tensor(first.answer_positions, device=device) - 1
     decision_logits = done.logits[before]
     prompt = first

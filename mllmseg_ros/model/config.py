@@ -18,7 +18,8 @@ from typing import Any
 from transformers import InternVLVisionConfig, LlamaConfig, Qwen2Config
 
 SYSTEM_MESSAGE = (
-    "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
+    "你是书生·万象，英文名是InternVL，"
+    "是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 )
 
 # The reference's evaluation prompt, oddities included: the space before "What", none before "in",
@@ -164,7 +165,7 @@ def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> I
 def _language_config(fields: dict[str, Any], origin: str) -> Qwen2Config | LlamaConfig:
     if fields.get("tie_word_embeddings", False):
         raise ValueError(f"{origin}: llm_config.tie_word_embeddings is true; MLLMSeg never ties")
-    shared = {
+    shared: dict[str, Any] = {
         key: fields[key]
         for key in (
             "vocab_size",

@@ -2,8 +2,8 @@
 """Feature fusion (DSFF) and mask decoder: vision tokens + LLM states -> mask logits.
 
 Source: arXiv 2508.04107, "detail-enhanced and semantic-consistent feature fusion" and mask decoder.
-The work is split where the expression enters: :meth:`MaskDecoder.fuse` needs the image only and runs
-once per frame, :meth:`MaskDecoder.decode` needs the expression. :meth:`MaskDecoder.forward` is the
+The work is split where the expression enters: :meth:`MaskDecoder.fuse` needs the image only and
+runs once per frame, :meth:`MaskDecoder.decode` needs the expression. :meth:`MaskDecoder.forward` is the
 same computation written down as in the paper, without the split; tests hold the two together.
 """
 
@@ -64,7 +64,8 @@ class FusionBlock(nn.Module):
         """
         cross = self._layer.multihead_attn
         width = memory.shape[-1]
-        assert cross.in_proj_weight is not None and cross.in_proj_bias is not None
+        assert cross.in_proj_weight is not None
+        assert cross.in_proj_bias is not None
         value = functional.linear(
             memory, cross.in_proj_weight[2 * width :], cross.in_proj_bias[2 * width :]
         )
@@ -167,8 +168,6 @@ class MaskDecoder(nn.Module):
             Mask logits (N, G*P, G*P).
         """
         n = expression_states.shape[0]
-        fused = self._fused_tokens(
-            vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1)
-        )
+        fused = self._fused_tokens(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
         text = self.text_down(expression_states)[:, None]
         return self._draw(self.ca_layer_vl(fused, text))

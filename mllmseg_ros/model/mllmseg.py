@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """MLLMSeg, wired: vision tower -> projector -> language model -> mask decoder.
 
-Two ways through the same weights: the staged one that runs on a robot (:meth:`encode_image` once per
-frame, :meth:`read_prompts` and :meth:`draw_masks` per set of expressions) and the naive one of the
-reference (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal attention
-makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token ids, neither
+Two ways through the same weights: the staged one that runs on a robot (:meth:`encode_image` once
+per frame, :meth:`read_prompts` and :meth:`draw_masks` per set of expressions) and the naive one of
+the reference (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal
+attention makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token ids, neither
 text nor images.
 """
 
@@ -84,9 +84,7 @@ class MLLMSeg(nn.Module):
             else LlamaModel(config.language)
         )
         self.lm_head = nn.Linear(llm_width, config.language.vocab_size, bias=False)
-        self.mask_decoder = MaskDecoder(
-            vision_width, llm_width, config.grid, config.patch_size_px
-        )
+        self.mask_decoder = MaskDecoder(vision_width, llm_width, config.grid, config.patch_size_px)
 
     # ---- image side, once per frame
 

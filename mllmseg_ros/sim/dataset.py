@@ -12,10 +12,8 @@ Knows no expressions. Entry points: :func:`render_dataset`, :class:`SceneCache`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.scene import SPLITS, random_scene
+from mllmseg_ros.sim.scene import random_scene
 from mllmseg_ros.sim.view import View, VisibleObject
 
 SHARD_SCENES = 1000
@@ -74,6 +72,8 @@ def render_dataset(
                 _render_shard(*job)
                 bar.update(job[3])
             return
+        # Each process has a core; Mesa would start a thread per core in each of them.
+        os.environ.setdefault("LP_NUM_THREADS", "1")
         # Spawned, not forked: GL contexts do not survive a fork.
         with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
             for future, job in [(pool.submit(_render_shard, *job), job) for job in jobs]:
@@ -154,9 +154,7 @@ class SceneCache:
             self._rgb.append(np.load(path.with_name("rgb.npy"), mmap_mode="r"))
             self._instances.append(np.load(path.with_name("instances.npy"), mmap_mode="r"))
         if not self._places:
-            raise ValueError(
-                f"{folder} holds no rendered scenes; `mllmseg sim render` makes them"
-            )
+            raise ValueError(f"{folder} holds no rendered scenes; `mllmseg sim render` makes them")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -175,25 +173,3 @@ class SceneCache:
         """The scene's objects as far as the picture shows them."""
         fields = json.loads(self._lines[index])["objects"]
         return tuple(VisibleObject.from_dict(thing) for thing in fields)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Render a split from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="mllmseg sim render", description="Render tabletop scenes; a second call goes on."
-    )
-    parser.add_argument("--split", choices=SPLITS, required=True)
-    parser.add_argument("--scenes", type=int, required=True, help="number of scenes, from seed 0")
-    parser.add_argument("--out", type=Path, required=True, help="folder of this split")
-    parser.add_argument("--size", type=int, default=224, help="side of the pictures, px")
-    parser.add_argument("--processes", type=int, default=1)
-    asked = parser.parse_args(arguments)
-    # Each process renders on one core; Mesa would otherwise start a thread per core in each.
-    os.environ.setdefault("LP_NUM_THREADS", "1")
-    render_dataset(
-        asked.out, asked.split, 0, asked.scenes, asked.size, n_processes=asked.processes
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -20,14 +20,16 @@ from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS
 from mllmseg_ros.sim.view import VisibleObject
 
 FORMS = ("color", "kind", "color_kind", "size_kind", "extreme", "relation", "several", "none")
-_SHARES = (0.10, 0.14, 0.20, 0.12, 0.17, 0.14, 0.13)  # of the forms that have a target
+_WITH_TARGET = FORMS[:-1]
+_SHARES = (0.10, 0.14, 0.20, 0.12, 0.17, 0.14, 0.13)  # of them
 
 _CLEAR_UV = 0.06  # of the picture: the least offset that counts as left or right
 _CLEAR_M = 0.05  # the least difference in depth that counts as in front or behind
 _BESIDE, _APART = 0.22, 0.34  # of the picture's height: next to, and surely not next to
 
-# A form is given up for another after so many tries; the rarer ones need them to get their share.
+# A form is tried so often before another is drawn; the rarer ones need it to get their share.
 _TRIES = 15
+_ROUNDS = 20
 
 # Singular and plural, the plain word first.
 _NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -106,32 +108,39 @@ def draw_expressions(
             there, but name nothing only with this.
 
     Raises:
-        ValueError: if a form is unknown.
+        ValueError: if a form is unknown, or forms are none.
     """
-    unknown = set(forms or ()) - set(FORMS)
-    if unknown:
-        raise ValueError(f"unknown forms {sorted(unknown)}; accepted: {', '.join(FORMS)}")
+    if forms is not None and (not forms or set(forms) - set(FORMS)):
+        raise ValueError(f"forms are {list(forms)}, expected some of {', '.join(FORMS)}")
     speaker = _Speaker(objects, rng, allow_held_out)
-    names, shares = _chances(forms, no_target_share)
     drawn: list[ReferringExpression] = []
-    rounds = 0
     while len(drawn) < n:
-        rounds += 1
-        # A scene may hold nothing that a form can say; what is absent can always be said.
-        form = str(rng.choice(names, p=shares)) if rounds < 20 * n else "none"
-        for _ in range(_TRIES):
-            said = speaker.say(form)
-            if said is not None:
-                drawn.append(said)
-                break
+        if forms is not None:
+            names, shares = list(forms), None
+        elif rng.random() < no_target_share:
+            names, shares = ["none"], None
+        else:
+            names, shares = _WITH_TARGET, _SHARES
+        drawn.append(_one_of(speaker, names, shares, rng))
     return drawn
 
 
-def _chances(forms: Sequence[str] | None, no_target_share: float) -> tuple[list[str], list[float]]:
-    if forms is not None:
-        return list(forms), [1 / len(forms)] * len(forms)
-    with_target = [share * (1 - no_target_share) / sum(_SHARES) for share in _SHARES]
-    return list(FORMS), [*with_target, no_target_share]
+def _one_of(
+    speaker: _Speaker,
+    names: Sequence[str],
+    shares: Sequence[float] | None,
+    rng: np.random.Generator,
+) -> ReferringExpression:
+    """Say something in one of these forms; what is absent where the picture offers nothing else."""
+    for _ in range(_ROUNDS):
+        form = names[0] if len(names) == 1 else str(rng.choice(names, p=shares))
+        said = speaker.say(form)
+        if said is not None:
+            return said
+    while True:
+        said = speaker.say("none")
+        if said is not None:
+            return said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +179,11 @@ class _Speaker:
         """One expression of that form, None where chance led to nothing sayable."""
         if form != "none" and not self._nameable:
             return None
-        return self._forms[form]()
+        for _ in range(_TRIES):
+            said = self._forms[form]()
+            if said is not None:
+                return said
+        return None
 
     # ---- pieces
 
@@ -362,15 +375,34 @@ class _Speaker:
             if kind in kinds:
                 return None
             what = _Description(color=None, kind=kind)
-        elif share < 0.8:
+        elif share < 0.78:
             if color in colors:
                 return None
             what = _Description(color=color, kind=None)
+        elif share < 0.86:
+            return self._no_size()
         else:
             return self._no_relation()
         plural = self._chance(0.1)
         article = "all the " if plural else "the "
         return self._said(self._words(what, plural=plural), "none", [], what, article=article)
+
+    def _no_size(self) -> ReferringExpression | None:
+        """This colour and kind, but of the other size, which another of the kind shows."""
+        if not self._nameable:
+            return None
+        chosen = self._some_object()
+        what = _Description(color=chosen.color, kind=chosen.kind)
+        same_kind = [thing for thing in self._objects if thing.kind == chosen.kind]
+        if any(
+            what.fits(thing) and thing.size_name != chosen.size_name for thing in same_kind
+        ) or not any(
+            thing.nameable and thing.size_name != chosen.size_name for thing in same_kind
+        ):
+            return None
+        size = "large" if chosen.size_name == "small" else "small"
+        phrase = f"{self._pick(_SIZE_WORDS[size][:2])} {self._words(what)}"
+        return self._said(phrase, "none", [], what)
 
     def _no_relation(self) -> ReferringExpression | None:
         """Both things are there, but not so."""

@@ -40,14 +40,14 @@ class Batch:
 class TabletopBatches:
     """Draw batches from one or more rendered splits."""
 
-    def __init__(
-        self, cache: SceneCache, prompts: PromptBuilder, patch_px: int, seed: int
-    ) -> None:
-        """Args:
-        cache: rendered scenes.
-        prompts: the model's prompt builder.
-        patch_px: side of a vision patch, px.
-        seed: of the whole run.
+    def __init__(self, cache: SceneCache, prompts: PromptBuilder, patch_px: int, seed: int) -> None:
+        """Draw from rendered scenes.
+
+        Args:
+            cache: rendered scenes.
+            prompts: the model's prompt builder.
+            patch_px: side of a vision patch, px.
+            seed: of the whole run.
         """
         self._cache = cache
         self._prompts = prompts

@@ -22,10 +22,13 @@ class Optimisers:
     """The two optimisers of a run."""
 
     def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """Args:
-        parameters: names and parameters; embeddings and the output head go to AdamW.
+        """Share the parameters out.
+
+        Args:
+            parameters: names and parameters; embeddings and the output head go to AdamW.
         """
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in parameters:
             # A look-up table is no linear map: orthogonalising its update makes no sense.
             table = "embed" in name or "lm_head" in name

@@ -73,9 +73,7 @@ def ask(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_resized_image_and_pixel_values(
-    name: str, vision: dict[str, torch.Tensor]
-) -> None:
+def test_resized_image_and_pixel_values(name: str, vision: dict[str, torch.Tensor]) -> None:
     ours = resized(vision[f"{name}.image"].numpy(), 448).astype(int)
     reference = vision[f"{name}.resized_u8"].numpy().astype(int)
     assert np.abs(ours - reference).max() <= 1

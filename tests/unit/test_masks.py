@@ -37,7 +37,8 @@ def test_inside_point_of_a_ring_lies_on_the_ring() -> None:
     ring = (radius > 15) & (radius < 25)
     center = centroid_uv(ring)
     inside = inside_uv(ring)
-    assert center is not None and inside is not None
+    assert center is not None
+    assert inside is not None
     assert not ring[round(center[1]), round(center[0])]
     assert ring[inside[1], inside[0]]
     assert 17 < radius[inside[1], inside[0]] < 23  # deep inside, not at the rim

@@ -140,6 +140,6 @@ def test_every_range_has_a_pin_in_the_lock() -> None:
     pins = [line for line in lock if not line.startswith("#")]
     assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9-]+==[\w.]+", pin)] == []
     asked = set().union(
-        *(names(f"{name}.txt") for name in ("core", "sim", "train", "test", "lint", "ros_wheels"))
+        *(names(f"{name}.txt") for name in ("core", "sim", "train", "test", "lint", "wheels"))
     )
     assert asked <= {pin.split("==")[0] for pin in pins}

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``mllmseg`` command: one short function per verb. Entry point: :func:`main`.
+
+Each verb imports what it needs when it runs, so that ``mllmseg --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        0, or 1 after one line on stderr that says what was wrong.
+    """
+    asked = _parser().parse_args(arguments)
+    try:
+        asked.run(asked)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"mllmseg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    segment = verbs.add_parser("segment", help="mark what expressions name in a picture")
+    segment.add_argument("image", type=Path)
+    segment.add_argument("expressions", nargs="+", metavar="EXPRESSION")
+    segment.add_argument("-o", "--output", type=Path, help="overlay picture to write")
+    segment.add_argument("--json", type=Path, help="result file to write, - for stdout")
+    segment.add_argument("--prompt", choices=("single", "joint"), default="single")
+    _add_model(segment)
+    segment.set_defaults(run=_segment)
+
+    convert = verbs.add_parser("convert", help="pytorch_model.bin to safetensors, once")
+    convert.add_argument("folder", type=Path)
+    convert.set_defaults(run=_convert)
+
+    render = (
+        verbs.add_parser("sim", help="the simulated tabletop")
+        .add_subparsers(required=True, metavar="VERB")
+        .add_parser("render", help="render scenes for training; a second call goes on")
+    )
+    render.add_argument("out", type=Path, help="folder; each split gets one of its own in it")
+    render.add_argument("--split", choices=("train", "validation", "test"), default="train")
+    render.add_argument("--scenes", type=int, required=True, help="number of scenes, from seed 0")
+    render.add_argument("--processes", type=int, default=1)
+    render.set_defaults(run=_render)
+
+    train = (
+        verbs.add_parser("train", help="train a model")
+        .add_subparsers(required=True, metavar="RECIPE")
+        .add_parser("tabletop", help="the embedded model, on rendered scenes; resumes a run")
+    )
+    train.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    train.add_argument("--scenes", type=Path, required=True, help="folder of mllmseg sim render")
+    train.add_argument("--start", type=Path, help="checkpoint folder to start from")
+    train.add_argument("--dense-steps", type=int, default=1100)
+    train.add_argument("--joint-steps", type=int, default=2300)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    train.set_defaults(run=_train)
+
+    tabletop = (
+        verbs.add_parser("eval", help="measure a model")
+        .add_subparsers(required=True, metavar="DATA")
+        .add_parser("tabletop", help="on simulated scenes that no training has seen")
+    )
+    tabletop.add_argument("--split", choices=("validation", "test"), default="test")
+    tabletop.add_argument("--expressions", type=int, default=1000, help="how many to ask")
+    tabletop.add_argument("--seed", type=int, default=0, help="of the expressions")
+    tabletop.add_argument("--json", type=Path, help="report file to write, - for stdout")
+    _add_model(tabletop)
+    tabletop.set_defaults(run=_evaluate)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+
+
+def _load(asked: argparse.Namespace) -> Any:
+    from mllmseg_ros.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(asked.model, device=asked.device, dtype=asked.dtype)
+    if segmenter.synthetic_only:
+        print(f"{segmenter.name} knows simulated tabletop scenes only", file=sys.stderr)
+    return segmenter
+
+
+def _write_json(fields: Any, path: Path | None) -> None:
+    if path is None:
+        return
+    text = json.dumps(fields, indent=2) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def _segment(asked: argparse.Namespace) -> None:
+    import cv2
+    import numpy as np
+
+    from mllmseg_ros.overlay import draw_overlay
+
+    encoded = np.frombuffer(asked.image.read_bytes(), np.uint8)
+    bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if bgr is None:
+        raise ValueError(f"{asked.image}: not a picture that OpenCV can read (PNG, JPEG, …)")
+    rgb = np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+    answers = _load(asked)(rgb, asked.expressions, prompt=asked.prompt)
+    for answer in answers:
+        score = "" if math.isnan(answer.score) else f"  score {answer.score:.2f}"
+        print(
+            f"{answer.expression!r}: {answer.status.value}{score}"
+            f"  mask score {answer.mask_score:.2f}  {answer.area_px} px  box {answer.box_xyxy}"
+        )
+    if asked.output is not None:
+        drawn = cv2.cvtColor(draw_overlay(rgb, answers), cv2.COLOR_RGB2BGR)
+        if not cv2.imwrite(str(asked.output), drawn):
+            raise ValueError(f"{asked.output}: could not be written")
+    _write_json([_fields(answer) for answer in answers], asked.json)
+
+
+def _fields(answer: Any) -> dict[str, Any]:
+    """An answer without its arrays; no number that JSON cannot say."""
+    fields = {
+        name: getattr(answer, name)
+        for name in (
+            "expression",
+            "found",
+            "mask_score",
+            "box_xyxy",
+            "centroid_uv",
+            "inside_uv",
+            "area_px",
+        )
+    }
+    score = None if math.isnan(answer.score) else answer.score
+    return {**fields, "status": answer.status.value, "score": score}
+
+
+def _convert(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.convert import convert_checkpoint
+
+    for path in convert_checkpoint(asked.folder):
+        print(path)
+
+
+def _render(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.sim.dataset import render_dataset
+
+    render_dataset(
+        asked.out / asked.split, asked.split, 0, asked.scenes, n_processes=asked.processes
+    )
+
+
+def _train(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.train.tabletop import Recipe, train_tabletop
+
+    recipe = Recipe(dense_steps=asked.dense_steps, joint_steps=asked.joint_steps, seed=asked.seed)
+    folder = train_tabletop(
+        asked.run_folder, asked.scenes, recipe, start=asked.start, threads=asked.threads
+    )
+    print(folder)
+
+
+def _evaluate(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.eval.tabletop import evaluate_tabletop, to_text
+
+    report = evaluate_tabletop(
+        _load(asked), split=asked.split, n_expressions=asked.expressions, seed=asked.seed
+    )
+    print(to_text(report), file=sys.stderr if str(asked.json) == "-" else sys.stdout)
+    _write_json(report.to_dict(), asked.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

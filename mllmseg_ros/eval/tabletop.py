@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a model on simulated scenes, the way a robot would ask it.
+
+Each expression is asked on its own, nothing true stands in the prompt, and ``found`` decides. The
+measures are GRES's; Prec@0.5 is over expressions with a target. A mask counts whatever the
+decision was, as there.
+
+Entry points: :func:`evaluate_tabletop`, :func:`to_text`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_half
+from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.sim.camera import TabletopCamera
+from mllmseg_ros.sim.expressions import FORMS, ReferringExpression, draw_expressions
+from mllmseg_ros.sim.scene import SPLITS, random_scene
+
+_EXPRESSIONS_PER_SCENE = 4
+_WIDTH, _HEIGHT = 640, 480
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Percent over one group of expressions; NaN where none of it counts."""
+
+    n: int
+    n_empty: int  # of them, how many name nothing
+    c_iou: float
+    g_iou: float
+    precision_at_half: float
+    n_acc: float
+    t_acc: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabletopReport:
+    """What was asked and how well it was answered."""
+
+    model: str
+    split: str
+    seed: int
+    n_scenes: int
+    overall: Scores
+    by_form: dict[str, Scores]  # keys from expressions.FORMS, those that occurred
+    held_out: Scores  # expressions that put together words that training never did
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, null for NaN."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
+
+
+def evaluate_tabletop(
+    segmenter: Segmenter, split: str = "test", n_expressions: int = 1000, seed: int = 0
+) -> TabletopReport:
+    """Ask about the scenes of a split, from its seed 0 on, rendered here at 640 x 480.
+
+    Args:
+        segmenter: the model.
+        split: one of scene.SPLITS.
+        n_expressions: how many to ask, four a scene.
+        seed: of the expressions.
+
+    Raises:
+        ValueError: if the split is unknown or there is nothing to ask.
+        RuntimeError: if off-screen GL is missing.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    if n_expressions < 1:
+        raise ValueError(f"number of expressions is {n_expressions}, expected 1 or more")
+    answers: list[tuple[ReferringExpression, Judged]] = []
+    n_scenes = math.ceil(n_expressions / _EXPRESSIONS_PER_SCENE)
+    with TabletopCamera(_WIDTH, _HEIGHT) as camera:
+        for index in tqdm(range(n_scenes), unit="scene", mininterval=2):
+            camera.load(random_scene(index, split))
+            view = camera.render()
+            expressions = draw_expressions(
+                view.objects,
+                np.random.default_rng((seed, SPLITS.index(split), index)),
+                min(_EXPRESSIONS_PER_SCENE, n_expressions - len(answers)),
+                allow_held_out=split == "test",
+            )
+            context = segmenter.encode(view.rgb)
+            for expression in expressions:
+                (answer,) = segmenter.segment(context, [expression.text])
+                target = np.isin(view.instances, expression.targets)
+                judged = judge(answer.probability, target, rejected=not answer.found)
+                answers.append((expression, judged))
+    by_form = {
+        form: [judged for expression, judged in answers if expression.form == form]
+        for form in FORMS
+    }
+    return TabletopReport(
+        model=segmenter.name,
+        split=split,
+        seed=seed,
+        n_scenes=n_scenes,
+        overall=_scores([judged for _, judged in answers]),
+        by_form={form: _scores(group) for form, group in by_form.items() if group},
+        held_out=_scores([judged for expression, judged in answers if expression.uses_held_out]),
+    )
+
+
+def to_text(report: TabletopReport) -> str:
+    """Lay the report out as a table."""
+    rows = [("all", report.overall), *report.by_form.items(), ("held-out pairs", report.held_out)]
+    lines = [
+        f"{report.model} on {report.n_scenes} tabletop scenes, split {report.split}, "
+        f"expressions of seed {report.seed}; percent",
+        f"{'expressions':<16}{'n':>6}{'empty':>7}"
+        f"{'cIoU':>8}{'gIoU':>8}{'Prec@0.5':>10}{'N-acc':>8}{'T-acc':>8}",
+    ]
+    for name, scores in rows:
+        percents = (
+            f"{_cell(scores.c_iou):>8}{_cell(scores.g_iou):>8}"
+            f"{_cell(scores.precision_at_half):>10}{_cell(scores.n_acc):>8}{_cell(scores.t_acc):>8}"
+        )
+        lines.append(f"{name:<16}{scores.n:>6}{scores.n_empty:>7}{percents}")
+    return "\n".join(lines)
+
+
+def _scores(answers: Sequence[Judged]) -> Scores:
+    there = [judged for judged in answers if judged.target_px]
+    gres = gres_scores(answers)
+    return Scores(
+        n=len(answers),
+        n_empty=len(answers) - len(there),
+        c_iou=gres.c_iou,
+        g_iou=gres.g_iou,
+        precision_at_half=precision_at_half(there),
+        n_acc=gres.n_acc,
+        t_acc=gres.t_acc,
+    )
+
+
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

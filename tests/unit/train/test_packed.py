@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training pass over packed rows says what the segmenter says to each expression alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mllmseg_ros.pixels import resized, to_pixel_values
+from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.train.packed import pack, read_packed
+
+ROWS = [["the red mug", "bowl", "all the blue cans left of the ball"], ["the ball"]]
+
+
+def test_packed_rows_equal_single_questions(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    model, prompts = random_segmenter.model, random_segmenter.prompts
+    images = [image, image[::-1].copy()]
+    pixels = torch.stack([to_pixel_values(resized(rgb, 224)) for rgb in images])
+    packed = pack([[prompts.build([text]) for text in row] for row in ROWS])
+    with torch.inference_mode():
+        tokens, image_embeds = model.see(pixels)
+        image_states, states = read_packed(model, image_embeds, packed)
+        fused = model.mask_decoder.fuse(tokens, image_states)
+        probability = model.mask_decoder.decode(fused[packed.rows], states).sigmoid()
+        answers = model.answer_logits(states, (prompts.seg_id, prompts.rej_id)).softmax(-1)[:, 0]
+    asked = [(rgb, text) for rgb, row in zip(images, ROWS, strict=True) for text in row]
+    for index, (rgb, text) in enumerate(asked):
+        (alone,) = random_segmenter(rgb, [text])
+        assert abs(float(answers[index]) - alone.score) < 1e-4
+        area = float((probability[index] >= 0.5).float().mean())
+        assert abs(area - alone.mask.mean()) < 0.02
