@@ -7,7 +7,6 @@ point: :func:`main`.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -50,8 +49,7 @@ class SegmenterNode(LifecycleNode):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("mllmseg", **kwargs)
-        self._parameters = parameters.declare(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self._settings = parameters.declare(self)
         self._outputs = Outputs(self)
         self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
         self._desk = RequestDesk()
@@ -63,13 +61,14 @@ class SegmenterNode(LifecycleNode):
         self._stale_timer: Timer | None = None
         self._rgb_from_image, conversion = choose_rgb_conversion()
         self.get_logger().info(conversion)
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
             ),
             post_callback=self._on_time_jump,
         )
-        if self._parameters.autostart and (
+        if self._settings.autostart and (
             self.trigger_configure() == TransitionCallbackReturn.SUCCESS
         ):
             self.trigger_activate()
@@ -80,11 +79,11 @@ class SegmenterNode(LifecycleNode):
         """Load the model and run it once."""
         began = time.monotonic()
         try:
-            self._segmenter, self._defaults = engine.load(self._parameters)
+            self._segmenter, self._defaults = engine.load(self._settings)
         except ValueError as error:
             self.get_logger().error(f"cannot configure: {' '.join(str(error).split())}")
             return TransitionCallbackReturn.FAILURE
-        engine.apply(self._segmenter, self._defaults, self._parameters)
+        engine.apply(self._segmenter, self._defaults, self._settings)
         self.get_logger().info(
             f"model {self._segmenter.name} ready in {time.monotonic() - began:.1f} s on "
             f"{self._segmenter.device}, {self._segmenter.dtype}"
@@ -114,7 +113,7 @@ class SegmenterNode(LifecycleNode):
         self._thread = InferenceThread(self._desk, self._slot, steps, self._limits)
         self._inputs = Inputs(
             self,
-            image_transport=self._parameters.image_transport,
+            image_transport=self._settings.image_transport,
             on_image=self._on_image,
             on_command=self._on_command,
             depth=self._depth,
@@ -191,13 +190,13 @@ class SegmenterNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            self._parameters = parameters.changed(
-                self._parameters, changes, configured=self._segmenter is not None
+            self._settings = parameters.changed(
+                self._settings, changes, configured=self._segmenter is not None
             )
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self._segmenter is not None:
-            engine.apply(self._segmenter, self._defaults, self._parameters)
+            engine.apply(self._segmenter, self._defaults, self._settings)
         if self._thread is not None:
             self._thread.wake()
         return SetParametersResult(successful=True)
@@ -223,18 +222,18 @@ class SegmenterNode(LifecycleNode):
         assert self._segmenter is not None
         assert request.command is not None
         return self._segmenter.segment(
-            context, request.command.expressions, self._parameters.prompt
+            context, request.command.expressions, self._settings.prompt
         )
 
     def _locate(
         self, frame: Frame, segmentations: Sequence[Segmentation]
     ) -> Sequence[Position | None]:
-        return self._depth.locate(frame, segmentations, rectified=self._parameters.rectified)
+        return self._depth.locate(frame, segmentations, rectified=self._settings.rectified)
 
     def _limits(self) -> Limits:
-        rate = self._parameters.max_rate
+        rate = self._settings.max_rate
         return Limits(
-            max_age_ns=int(self._parameters.max_age * 1e9), period_s=1 / rate if rate else 0.0
+            max_age_ns=int(self._settings.max_age * 1e9), period_s=1 / rate if rate else 0.0
         )
 
     # Out
@@ -267,7 +266,7 @@ class SegmenterNode(LifecycleNode):
         now_ns, newest = self._now_ns(), self._slot.peek()
         if newest is not None:
             age_s = (now_ns - nanoseconds(newest.item.header.stamp)) / 1e9
-            reason = f"the newest image is {age_s:.3f} s old, max_age is {self._parameters.max_age}"
+            reason = f"the newest image is {age_s:.3f} s old, max_age is {self._settings.max_age}"
         else:
             reason = self._thread.last_problem or "no image has come"
         with self._publishing:
@@ -298,6 +297,6 @@ def _header(frame: Frame) -> Header:
     return Header(stamp=time_message(frame.stamp_ns), frame_id=frame.frame_id)
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until it is told to end."""
-    sys.exit(run(SegmenterNode, args))
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to end; returns the exit status."""
+    return run(SegmenterNode, args)

@@ -225,10 +225,12 @@ class TabletopCamera:
         flags = self._shown.flags
         flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = as_ids
         flags[mj.mjtRndFlag.mjRND_SHADOW] = not as_ids
-        if as_ids:  # colours become instance ids; 0 is drawn as background
+        if as_ids:
+            # Drawn as red + 256 green = segid + 1, and -1 not at all. 255 gives the background a
+            # red of 0 and keeps its depth.
             for index in range(self._shown.ngeom):
                 geom = self._shown.geoms[index]
-                geom.segid = int(self._instance_of_geom[geom.objid]) - 1
+                geom.segid = (int(self._instance_of_geom[geom.objid]) or 256) - 1
 
     def _read_ids(
         self, width: int, height: int, with_depth: bool = True

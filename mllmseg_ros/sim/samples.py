@@ -23,9 +23,8 @@ from mllmseg_ros.sim.expressions import ReferringExpression, draw_expressions
 from mllmseg_ros.sim.view import View, VisibleObject
 
 FRAMES = Path(__file__).resolve().parents[1] / "assets" / "frames"
-# Scenes of the test split, from beyond those that an evaluation asks about; the first shows
-# a red mug and one bowl.
-_SEEDS = (1_000_000,)
+# Scenes of the test split, far beyond those that an evaluation asks about.
+_SEEDS = (1_000_059, 1_000_049, 1_000_181, 1_000_013, 1_000_002, 1_000_017)
 N_SAMPLES = len(_SEEDS)
 
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training run: it learns, resumes exactly, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.sim.dataset import SceneCache
+from mllmseg_ros.sim.objects import COLORS, KINDS
+from mllmseg_ros.sim.view import VisibleObject
+from mllmseg_ros.train import tabletop
+from mllmseg_ros.train.tabletop import Recipe, train_tabletop
+
+TINY = Recipe(dense_steps=2, joint_steps=3, dense_images=2, joint_images=2, expressions=3)
+SIDE = 224
+
+
+def write_scenes(folder: Path, n: int) -> None:
+    """A split in the rendered format: coloured rectangles, so that no OpenGL is needed."""
+    shard = folder / "00000"
+    shard.mkdir(parents=True)
+    rng = np.random.default_rng(len(str(folder)))
+    rgb = rng.integers(60, 90, (n, SIDE, SIDE, 3), dtype=np.uint8)
+    instances = np.zeros((n, SIDE, SIDE), np.uint8)
+    lines = []
+    for scene in range(n):
+        objects = []
+        for k in range(1, 5):
+            u, v = 20 + 50 * (k - 1), int(rng.integers(20, 150))
+            instances[scene, v : v + 45, u : u + 40] = k
+            rgb[scene, v : v + 45, u : u + 40] = rng.integers(0, 256, 3)
+            color, kind = COLORS[int(rng.integers(len(COLORS)))], KINDS[int(rng.integers(11))]
+            objects.append(
+                VisibleObject(
+                    instance_id=k,
+                    kind=kind,
+                    color=color,
+                    size_name="small",
+                    scale=0.8,
+                    centroid_uv=((u + 20) / SIDE, (v + 22) / SIDE),
+                    area_share=40 * 45 / SIDE**2,
+                    visible_share=1.0,
+                    depth_m=0.5 + 0.1 * k,
+                    position_m=(0.0, 0.0, 0.5 + 0.1 * k),
+                    nameable=True,
+                ).to_dict()
+            )
+        lines.append(json.dumps({"split": "train", "seed": scene, "objects": objects}) + "\n")
+    np.save(shard / "rgb.npy", rgb)
+    np.save(shard / "instances.npy", instances)
+    (shard / "scenes.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder / "train", 6)
+    write_scenes(folder / "validation", 3)
+    assert len(SceneCache(folder / "train")) == 6
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run") / "unbroken"
+    train_tabletop(run, scenes, TINY, threads=1)
+    return run
+
+
+def test_a_run_gives_a_model_that_answers(unbroken: Path) -> None:
+    segmenter = Segmenter.from_pretrained(unbroken / "model", device="cpu")
+    assert segmenter.can_reject
+    assert segmenter.synthetic_only
+    (answer,) = segmenter(np.zeros((48, 64, 3), np.uint8), ["the red mug"])
+    assert 0 < answer.score < 1
+    log = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "loss" in line] == [0, 1, 2, 3, 4]
+    assert {"cIoU", "N_acc", "T_acc", "kind_acc"} <= set(log[-1]["validation"])
+
+
+def test_an_interrupted_run_repeats_the_unbroken_one(
+    unbroken: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "interrupted"
+    monkeypatch.setattr(tabletop, "_SAVE_EVERY_S", 0.0)
+    real_step, calls = tabletop._train_step, []
+
+    def dying_step(*arguments: object) -> dict[str, float]:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real_step(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tabletop, "_train_step", dying_step)
+    with pytest.raises(KeyboardInterrupt):
+        train_tabletop(run, scenes, TINY, threads=1)
+    monkeypatch.setattr(tabletop, "_train_step", real_step)
+    train_tabletop(run, scenes, TINY, threads=1)
+    once, twice = (load_file(folder / "state.safetensors") for folder in (unbroken, run))
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[name], tensor) for name, tensor in twice.items())
+
+
+def test_another_recipe_is_refused(unbroken: Path, scenes: Path) -> None:
+    with pytest.raises(ValueError, match=r"another recipe .*'seed': \(0, 1\)"):
+        train_tabletop(unbroken, scenes, replace(TINY, seed=1))
+
+
+def test_missing_scenes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rendered scenes"):
+        train_tabletop(tmp_path / "run", tmp_path, TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_learning_rate_factor() -> None:
+    recipe = Recipe(dense_steps=100, joint_steps=200)
+    assert recipe.factor(0) == pytest.approx(1 / 20)
+    assert recipe.factor(99) == 1.0
+    assert recipe.factor(100) == pytest.approx(0.6 / 50)
+    assert recipe.factor(200) == pytest.approx(0.6)
+    assert 0 < recipe.factor(299) < 0.02
