@@ -66,12 +66,12 @@ def locate(
     if mask.shape != depth_m.shape:
         raise ValueError(f"depth image is {depth_m.shape}, the mask {mask.shape}")
     v, u = np.nonzero(mask)
-    z = depth_m[v, u]
+    z = depth_m[v, u].astype(np.float64)
     valid = np.isfinite(z) & (z > 0)
     if int(valid.sum()) < MIN_POINTS:
         return None
     ratio = float(valid.mean())
-    u, v, z = u[valid], v[valid], z[valid].astype(np.float64)
+    u, v, z = u[valid], v[valid], z[valid]
     kept = _inliers(z)
     u, v, z = u[kept], v[kept], z[kept]
     points = _unit_depth_rays(u, v, intrinsics) * z[:, None]

@@ -54,6 +54,7 @@ class Segmenter:
     def __init__(self, model: MLLMSeg, tokenizer: Tokenizer) -> None:
         self.model = model
         self.prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
+        self._prefix = self.prompts.build(["image"])  # any expression: its prefix is everybody's
         self.can_reject = model.config.can_reject
         self.threshold = 0.5
         self.mask_score_limit = 0.7
@@ -113,11 +114,10 @@ class Segmenter:
             ValueError: if it is of another type or shape.
         """
         pixels = to_pixel_values(resized(image, self.model.config.image_size_px))
-        prompt = self.prompts.build(["image"])  # any expression: its prefix is everybody's
         features = self.model.encode_image(
             pixels[None].to(self.device, self.dtype),
-            torch.tensor([prompt.prefix_ids], device=self.device),
-            prompt.image_start,
+            torch.tensor([self._prefix.prefix_ids], device=self.device),
+            self._prefix.image_start,
         )
         return ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
 

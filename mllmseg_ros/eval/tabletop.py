@@ -10,6 +10,7 @@ Entry points: :func:`evaluate_tabletop`, :func:`to_text`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +23,12 @@ from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_ha
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.expressions import FORMS, ReferringExpression, draw_expressions
+from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.scene import SPLITS, random_scene
+from mllmseg_ros.sim.view import View
 
 _EXPRESSIONS_PER_SCENE = 4
+_HELD_OUT_TRIES = 30  # expressions drawn to find those with a held-out pair
 _WIDTH, _HEIGHT = 640, 480
 
 
@@ -51,7 +55,7 @@ class TabletopReport:
     n_scenes: int
     overall: Scores
     by_form: dict[str, Scores]  # keys from expressions.FORMS, those that occurred
-    held_out: Scores  # expressions that put together words that training never did
+    held_out: Scores  # a tenth as many more, of pairs of words that training never put together
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, null for NaN."""
@@ -67,7 +71,8 @@ def evaluate_tabletop(
     Args:
         segmenter: the model.
         split: one of scene.SPLITS.
-        n_expressions: how many to ask, four a scene.
+        n_expressions: how many to ask, four a scene. In the test split a tenth as many more are
+            asked about colours and kinds that training never put together.
         seed: of the expressions.
 
     Raises:
@@ -78,24 +83,21 @@ def evaluate_tabletop(
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
     if n_expressions < 1:
         raise ValueError(f"number of expressions is {n_expressions}, expected 1 or more")
-    answers: list[tuple[ReferringExpression, Judged]] = []
     n_scenes = math.ceil(n_expressions / _EXPRESSIONS_PER_SCENE)
+    answers: list[tuple[ReferringExpression, Judged]] = []
     with TabletopCamera(_WIDTH, _HEIGHT) as camera:
         for index in tqdm(range(n_scenes), unit="scene", mininterval=2):
-            camera.load(random_scene(index, split))
-            view = camera.render()
-            expressions = draw_expressions(
-                view.objects,
-                np.random.default_rng((seed, SPLITS.index(split), index)),
-                min(_EXPRESSIONS_PER_SCENE, n_expressions - len(answers)),
-                allow_held_out=split == "test",
+            view = _view(camera, index, split)
+            n = min(_EXPRESSIONS_PER_SCENE, n_expressions - len(answers))
+            said = draw_expressions(
+                view.objects, _rng(seed, split, index), n, allow_held_out=split == "test"
             )
-            context = segmenter.encode(view.rgb)
-            for expression in expressions:
-                (answer,) = segmenter.segment(context, [expression.text])
-                target = np.isin(view.instances, expression.targets)
-                judged = judge(answer.probability, target, rejected=not answer.found)
-                answers.append((expression, judged))
+            answers += zip(said, _asked(segmenter, view, said), strict=True)
+        held_out = (
+            _ask_of_held_out(segmenter, camera, n_scenes, math.ceil(n_expressions / 10), seed)
+            if split == "test"
+            else []
+        )
     by_form = {
         form: [judged for expression, judged in answers if expression.form == form]
         for form in FORMS
@@ -107,8 +109,52 @@ def evaluate_tabletop(
         n_scenes=n_scenes,
         overall=_scores([judged for _, judged in answers]),
         by_form={form: _scores(group) for form, group in by_form.items() if group},
-        held_out=_scores([judged for expression, judged in answers if expression.uses_held_out]),
+        held_out=_scores(held_out),
     )
+
+
+def _ask_of_held_out(
+    segmenter: Segmenter, camera: TabletopCamera, first_scene: int, n: int, seed: int
+) -> list[Judged]:
+    """Ask n expressions with held-out pairs, of the test scenes after the others."""
+    answers: list[Judged] = []
+    for index in itertools.count(first_scene):
+        if len(answers) == n:
+            break
+        things = random_scene(index, "test").objects
+        if not any((thing.color, thing.kind) in HELD_OUT for thing in things):
+            continue
+        view = _view(camera, index, "test")
+        drawn = draw_expressions(
+            view.objects, _rng(seed, "test", index), _HELD_OUT_TRIES, allow_held_out=True
+        )
+        said = [expression for expression in drawn if expression.uses_held_out]
+        answers += _asked(segmenter, view, said[: min(2, n - len(answers))])
+    return answers
+
+
+def _view(camera: TabletopCamera, index: int, split: str) -> View:
+    camera.load(random_scene(index, split))
+    return camera.render()
+
+
+def _rng(seed: int, split: str, index: int) -> np.random.Generator:
+    return np.random.default_rng((seed, SPLITS.index(split), index))
+
+
+def _asked(
+    segmenter: Segmenter, view: View, expressions: Sequence[ReferringExpression]
+) -> list[Judged]:
+    """Ask each expression on its own, of one encoded picture."""
+    if not expressions:
+        return []
+    context = segmenter.encode(view.rgb)
+    judged = []
+    for expression in expressions:
+        (answer,) = segmenter.segment(context, [expression.text])
+        target = np.isin(view.instances, expression.targets)
+        judged.append(judge(answer.probability, target, rejected=not answer.found))
+    return judged
 
 
 def to_text(report: TabletopReport) -> str:

@@ -48,7 +48,7 @@ def _to_8_bit(pixels: NDArray) -> NDArray[np.uint8]:
     """Scale uint16 to uint8 so that white stays white."""
     if pixels.dtype == np.uint8:
         return pixels
-    return cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+    return np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / 65535), dtype=np.uint8)
 
 
 def _color(channels: int, code: int | None) -> Encoding:
@@ -154,7 +154,7 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
         raise ValueError(f"compressed image is broken: {error.err}") from error
     if bgr is None:
         raise ValueError(f"compressed image of {width} x {height} px is broken")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def depth_from_image(msg: Image) -> NDArray[np.float32]:

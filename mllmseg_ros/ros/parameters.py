@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
@@ -23,7 +24,7 @@ def _parameter(
     choices: Sequence[str] = (),
     range_: tuple[float, float] | None = None,
     live: bool = False,
-):  # type: ignore[no-untyped-def]  # dataclasses.field has no spelled-out type
+) -> Any:
     metadata = {"description": description, "choices": choices, "range": range_, "live": live}
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import JumpThreshold
@@ -47,7 +47,7 @@ _LOGGED_CHARS = 80
 class SegmenterNode(LifecycleNode):
     """Segments what commands name, on the newest image, until told to stop."""
 
-    def __init__(self, **kwargs: object) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__("mllmseg", **kwargs)
         self._settings = parameters.declare(self)
         self._outputs = Outputs(self)
@@ -221,9 +221,7 @@ class SegmenterNode(LifecycleNode):
     def _segment(self, context: ImageContext, request: Request) -> Sequence[Segmentation]:
         assert self._segmenter is not None
         assert request.command is not None
-        return self._segmenter.segment(
-            context, request.command.expressions, self._settings.prompt
-        )
+        return self._segmenter.segment(context, request.command.expressions, self._settings.prompt)
 
     def _locate(
         self, frame: Frame, segmentations: Sequence[Segmentation]

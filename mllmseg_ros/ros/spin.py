@@ -46,7 +46,12 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make_node()
-    except (ValueError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+    except (
+        ValueError,
+        RuntimeError,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1

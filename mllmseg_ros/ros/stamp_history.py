@@ -24,6 +24,10 @@ class StampHistory(Generic[T]):
         self._items: OrderedDict[int, T] = OrderedDict()
         self._kept: tuple[int, T | None] = (-1, None)
 
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._items)
+
     def put(self, stamp_ns: int, item: T) -> None:
         """Add an item; the oldest goes when there are too many."""
         with self._changed:
@@ -33,6 +37,11 @@ class StampHistory(Generic[T]):
             if stamp_ns == self._kept[0]:
                 self._kept = (stamp_ns, item)
             self._changed.notify_all()
+
+    def at(self, stamp_ns: int) -> T | None:
+        """The item of this stamp, if it is still in the history."""
+        with self._changed:
+            return self._items.get(stamp_ns)
 
     def keep(self, stamp_ns: int) -> None:
         """Hold on to the item of this stamp, there or yet to come, until the next call."""

@@ -14,18 +14,16 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.objects import add_object, height_m
-from mllmseg_ros.sim.scene import Scene, Surface
+from mllmseg_ros.sim.objects import height_m
+from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.view import View, visible_objects
+from mllmseg_ros.sim.world import FAR_M, NEAR_M, compile_scene
 
-_NEAR_M, _FAR_M = 0.05, 8.0
 _MAX_GEOMS = 400
 _MAX_SIDE_PX = 4096
-_TEXTURE_PX = 256
 # Outlines are measured in a small picture with a wider field, so that cut-off parts count.
 _OUTLINE_HEIGHT_PX, _OUTLINE_FIELD = 150, 1.4
 _NO_GL = (
@@ -50,7 +48,7 @@ def _mujoco() -> Any:
             os.environ["MUJOCO_GL"] = platform
             break
         else:
-            raise RuntimeError(_NO_GL)
+            raise RuntimeError("neither libEGL.so.1 nor libOSMesa.so.8 can be loaded")
     import mujoco
 
     return mujoco
@@ -72,11 +70,13 @@ class TabletopCamera:
         """
         if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
             raise ValueError(f"size is {width} x {height}, expected 1 to {_MAX_SIDE_PX} px a side")
-        self._mj = _mujoco()
         try:
+            self._mj = _mujoco()
             self._gl = self._mj.GLContext(width, height)
             self._gl.make_current()
-        except Exception as error:  # each platform raises errors of its own
+        except ModuleNotFoundError as error:
+            raise RuntimeError(f"the simulated camera needs MuJoCo: {error}") from error
+        except Exception as error:  # each GL platform raises errors of its own
             raise RuntimeError(f"{_NO_GL} (MUJOCO_GL={os.environ.get('MUJOCO_GL')})") from error
         self._width, self._height = width, height
         self._option = self._mj.MjvOption()
@@ -84,6 +84,8 @@ class TabletopCamera:
         self._view.type = self._mj.mjtCamera.mjCAMERA_FIXED
         self._view.fixedcamid = 0
         self._scene: Scene | None = None
+        self._mjr: Any = None
+        self._shown: Any = None
 
     def __enter__(self) -> TabletopCamera:
         return self
@@ -110,7 +112,7 @@ class TabletopCamera:
         mj = self._mj
         self._gl.make_current()
         self._mjr = self._shown = None  # before the new one: GL memory is freed here
-        self._model = _compiled(mj, scene, self._width, self._height)
+        self._model = compile_scene(mj, scene, self._width, self._height)
         self._data = mj.MjData(self._model)
         self._shown = mj.MjvScene(self._model, _MAX_GEOMS)
         self._mjr = mj.MjrContext(self._model, mj.mjtFontScale.mjFONTSCALE_50.value)
@@ -124,7 +126,7 @@ class TabletopCamera:
         """Take a picture.
 
         Args:
-            moved: instance id -> (x, y, yaw) on the table; the others stay where the scene has them.
+            moved: instance id -> (x, y, yaw) on the table; the others stand as in the scene.
 
         Raises:
             ValueError: if no scene was loaded, or an instance id is not in it.
@@ -186,7 +188,7 @@ class TabletopCamera:
         ids, depth = self._read_ids(self._width, self._height)
         assert depth is not None
         # Reversed z: 1 at the near plane, 0 at the far one.
-        metres = _NEAR_M * _FAR_M / (depth.astype(np.float64) * (_FAR_M - _NEAR_M) + _NEAR_M)
+        metres = NEAR_M * FAR_M / (depth.astype(np.float64) * (FAR_M - NEAR_M) + NEAR_M)
         metres[depth <= 0] = 0.0
         return ids, metres.astype(np.float32)
 
@@ -199,14 +201,14 @@ class TabletopCamera:
         self._model.cam_fovy[0] = math.degrees(wide)
         groups = self._model.geom_group
         pixels_per_pixel = (_OUTLINE_FIELD * self._height / height) ** 2
-        areas = []
+        areas: list[float] = []
         groups[:] = 3  # a group that is not drawn by default
         for instance_id in range(1, self._model.nbody):
             groups[self._instance_of_geom == instance_id] = 0
             self._show(as_ids=True)
             ids, _ = self._read_ids(width, height, with_depth=False)
             groups[self._instance_of_geom == instance_id] = 3
-            areas.append(np.count_nonzero(ids) * pixels_per_pixel)
+            areas.append(float(np.count_nonzero(ids) * pixels_per_pixel))
         groups[:] = 0
         self._model.cam_fovy[0] = fov
         return areas
@@ -256,112 +258,3 @@ def _pose(rotation: NDArray[np.float64], position: NDArray[np.float64]) -> NDArr
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, position
     return pose
-
-
-def _compiled(mj: Any, scene: Scene, width: int, height: int) -> Any:
-    """Build the MuJoCo model: the world first, then one body per object, in order."""
-    spec = mj.MjSpec()
-    spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
-    visual = spec.visual
-    visual.map.znear, visual.map.zfar = _NEAR_M, _FAR_M
-    # No multisampling: pictures are shrunk for the network anyway, and it doubles the time.
-    visual.quality.offsamples, visual.quality.shadowsize = 0, 1024
-    visual.global_.offwidth, visual.global_.offheight = width, height
-    visual.headlight.ambient = [scene.ambient] * 3
-    visual.headlight.diffuse = visual.headlight.specular = [0.0] * 3
-    _add_surroundings(mj, spec, scene)
-    camera = scene.camera
-    # MuJoCo's cameras look along -z with y up, optical frames along z with y down.
-    spec.worldbody.add_camera(
-        pos=camera.position_m,
-        xyaxes=[*camera.rotation[:, 0], *-camera.rotation[:, 1]],
-        fovy=math.degrees(camera.vertical_fov_rad),
-    )
-    for index, thing in enumerate(scene.objects):
-        add_object(spec, f"object_{index + 1}", thing)
-    return spec.compile()
-
-
-def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
-    world = spec.worldbody
-    spec.add_texture(
-        name="sky",
-        type=mj.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mj.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=scene.sky[0],
-        rgb2=scene.sky[1],
-        width=32,
-        height=192,
-    )
-    surface = scene.surface
-    texture = spec.add_texture(
-        name="table",
-        type=mj.mjtTexture.mjTEXTURE_2D,
-        width=_TEXTURE_PX,
-        height=_TEXTURE_PX,
-        nchannel=3,
-    )
-    texture.data = _pattern(surface).tobytes()  # the keyword takes lists of integers only
-    table = spec.add_material(
-        name="table",
-        texuniform=True,
-        texrepeat=[surface.repeat, surface.repeat],
-        specular=surface.reflectance,
-        shininess=0.4,
-    )
-    table.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "table"
-    for light in scene.lights:
-        position = np.array(light.position_m)
-        world.add_light(
-            type=mj.mjtLightType.mjLIGHT_SPOT,
-            pos=position,
-            dir=-position,
-            diffuse=light.rgb,
-            specular=[0.5 * c for c in light.rgb],
-            castshadow=light.shadow,
-            cutoff=60,
-            exponent=1,
-        )
-
-    def lying(xy: tuple[float, float], yaw: float, z: float, **fields: Any) -> None:
-        world.add_geom(
-            type=mj.mjtGeom.mjGEOM_BOX,
-            pos=[*xy, z],
-            quat=[math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)],
-            contype=0,
-            conaffinity=0,
-            **fields,
-        )
-
-    half = [*surface.half_size_m, 0.02]
-    lying((0.0, 0.0), surface.yaw_rad, -0.02, size=half, material="table")
-    floor = [*scene.sky[1], 1.0]
-    lying((0.0, 0.0), 0.0, -0.8, size=[4.0, 4.0, 0.01], rgba=floor)
-    for index, mat in enumerate(scene.mats):
-        # Each a little higher than the last, so that they do not fight for a pixel.
-        thick = 0.0004 * (index + 1)
-        lying(mat.xy_m, mat.yaw_rad, thick, size=[*mat.half_size_m, thick], rgba=[*mat.rgb, 1.0])
-
-
-def _pattern(surface: Surface) -> NDArray[np.uint8]:
-    """Draw the table top's pattern, (256, 256, 3) RGB."""
-    side = _TEXTURE_PX
-    rng = np.random.default_rng(surface.seed)
-    ramp = np.linspace(0, 1, side)
-    if surface.pattern == "flat":
-        mix = np.zeros((side, side))
-    elif surface.pattern == "checker":
-        halves = (ramp >= 0.5).astype(float)
-        mix = np.abs(halves[:, None] - halves[None])
-    elif surface.pattern == "gradient":
-        mix = np.broadcast_to(np.abs(2 * ramp - 1), (side, side))
-    elif surface.pattern == "planks":
-        tone = np.repeat(rng.uniform(0, 1, size=8), side // 8)
-        grain = cv2.resize(rng.uniform(0, 1, size=(side, 4)), (side, side)) - 0.5
-        mix = np.clip(0.7 * tone[:, None] + 0.6 * grain, 0, 1)
-    else:
-        coarse = cv2.resize(rng.uniform(0, 1, size=(16, 16)), (side, side))
-        mix = np.clip(coarse + rng.uniform(-0.25, 0.25, size=(side, side)), 0, 1)
-    first, second = np.array(surface.rgb)
-    colors = first + mix[:, :, None] * (second - first)
-    return np.round(255 * colors).astype(np.uint8)

@@ -63,7 +63,13 @@ def render_dataset(
         raise ValueError(f"size is {size} px, expected 1 to 1000")
     ends = first_seed + n_scenes
     jobs = [
-        (folder / f"{start // SHARD_SCENES:05d}", split, start, min(SHARD_SCENES, ends - start), size)
+        (
+            folder / f"{start // SHARD_SCENES:05d}",
+            split,
+            start,
+            min(SHARD_SCENES, ends - start),
+            size,
+        )
         for start in range(first_seed, ends, SHARD_SCENES)
     ]
     with tqdm(total=n_scenes, unit="scene", mininterval=5) as bar:

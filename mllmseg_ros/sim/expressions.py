@@ -18,6 +18,15 @@ import numpy as np
 
 from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS
 from mllmseg_ros.sim.view import VisibleObject
+from mllmseg_ros.sim.vocabulary import (
+    ANY,
+    COLOR_WORDS,
+    EXTREMES,
+    NOUNS,
+    OF_TWO,
+    RELATIONS,
+    SIZE_WORDS,
+)
 
 FORMS = ("color", "kind", "color_kind", "size_kind", "extreme", "relation", "several", "none")
 _WITH_TARGET = FORMS[:-1]
@@ -30,43 +39,6 @@ _BESIDE, _APART = 0.22, 0.34  # of the picture's height: next to, and surely not
 # A form is tried so often before another is drawn; the rarer ones need it to get their share.
 _TRIES = 15
 _ROUNDS = 20
-
-# Singular and plural, the plain word first.
-_NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
-    "mug": (("mug", "mugs"), ("cup", "cups"), ("coffee mug", "coffee mugs")),
-    "bowl": (("bowl", "bowls"), ("soup bowl", "soup bowls")),
-    "bottle": (("bottle", "bottles"), ("flask", "flasks")),
-    "can": (("can", "cans"), ("tin", "tins"), ("soda can", "soda cans")),
-    "box": (("box", "boxes"), ("carton", "cartons"), ("package", "packages")),
-    "cube": (("cube", "cubes"), ("block", "blocks")),
-    "ball": (("ball", "balls"), ("sphere", "spheres")),
-    "plate": (("plate", "plates"), ("dish", "dishes")),
-    "banana": (("banana", "bananas"),),
-    "book": (("book", "books"),),
-    "duck": (("duck", "ducks"), ("rubber duck", "rubber ducks")),
-}
-_ANY = (("object", "objects"), ("thing", "things"), ("item", "items"))
-_COLOR_WORDS = {"purple": ("purple", "violet")}
-_SIZE_WORDS = {"small": ("small", "little", "smaller"), "large": ("large", "big", "bigger")}
-_EXTREMES = {
-    "left": ("leftmost {n}", "{n} on the far left", "{n} furthest to the left"),
-    "right": ("rightmost {n}", "{n} on the far right", "{n} furthest to the right"),
-    "front": ("{n} closest to the camera", "nearest {n}", "closest {n}", "{n} at the very front"),
-    "behind": ("{n} farthest from the camera", "farthest {n}", "{n} at the very back"),
-}
-_OF_TWO = {
-    "left": "{n} on the left",
-    "right": "{n} on the right",
-    "front": "{n} in front",
-    "behind": "{n} at the back",
-}
-_RELATIONS = {
-    "left": ("left of", "to the left of"),
-    "right": ("right of", "to the right of"),
-    "front": ("in front of",),
-    "behind": ("behind",),
-    "beside": ("next to", "beside"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +86,10 @@ def draw_expressions(
         raise ValueError(f"forms are {list(forms)}, expected some of {', '.join(FORMS)}")
     speaker = _Speaker(objects, rng, allow_held_out)
     drawn: list[ReferringExpression] = []
+    names: Sequence[str]
     while len(drawn) < n:
         if forms is not None:
-            names, shares = list(forms), None
+            names, shares = forms, None
         elif rng.random() < no_target_share:
             names, shares = ["none"], None
         else:
@@ -203,12 +176,12 @@ class _Speaker:
         return [thing for thing in self._objects if what.fits(thing)]
 
     def _words(self, what: _Description, *, plural: bool = False) -> str:
-        nouns = _NOUNS[what.kind] if what.kind else _ANY
+        nouns = NOUNS[what.kind] if what.kind else ANY
         pair = nouns[0] if self._chance(0.5) else nouns[int(self._rng.integers(len(nouns)))]
         noun = pair[1] if plural else pair[0]
         if what.color is None:
             return noun
-        return f"{self._pick(_COLOR_WORDS.get(what.color, (what.color,)))} {noun}"
+        return f"{self._pick(COLOR_WORDS.get(what.color, (what.color,)))} {noun}"
 
     def _said(
         self,
@@ -264,9 +237,7 @@ class _Speaker:
         if self._chance(0.3):
             return self._said(f"everything {thing.color}", "color", matching, what, article="")
         article = "the " if self._chance(0.5) else "all the "
-        return self._said(
-            self._words(what, plural=True), "color", matching, what, article=article
-        )
+        return self._said(self._words(what, plural=True), "color", matching, what, article=article)
 
     def _kind(self) -> ReferringExpression | None:
         what = _Description(color=None, kind=self._some_object().kind)
@@ -287,7 +258,7 @@ class _Speaker:
         same_size = [thing for thing in matching if thing.size_name == chosen.size_name]
         if len(matching) < 2 or len(same_size) != 1:
             return None
-        size = _SIZE_WORDS[chosen.size_name][: 3 if len(matching) == 2 else 2]
+        size = SIZE_WORDS[chosen.size_name][: 3 if len(matching) == 2 else 2]
         return self._said(f"{self._pick(size)} {self._words(what)}", "size_kind", [chosen], what)
 
     def _extreme(self) -> ReferringExpression | None:
@@ -299,12 +270,12 @@ class _Speaker:
         matching = self._matching(what)
         if len(matching) < 2 or not all(thing.nameable for thing in matching):
             return None
-        side = str(self._rng.choice(list(_EXTREMES)))
+        side = str(self._rng.choice(list(EXTREMES)))
         order = sorted(matching, key=lambda thing: _along(side, thing))
         clear = _CLEAR_UV if side in ("left", "right") else _CLEAR_M
         if _along(side, order[1]) - _along(side, order[0]) < clear:
             return None
-        options = _EXTREMES[side] + ((_OF_TWO[side],) if len(matching) == 2 else ())
+        options = EXTREMES[side] + ((OF_TWO[side],) if len(matching) == 2 else ())
         phrase = self._pick(options).format(n=self._words(what))
         return self._said(phrase, "extreme", order[:1], what)
 
@@ -317,9 +288,13 @@ class _Speaker:
         what = _Description(
             color=chosen.color if share < 0.35 else None, kind=chosen.kind if share < 0.85 else None
         )
-        if chosen is anchor or anchor_words is None or what.fits(anchor) and what.kind is not None:
+        if (
+            chosen is anchor
+            or anchor_words is None
+            or (what.fits(anchor) and what.kind is not None)
+        ):
             return None
-        side = str(self._rng.choice(list(_RELATIONS)))
+        side = str(self._rng.choice(list(RELATIONS)))
         others = [thing for thing in self._matching(what) if thing is not anchor]
         holding = [_holds(side, thing, anchor) for thing in others]
         if holding.count(True) != 1 or holding.count(None) or not chosen.nameable:
@@ -333,7 +308,7 @@ class _Speaker:
         )
 
     def _related(self, what: _Description, side: str, anchor: _Description) -> str:
-        return f"{self._words(what)} {self._pick(_RELATIONS[side])} the {self._words(anchor)}"
+        return f"{self._words(what)} {self._pick(RELATIONS[side])} the {self._words(anchor)}"
 
     def _several(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -396,12 +371,10 @@ class _Speaker:
         same_kind = [thing for thing in self._objects if thing.kind == chosen.kind]
         if any(
             what.fits(thing) and thing.size_name != chosen.size_name for thing in same_kind
-        ) or not any(
-            thing.nameable and thing.size_name != chosen.size_name for thing in same_kind
-        ):
+        ) or not any(thing.nameable and thing.size_name != chosen.size_name for thing in same_kind):
             return None
         size = "large" if chosen.size_name == "small" else "small"
-        phrase = f"{self._pick(_SIZE_WORDS[size][:2])} {self._words(what)}"
+        phrase = f"{self._pick(SIZE_WORDS[size][:2])} {self._words(what)}"
         return self._said(phrase, "none", [], what)
 
     def _no_relation(self) -> ReferringExpression | None:
@@ -411,7 +384,7 @@ class _Speaker:
         chosen, anchor = self._some_object(), self._some_object()
         anchor_words = self._unique_description(anchor)
         what = _Description(color=chosen.color if self._chance(0.4) else None, kind=chosen.kind)
-        side = str(self._rng.choice(list(_RELATIONS)))
+        side = str(self._rng.choice(list(RELATIONS)))
         if chosen is anchor or anchor_words is None or what.fits(anchor):
             return None
         if any(_holds(side, thing, anchor) is not False for thing in self._matching(what)):
@@ -438,5 +411,3 @@ def _holds(side: str, thing: VisibleObject, anchor: VisibleObject) -> bool | Non
     clear = _CLEAR_UV if side in ("left", "right") else _CLEAR_M
     offset = _along(side, anchor) - _along(side, thing)
     return True if offset > clear else False if offset < 0 else None
-
-

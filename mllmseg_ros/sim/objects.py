@@ -181,7 +181,7 @@ class _Shaper:
     def revolve(
         self, profile: Sequence[tuple[float, float]], rgb: Sequence[float] | None = None
     ) -> None:
-        """Add the closed surface that a profile of (radius, z), bottom centre to top centre, sweeps."""
+        """Add the closed surface that a profile of (radius, z), bottom to top centre, sweeps."""
         from mujoco import mjtMeshInertia
 
         vertices, faces = _revolved(np.asarray(profile))
@@ -233,8 +233,8 @@ def _mug(add: _Shaper) -> None:
     # Half an ellipse of capsules beside the wall.
     turn = np.linspace(-np.pi / 2, np.pi / 2, 8)
     arc = [(0.046 + 0.040 * np.cos(t), 0.0, 0.056 + 0.035 * np.sin(t)) for t in turn]
-    for start, end in zip(arc, arc[1:]):
-        add.capsule(start, end, 0.0075)
+    for index in range(len(arc) - 1):
+        add.capsule(arc[index], arc[index + 1], 0.0075)
 
 
 def _bowl(add: _Shaper) -> None:
@@ -309,7 +309,7 @@ def _banana(add: _Shaper) -> None:
     turn = np.linspace(-1.15, 1.15, 9)
     bow = [(0.092 * np.sin(t), 0.092 * np.cos(t) - 0.067, 0.025) for t in turn]
     radii = [0.014, 0.021, 0.0245, 0.026, 0.026, 0.0245, 0.021, 0.014]
-    for start, end, radius in zip(bow, bow[1:], radii, strict=False):
+    for start, end, radius in zip(bow[:-1], bow[1:], radii, strict=True):
         add.capsule(start, end, radius)
     tip = bow[-1]
     add.capsule(tip, (tip[0] + 0.011, tip[1] - 0.024, tip[2]), 0.008, _DARK)

@@ -38,7 +38,7 @@ def load_sample(index: int) -> View:
     bgr = _read(f"frame_{index}.png", cv2.IMREAD_COLOR)
     depth_mm = _read(f"frame_{index}_depth.png", cv2.IMREAD_UNCHANGED)
     return View(
-        rgb=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
+        rgb=np.ascontiguousarray(bgr[:, :, ::-1]),
         depth_m=depth_mm.astype(np.float32) / np.float32(1000),
         instances=_read(f"frame_{index}_instances.png", cv2.IMREAD_GRAYSCALE),
         K=np.array(fields["K"]),

@@ -125,7 +125,7 @@ def random_scene(seed: int, split: str = "train", n_objects: int | None = None) 
 def _random_objects(
     n: int, split: str, azimuth: float, rng: np.random.Generator
 ) -> list[SceneObject]:
-    # Few kinds and colours per scene, so that they repeat and words are needed to tell things apart.
+    # Few kinds and colours per scene: they repeat, and it takes words to tell things apart.
     kinds = rng.choice(KINDS, size=int(rng.integers(3, 8)), replace=False)
     colors = rng.choice(COLORS, size=int(rng.integers(3, 7)), replace=False)
     pairs: list[tuple[str, str]] = []

@@ -117,9 +117,8 @@ def test_package_xml_is_format_3_with_one_version() -> None:
 
 
 def test_every_executable_has_a_main() -> None:
-    pairs = re.findall(
-        r'^  "(\w+) +(mllmseg_ros[\w.]+)"', (ROOT / "CMakeLists.txt").read_text(), re.M
-    )
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    pairs = re.findall(r"^  (\w+):(mllmseg_ros[\w.]+)", cmake, re.MULTILINE)
     assert {"mllmseg_node", "sim_camera", "demo_commander", "demo"} <= {name for name, _ in pairs}
     for name, module in pairs:
         path = ROOT.joinpath(*module.split(".")).with_suffix(".py")

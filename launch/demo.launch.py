@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start the simulated camera, the node and the command sender; ends when all is answered.
+
+ros2 launch mllmseg_ros demo.launch.py rviz:=true
+"""
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the demo."""
+    share = FindPackageShare("mllmseg_ros")
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("model", default_value="", description="as in mllmseg.launch.py"),
+            DeclareLaunchArgument("device", default_value="cpu", description="torch device"),
+            DeclareLaunchArgument("seed", default_value="17", description="number of the scene"),
+            DeclareLaunchArgument(
+                "out", default_value="demo_overlays", description="folder for the overlays"
+            ),
+            DeclareLaunchArgument("rviz", default_value="false", description="show it in RViz"),
+            Node(
+                package="mllmseg_ros",
+                executable="sim_camera",
+                output="screen",
+                parameters=[{"seed": LaunchConfiguration("seed")}],
+            ),
+            IncludeLaunchDescription(
+                PathJoinSubstitution([share, "launch", "mllmseg.launch.py"]),
+                launch_arguments={
+                    "model": LaunchConfiguration("model"),
+                    "device": LaunchConfiguration("device"),
+                }.items(),
+            ),
+            Node(
+                package="mllmseg_ros",
+                executable="demo_commander",
+                output="screen",
+                arguments=["--out", LaunchConfiguration("out")],
+                on_exit=Shutdown(reason="the demo is over"),
+            ),
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", PathJoinSubstitution([share, "rviz", "mllmseg.rviz"])],
+                condition=IfCondition(LaunchConfiguration("rviz")),
+            ),
+        ]
+    )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo without ``ros2 launch``: camera, node and commander as processes of their own.
+
+They talk over real DDS, and none of them outlives this one. Entry point: :func:`main`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ament_index_python.packages import get_package_prefix
+
+_POLL_S = 0.1
+_GRACE_S = 10.0  # between asking a process to end and ending it
+
+
+def main(args: list[str] | None = None) -> int:
+    """Start the three processes; arguments go to the commander. Returns its exit status.
+
+    A free ROS_DOMAIN_ID cannot be asked for, so one is drawn where the user has set none: the demo
+    must not talk into a robot's network by accident.
+    """
+    arguments = sys.argv[1:] if args is None else args
+    folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
+    environment = dict(os.environ)
+    environment.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
+    print(f"demo on ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}", flush=True)
+    interrupted: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: interrupted.append(number))
+    commands = {
+        "camera": [str(folder / "sim_camera")],
+        "node": [str(folder / "mllmseg_node"), "--ros-args", "-p", "device:=cpu"],
+        "commander": [str(folder / "demo_commander"), *arguments],
+    }
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, command in commands.items():
+            processes[name] = subprocess.Popen(command, env=environment)
+        return _watch(processes, interrupted)
+    finally:
+        _end(list(processes.values()))
+
+
+def _watch(processes: dict[str, subprocess.Popen[bytes]], interrupted: list[int]) -> int:
+    """Wait until the commander is done, somebody interrupts, or another process fails."""
+    while not interrupted:
+        for name, process in processes.items():
+            status = process.poll()
+            if status is not None:
+                if name != "commander":
+                    print(f"demo failed: the {name} ended with {status}", file=sys.stderr)
+                    return 1
+                return status
+        time.sleep(_POLL_S)
+    return 0
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline_s = time.monotonic() + _GRACE_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

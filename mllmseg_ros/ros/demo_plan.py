@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo asks and how it judges the answers. Knows nothing of ROS.
+
+Entry points: :func:`plan_commands`, :func:`judge`, :func:`table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.sim.expressions import ReferringExpression, draw_expressions
+from mllmseg_ros.sim.view import VisibleObject
+
+_FORMS = ("color_kind", "kind", "extreme", "relation", "several", "none")
+_TRIES = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCommand:
+    """A command, and what each of its expressions truly means."""
+
+    text: str
+    expressions: tuple[ReferringExpression, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How one answer compares with the truth of its image."""
+
+    expression: str
+    status: Status
+    score: float
+    should_be_found: bool
+    iou: float | None  # None where there is nothing to compare
+    centroid_error_mm: float | None  # None without a position
+
+
+def plan_commands(objects: Sequence[VisibleObject], seed: int) -> list[PlannedCommand]:
+    """Choose one command per form that the scene allows, and one with two roles at the end."""
+    rng = np.random.default_rng(seed)
+    planned: list[PlannedCommand] = []
+    said: set[str] = set()
+    for form in _FORMS:
+        expression = _draw(objects, rng, form, said)
+        if expression is not None:
+            planned.append(PlannedCommand(text=expression.text, expressions=(expression,)))
+            said.add(expression.text)
+    pick = _draw(objects, rng, "color_kind", said)
+    place = _draw(objects, rng, "color_kind", said | ({pick.text} if pick else set()))
+    if pick and place and pick.targets != place.targets:
+        text = f"pick: {pick.text}; place: {place.text}"
+        planned.append(PlannedCommand(text=text, expressions=(pick, place)))
+    return planned
+
+
+def _draw(
+    objects: Sequence[VisibleObject], rng: np.random.Generator, form: str, said: set[str]
+) -> ReferringExpression | None:
+    for _ in range(_TRIES):
+        (expression,) = draw_expressions(objects, rng, 1, forms=(form,))
+        # Where a form is impossible in a scene, the generator says what is absent instead.
+        if expression.form == form and expression.text not in said:
+            return expression
+    return None
+
+
+def judge(
+    answer: Segmentation,
+    position_m: NDArray[np.float64] | None,
+    targets: Sequence[int],
+    instances: NDArray[np.uint8],
+    depth_m: NDArray[np.float32],
+    K: NDArray[np.float64],
+) -> Verdict:
+    """Compare one answer with the truth.
+
+    Args:
+        answer: mask (H, W).
+        position_m: (3,) m as answered, None without one.
+        targets: instance ids that the expression means; empty: it names nothing.
+        instances: (H, W) true instance ids of that image.
+        depth_m: (H, W) true depth, NaN where invalid.
+        K: (3, 3) px.
+    """
+    truth = np.isin(instances, list(targets))
+    found = answer.status is Status.FOUND
+    iou = error_mm = None
+    if found or targets:
+        mask = answer.mask if found else np.zeros_like(truth)
+        iou = float((mask & truth).sum() / max(1, (mask | truth).sum()))
+    if found and targets and position_m is not None and truth.any():
+        true_position_m = _mean_point(truth, depth_m, K)
+        error_mm = 1000 * float(np.linalg.norm(position_m - true_position_m))
+    return Verdict(
+        expression=answer.expression,
+        status=answer.status,
+        score=answer.score,
+        should_be_found=bool(targets),
+        iou=iou,
+        centroid_error_mm=error_mm,
+    )
+
+
+def _mean_point(
+    truth: NDArray[np.bool_], depth_m: NDArray[np.float32], K: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    v, u = np.nonzero(truth & np.isfinite(depth_m))
+    z = depth_m[v, u].astype(np.float64)
+    x, y = (u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z
+    return np.array([x.mean(), y.mean(), z.mean()])
+
+
+def table(rows: Sequence[tuple[Verdict, float]]) -> str:
+    """Write verdicts with their latencies (ms) as a table for a terminal."""
+    lines = [
+        f"{'expression':<44} {'truth':<7} {'answer':<15} {'score':>5} {'IoU':>5} "
+        f"{'3-D error':>10} {'latency':>9}"
+    ]
+    for verdict, latency_ms in rows:
+        iou = "-" if verdict.iou is None else f"{verdict.iou:.2f}"
+        error = verdict.centroid_error_mm
+        lines.append(
+            f"{verdict.expression[:44]:<44} "
+            f"{'there' if verdict.should_be_found else 'absent':<7} "
+            f"{verdict.status.value:<15} {verdict.score:5.2f} {iou:>5} "
+            f"{'-' if error is None else f'{error:.1f} mm':>10} {latency_ms:6.0f} ms"
+        )
+    return "\n".join(lines)

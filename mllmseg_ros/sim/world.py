@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the MuJoCo model of a scene: table, lights, camera, one body per object.
+
+Knows nothing of GL or pictures. Entry point: :func:`compile_scene`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.sim.objects import add_object
+from mllmseg_ros.sim.scene import Scene, Surface
+
+NEAR_M, FAR_M = 0.05, 8.0  # clipping planes
+_TEXTURE_PX = 256
+
+
+def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
+    """Build and compile the model.
+
+    Args:
+        mj: the ``mujoco`` module, imported by whoever chose its GL.
+        scene: what to build.
+        width: of the pictures, px.
+        height: of the pictures, px.
+
+    Returns:
+        A ``mujoco.MjModel``: body 0 is the world, body k the k-th object, camera 0 the scene's.
+    """
+    spec = mj.MjSpec()
+    spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
+    visual = spec.visual
+    visual.map.znear, visual.map.zfar = NEAR_M, FAR_M
+    # No multisampling: pictures are shrunk for the network anyway, and it doubles the time.
+    visual.quality.offsamples, visual.quality.shadowsize = 0, 1024
+    visual.global_.offwidth, visual.global_.offheight = width, height
+    visual.headlight.ambient = [scene.ambient] * 3
+    visual.headlight.diffuse = visual.headlight.specular = [0.0] * 3
+    _add_surroundings(mj, spec, scene)
+    camera = scene.camera
+    # MuJoCo's cameras look along -z with y up, optical frames along z with y down.
+    spec.worldbody.add_camera(
+        pos=camera.position_m,
+        xyaxes=[*camera.rotation[:, 0], *-camera.rotation[:, 1]],
+        fovy=math.degrees(camera.vertical_fov_rad),
+    )
+    for index, thing in enumerate(scene.objects):
+        add_object(spec, f"object_{index + 1}", thing)
+    return spec.compile()
+
+
+def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
+    world = spec.worldbody
+    spec.add_texture(
+        name="sky",
+        type=mj.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mj.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=scene.sky[0],
+        rgb2=scene.sky[1],
+        width=32,
+        height=192,
+    )
+    surface = scene.surface
+    texture = spec.add_texture(
+        name="table",
+        type=mj.mjtTexture.mjTEXTURE_2D,
+        width=_TEXTURE_PX,
+        height=_TEXTURE_PX,
+        nchannel=3,
+    )
+    texture.data = _pattern(surface).tobytes()  # the keyword takes lists of integers only
+    table = spec.add_material(
+        name="table",
+        texuniform=True,
+        texrepeat=[surface.repeat, surface.repeat],
+        specular=surface.reflectance,
+        shininess=0.4,
+    )
+    table.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "table"
+    for light in scene.lights:
+        position = np.array(light.position_m)
+        world.add_light(
+            type=mj.mjtLightType.mjLIGHT_SPOT,
+            pos=position,
+            dir=-position,
+            diffuse=light.rgb,
+            specular=[0.5 * c for c in light.rgb],
+            castshadow=light.shadow,
+            cutoff=60,
+            exponent=1,
+        )
+
+    def lying(xy: tuple[float, float], yaw: float, z: float, **fields: Any) -> None:
+        world.add_geom(
+            type=mj.mjtGeom.mjGEOM_BOX,
+            pos=[*xy, z],
+            quat=[math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)],
+            contype=0,
+            conaffinity=0,
+            **fields,
+        )
+
+    half = [*surface.half_size_m, 0.02]
+    lying((0.0, 0.0), surface.yaw_rad, -0.02, size=half, material="table")
+    floor = [*scene.sky[1], 1.0]
+    lying((0.0, 0.0), 0.0, -0.8, size=[4.0, 4.0, 0.01], rgba=floor)
+    for index, mat in enumerate(scene.mats):
+        # Each a little higher than the last, so that they do not fight for a pixel.
+        thick = 0.0004 * (index + 1)
+        lying(mat.xy_m, mat.yaw_rad, thick, size=[*mat.half_size_m, thick], rgba=[*mat.rgb, 1.0])
+
+
+def _pattern(surface: Surface) -> NDArray[np.uint8]:
+    """Draw the table top's pattern, (256, 256, 3) RGB."""
+    side = _TEXTURE_PX
+    rng = np.random.default_rng(surface.seed)
+    ramp = np.linspace(0, 1, side)
+    if surface.pattern == "flat":
+        mix = np.zeros((side, side))
+    elif surface.pattern == "checker":
+        halves = (ramp >= 0.5).astype(float)
+        mix = np.abs(halves[:, None] - halves[None])
+    elif surface.pattern == "gradient":
+        mix = np.broadcast_to(np.abs(2 * ramp - 1), (side, side))
+    elif surface.pattern == "planks":
+        tone = np.repeat(rng.uniform(0, 1, size=8), side // 8)
+        grain = cv2.resize(rng.uniform(0, 1, size=(side, 4)), (side, side)) - 0.5
+        mix = np.clip(0.7 * tone[:, None] + 0.6 * grain, 0, 1)
+    else:
+        coarse = cv2.resize(rng.uniform(0, 1, size=(16, 16)), (side, side))
+        mix = np.clip(coarse + rng.uniform(-0.25, 0.25, size=(side, side)), 0, 1)
+    first, second = np.array(surface.rgb)
+    colors = first + mix[:, :, None] * (second - first)
+    return np.round(255 * colors).astype(np.uint8)

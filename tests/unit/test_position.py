@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mllmseg_ros.position import MIN_POINTS, Intrinsics, locate
+
+K = np.array([[500.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]])
+NO_DISTORTION = np.zeros(5)
+
+
+def patch(u: int, v: int, half: int = 10) -> np.ndarray:
+    mask = np.zeros((480, 640), dtype=bool)
+    mask[v - half : v + half + 1, u - half : u + half + 1] = True
+    return mask
+
+
+def test_a_flat_patch_lies_where_the_pinhole_says() -> None:
+    depth = np.full((480, 640), 0.8, dtype=np.float32)
+    position = locate(patch(400, 100), depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100))
+    assert position is not None
+    expected = [(400 - 319.5) / 500 * 0.8, (100 - 239.5) / 520 * 0.8, 0.8]
+    np.testing.assert_allclose(position.mean, expected, atol=1e-6)
+    np.testing.assert_allclose(position.surface_point, expected, atol=1e-6)
+    np.testing.assert_allclose(position.box_center, expected, atol=1e-6)
+    np.testing.assert_allclose(position.box_size, [20 / 500 * 0.8, 20 / 520 * 0.8, 0], atol=1e-6)
+    assert position.covariance[2, 2] == pytest.approx(0, abs=1e-12)
+    assert position.valid_depth_ratio == 1.0
+
+
+def test_background_inside_the_mask_does_not_pull_the_mean() -> None:
+    depth = np.full((480, 640), 0.8, dtype=np.float32)
+    depth[90:95] = 3.0  # what is behind shows at the mask's edge
+    position = locate(patch(400, 100), depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100))
+    assert position is not None
+    assert position.mean[2] == pytest.approx(0.8, abs=1e-6)
+
+
+def test_invalid_depths_count_for_the_ratio_only() -> None:
+    depth = np.full((480, 640), 0.8, dtype=np.float32)
+    depth[90:100], depth[100] = np.nan, 0.0
+    position = locate(patch(400, 100), depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100))
+    assert position is not None
+    assert position.valid_depth_ratio == pytest.approx(10 / 21)
+    assert position.surface_point[2] == pytest.approx(0.8, abs=1e-6)
+
+
+def test_too_few_valid_depths_are_no_position() -> None:
+    depth = np.full((480, 640), np.nan, dtype=np.float32)
+    intrinsics = Intrinsics(K=K, D=NO_DISTORTION)
+    depth[100, 395 : 395 + MIN_POINTS - 1] = 0.8
+    assert locate(patch(400, 100), depth, intrinsics, (400, 100)) is None
+    depth[100, 395 : 395 + MIN_POINTS] = 0.8
+    assert locate(patch(400, 100), depth, intrinsics, (400, 100)) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "D"),
+    [
+        ("plumb_bob", [-0.2, 0.05, 0.001, -0.001, 0.0]),
+        ("rational_polynomial", [0.3, -0.1, 0.001, 0.0005, 0.02, 0.35, -0.12, 0.01]),
+        ("equidistant", [0.01, -0.005, 0.002, -0.001]),
+    ],
+)
+def test_distortion_is_undone(model: str, D: list[float]) -> None:
+    point = np.array([[[0.20, -0.12, 0.9]]])
+    zero = np.zeros(3)
+    project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
+    pixel = project(point, zero, zero, K, np.array(D))[0].ravel()
+    u, v = (round(value) for value in pixel)
+    depth = np.full((480, 640), 0.9, dtype=np.float32)
+    intrinsics = Intrinsics(K=K, D=np.array(D), distortion_model=model)
+    position = locate(patch(u, v, 5), depth, intrinsics, (u, v))
+    assert position is not None
+    # Within the rounding to whole pixels: half a pixel is 0.9 mm here.
+    np.testing.assert_allclose(position.surface_point, point.ravel(), atol=1.2e-3)
+
+
+def test_errors_name_what_came() -> None:
+    depth = np.full((480, 640), 0.8, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"depth image is \(10, 10\), the mask \(480, 640\)"):
+        locate(patch(9, 9, 5), depth[:10, :10], Intrinsics(K=K, D=NO_DISTORTION), (9, 9))
+    strange = Intrinsics(K=K, D=np.ones(4), distortion_model="spiral")
+    with pytest.raises(ValueError, match="unknown distortion model 'spiral'; accepted: plumb_bob"):
+        locate(patch(100, 100), depth, strange, (100, 100))
