@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLLMSeg for ROS 2: which pixels does a sentence name? The engine is in ``segmenter``, the node in ``ros``."""
+"""MLLMSeg for ROS 2: the pixels that a sentence names. Engine in ``segmenter``, node in ``ros``."""

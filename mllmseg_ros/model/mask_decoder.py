@@ -3,8 +3,8 @@
 
 Source: arXiv 2508.04107, "detail-enhanced and semantic-consistent feature fusion" and mask decoder.
 The work is split where the expression enters: :meth:`MaskDecoder.fuse` needs the image only and
-runs once per frame, :meth:`MaskDecoder.decode` needs the expression. :meth:`MaskDecoder.forward` is the
-same computation written down as in the paper, without the split; tests hold the two together.
+runs once per frame, :meth:`MaskDecoder.decode` needs the expression. :meth:`MaskDecoder.forward`
+is the same computation as the paper draws it, without the split; tests hold the two together.
 """
 
 from __future__ import annotations

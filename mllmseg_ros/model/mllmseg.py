@@ -4,8 +4,8 @@
 Two ways through the same weights: the staged one that runs on a robot (:meth:`encode_image` once
 per frame, :meth:`read_prompts` and :meth:`draw_masks` per set of expressions) and the naive one of
 the reference (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal
-attention makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token ids, neither
-text nor images.
+attention makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token
+ids, neither text nor images.
 """
 
 from __future__ import annotations

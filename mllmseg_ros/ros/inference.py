@@ -33,10 +33,11 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(Generic[M]):
     """One answered (or failed) request on one image."""
 
     request: Request
+    message: M  # of the image
     frame: Frame
     segmentations: Sequence[Segmentation]  # one per target, empty where it failed
     positions: Sequence[Position | None]  # one per segmentation
@@ -54,7 +55,7 @@ class Steps(Generic[M, C]):
     encode: Callable[[Frame], C]
     segment: Callable[[C, Request], Sequence[Segmentation]]
     locate: Callable[[Frame, Sequence[Segmentation]], Sequence[Position | None]]
-    publish: Callable[[Result], bool]  # False if the request is no longer in force
+    publish: Callable[[Result[M]], bool]  # False if the request is no longer in force
     report: Callable[[str], None]  # one line about an image that could not be used
 
 
@@ -186,6 +187,7 @@ class InferenceThread(Generic[M, C]):
         self._answered += self._steps.publish(
             Result(
                 request=request,
+                message=arrival.item,
                 frame=frame,
                 segmentations=segmentations,
                 positions=positions,

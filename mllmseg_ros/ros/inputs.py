@@ -72,15 +72,15 @@ class Inputs:
             )
 
     @property
-    def camera(self) -> str:
-        """Fully qualified topic of the images."""
-        chosen = self._compressed or self._raw
-        return chosen.topic_name if chosen is not None else ""
-
-    @property
     def topics(self) -> list[str]:
-        """Fully qualified names of all topics."""
-        return [self.camera, *(each.topic_name for each in self._others)]
+        """Fully qualified names of the topics listened to now."""
+        all_ = (self._raw, self._compressed, *self._others)
+        return [each.topic_name for each in all_ if each is not None]
+
+    def topic_of(self, image: Image | CompressedImage) -> str:
+        """Fully qualified topic that an image came from."""
+        compressed = isinstance(image, CompressedImage)
+        return self._node.resolve_topic_name("image/compressed" if compressed else "image")
 
     def destroy(self) -> None:
         """Stop to listen."""

@@ -236,7 +236,7 @@ class SegmenterNode(LifecycleNode):
 
     # Out
 
-    def _publish(self, result: Result) -> bool:
+    def _publish(self, result: Result[Image | CompressedImage]) -> bool:
         assert self._segmenter is not None
         assert self._inputs is not None
         answer = Answer(
@@ -248,7 +248,8 @@ class SegmenterNode(LifecycleNode):
             latency_ns=result.latency_ns,
             error=result.error,
         )
-        messages = self._outputs.prepare(answer, self._inputs.camera, self._segmenter.name)
+        camera = self._inputs.topic_of(result.message)
+        messages = self._outputs.prepare(answer, camera, self._segmenter.name)
         with self._publishing:
             if not self._desk.claim(result.request, self._now_ns()):
                 return False

@@ -28,7 +28,7 @@ _MAX_SIDE_PX = 4096
 _OUTLINE_HEIGHT_PX, _OUTLINE_FIELD = 150, 1.4
 _NO_GL = (
     "no off-screen OpenGL for the simulated camera: install EGL (Debian, Ubuntu: "
-    "apt install libegl1 libgl1-mesa-dri) or OSMesa (apt install libosmesa6)"
+    "apt install libegl1 libopengl0 libgl1-mesa-dri) or OSMesa (apt install libosmesa6)"
 )
 
 Pose = tuple[float, float, float]  # x, y on the table in m, yaw in rad

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node as a process of its own, and a client that talks to it over DDS."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PointStamped
+from mllmseg_ros.msg import SegmentationArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header, String
+
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+
+START_S = 90.0  # importing torch takes a while on a busy machine
+ANSWER_S = 20.0
+_domains = itertools.count(os.getpid() % 50 * 2)
+
+
+def new_domain() -> int:
+    return 1 + next(_domains) % 100
+
+
+class NodeProcess:
+    """The installed executable; its log is read as it comes."""
+
+    def __init__(self, domain: int, *arguments: str, executable: str = "mllmseg_node") -> None:
+        self.domain = domain
+        path = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros" / executable
+        self.process = subprocess.Popen(
+            [str(path), *arguments],
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    @property
+    def log(self) -> str:
+        return "".join(self.lines)
+
+    def wait_for(self, text: str, timeout_s: float = START_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log:
+            assert self.process.poll() is None, f"the node ended early:\n{self.log}"
+            assert time.monotonic() < deadline, f"no {text!r} in:\n{self.log}"
+            time.sleep(0.05)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            status = self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the node did not end on {number}:\n{self.log}") from None
+        self._reader.join(5)
+        return status
+
+
+class Client:
+    """Publishes what a camera and a person would, and collects what the node answers."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("client", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        node = self.node
+        self.image = node.create_publisher(Image, "image", 5)
+        self.compressed = node.create_publisher(CompressedImage, "image/compressed", 5)
+        self.depth = node.create_publisher(Image, "depth/image", 5)
+        self.info = node.create_publisher(CameraInfo, "camera_info", 5)
+        self.commands = node.create_publisher(String, "command", 100)
+        self.answers: list[SegmentationArray] = []
+        self.masks: list[Image] = []
+        self.labels: list[Image] = []
+        self.overlays: list[Image] = []
+        self.centroids: list[PointStamped] = []
+        for kind, topic, received in (
+            (SegmentationArray, "segmentations", self.answers),
+            (Image, "mask", self.masks),
+            (Image, "labels", self.labels),
+            (Image, "overlay", self.overlays),
+            (PointStamped, "centroid", self.centroids),
+        ):
+            node.create_subscription(kind, topic, received.append, 100)
+        self._last_ns = 0
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def now(self) -> Time:
+        """A stamp that no image had before."""
+        self._last_ns = max(self.node.get_clock().now().nanoseconds, self._last_ns + 1)
+        return time_message(self._last_ns)
+
+    def header(self) -> Header:
+        return Header(stamp=self.now(), frame_id="test_camera_optical_frame")
+
+    def send_image(self, rgb: np.ndarray) -> Header:
+        header = self.header()
+        self.image.publish(image_from_array(rgb, "rgb8", header))
+        return header
+
+    def command(self, text: str) -> None:
+        self.commands.publish(String(data=text))
+
+    def wait(
+        self,
+        condition: Callable[[], object],
+        timeout_s: float = ANSWER_S,
+        each: Callable[[], object] | None = None,
+        every_s: float = 0.1,
+    ) -> None:
+        """Spin until something holds, doing ``each`` every tenth of a second meanwhile."""
+        deadline, due = time.monotonic() + timeout_s, 0.0
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain; answers: {self.said()}"
+            if each is not None and time.monotonic() >= due:
+                each()
+                due = time.monotonic() + every_s
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def spin(self, seconds: float, each: Callable[[], object] | None = None) -> None:
+        end = time.monotonic() + seconds
+        self.wait(lambda: time.monotonic() >= end, seconds + 5, each)
+
+    def said(self) -> list[tuple[str, int, str]]:
+        return [(answer.command[:40], answer.status, answer.text) for answer in self.answers]
+
+    def to(self, command: str) -> list[SegmentationArray]:
+        return [answer for answer in self.answers if answer.command == command]
+
+    def reset(self) -> None:
+        """Stop what is in force and forget what was received."""
+        n_stopped = len(self.to("stop"))
+        self.wait(self.connected)
+        self.command("stop")
+        self.wait(lambda: len(self.to("stop")) > n_stopped)
+        self.spin(0.2)
+        for received in (self.answers, self.masks, self.labels, self.overlays, self.centroids):
+            received.clear()
+
+    def connected(self) -> bool:
+        """Whether discovery is complete, in both directions."""
+        counts = (publisher.get_subscription_count() for publisher in (self.commands, self.image))
+        publishers = (self.node.count_publishers(f"/{t}") for t in ("segmentations", "mask"))
+        return all(counts) and all(publishers)
+
+    def set_parameters(self, **values: object) -> list:
+        client = AsyncParameterClient(self.node, "mllmseg")
+        assert client.wait_for_services(START_S)
+        future = client.set_parameters([Parameter(k, value=v) for k, v in values.items()])
+        self.wait(future.done)
+        return future.result().results
+
+
+def stamps(messages: Sequence) -> list[int]:
+    return [nanoseconds(message.header.stamp) for message in messages]

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command in, masks and positions out, between processes over DDS."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+from mllmseg_ros.msg import Segmentation, SegmentationArray
+from ros_harness import stamps
+from sensor_msgs.msg import CameraInfo, Image
+
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.sim.samples import load_sample
+
+if TYPE_CHECKING:
+    from ros_harness import Client
+
+SAMPLE = load_sample(0)
+COMMAND = "pick: the blue can; place: the bowl"
+TARGETS = ((1,), (5,))  # instance ids that the sample's truth gives them
+ALWAYS_FOUND = {"decide_by": "score", "threshold": 0.0}
+NEVER_FOUND = {"decide_by": "score", "threshold": 1.0}
+BY_THE_MODEL = {"decide_by": "auto", "threshold": -1.0, "max_rate": 0.0, "max_age": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def defaults(client: Client) -> None:
+    assert all(result.successful for result in client.set_parameters(**BY_THE_MODEL))
+
+
+def send_rgbd(client: Client) -> None:
+    """Publish the sample as an aligned RGB-D camera would."""
+    header = client.header()
+    depth_mm = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
+    client.depth.publish(image_from_array(depth_mm, "16UC1", header))
+    K = SAMPLE.K.ravel().tolist()
+    client.info.publish(CameraInfo(header=header, height=480, width=640, k=K, d=[0.0] * 5))
+    client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+    client.sent = [*getattr(client, "sent", []), nanoseconds(header.stamp)]
+
+
+def pixels(image: Image) -> np.ndarray:
+    assert image.encoding == "mono8"
+    return np.frombuffer(image.data, np.uint8).reshape(image.height, image.width)
+
+
+def entry_masks(answer: SegmentationArray) -> list[np.ndarray]:
+    size_hw = (answer.image_height, answer.image_width)
+    return [segmentation_from_message(each, size_hw).mask for each in answer.segmentations]
+
+
+def test_command_in_masks_and_position_out(client: Client) -> None:
+    client.set_parameters(**ALWAYS_FOUND)
+    client.command(COMMAND)
+    client.wait(
+        lambda: client.centroids and client.overlays and len(client.to(COMMAND)) > 2,
+        each=lambda: send_rgbd(client),
+    )
+    answer = client.to(COMMAND)[-1]
+    assert answer.status == SegmentationArray.STATUS_OK
+    assert answer.intent == "pick_and_place"
+    assert answer.camera == "/image"
+    assert answer.model == "mllmseg-tabletop"
+    assert (answer.image_height, answer.image_width) == (480, 640)
+    assert nanoseconds(answer.request_stamp) > 0
+    assert answer.latency.sec == 0 or answer.latency.sec < 10
+    for received in (client.answers, client.masks, client.labels, client.overlays):
+        assert set(stamps(received)) <= set(client.sent)
+        assert {each.header.frame_id for each in received} == {"test_camera_optical_frame"}
+    assert [each.role for each in answer.segmentations] == ["pick", "place"]
+    assert [each.expression for each in answer.segmentations] == ["the blue can", "the bowl"]
+    assert [each.expression_index for each in answer.segmentations] == [0, 1]
+    for each in answer.segmentations:
+        assert each.status == Segmentation.STATUS_FOUND
+        assert each.mask.encoding == "mono8"
+        assert (each.mask.width, each.mask.height) == (each.box.width, each.box.height)
+        assert not each.propagated
+
+    # The same image's mask and labels say the same as the entries.
+    stamp_ns = nanoseconds(answer.header.stamp)
+    masks = entry_masks(answer)
+    client.wait(lambda: stamp_ns in stamps(client.masks) and stamp_ns in stamps(client.labels))
+    mask = pixels(client.masks[stamps(client.masks).index(stamp_ns)])
+    labels = pixels(client.labels[stamps(client.labels).index(stamp_ns)])
+    np.testing.assert_array_equal(mask, np.where(masks[0] | masks[1], 255, 0))
+    np.testing.assert_array_equal(labels, np.where(masks[0], 1, np.where(masks[1], 2, 0)))
+    overlay = client.overlays[-1]
+    assert (overlay.encoding, overlay.height, overlay.width) == ("rgb8", 480, 640)
+
+    # The centroid is that of the target to pick, in metres and in the camera's frame.
+    pick = answer.segmentations[0]
+    assert pick.has_position
+    assert pick.frame_id == "test_camera_optical_frame"
+    assert 0.3 < pick.position.z < 2.0
+    assert pick.valid_depth_ratio > 0.5
+    point = client.centroids[-1].point
+    np.testing.assert_allclose(
+        [point.x, point.y, point.z],
+        [pick.position.x, pick.position.y, pick.position.z],
+        atol=1e-3,
+    )
+
+
+def test_the_masks_land_on_what_was_named(client: Client) -> None:
+    """The embedded model, deciding by itself, on a picture of the package."""
+    client.command(COMMAND)
+    client.wait(lambda: len(client.to(COMMAND)) > 0, each=lambda: send_rgbd(client))
+    answer = client.to(COMMAND)[0]
+    assert answer.status == SegmentationArray.STATUS_OK, answer.text
+    for mask, targets, entry in zip(
+        entry_masks(answer), TARGETS, answer.segmentations, strict=True
+    ):
+        truth = np.isin(SAMPLE.instances, targets)
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.5
+        v, u = np.nonzero(truth)
+        z = SAMPLE.depth_m[v, u]
+        x = (u - SAMPLE.K[0, 2]) / SAMPLE.K[0, 0] * z
+        y = (v - SAMPLE.K[1, 2]) / SAMPLE.K[1, 1] * z
+        position = [entry.position.x, entry.position.y, entry.position.z]
+        np.testing.assert_allclose(position, [x.mean(), y.mean(), z.mean()], atol=0.03)
+
+
+def test_no_target_is_an_answer_with_an_empty_mask(client: Client) -> None:
+    client.set_parameters(**NEVER_FOUND)
+    client.command(COMMAND)
+    client.wait(lambda: client.masks and client.to(COMMAND), each=lambda: send_rgbd(client))
+    client.spin(0.5, each=lambda: send_rgbd(client))
+    answer = client.to(COMMAND)[-1]
+    assert answer.status == SegmentationArray.STATUS_NO_TARGET
+    assert len(answer.segmentations) == 2
+    for each in answer.segmentations:
+        assert each.status == Segmentation.STATUS_NO_TARGET
+        assert (each.area_px, each.label, each.box.width, len(each.mask.data)) == (0, 0, 0, 0)
+        assert math.isnan(each.centroid_uv[0])
+        assert list(each.inside_uv) == [-1, -1]
+        assert not each.has_position
+        assert 0 <= each.score <= 1
+    assert not any(pixels(mask).any() for mask in client.masks)
+    assert not any(pixels(labels).any() for labels in client.labels)
+    assert not client.centroids
+    assert stamps(client.masks)[-1] in client.sent
+
+
+def test_without_depth_there_is_no_position(client: Client) -> None:
+    client.set_parameters(**ALWAYS_FOUND)
+    client.command("the blue can")
+    client.wait(
+        lambda: len(client.to("the blue can")) > 1, each=lambda: client.send_image(SAMPLE.rgb)
+    )
+    (entry,) = client.to("the blue can")[-1].segmentations
+    assert entry.status == Segmentation.STATUS_FOUND
+    assert entry.area_px > 0
+    assert not entry.has_position
+    assert entry.frame_id == ""
+    assert not client.centroids
+
+
+def test_depth_of_another_time_or_size_is_no_position(client: Client) -> None:
+    client.set_parameters(**ALWAYS_FOUND)
+
+    def send() -> None:
+        header = client.header()
+        K = SAMPLE.K.ravel().tolist()
+        small = np.full((240, 320), 800, dtype=np.uint16)
+        client.depth.publish(image_from_array(small, "16UC1", header))
+        client.info.publish(CameraInfo(header=header, height=480, width=640, k=K))
+        client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+
+    client.command("the bowl")
+    client.wait(lambda: len(client.to("the bowl")) > 1, each=send)
+    assert not client.to("the bowl")[-1].segmentations[0].has_position
+    assert not client.centroids
+
+
+def test_an_answer_for_every_image_until_stop(client: Client) -> None:
+    client.command("the bowl")
+    client.wait(lambda: len(client.to("the bowl")) >= 5, each=lambda: send_rgbd(client))
+    answers = client.to("the bowl")
+    assert len({answer.request_id for answer in answers}) == 1
+    assert len(set(stamps(answers))) == len(answers)
+    client.command("stop")
+    client.wait(lambda: client.to("stop"))
+    client.spin(0.3)
+    stopped = client.to("stop")[0]
+    assert stopped.status == SegmentationArray.STATUS_STOPPED
+    assert stopped.intent == "stop"
+    assert (stopped.header.stamp.sec, stopped.header.frame_id) == (0, "")
+    assert client.masks[-1].header.frame_id == "test_camera_optical_frame"
+    assert not pixels(client.masks[-1]).any()
+    n_answers, n_masks = len(client.answers), len(client.masks)
+    client.spin(1.0, each=lambda: send_rgbd(client))
+    assert (len(client.answers), len(client.masks)) == (n_answers, n_masks)
+
+
+def test_max_rate_holds(client: Client) -> None:
+    client.set_parameters(max_rate=1.0)
+    client.command("the bowl")
+    client.wait(lambda: client.to("the bowl"), each=lambda: send_rgbd(client))
+    client.spin(2.5, each=lambda: send_rgbd(client))
+    assert 2 <= len(client.to("the bowl")) <= 4
+
+
+def test_a_fresh_image_answers_a_command_that_comes_after_it(client: Client) -> None:
+    client.set_parameters(max_age=60.0)
+    header = client.send_image(SAMPLE.rgb)
+    client.spin(0.5)
+    client.command("the bowl")
+    client.wait(lambda: client.to("the bowl"))
+    client.command("the blue can")
+    client.wait(lambda: client.to("the blue can"))
+    assert set(stamps(client.answers)) == {nanoseconds(header.stamp)}
+
+
+def test_every_command_of_a_burst_gets_exactly_one_first_answer(client: Client) -> None:
+    commands = [f"the bowl number {index}" for index in range(10)]  # the depth of the topic
+    send_rgbd(client)
+    for command in commands:
+        client.command(command)
+    last = commands[-1]
+    client.wait(lambda: len(client.to(last)) > 2, each=lambda: send_rgbd(client))
+    looked = (
+        SegmentationArray.STATUS_OK,
+        SegmentationArray.STATUS_NO_TARGET,
+        SegmentationArray.STATUS_LOW_CONFIDENCE,
+    )
+    ids = set()
+    for command in commands[:-1]:
+        answers = client.to(command)
+        ids |= {answer.request_id for answer in answers}
+        assert len({answer.request_id for answer in answers}) == 1
+        superseded = [a for a in answers if a.status == SegmentationArray.STATUS_SUPERSEDED]
+        assert len(superseded) == (0 if any(a.status in looked for a in answers) else 1)
+        assert all(stamp == 0 for stamp in stamps(superseded))
+    ids |= {answer.request_id for answer in client.to(last)}
+    assert len(ids) == len(commands)
+    assert all(answer.status in looked for answer in client.to(last))
+
+
+def test_memory_stays_flat_under_frames_that_come_too_fast(client: Client, node) -> None:  # type: ignore[no-untyped-def]
+    def resident_mb() -> float:
+        with open(f"/proc/{node.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * 4096 / 1e6
+
+    client.command("the bowl")
+    client.wait(lambda: len(client.to("the bowl")) > 5, each=lambda: send_rgbd(client))
+    before_mb = resident_mb()
+    n_sent = 0
+    big = np.zeros((1080, 1920, 3), dtype=np.uint8)
+    while n_sent < 60:
+        client.send_image(big)
+        client.executor.spin_once(timeout_sec=0.01)
+        n_sent += 1
+    client.spin(0.5)
+    # 60 such frames are 373 MB; a few are in flight.
+    assert resident_mb() - before_mb < 150
