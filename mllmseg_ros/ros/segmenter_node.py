@@ -142,8 +142,8 @@ class SegmenterNode(LifecycleNode):
         return super().on_shutdown(state)
 
     def stop(self) -> None:
-        """Shut down in order, as before the end of the process."""
-        self.trigger_shutdown()
+        """Say goodbye before the end of the process, in whatever state."""
+        self._halt()
 
     def _halt(self) -> None:
         if self._thread is None or self._inputs is None or self._stale_timer is None:

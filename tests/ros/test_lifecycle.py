@@ -121,7 +121,7 @@ def test_parameters_are_checked_live(managed: Managed) -> None:
     assert "accepted: single, joint" in reason(prompt="both")
     assert "threshold" in reason(threshold=1.5)
     assert "max_rate" in reason(max_rate=-1.0)
-    assert "threshold" in reason(threshold="high")
+    assert "type" in reason(threshold="high")
     assert "autostart" in reason(autostart=True)
     (result,) = managed.client.set_parameters(threshold=0.7)
     assert result.successful

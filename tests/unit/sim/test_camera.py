@@ -114,5 +114,5 @@ def test_missing_gl_is_named_with_its_packages(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr("ctypes.CDLL", absent)
-    with pytest.raises(RuntimeError, match=r"apt install libegl1 libgl1-mesa-dri.*libosmesa6"):
+    with pytest.raises(RuntimeError, match=r"apt install libegl1 libopengl0.*libosmesa6"):
         TabletopCamera(16, 16)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every encoding against what it means, and against cv_bridge where that is installed."""
+
+from __future__ import annotations
+
+import array
+import io
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mllmseg_ros.ros import cv_bridge_path
+from mllmseg_ros.ros.cv_bridge_path import BRIDGED_ENCODINGS
+from mllmseg_ros.ros.image_msgs import (
+    ENCODINGS,
+    MAX_COMPRESSED_PX,
+    depth_from_image,
+    image_from_array,
+    intrinsics_from_info,
+    nanoseconds,
+    rgb_from_compressed,
+    rgb_from_image,
+    time_message,
+)
+
+BAYER = [name for name in ENCODINGS if name.startswith("bayer")]
+PATTERNS = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
+
+
+def random_pixels(name: str, height: int = 24, width: int = 32) -> np.ndarray:
+    encoding = ENCODINGS[name]
+    shape = (height, width) if encoding.channels == 1 else (height, width, encoding.channels)
+    top = np.iinfo(encoding.dtype).max
+    random = np.random.default_rng(7)
+    return random.integers(0, top, shape, dtype=encoding.dtype, endpoint=True)
+
+
+def padded(message: Image, n_bytes: int) -> Image:
+    """The same image with bytes of no meaning behind each row."""
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    rubbish = np.full((message.height, n_bytes), 77, dtype=np.uint8)
+    message.step += n_bytes
+    message.data = array.array("B", np.hstack([rows, rubbish]).tobytes())
+    return message
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rgb8", lambda p: p),
+        ("bgr8", lambda p: p[:, :, ::-1]),
+        ("rgba8", lambda p: p[:, :, :3]),
+        ("bgra8", lambda p: p[:, :, 2::-1]),
+        ("mono8", lambda p: np.repeat(p[:, :, None], 3, axis=2)),
+        (
+            "mono16",
+            lambda p: np.repeat(np.rint(p / 257).astype(np.uint8)[:, :, None], 3, axis=2),
+        ),
+    ],
+)
+def test_colour_and_grey(name: str, expected) -> None:  # type: ignore[no-untyped-def]
+    pixels = random_pixels(name)
+    rgb = rgb_from_image(image_from_array(pixels, name, Header()))
+    assert rgb.dtype == np.uint8
+    np.testing.assert_array_equal(rgb, expected(pixels))
+
+
+def test_mono16_keeps_every_level_to_half_a_step() -> None:
+    pixels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    rgb = rgb_from_image(image_from_array(pixels, "mono16", Header()))
+    np.testing.assert_array_equal(rgb[:, :, 0], np.rint(pixels / 257))
+
+
+@pytest.mark.parametrize("name", BAYER)
+def test_bayer_gives_back_the_colour_that_was_sampled(name: str) -> None:
+    red, green, blue = 200, 120, 40
+    level = {"R": red, "G": green, "B": blue}
+    pattern = PATTERNS[name[6:10]]
+    tile = np.array(
+        [[level[pattern[0]], level[pattern[1]]], [level[pattern[2]], level[pattern[3]]]]
+    )
+    encoding = ENCODINGS[name]
+    scale = 257 if encoding.dtype == np.uint16 else 1
+    mosaic = (np.tile(tile, (8, 8)) * scale).astype(encoding.dtype)
+    rgb = rgb_from_image(image_from_array(mosaic, name, Header()))
+    np.testing.assert_array_equal(rgb[4:12, 4:12], np.broadcast_to([red, green, blue], (8, 8, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")],
+)
+@pytest.mark.parametrize("rgb", [(255, 255, 255), (0, 0, 0), (200, 60, 30), (20, 90, 220)])
+def test_yuv422_gives_back_the_colour(name: str, order: str, rgb: tuple[int, int, int]) -> None:
+    # ITU-R BT.601, limited range, as OpenCV and cameras have it.
+    r, g, b = (value / 255 for value in rgb)
+    luma = 0.299 * r + 0.587 * g + 0.114 * b
+    y = round(16 + 219 * luma)
+    u, v = round(128 + 112 * (b - luma) / 0.886), round(128 + 112 * (r - luma) / 0.701)
+    bytes_ = {"uyvy": [u, y, v, y], "yuyv": [y, u, y, v]}[order]
+    pixels = np.tile(np.array(bytes_, dtype=np.uint8), (6, 4)).reshape(6, 8, 2)
+    converted = rgb_from_image(image_from_array(pixels, name, Header()))
+    np.testing.assert_allclose(converted, np.broadcast_to(rgb, (6, 8, 3)), atol=3)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("padding", [1, 2, 13])
+def test_row_padding_changes_nothing(name: str, padding: int) -> None:
+    message = image_from_array(random_pixels(name), name, Header())
+    plain = rgb_from_image(message)
+    np.testing.assert_array_equal(rgb_from_image(padded(message, padding)), plain)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_byte_order_changes_nothing(name: str) -> None:
+    message = image_from_array(random_pixels(name), name, Header())
+    plain = rgb_from_image(message)
+    swapped = random_pixels(name).byteswap()  # does nothing to bytes
+    message = image_from_array(swapped, name, Header())
+    message.is_bigendian = 1
+    np.testing.assert_array_equal(rgb_from_image(padded(message, 3)), plain)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"height": 0}, "must have pixels"),
+        ({"width": 0}, "must have pixels"),
+        ({"step": 1}, "(step), 32 px need at least"),
+        ({"height": 25}, "bytes, step"),
+        ({"height": 2**32 - 1, "step": 2**32 - 1}, "bytes, step"),
+        ({"data": array.array("B")}, "image has 0 bytes"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(name: str, changes: dict, reason: str) -> None:
+    message = image_from_array(random_pixels(name), name, Header())
+    for field, value in changes.items():
+        setattr(message, field, value)
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is compared below
+        rgb_from_image(message)
+    assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("name", BAYER)
+@pytest.mark.parametrize(("height", "width"), [(1, 9), (2, 2), (3, 3), (9, 1), (5, 7)])
+def test_tiny_bayer_images_are_converted_or_refused(name: str, height: int, width: int) -> None:
+    message = image_from_array(random_pixels(name, height, width), name, Header())
+    if min(height, width) < 3:
+        with pytest.raises(ValueError, match="accepted are at least 3 x 3"):
+            rgb_from_image(message)
+    else:
+        assert rgb_from_image(message).shape == (height, width, 3)
+
+
+def test_odd_width_of_yuv422_and_unknown_encodings_are_refused() -> None:
+    message = image_from_array(random_pixels("uyvy", 4, 5), "uyvy", Header())
+    with pytest.raises(ValueError, match="5 px wide, its width must be even"):
+        rgb_from_image(message)
+    message.encoding = "nv21"
+    with pytest.raises(ValueError, match="encoding 'nv21' is not known; accepted: rgb8, bgr8"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("name", BRIDGED_ENCODINGS)
+def test_cv_bridge_gives_the_same_bytes(name: str) -> None:
+    pytest.importorskip("cv_bridge", reason="cv_bridge is not installed")
+    message = image_from_array(random_pixels(name), name, Header())
+    for each in (message, padded(message, 4 if ENCODINGS[name].dtype == np.uint16 else 12)):
+        theirs = cv_bridge_path.rgb_by_cv_bridge(each)
+        np.testing.assert_array_equal(theirs, rgb_from_image(each))
+
+
+def test_the_conversion_in_use_is_named() -> None:
+    convert, line = cv_bridge_path.choose_rgb_conversion()
+    pixels = random_pixels("bgr8")
+    message = image_from_array(pixels, "bgr8", Header())
+    np.testing.assert_array_equal(convert(message), pixels[:, :, ::-1])
+    assert ("numpy" in line) == (convert is rgb_from_image)
+    assert "cv_bridge" in line
+
+
+def encoded(rgb: np.ndarray, extension: str) -> array.array:
+    return array.array("B", cv2.imencode(extension, rgb[:, :, ::-1])[1].tobytes())
+
+
+def test_compressed_images() -> None:
+    rgb = np.full((40, 60, 3), (200, 60, 30), dtype=np.uint8)
+    png = CompressedImage(format="rgb8; png compressed bgr8", data=encoded(rgb, ".png"))
+    np.testing.assert_array_equal(rgb_from_compressed(png), rgb)
+    jpeg = CompressedImage(format="jpeg", data=encoded(rgb, ".jpg"))
+    np.testing.assert_allclose(rgb_from_compressed(jpeg), rgb, atol=4)
+    grey = CompressedImage(format="png", data=encoded(rgb[:, :, :1], ".png"))
+    assert rgb_from_compressed(grey).shape == (40, 60, 3)
+
+
+def test_a_turned_jpeg_stays_as_the_camera_has_it() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turned by a right angle
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (60, 40)).save(buffer, "JPEG", exif=exif)
+    message = CompressedImage(format="jpeg", data=array.array("B", buffer.getvalue()))
+    assert rgb_from_compressed(message).shape == (40, 60, 3)
+
+
+def test_broken_and_huge_compressed_images_are_refused() -> None:
+    whole = encoded(np.zeros((40, 60, 3), np.uint8), ".png").tobytes()
+    side = int(MAX_COMPRESSED_PX**0.5) + 1
+    buffer = io.BytesIO()
+    PIL.Image.new("1", (side, side)).save(buffer, "PNG")
+    assert len(buffer.getvalue()) < 100_000
+    bomb = bytearray(whole)
+    bomb[16:24] = (2**31 - 1).to_bytes(4, "big") * 2  # width and height in the PNG header
+    gif = io.BytesIO()
+    PIL.Image.new("RGB", (4, 4)).save(gif, "GIF")
+    for data, reason in (
+        (b"", "with 0 bytes cannot be read"),
+        (b"\x00" * 100, "with 100 bytes cannot be read"),
+        (gif.getvalue(), "cannot be read; accepted: JPEG, PNG"),
+        (buffer.getvalue(), "accepted are up to 64000000 px"),
+        (bytes(bomb), "accepted"),
+    ):
+        message = CompressedImage(format="png", data=array.array("B", data))
+        with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is compared below
+            rgb_from_compressed(message)
+        assert reason in str(error.value)
+
+
+def test_depth_in_millimetres_and_metres() -> None:
+    mm = np.array([[0, 1, 1500], [65535, 2, 3]], dtype=np.uint16)
+    expected = np.array([[np.nan, 0.001, 1.5], [65.535, 0.002, 0.003]], dtype=np.float32)
+    for encoding in ("16UC1", "mono16"):
+        message = padded(image_from_array(mm, encoding, Header()), 3)
+        np.testing.assert_allclose(depth_from_image(message), expected, rtol=1e-6)
+        message = image_from_array(mm.byteswap(), encoding, Header())
+        message.is_bigendian = 1
+        np.testing.assert_allclose(depth_from_image(message), expected, rtol=1e-6)
+    metres = np.array([[np.nan, np.inf, -np.inf], [0.0, -1.0, 2.5]], dtype=np.float32)
+    expected = np.array([[np.nan] * 3, [np.nan, np.nan, 2.5]], dtype=np.float32)
+    message = padded(image_from_array(metres, "32FC1", Header()), 5)
+    np.testing.assert_array_equal(depth_from_image(message), expected)
+    message = image_from_array(metres.byteswap(), "32FC1", Header())
+    message.is_bigendian = 1
+    np.testing.assert_array_equal(depth_from_image(message), expected)
+
+
+def test_bad_depth_is_refused() -> None:
+    message = image_from_array(np.zeros((2, 2), np.float32), "64FC1", Header())
+    with pytest.raises(ValueError, match="'64FC1' is not known; accepted: 16UC1, mono16, 32FC1"):
+        depth_from_image(message)
+    message.encoding, message.step = "32FC1", 7
+    with pytest.raises(ValueError, match="rows of 7 bytes"):
+        depth_from_image(message)
+
+
+def test_intrinsics() -> None:
+    info = CameraInfo(distortion_model="plumb_bob", d=[0.1, 0.0, 0.0, 0.0, 0.0])
+    assert intrinsics_from_info(info, rectified=False) is None
+    info.k = [500.0, 0.0, 320.0, 0.0, 501.0, 240.0, 0.0, 0.0, 1.0]
+    info.p = [400.0, 0.0, 300.0, -5.0, 0.0, 401.0, 200.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    raw = intrinsics_from_info(info, rectified=False)
+    rectified = intrinsics_from_info(info, rectified=True)
+    assert raw is not None
+    assert rectified is not None
+    assert (raw.K[0, 0], raw.K[1, 2], raw.D[0]) == (500.0, 240.0, 0.1)
+    assert (rectified.K[0, 0], rectified.K[1, 2], rectified.D.size) == (400.0, 200.0, 0)
+    info.k[0] = float("nan")
+    assert intrinsics_from_info(info, rectified=False) is None
+
+
+@pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, 1_000_000_000, 1_795_485_746_123_456_789])
+def test_stamps_survive_exactly(stamp_ns: int) -> None:
+    assert nanoseconds(time_message(stamp_ns)) == stamp_ns

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters and the file that explains them say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+
+import yaml
+from rclpy.parameter import Parameter
+
+from mllmseg_ros.ros.parameters import SegmenterParameters, changed
+
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "mllmseg.yaml"
+FIELDS = dataclasses.fields(SegmenterParameters)
+
+
+def test_the_file_has_every_parameter_with_its_default() -> None:
+    values = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]
+    assert values == {field.name: field.default for field in FIELDS}
+    assert [type(values[field.name]) for field in FIELDS] == [type(f.default) for f in FIELDS]
+
+
+def test_the_file_explains_every_parameter_in_the_code_s_words() -> None:
+    def words(text: str) -> str:
+        return " ".join(re.findall(r"[a-z0-9_]+", text.lower()))
+
+    comments, explained = [], {}
+    for line in CONFIG.read_text().splitlines():
+        text = line.strip()
+        if text.startswith("#"):
+            comments.append(text.lstrip("# "))
+        elif text:
+            explained[text.split(":")[0]] = " ".join(comments)
+            comments = []
+    for field in FIELDS:
+        comment = explained[field.name]
+        assert words(field.metadata["description"]) in words(comment), field.name
+        assert comment.startswith("live.") == field.metadata["live"], field.name
+
+
+def test_a_change_is_checked() -> None:
+    current = SegmenterParameters()
+    after = changed(current, [Parameter("threshold", value=0.7)], configured=True)
+    assert (after.threshold, after.model) == (0.7, "")
+    assert changed(current, [Parameter("use_sim_time", value=True)], configured=True) == current
+    with pytest.raises(ValueError, match="prompt is 'both', accepted: single, joint"):
+        changed(current, [Parameter("prompt", value="both")], configured=True)
+    with pytest.raises(ValueError, match="clean up the node first"):
+        changed(current, [Parameter("device", value="cuda")], configured=True)
+    assert changed(current, [Parameter("device", value="cuda")], configured=False).device == "cuda"
+    # The same value again, as a parameter file that is loaded twice sends it.
+    assert changed(current, [Parameter("device", value="auto")], configured=True) == current

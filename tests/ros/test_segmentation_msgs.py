@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers to messages and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+from mllmseg_ros.msg import Segmentation as SegmentationMsg
+from mllmseg_ros.msg import SegmentationArray
+from std_msgs.msg import Header
+
+from mllmseg_ros import masks
+from mllmseg_ros.position import Position
+from mllmseg_ros.ros.image_msgs import time_message
+from mllmseg_ros.ros.request import Notice, RequestDesk
+from mllmseg_ros.ros.segmentation_msgs import (
+    Answer,
+    array_message,
+    centroid_of,
+    label_image,
+    notice_message,
+    segmentation_from_message,
+    union_mask,
+)
+from mllmseg_ros.segmentation import Segmentation, Status
+
+HEADER = Header(stamp=time_message(12_345_678_901), frame_id="camera")
+FOUND, NO_TARGET, LOW = Status.FOUND, Status.NO_TARGET, Status.LOW_CONFIDENCE
+
+
+def segmentation(expression: str, status: Status, box: tuple[int, int, int, int]) -> Segmentation:
+    x0, y0, x1, y1 = box
+    mask = np.zeros((60, 80), dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return Segmentation(
+        expression=expression,
+        status=status,
+        found=status is not NO_TARGET,
+        score=0.75,
+        mask_score=0.875,
+        mask=mask,
+        probability=mask.astype(np.float32),
+        box_xyxy=masks.box_xyxy(mask),
+        centroid_uv=masks.centroid_uv(mask),
+        inside_uv=masks.inside_uv(mask),
+        area_px=int(mask.sum()),
+    )
+
+
+def position(x: float) -> Position:
+    return Position(
+        mean=np.array([x, 0.2, 0.9]),
+        covariance=np.arange(9.0).reshape(3, 3),
+        surface_point=np.array([x, 0.2, 0.8]),
+        box_center=np.array([x, 0.2, 0.85]),
+        box_size=np.array([0.1, 0.2, 0.3]),
+        valid_depth_ratio=0.5,
+    )
+
+
+def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Answer:
+    request = RequestDesk().submit(command, 5_000_000_007).request
+    assert request.command is not None
+    return Answer(
+        request=request,
+        header=HEADER,
+        rgb=np.zeros((60, 80, 3), np.uint8),
+        segmentations=[
+            # Each overlaps the one before it.
+            segmentation(target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25))
+            for i, (target, status) in enumerate(
+                zip(request.command.targets, statuses, strict=True)
+            )
+        ],
+        positions=[
+            position(float(i)) if with_depth and status is FOUND else None
+            for i, status in enumerate(statuses)
+        ],
+        latency_ns=1_250_000_000,
+    )
+
+
+def test_every_field_of_a_found_target() -> None:
+    message = array_message(answer("pick: the mug", [FOUND]), "/camera/image", "tiny")
+    assert message.header == HEADER
+    assert (message.image_height, message.image_width) == (60, 80)
+    assert (message.camera, message.model) == ("/camera/image", "tiny")
+    assert (message.command, message.intent) == ("pick: the mug", "pick")
+    assert (message.request_stamp.sec, message.request_stamp.nanosec) == (5, 7)
+    assert (message.latency.sec, message.latency.nanosec) == (1, 250_000_000)
+    assert (message.status, message.text) == (SegmentationArray.STATUS_OK, "1 of 1 found")
+    (entry,) = message.segmentations
+    assert (entry.expression, entry.role) == ("the mug", "pick")
+    assert (entry.expression_index, entry.instance_index, entry.track_id) == (0, 0, "")
+    assert (entry.status, entry.label) == (SegmentationMsg.STATUS_FOUND, 1)
+    assert (entry.score, entry.mask_score) == (0.75, 0.875)
+    assert not entry.propagated
+    assert (entry.inference_age.sec, entry.inference_age.nanosec) == (0, 0)
+    box = entry.box
+    assert (box.x_offset, box.y_offset, box.width, box.height) == (10, 5, 20, 20)
+    assert list(entry.centroid_uv) == [19.5, 14.5]
+    assert entry.area_px == 400
+    assert (entry.mask.height, entry.mask.width, entry.mask.step) == (20, 20, 20)
+    assert set(entry.mask.data) == {255}
+    assert entry.has_position
+    assert entry.frame_id == "camera"
+    assert (entry.position.x, entry.position.y, entry.position.z) == (0.0, 0.2, 0.9)
+    assert list(entry.position_covariance) == list(range(9))
+    assert entry.surface_point.z == 0.8
+    assert (entry.box_pose.position.z, entry.box_pose.orientation.w) == (0.85, 1.0)
+    assert (entry.box_size.x, entry.box_size.y, entry.box_size.z) == (0.1, 0.2, 0.3)
+    assert entry.valid_depth_ratio == 0.5
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([FOUND, FOUND], SegmentationArray.STATUS_OK),
+        ([FOUND, NO_TARGET], SegmentationArray.STATUS_PARTIAL),
+        ([LOW, FOUND], SegmentationArray.STATUS_PARTIAL),
+        ([NO_TARGET, NO_TARGET], SegmentationArray.STATUS_NO_TARGET),
+        ([NO_TARGET, LOW], SegmentationArray.STATUS_LOW_CONFIDENCE),
+    ],
+)
+def test_array_status(statuses: list[Status], expected: int) -> None:
+    message = array_message(answer("a; b", statuses), "", "")
+    assert message.status == expected
+    assert len(message.segmentations) == 2
+
+
+def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
+    both = answer("a; b", [NO_TARGET, LOW])
+    absent, unsure = array_message(both, "", "").segmentations
+    assert (absent.box.width, absent.area_px, len(absent.mask.data), absent.label) == (0, 0, 0, 0)
+    assert math.isnan(absent.centroid_uv[0])
+    assert list(absent.inside_uv) == [-1, -1]
+    assert (unsure.label, unsure.area_px, unsure.box.width) == (0, 400, 20)
+    assert not union_mask(both).any()
+    assert not label_image(both).any()
+
+
+def test_the_first_asked_wins_an_overlap() -> None:
+    both = answer("a; b; c", [FOUND, NO_TARGET, FOUND])
+    labels, union = label_image(both), union_mask(both)
+    assert (labels[10, 12], labels[10, 29], labels[10, 31], labels[10, 50]) == (1, 1, 3, 0)
+    np.testing.assert_array_equal(union > 0, labels > 0)
+    assert set(np.unique(union)) == {0, 255}
+
+
+@pytest.mark.parametrize(
+    ("command", "statuses", "x"),
+    [
+        ("a; b", [FOUND, FOUND], 0.0),
+        ("a; b", [NO_TARGET, FOUND], 1.0),
+        ("place: a; pick: b", [FOUND, FOUND], 1.0),
+        ("place: a; pick: b", [FOUND, NO_TARGET], 0.0),
+        ("pick: a; pick: b", [LOW, FOUND], 1.0),
+        ("a; b", [NO_TARGET, LOW], None),
+    ],
+)
+def test_centroid_is_of_the_first_found_pick_else_the_first_found(
+    command: str, statuses: list[Status], x: float | None
+) -> None:
+    centroid = centroid_of(answer(command, statuses))
+    assert (None if centroid is None else centroid.point.x) == x
+    if centroid is not None:
+        assert centroid.header == HEADER
+    assert centroid_of(answer(command, statuses, with_depth=False)) is None
+
+
+def test_a_failure_has_its_image_but_no_entries() -> None:
+    failed = answer("a", [FOUND])
+    failed = Answer(**{**failed.__dict__, "segmentations": (), "positions": (), "error": "broken"})
+    message = array_message(failed, "/image", "tiny")
+    assert (message.status, message.text) == (SegmentationArray.STATUS_ERROR, "broken")
+    assert message.header == HEADER
+    assert not message.segmentations
+
+
+def test_notices_have_no_image_behind_them() -> None:
+    desk = RequestDesk()
+    desk.submit("the mug", 0)
+    notices: list[Notice] = []
+    for text in ("the bowl", "stop", "x" * 5000):
+        notices += desk.submit(text, 1).notices
+    messages = [notice_message(notice) for notice in notices]
+    assert [(message.command[:8], message.status) for message in messages] == [
+        ("the mug", SegmentationArray.STATUS_SUPERSEDED),
+        ("the bowl", SegmentationArray.STATUS_STOPPED),
+        ("stop", SegmentationArray.STATUS_STOPPED),
+        ("x" * 8, SegmentationArray.STATUS_ERROR),
+    ]
+    assert len(messages[-1].command) == 256
+    assert all(message.header == Header() for message in messages)
+    assert all(message.text for message in messages)
+
+
+def test_a_listener_gets_the_masks_back() -> None:
+    both = answer("a; b; c", [FOUND, LOW, NO_TARGET])
+    message = array_message(both, "", "")
+    for entry, original in zip(message.segmentations, both.segmentations, strict=True):
+        back = segmentation_from_message(entry, (60, 80))
+        assert (back.expression, back.status) == (original.expression, original.status)
+        expected = (
+            original.mask if original.status is not NO_TARGET else np.zeros_like(original.mask)
+        )
+        np.testing.assert_array_equal(back.mask, expected)
+    message.segmentations[0].box.x_offset = 70
+    with pytest.raises(ValueError, match="does not fit an image"):
+        segmentation_from_message(message.segmentations[0], (60, 80))
