@@ -20,7 +20,7 @@ from geometry_msgs.msg import PointStamped
 from mllmseg_ros.msg import SegmentationArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -84,18 +84,20 @@ class NodeProcess:
 class Client:
     """Publishes what a camera and a person would, and collects what the node answers."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(
+        self, domain: int, image: str = "image", command: str = "command", namespace: str = "/"
+    ) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("client", context=self.context)
+        self.node = rclpy.create_node("client", context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         node = self.node
-        self.image = node.create_publisher(Image, "image", 5)
+        self.image = node.create_publisher(Image, image, 5)
         self.compressed = node.create_publisher(CompressedImage, "image/compressed", 5)
         self.depth = node.create_publisher(Image, "depth/image", 5)
         self.info = node.create_publisher(CameraInfo, "camera_info", 5)
-        self.commands = node.create_publisher(String, "command", 100)
+        self.commands = node.create_publisher(String, command, 100)
         self.answers: list[SegmentationArray] = []
         self.masks: list[Image] = []
         self.labels: list[Image] = []
@@ -171,8 +173,15 @@ class Client:
     def connected(self) -> bool:
         """Whether discovery is complete, in both directions."""
         counts = (publisher.get_subscription_count() for publisher in (self.commands, self.image))
-        publishers = (self.node.count_publishers(f"/{t}") for t in ("segmentations", "mask"))
+        publishers = (self.node.count_publishers(topic) for topic in ("segmentations", "mask"))
         return all(counts) and all(publishers)
+
+    def get_parameters(self, node_name: str, *names: str) -> list:
+        client = AsyncParameterClient(self.node, node_name)
+        assert client.wait_for_services(START_S)
+        future = client.get_parameters(list(names))
+        self.wait(future.done)
+        return [parameter_value_to_python(value) for value in future.result().values]
 
     def set_parameters(self, **values: object) -> list:
         client = AsyncParameterClient(self.node, "mllmseg")

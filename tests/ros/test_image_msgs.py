@@ -169,9 +169,17 @@ def test_odd_width_of_yuv422_and_unknown_encodings_are_refused() -> None:
         rgb_from_image(message)
 
 
+@pytest.fixture(scope="module")
+def sound_cv_bridge() -> bool:
+    """Whether cv_bridge can be called at all; a difference to ours is no excuse."""
+    convert, line = cv_bridge_path.choose_rgb_conversion()
+    return convert is cv_bridge_path.rgb_by_cv_bridge or "differs from ours" in line
+
+
 @pytest.mark.parametrize("name", BRIDGED_ENCODINGS)
-def test_cv_bridge_gives_the_same_bytes(name: str) -> None:
-    pytest.importorskip("cv_bridge", reason="cv_bridge is not installed")
+def test_cv_bridge_gives_the_same_bytes(name: str, sound_cv_bridge: bool) -> None:
+    if not sound_cv_bridge:
+        pytest.skip("cv_bridge is not installed or cannot run here")
     message = image_from_array(random_pixels(name), name, Header())
     for each in (message, padded(message, 4 if ENCODINGS[name].dtype == np.uint16 else 12)):
         theirs = cv_bridge_path.rgb_by_cv_bridge(each)

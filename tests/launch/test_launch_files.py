@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files as a robot starts them; where ROS 2's launch is installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
+pytest.importorskip("mllmseg_ros.msg", reason="needs the built workspace: make test")
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ros"))
+
+from ament_index_python.packages import get_package_share_directory
+from ros_harness import START_S, Client, new_domain
+
+LAUNCH = Path(get_package_share_directory("mllmseg_ros")) / "launch"
+# What `ros2 launch FILE name:=value` does; ros2cli is not everywhere that launch is.
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [tuple(text.split(":=", 1)) for text in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+service = LaunchService()
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+RGB = np.random.default_rng(3).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+
+pytestmark = pytest.mark.ros
+
+
+def launched(name: str, domain: int, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(LAUNCH / name), *arguments],
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",  # a folder named launch must not hide the package of that name
+    )
+
+
+def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
+    parameters = tmp_path / "mine.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    max_rate: 7.0\n    device: cpu\n")
+    domain = new_domain()
+    process = launched(
+        "mllmseg.launch.py", domain, "namespace:=robot", f"params_file:={parameters}",
+        "image:=/camera/color", "command:=/say",
+    )  # fmt: skip
+    client = Client(domain, image="/camera/color", command="/say", namespace="/robot")
+    try:
+        client.wait(client.connected, START_S)
+        client.command("the mug")
+        client.wait(lambda: client.to("the mug"), START_S, each=lambda: client.send_image(RGB))
+        assert client.to("the mug")[0].camera == "/camera/color"
+        values = client.get_parameters("/robot/mllmseg", "max_rate", "device", "autostart", "model")
+        assert values == [7.0, "cpu", True, ""]
+    finally:
+        client.close()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "process has finished cleanly" in output
+    assert "Traceback" not in output
+
+
+def test_the_demo_ends_by_itself(tmp_path: Path) -> None:
+    process = launched("demo.launch.py", new_domain(), f"out:={tmp_path}")
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, output
+    assert "camera at" in output
+    assert len(list(tmp_path.glob("*.png"))) >= 5
+    assert "Traceback" not in output
+    assert output.count("process has finished cleanly") == 3
