@@ -4,9 +4,14 @@
 ros2 launch mllmseg_ros demo.launch.py rviz:=true
 """
 
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
@@ -18,6 +23,12 @@ def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("mllmseg_ros")
     return LaunchDescription(
         [
+            # By default Fast DDS drops many images on a busy machine: they do not fit its shared
+            # memory.
+            SetEnvironmentVariable(
+                "FASTDDS_BUILTIN_TRANSPORTS",
+                EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA"),
+            ),
             DeclareLaunchArgument("model", default_value="", description="as in mllmseg.launch.py"),
             DeclareLaunchArgument("device", default_value="cpu", description="torch device"),
             DeclareLaunchArgument("seed", default_value="17", description="number of the scene"),

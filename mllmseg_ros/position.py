@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.masks import box_xyxy
+
 MIN_POINTS = 10  # fewer valid depths than this are no position
 _MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution over its MAD
 _OUTLIER_SIGMAS = 3.0
@@ -65,7 +67,12 @@ def locate(
     """
     if mask.shape != depth_m.shape:
         raise ValueError(f"depth image is {depth_m.shape}, the mask {mask.shape}")
-    v, u = np.nonzero(mask)
+    box = box_xyxy(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    v, u = np.nonzero(mask[y0:y1, x0:x1])  # of a large image, most is not the target
+    u, v = u + x0, v + y0
     z = depth_m[v, u].astype(np.float64)
     valid = np.isfinite(z) & (z > 0)
     if int(valid.sum()) < MIN_POINTS:
@@ -74,13 +81,13 @@ def locate(
     u, v, z = u[valid], v[valid], z[valid]
     kept = _inliers(z)
     u, v, z = u[kept], v[kept], z[kept]
-    points = _unit_depth_rays(u, v, intrinsics) * z[:, None]
+    points = _unit_depth_rays(u, v, intrinsics) * z  # (3, N)
     nearest = int(np.argmin((u - inside_uv[0]) ** 2 + (v - inside_uv[1]) ** 2))
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = points.min(axis=1), points.max(axis=1)
     return Position(
-        mean=points.mean(axis=0),
-        covariance=np.cov(points, rowvar=False),
-        surface_point=points[nearest],
+        mean=points.mean(axis=1),
+        covariance=np.cov(points),
+        surface_point=points[:, nearest],
         box_center=(low + high) / 2,
         box_size=high - low,
         valid_depth_ratio=ratio,
@@ -96,20 +103,18 @@ def _inliers(z: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _unit_depth_rays(
     u: NDArray[np.int64], v: NDArray[np.int64], intrinsics: Intrinsics
 ) -> NDArray[np.float64]:
-    """Points (N, 3) at z = 1 that the pixels see."""
+    """Points (3, N) at z = 1 that the pixels see."""
     K, D = intrinsics.K, intrinsics.D
-    pixels = np.stack([u, v], axis=-1).astype(np.float64)
     if not np.any(D):
-        xy = np.stack(
-            [(pixels[:, 0] - K[0, 2]) / K[0, 0], (pixels[:, 1] - K[1, 2]) / K[1, 1]], axis=-1
-        )
-    elif intrinsics.distortion_model in ("plumb_bob", "rational_polynomial"):
-        xy = cv2.undistortPoints(pixels[:, None], K, D)[:, 0]
+        return np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))])
+    pixels = np.stack([u, v], axis=-1).astype(np.float64)[:, None]
+    if intrinsics.distortion_model in ("plumb_bob", "rational_polynomial"):
+        x, y = cv2.undistortPoints(pixels, K, D)[:, 0].T
     elif intrinsics.distortion_model == "equidistant":
-        xy = cv2.fisheye.undistortPoints(pixels[:, None], K, D[:4])[:, 0]
+        x, y = cv2.fisheye.undistortPoints(pixels, K, D[:4])[:, 0].T
     else:
         raise ValueError(
             f"unknown distortion model {intrinsics.distortion_model!r}; accepted: plumb_bob, "
             "rational_polynomial, equidistant"
         )
-    return np.concatenate([xy, np.ones((len(xy), 1))], axis=1)
+    return np.stack([x, y, np.ones(len(u))])

@@ -30,6 +30,8 @@ def main(args: list[str] | None = None) -> int:
     folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
     environment = dict(os.environ)
     environment.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
+    # By default Fast DDS drops many images on a busy machine: they do not fit its shared memory.
+    environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     print(f"demo on ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}", flush=True)
     interrupted: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

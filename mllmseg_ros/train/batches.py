@@ -8,6 +8,7 @@ Entry point: :class:`TabletopBatches`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,7 @@ class TabletopBatches:
         n_images: int,
         n_expressions: int = 0,
         no_target_share: float = 0.2,
+        forms: Sequence[str] | None = None,
     ) -> Batch:
         """Draw the batch of one step.
 
@@ -68,6 +70,7 @@ class TabletopBatches:
             n_images: B.
             n_expressions: expressions per picture; 0 leaves them out.
             no_target_share: share of expressions that name nothing.
+            forms: of expressions; with them the share above does not count. None for all.
         """
         rng = np.random.default_rng((self._seed, step))
         pictures, colors, kinds, rows, has_target, targets = [], [], [], [], [], []
@@ -91,7 +94,7 @@ class TabletopBatches:
             row = []
             if n_expressions:
                 drawn = draw_expressions(
-                    objects, rng, n_expressions, no_target_share=no_target_share
+                    objects, rng, n_expressions, no_target_share=no_target_share, forms=forms
                 )
                 for expression in drawn:
                     row.append(self._prompts.build([expression.text]))

@@ -39,6 +39,7 @@ _JOINT_FACTOR = 0.6  # of the base learning rates
 _DENSE_WARM_UP = 20
 _JOINT_WARM_UP = 50
 _VALIDATE_EVERY = 400
+_EASY_FORMS = ("color", "kind", "color_kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Recipe:
 
     dense_steps: int = 1500
     joint_steps: int = 4000
+    easy_steps: int = 600  # of the joint steps, at first: colours and kinds only, all there
     dense_images: int = 32  # pictures a step
     joint_images: int = 16
     expressions: int = 8  # per picture
@@ -131,11 +133,17 @@ def _train_step(
     # Dropout too is a function of (seed, step), so that a resumed run repeats an unbroken one.
     torch.manual_seed(recipe.seed * 1_000_003 + step)
     dense = step < recipe.dense_steps
-    batch = (
-        batches.draw(step, recipe.dense_images)
-        if dense
-        else batches.draw(step, recipe.joint_images, recipe.expressions, recipe.no_target_share)
-    )
+    if dense:
+        batch = batches.draw(step, recipe.dense_images)
+    else:
+        easy = step < recipe.dense_steps + recipe.easy_steps
+        batch = batches.draw(
+            step,
+            recipe.joint_images,
+            recipe.expressions,
+            recipe.no_target_share,
+            forms=_EASY_FORMS if easy else None,
+        )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = learner.dense_losses(batch) if dense else learner.joint_losses(batch)
     losses.total.backward()

@@ -36,12 +36,17 @@ def node() -> Iterator[NodeProcess]:
     assert "Traceback" not in node.log
 
 
-@pytest.fixture
-def client(node: NodeProcess) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def connection(node: NodeProcess) -> Iterator[Client]:
     from ros_harness import Client
 
     client = Client(node.domain)
-    client.reset()
     yield client
-    client.reset()
     client.close()
+
+
+@pytest.fixture
+def client(connection: Client) -> Client:
+    """A client that the node has no command of, and that remembers nothing."""
+    connection.reset()
+    return connection

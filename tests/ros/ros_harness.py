@@ -27,6 +27,9 @@ from std_msgs.msg import Header, String
 
 from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
 
+# By default Fast DDS drops many images on a busy machine: they do not fit its shared memory.
+os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+
 START_S = 90.0  # importing torch takes a while on a busy machine
 ANSWER_S = 20.0
 _domains = itertools.count(os.getpid() % 50 * 2)
@@ -111,6 +114,7 @@ class Client:
             (PointStamped, "centroid", self.centroids),
         ):
             node.create_subscription(kind, topic, received.append, 100)
+        self.sent: list[int] = []  # stamps of the images sent
         self._last_ns = 0
 
     def close(self) -> None:
@@ -129,6 +133,7 @@ class Client:
     def send_image(self, rgb: np.ndarray) -> Header:
         header = self.header()
         self.image.publish(image_from_array(rgb, "rgb8", header))
+        self.sent.append(nanoseconds(header.stamp))
         return header
 
     def command(self, text: str) -> None:
@@ -164,11 +169,20 @@ class Client:
         """Stop what is in force and forget what was received."""
         n_stopped = len(self.to("stop"))
         self.wait(self.connected)
-        self.command("stop")
-        self.wait(lambda: len(self.to("stop")) > n_stopped)
+        # The node may still be finding us: then its first answer is lost.
+        self.wait(
+            lambda: len(self.to("stop")) > n_stopped,
+            each=lambda: self.command("stop"),
+            every_s=2.0,
+        )
         self.spin(0.2)
-        for received in (self.answers, self.masks, self.labels, self.overlays, self.centroids):
-            received.clear()
+        received = (self.answers, self.masks, self.labels, self.overlays, self.centroids)
+        for messages in (*received, self.sent):
+            messages.clear()
+
+    def let_images_grow_old(self) -> None:
+        """Wait until the last test's images are older than the node's default max_age."""
+        self.spin(1.2)
 
     def connected(self) -> bool:
         """Whether discovery is complete, in both directions."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import array
 import io
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -193,6 +195,30 @@ def test_the_conversion_in_use_is_named() -> None:
     np.testing.assert_array_equal(convert(message), pixels[:, :, ::-1])
     assert ("numpy" in line) == (convert is rgb_from_image)
     assert "cv_bridge" in line
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise AttributeError('_ARRAY_API not found')", "_ARRAY_API not found"),
+        ("import os; os.kill(os.getpid(), 11)", "it crashed with signal 11"),
+        (
+            "class CvBridge:\n    def imgmsg_to_cv2(self, message, encoding):\n        return None",
+            "its rgb8 differs from ours",
+        ),
+    ],
+    ids=["NumPy ABI", "crash", "other bytes"],
+)
+def test_an_unsound_cv_bridge_is_not_used(
+    source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv_bridge.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))  # for the search for it here
+    paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    monkeypatch.setenv("PYTHONPATH", paths)  # for the child that tries it
+    convert, line = cv_bridge_path.choose_rgb_conversion()
+    assert convert is rgb_from_image
+    assert reason in line
 
 
 def encoded(rgb: np.ndarray, extension: str) -> array.array:

@@ -19,7 +19,9 @@ from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train import tabletop
 from mllmseg_ros.train.tabletop import Recipe, train_tabletop
 
-TINY = Recipe(dense_steps=2, joint_steps=3, dense_images=2, joint_images=2, expressions=3)
+TINY = Recipe(
+    dense_steps=2, joint_steps=3, easy_steps=1, dense_images=2, joint_images=2, expressions=3
+)
 SIDE = 224
 
 

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node itself costs per frame, without the model.
+
+    python benchmarks/node.py [--size 640x480] [--repeats 30] [--json]
+
+Measured in one process, from the image message to the messages of the answer: conversion, and
+answers of four targets with and without listeners, against the naive way, which assigns numpy
+arrays to Image.data and builds every output for every frame. Publishing and DDS are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from mllmseg_ros import masks
+from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.position import Intrinsics, Position, locate
+from mllmseg_ros.ros.image_msgs import image_from_array, rgb_from_image
+from mllmseg_ros.ros.request import RequestDesk
+from mllmseg_ros.ros.segmentation_msgs import (
+    Answer,
+    array_message,
+    centroid_of,
+    label_image,
+    union_mask,
+)
+from mllmseg_ros.segmentation import Segmentation, Status
+
+SIZES = ("640x480", "1920x1080")
+N_TARGETS = 4
+
+
+def made_up_answer(width: int, height: int) -> Answer:
+    """Four ellipses over noise, each about 3 % of the image."""
+    rng = np.random.default_rng(0)
+    v, u = np.mgrid[:height, :width]
+    segmentations = []
+    for index in range(N_TARGETS):
+        x, y = width * (index + 1) / (N_TARGETS + 1), height * 0.4 + height * 0.05 * index
+        mask = ((u - x) / (0.09 * width)) ** 2 + ((v - y) / (0.11 * height)) ** 2 < 1
+        segmentations.append(
+            Segmentation(
+                expression=f"thing {index}",
+                status=Status.FOUND,
+                found=True,
+                score=0.9,
+                mask_score=0.9,
+                mask=mask,
+                probability=mask.astype(np.float32),
+                box_xyxy=masks.box_xyxy(mask),
+                centroid_uv=masks.centroid_uv(mask),
+                inside_uv=masks.inside_uv(mask),
+                area_px=int(mask.sum()),
+            )
+        )
+    text = ";".join(each.expression for each in segmentations)
+    return Answer(
+        request=RequestDesk().submit(text, 0).request,
+        header=Header(frame_id="camera"),
+        rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        segmentations=segmentations,
+        positions=positions(segmentations, width, height),
+        latency_ns=0,
+    )
+
+
+def positions(segmentations: list[Segmentation], width: int, height: int) -> list[Position | None]:
+    """Measure every target on a tilted plane."""
+    depth_m = np.broadcast_to(np.linspace(0.8, 1.2, height)[:, None], (height, width))
+    K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+    intrinsics = Intrinsics(K=K, D=np.zeros(5))
+    return [
+        locate(each.mask, depth_m.astype(np.float32), intrinsics, each.inside_uv or (0, 0))
+        for each in segmentations
+    ]
+
+
+def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
+    """Build an image message the way one would first write it."""
+    message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.step = pixels.nbytes // pixels.shape[0]
+    message.data = pixels.ravel()
+    return message
+
+
+def everything(answer: Answer, build: Callable[[np.ndarray, str, Header], Image]) -> None:
+    """Build all outputs of one answer."""
+    array_message(answer, "/image", "none")
+    centroid_of(answer)
+    build(union_mask(answer), "mono8", answer.header)
+    build(label_image(answer), "mono8", answer.header)
+    build(draw_overlay(answer.rgb, answer.segmentations), "rgb8", answer.header)
+
+
+def milliseconds(step: Callable[[], object], repeats: int) -> float:
+    """Median time of a step."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
+
+
+def measure(size: str, repeats: int) -> dict[str, float]:
+    """Times in ms by step, and naive over ours."""
+    width, height = (int(side) for side in size.split("x"))
+    answer = made_up_answer(width, height)
+    message = image_from_array(answer.rgb[:, :, ::-1], "bgr8", Header())
+    steps: dict[str, Callable[[], object]] = {
+        "image to RGB (bgr8)": lambda: rgb_from_image(message),
+        "positions of 4 targets": lambda: positions(list(answer.segmentations), width, height),
+        "segmentations only": lambda: array_message(answer, "/image", "none"),
+        "mask": lambda: image_from_array(union_mask(answer), "mono8", answer.header),
+        "labels": lambda: image_from_array(label_image(answer), "mono8", answer.header),
+        "overlay": lambda: image_from_array(
+            draw_overlay(answer.rgb, answer.segmentations), "rgb8", answer.header
+        ),
+        "all outputs": lambda: everything(answer, image_from_array),
+    }
+    results = {name: milliseconds(step, repeats) for name, step in steps.items()}
+    naive_repeats = max(3, repeats // 10)
+    results["all outputs, naive"] = milliseconds(
+        lambda: everything(answer, naive_image), naive_repeats
+    )
+    results["naive / all outputs"] = results["all outputs, naive"] / results["all outputs"]
+    results["naive / segmentations only"] = (
+        results["all outputs, naive"] / results["segmentations only"]
+    )
+    return results
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, help="one size only")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    sizes = [arguments.size] if arguments.size else list(SIZES)
+    results = {size: measure(size, arguments.repeats) for size in sizes}
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+        return
+    print(f"{'ms per frame':<28}" + "".join(f"{size:>12}" for size in sizes))
+    for name in results[sizes[0]]:
+        print(f"{name:<28}" + "".join(f"{results[size][name]:12.2f}" for size in sizes))
+
+
+if __name__ == "__main__":
+    main()
