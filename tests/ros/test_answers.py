@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ros_harness import Client
 
 SAMPLE = load_sample(0)
-COMMAND = "pick: the blue can; place: the bowl"
-TARGETS = ((1,), (5,))  # instance ids that the sample's truth gives them
+COMMAND = "pick: the red mug; place: the green bowl"
+TARGETS = ((2,), (5,))  # instance ids that the sample's truth gives them
 ALWAYS_FOUND = {"decide_by": "score", "threshold": 0.0}
 NEVER_FOUND = {"decide_by": "score", "threshold": 1.0}
 BY_THE_MODEL = {"decide_by": "auto", "threshold": -1.0, "max_rate": 0.0, "max_age": 10.0}
@@ -75,7 +75,7 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         assert set(stamps(received)) <= set(client.sent)
         assert {each.header.frame_id for each in received} == {"test_camera_optical_frame"}
     assert [each.role for each in answer.segmentations] == ["pick", "place"]
-    assert [each.expression for each in answer.segmentations] == ["the blue can", "the bowl"]
+    assert [each.expression for each in answer.segmentations] == ["the red mug", "the green bowl"]
     assert [each.expression_index for each in answer.segmentations] == [0, 1]
     for each in answer.segmentations:
         assert each.status == Segmentation.STATUS_FOUND
@@ -150,12 +150,12 @@ def test_no_target_is_an_answer_with_an_empty_mask(client: Client) -> None:
 
 def test_without_depth_there_is_no_position(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
-    client.command("the blue can")
+    client.command("the red mug")
     client.wait(
         lambda: set(stamps(client.answers)) & set(client.sent),
         each=lambda: client.send_image(SAMPLE.rgb),
     )
-    (entry,) = client.to("the blue can")[-1].segmentations
+    (entry,) = client.to("the red mug")[-1].segmentations
     assert entry.status == Segmentation.STATUS_FOUND
     assert entry.area_px > 0
     assert not entry.has_position
@@ -177,17 +177,17 @@ def test_depth_of_another_time_or_size_is_no_position(client: Client) -> None:
         client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
         client.sent.append(nanoseconds(header.stamp))
 
-    client.command("the bowl")
+    client.command("the green bowl")
     client.wait(lambda: set(stamps(client.answers)) & set(client.sent), each=send)
-    assert not client.to("the bowl")[-1].segmentations[0].has_position
+    assert not client.to("the green bowl")[-1].segmentations[0].has_position
     client.spin(0.3)
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
 def test_an_answer_for_every_image_until_stop(client: Client) -> None:
-    client.command("the bowl")
-    client.wait(lambda: len(client.to("the bowl")) >= 5, each=lambda: send_rgbd(client))
-    answers = client.to("the bowl")
+    client.command("the green bowl")
+    client.wait(lambda: len(client.to("the green bowl")) >= 5, each=lambda: send_rgbd(client))
+    answers = client.to("the green bowl")
     assert len({answer.request_id for answer in answers}) == 1
     assert len(set(stamps(answers))) == len(answers)
     client.command("stop")
@@ -206,25 +206,25 @@ def test_an_answer_for_every_image_until_stop(client: Client) -> None:
 
 def test_max_rate_holds(client: Client) -> None:
     client.set_parameters(max_rate=1.0)
-    client.command("the bowl")
-    client.wait(lambda: client.to("the bowl"), each=lambda: send_rgbd(client))
+    client.command("the green bowl")
+    client.wait(lambda: client.to("the green bowl"), each=lambda: send_rgbd(client))
     client.spin(2.5, each=lambda: send_rgbd(client))
-    assert 2 <= len(client.to("the bowl")) <= 4
+    assert 2 <= len(client.to("the green bowl")) <= 4
 
 
 def test_a_fresh_image_answers_a_command_that_comes_after_it(client: Client) -> None:
     client.set_parameters(max_age=60.0)
     header = client.send_image(SAMPLE.rgb)
     client.spin(0.5)
-    client.command("the bowl")
-    client.wait(lambda: client.to("the bowl"))
-    client.command("the blue can")
-    client.wait(lambda: client.to("the blue can"))
+    client.command("the green bowl")
+    client.wait(lambda: client.to("the green bowl"))
+    client.command("the red mug")
+    client.wait(lambda: client.to("the red mug"))
     assert set(stamps(client.answers)) == {nanoseconds(header.stamp)}
 
 
 def test_every_command_of_a_burst_gets_exactly_one_first_answer(client: Client) -> None:
-    commands = [f"the bowl number {index}" for index in range(10)]  # the depth of the topic
+    commands = [f"the green bowl number {index}" for index in range(10)]  # the depth of the topic
     send_rgbd(client)
     for command in commands:
         client.command(command)
@@ -261,10 +261,10 @@ def test_memory_stays_flat_under_frames_that_come_too_fast(client: Client, node)
             client.executor.spin_once(timeout_sec=0.01)
         client.spin(1.0)
 
-    client.command("the bowl")
+    client.command("the green bowl")
     flood(40)  # buffers for images of this size
-    n_answers, before_mb = len(client.to("the bowl")), resident_mb()
+    n_answers, before_mb = len(client.to("the green bowl")), resident_mb()
     flood(80)
-    assert len(client.to("the bowl")) > n_answers
+    assert len(client.to("the green bowl")) > n_answers
     # 80 such images are 498 MB.
     assert resident_mb() - before_mb < 120
