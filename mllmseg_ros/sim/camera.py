@@ -8,6 +8,7 @@ Entry point: :class:`TabletopCamera`.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import math
 import os
 from collections.abc import Mapping
@@ -54,6 +55,14 @@ def _mujoco() -> Any:
     return mujoco
 
 
+def _gl_context(width: int, height: int) -> Any:
+    """Open a context of the chosen platform, also where MuJoCo was imported before the choice."""
+    platform = os.environ["MUJOCO_GL"].lower()
+    if platform not in ("egl", "osmesa"):
+        return _mujoco().GLContext(width, height)
+    return importlib.import_module(f"mujoco.{platform}").GLContext(width, height)
+
+
 class TabletopCamera:
     """A simulated RGB-D camera. Use as a context manager: load a scene, then render it."""
 
@@ -72,7 +81,7 @@ class TabletopCamera:
             raise ValueError(f"size is {width} x {height}, expected 1 to {_MAX_SIDE_PX} px a side")
         try:
             self._mj = _mujoco()
-            self._gl = self._mj.GLContext(width, height)
+            self._gl = _gl_context(width, height)
             self._gl.make_current()
         except ModuleNotFoundError as error:
             raise RuntimeError(f"the simulated camera needs MuJoCo: {error}") from error
