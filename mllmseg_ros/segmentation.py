@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer to one referring expression. Entry points: :class:`Segmentation`, :class:`Status`."""
+"""The answer to one referring expression.
+
+Entry points: :class:`Segmentation`, :class:`Status`, :func:`segmentation_of`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mllmseg_ros import masks
 
 
 class Status(str, Enum):
@@ -33,3 +38,27 @@ class Segmentation:
     centroid_uv: tuple[float, float] | None  # px, mean of the mask's pixels; may lie off the mask
     inside_uv: tuple[int, int] | None  # a pixel of the mask, as deep inside as it gets
     area_px: int
+
+
+def segmentation_of(
+    expression: str,
+    status: Status,
+    score: float,
+    mask_score: float,
+    probability: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+) -> Segmentation:
+    """Put an answer together: box, points and area follow from the mask (H, W)."""
+    return Segmentation(
+        expression=expression,
+        status=status,
+        found=status is not Status.NO_TARGET,
+        score=score,
+        mask_score=mask_score,
+        mask=mask,
+        probability=probability,
+        box_xyxy=masks.box_xyxy(mask),
+        centroid_uv=masks.centroid_uv(mask),
+        inside_uv=masks.inside_uv(mask),
+        area_px=int(mask.sum()),
+    )

@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros import masks
 from mllmseg_ros.checkpoint import find_checkpoint, load_model
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.precision import choose
 from mllmseg_ros.prompt import Prompt, PromptBuilder
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.tokenizer import Tokenizer
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
@@ -191,16 +190,5 @@ class Segmenter:
             status = Status.LOW_CONFIDENCE
         else:
             status = Status.FOUND
-        return Segmentation(
-            expression=expression,
-            status=status,
-            found=found,
-            score=score if self.can_reject else float("nan"),
-            mask_score=mask_score,
-            mask=mask,
-            probability=probability,
-            box_xyxy=masks.box_xyxy(mask),
-            centroid_uv=masks.centroid_uv(mask),
-            inside_uv=masks.inside_uv(mask),
-            area_px=area,
-        )
+        shown_score = score if self.can_reject else float("nan")
+        return segmentation_of(expression, status, shown_score, mask_score, probability, mask)

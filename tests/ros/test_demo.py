@@ -23,7 +23,7 @@ from ros_harness import new_domain
 from mllmseg_ros.position import MIN_POINTS
 from mllmseg_ros.ros.demo_plan import judge, plan_commands, table
 from mllmseg_ros.ros.sim_camera_node import swayed
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.segmentation import Status, segmentation_of
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample
 from mllmseg_ros.sim.scene import random_scene
@@ -119,19 +119,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     K = view.K
     x, y = (u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z
     mean = np.array([x.mean(), y.mean(), z.mean()])
-    perfect = Segmentation(
-        expression="the can",
-        status=Status.FOUND,
-        found=True,
-        score=0.9,
-        mask_score=0.9,
-        mask=truth,
-        probability=truth.astype(np.float32),
-        box_xyxy=None,
-        centroid_uv=None,
-        inside_uv=None,
-        area_px=int(truth.sum()),
-    )
+    perfect = segmentation_of("the can", Status.FOUND, 0.9, 0.9, truth.astype(np.float32), truth)
     verdict = judge(perfect, mean + np.array([0, 0, 0.01]), (1,), view.instances, depth_m, K)
     assert verdict.iou == 1.0
     assert verdict.centroid_error_mm == pytest.approx(10.0)

@@ -4,25 +4,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mllmseg_ros import masks
 from mllmseg_ros.overlay import COLORS_RGB, draw_overlay
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 
 def segmentation(mask: np.ndarray, status: Status, expression: str = "the mug") -> Segmentation:
-    return Segmentation(
-        expression=expression,
-        status=status,
-        found=status is not Status.NO_TARGET,
-        score=0.9,
-        mask_score=0.8,
-        mask=mask,
-        probability=mask.astype(np.float32),
-        box_xyxy=masks.box_xyxy(mask),
-        centroid_uv=masks.centroid_uv(mask),
-        inside_uv=masks.inside_uv(mask),
-        area_px=int(mask.sum()),
-    )
+    return segmentation_of(expression, status, 0.9, 0.8, mask.astype(np.float32), mask)
 
 
 @pytest.fixture
