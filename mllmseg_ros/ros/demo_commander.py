@@ -18,7 +18,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -85,8 +84,7 @@ class DemoCommander(Node):
             )
         self.create_subscription(Image, "image", self._count_image, 10)
         self.create_subscription(CameraInfo, "camera_info", self._on_info, 1)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(String, "truth/objects", self._on_objects, latched)
+        self._truth = self.create_subscription(String, "truth/objects", self._on_objects, 1)
         self._answers = self.create_subscription(
             SegmentationArray, "segmentations", self._on_answer, 100
         )
@@ -139,6 +137,7 @@ class DemoCommander(Node):
 
     def _plan(self) -> None:
         self._planned = deque([] if self._live else plan_commands(self._objects, self._seed))
+        self.destroy_subscription(self._truth)  # measuring it slows the camera down
         if self._live:
             names = sorted({f"{each.color} {each.kind}" for each in self._objects})
             print(f"on the table: {', '.join(names)}\ntype a command, Ctrl-C ends", flush=True)

@@ -13,7 +13,6 @@ import math
 import numpy as np
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
@@ -69,8 +68,7 @@ class SimCameraNode(Node):
         self._info = self.create_publisher(CameraInfo, "camera_info", _QUEUE)
         self._depth = self.create_publisher(Image, "depth/image", _QUEUE)
         self._instances = self.create_publisher(Image, "truth/instances", _QUEUE)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._objects = self.create_publisher(String, "truth/objects", latched)
+        self._objects = self.create_publisher(String, "truth/objects", 1)
         self._first_ns = self.get_clock().now().nanoseconds
         self.create_timer(1 / rate, self._take_picture)
         self.get_logger().info(
@@ -83,17 +81,20 @@ class SimCameraNode(Node):
 
     def _take_picture(self) -> None:
         now = self.get_clock().now()
-        view = self._camera.render(swayed(self._scene, (now.nanoseconds - self._first_ns) / 1e9))
+        poses = swayed(self._scene, (now.nanoseconds - self._first_ns) / 1e9)
+        describe = self._objects.get_subscription_count() > 0
+        view = self._camera.render(poses, describe=describe)
         header = Header(stamp=now.to_msg(), frame_id=FRAME_ID)
         depth_m = np.where(view.depth_m > 0, view.depth_m, np.float32(np.nan))
         self._depth.publish(image_from_array(depth_m, "32FC1", header))
         self._info.publish(_camera_info(view.K, header))
         self._instances.publish(image_from_array(view.instances, "mono8", header))
-        truth = {
-            "stamp_ns": nanoseconds(header.stamp),
-            "objects": [thing.to_dict() for thing in view.objects],
-        }
-        self._objects.publish(String(data=json.dumps(truth)))
+        if describe:
+            truth = {
+                "stamp_ns": nanoseconds(header.stamp),
+                "objects": [thing.to_dict() for thing in view.objects],
+            }
+            self._objects.publish(String(data=json.dumps(truth)))
         # Last, so that who has the image has all that belongs to it.
         self._image.publish(image_from_array(view.rgb, "rgb8", header))
 
