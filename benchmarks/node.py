@@ -20,7 +20,6 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mllmseg_ros import masks
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.position import Intrinsics, Position, locate
 from mllmseg_ros.ros.image_msgs import image_from_array, rgb_from_image
@@ -28,11 +27,12 @@ from mllmseg_ros.ros.request import RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
-    centroid_of,
+    centroid_message,
+    chosen_position,
     label_image,
     union_mask,
 )
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 SIZES = ("640x480", "1920x1080")
 N_TARGETS = 4
@@ -47,19 +47,7 @@ def made_up_answer(width: int, height: int) -> Answer:
         x, y = width * (index + 1) / (N_TARGETS + 1), height * 0.4 + height * 0.05 * index
         mask = ((u - x) / (0.09 * width)) ** 2 + ((v - y) / (0.11 * height)) ** 2 < 1
         segmentations.append(
-            Segmentation(
-                expression=f"thing {index}",
-                status=Status.FOUND,
-                found=True,
-                score=0.9,
-                mask_score=0.9,
-                mask=mask,
-                probability=mask.astype(np.float32),
-                box_xyxy=masks.box_xyxy(mask),
-                centroid_uv=masks.centroid_uv(mask),
-                inside_uv=masks.inside_uv(mask),
-                area_px=int(mask.sum()),
-            )
+            segmentation_of(f"thing {index}", Status.FOUND, 0.9, 0.9, mask.astype(np.float32), mask)
         )
     text = ";".join(each.expression for each in segmentations)
     return Answer(
@@ -94,7 +82,9 @@ def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
 def everything(answer: Answer, build: Callable[[np.ndarray, str, Header], Image]) -> None:
     """Build all outputs of one answer."""
     array_message(answer, "/image", "none")
-    centroid_of(answer)
+    position = chosen_position(answer)
+    assert position is not None
+    centroid_message(answer.header, position)
     build(union_mask(answer), "mono8", answer.header)
     build(label_image(answer), "mono8", answer.header)
     build(draw_overlay(answer.rgb, answer.segmentations), "rgb8", answer.header)

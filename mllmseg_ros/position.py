@@ -40,6 +40,8 @@ class Position:
     box_center: NDArray[np.float64]  # (3,) m, of the box around the points kept, along the axes
     box_size: NDArray[np.float64]  # (3,) m
     valid_depth_ratio: float  # share of the mask's pixels with a valid depth
+    points: NDArray[np.float32]  # (N, 3) m, the points kept
+    points_uv: NDArray[np.int64]  # (N, 2) px, where the image shows them
 
 
 def locate(
@@ -91,6 +93,8 @@ def locate(
         box_center=(low + high) / 2,
         box_size=high - low,
         valid_depth_ratio=ratio,
+        points=points.T.astype(np.float32),
+        points_uv=np.stack([u, v], axis=-1),
     )
 
 

@@ -11,16 +11,18 @@ from geometry_msgs.msg import PointStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.point_cloud import CloudBuilder
 from mllmseg_ros.ros.request import Notice
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
-    centroid_of,
+    centroid_message,
+    chosen_position,
     label_image,
     notice_message,
     union_mask,
@@ -33,7 +35,14 @@ _SEGMENTATIONS_DEPTH = 100
 class Outputs:
     """Publishers of a lifecycle node; nothing is sent while it is not active."""
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, cloud_from_points: CloudBuilder) -> None:
+        """Create the publishers.
+
+        Args:
+            node: to publish from.
+            cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
+        """
+
         def publisher(message_type: type, topic: str, depth: int = 1):  # type: ignore[no-untyped-def]
             return node.create_lifecycle_publisher(
                 message_type,
@@ -44,6 +53,8 @@ class Outputs:
 
         self._segmentations = publisher(SegmentationArray, "segmentations", _SEGMENTATIONS_DEPTH)
         self._centroid = publisher(PointStamped, "centroid")
+        self._target_cloud = publisher(PointCloud2, "target_cloud")
+        self._cloud_from_points = cloud_from_points
         self._mask = publisher(Image, "mask")
         self._labels = publisher(Image, "labels")
         self._overlay = publisher(Image, "overlay")
@@ -53,10 +64,13 @@ class Outputs:
         messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
         if answer.error:
             return messages
-        if self._centroid.get_subscription_count():
-            centroid = centroid_of(answer)
-            if centroid is not None:
-                messages.append((self._centroid, centroid))
+        position = chosen_position(answer)
+        if position is not None and self._centroid.get_subscription_count():
+            messages.append((self._centroid, centroid_message(answer.header, position)))
+        if position is not None and self._target_cloud.get_subscription_count():
+            u, v = position.points_uv.T
+            cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
+            messages.append((self._target_cloud, cloud))
         if self._mask.get_subscription_count():
             mask = image_from_array(union_mask(answer), "mono8", answer.header)
             messages.append((self._mask, mask))

@@ -3,7 +3,7 @@
 
 Only what the model found for certain (FOUND) is drawn into mask, labels and centroid: a robot acts
 on those. A LOW_CONFIDENCE mask travels in its entry, a NO_TARGET entry is empty. Entry points:
-:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`centroid_of`, and
+:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`chosen_position`, and
 :func:`segmentation_from_message` for who listens.
 """
 
@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
-from mllmseg_ros import masks
 from mllmseg_ros.command import MAX_EXPRESSION_CHARS
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.position import Position
 from mllmseg_ros.ros.image_msgs import image_from_array, time_message
 from mllmseg_ros.ros.request import Ending, Notice, Request
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 _ENTRY_STATUS = {
     Status.FOUND: SegmentationMsg.STATUS_FOUND,
@@ -105,7 +104,7 @@ def label_image(answer: Answer) -> NDArray[np.uint8]:
     return labels
 
 
-def centroid_of(answer: Answer) -> PointStamped | None:
+def chosen_position(answer: Answer) -> Position | None:
     """Position of the first found "pick" target, else of the first found target.
 
     None if that target has no position: another target's would be taken for it.
@@ -116,10 +115,12 @@ def centroid_of(answer: Answer) -> PointStamped | None:
     ]
     roles = [target.role for target in answer.request.command.targets]
     chosen = next((index for index in found if roles[index] == "pick"), next(iter(found), None))
-    position = answer.positions[chosen] if chosen is not None else None
-    if position is None:
-        return None
-    return PointStamped(header=answer.header, point=_point(position.mean))
+    return answer.positions[chosen] if chosen is not None else None
+
+
+def centroid_message(header: Header, position: Position) -> PointStamped:
+    """Build the message that says where a target is, in the camera's optical frame."""
+    return PointStamped(header=header, point=_point(position.mean))
 
 
 def segmentation_from_message(entry: SegmentationMsg, size_hw: tuple[int, int]) -> Segmentation:
@@ -146,18 +147,9 @@ def segmentation_from_message(entry: SegmentationMsg, size_hw: tuple[int, int]) 
     crop = np.frombuffer(entry.mask.data, dtype=np.uint8).reshape(box.height, box.width)
     mask[box.y_offset : y1, box.x_offset : x1] = crop > 0
     status = next(key for key, value in _ENTRY_STATUS.items() if value == entry.status)
-    return Segmentation(
-        expression=entry.expression,
-        status=status,
-        found=status is not Status.NO_TARGET,
-        score=float(entry.score),
-        mask_score=float(entry.mask_score),
-        mask=mask,
-        probability=mask.astype(np.float32),
-        box_xyxy=masks.box_xyxy(mask),
-        centroid_uv=masks.centroid_uv(mask),
-        inside_uv=masks.inside_uv(mask),
-        area_px=int(entry.area_px),
+    probability = mask.astype(np.float32)
+    return segmentation_of(
+        entry.expression, status, float(entry.score), float(entry.mask_score), probability, mask
     )
 
 

@@ -31,6 +31,7 @@ from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed, time_me
 from mllmseg_ros.ros.inference import InferenceThread, Limits, Result, Steps
 from mllmseg_ros.ros.inputs import Inputs
 from mllmseg_ros.ros.outputs import Outputs
+from mllmseg_ros.ros.point_cloud import choose_cloud_builder
 from mllmseg_ros.ros.request import Notice, Request, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import Answer
 from mllmseg_ros.ros.spin import run
@@ -50,7 +51,10 @@ class SegmenterNode(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("mllmseg", **kwargs)
         self._settings = parameters.declare(self)
-        self._outputs = Outputs(self)
+        self._rgb_from_image, conversion = choose_rgb_conversion()
+        cloud_from_points, clouds = choose_cloud_builder()
+        self.get_logger().info(f"{conversion}; {clouds}")
+        self._outputs = Outputs(self, cloud_from_points)
         self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
         self._desk = RequestDesk()
         self._slot: FrameSlot[Image | CompressedImage] = FrameSlot()
@@ -59,8 +63,6 @@ class SegmenterNode(LifecycleNode):
         self._thread: InferenceThread | None = None
         self._inputs: Inputs | None = None
         self._stale_timer: Timer | None = None
-        self._rgb_from_image, conversion = choose_rgb_conversion()
-        self.get_logger().info(conversion)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(

@@ -22,7 +22,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 
 from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
@@ -106,12 +106,14 @@ class Client:
         self.labels: list[Image] = []
         self.overlays: list[Image] = []
         self.centroids: list[PointStamped] = []
+        self.clouds: list[PointCloud2] = []
         for kind, topic, received in (
             (SegmentationArray, "segmentations", self.answers),
             (Image, "mask", self.masks),
             (Image, "labels", self.labels),
             (Image, "overlay", self.overlays),
             (PointStamped, "centroid", self.centroids),
+            (PointCloud2, "target_cloud", self.clouds),
         ):
             node.create_subscription(kind, topic, received.append, 100)
         self.sent: list[int] = []  # stamps of the images sent
@@ -176,8 +178,8 @@ class Client:
             every_s=2.0,
         )
         self.spin(0.2)
-        received = (self.answers, self.masks, self.labels, self.overlays, self.centroids)
-        for messages in (*received, self.sent):
+        images = (self.masks, self.labels, self.overlays)
+        for messages in (*images, self.answers, self.centroids, self.clouds, self.sent):
             messages.clear()
 
     def let_images_grow_old(self) -> None:

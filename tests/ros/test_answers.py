@@ -60,7 +60,9 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command(COMMAND)
     client.wait(
-        lambda: client.centroids and client.overlays and len(client.to(COMMAND)) > 2,
+        lambda: (
+            client.centroids and client.clouds and client.overlays and len(client.to(COMMAND)) > 2
+        ),
         each=lambda: send_rgbd(client),
     )
     answer = client.to(COMMAND)[-1]
@@ -71,7 +73,8 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     assert (answer.image_height, answer.image_width) == (480, 640)
     assert nanoseconds(answer.request_stamp) > 0
     assert answer.latency.sec == 0 or answer.latency.sec < 10
-    for received in (client.answers, client.masks, client.labels, client.overlays):
+    images = (client.masks, client.labels, client.overlays)
+    for received in (*images, client.answers, client.centroids, client.clouds):
         assert set(stamps(received)) <= set(client.sent)
         assert {each.header.frame_id for each in received} == {"test_camera_optical_frame"}
     assert [each.role for each in answer.segmentations] == ["pick", "place"]
@@ -106,6 +109,17 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         [pick.position.x, pick.position.y, pick.position.z],
         atol=1e-3,
     )
+
+    # The cloud holds the points that the centroid is the mean of, in the image's colours.
+    cloud = client.clouds[-1]
+    client.wait(lambda: cloud.header.stamp in [each.header.stamp for each in client.centroids])
+    records = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, cloud.point_step).copy()
+    point = client.centroids[stamps(client.centroids).index(stamps([cloud])[0])].point
+    mean = records[:, :12].copy().view("<f4").mean(axis=0)
+    np.testing.assert_allclose(mean, [point.x, point.y, point.z], atol=1e-3)
+    assert cloud.width <= pick.area_px + 50
+    shown = {tuple(rgb) for rgb in SAMPLE.rgb.reshape(-1, 3)}
+    assert {tuple(bgr[::-1]) for bgr in records[:, 12:15]} <= shown
 
 
 def test_the_masks_land_on_what_was_named(client: Client) -> None:

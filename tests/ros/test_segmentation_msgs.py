@@ -14,20 +14,20 @@ from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from std_msgs.msg import Header
 
-from mllmseg_ros import masks
 from mllmseg_ros.position import Position
 from mllmseg_ros.ros.image_msgs import time_message
 from mllmseg_ros.ros.request import Notice, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
-    centroid_of,
+    centroid_message,
+    chosen_position,
     label_image,
     notice_message,
     segmentation_from_message,
     union_mask,
 )
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 HEADER = Header(stamp=time_message(12_345_678_901), frame_id="camera")
 FOUND, NO_TARGET, LOW = Status.FOUND, Status.NO_TARGET, Status.LOW_CONFIDENCE
@@ -37,19 +37,7 @@ def segmentation(expression: str, status: Status, box: tuple[int, int, int, int]
     x0, y0, x1, y1 = box
     mask = np.zeros((60, 80), dtype=bool)
     mask[y0:y1, x0:x1] = True
-    return Segmentation(
-        expression=expression,
-        status=status,
-        found=status is not NO_TARGET,
-        score=0.75,
-        mask_score=0.875,
-        mask=mask,
-        probability=mask.astype(np.float32),
-        box_xyxy=masks.box_xyxy(mask),
-        centroid_uv=masks.centroid_uv(mask),
-        inside_uv=masks.inside_uv(mask),
-        area_px=int(mask.sum()),
-    )
+    return segmentation_of(expression, status, 0.75, 0.875, mask.astype(np.float32), mask)
 
 
 def position(x: float) -> Position:
@@ -60,6 +48,8 @@ def position(x: float) -> Position:
         box_center=np.array([x, 0.2, 0.85]),
         box_size=np.array([0.1, 0.2, 0.3]),
         valid_depth_ratio=0.5,
+        points=np.zeros((10, 3), np.float32),
+        points_uv=np.zeros((10, 2), np.int64),
     )
 
 
@@ -166,11 +156,12 @@ def test_the_first_asked_wins_an_overlap() -> None:
 def test_centroid_is_of_the_first_found_pick_else_the_first_found(
     command: str, statuses: list[Status], x: float | None
 ) -> None:
-    centroid = centroid_of(answer(command, statuses))
-    assert (None if centroid is None else centroid.point.x) == x
-    if centroid is not None:
-        assert centroid.header == HEADER
-    assert centroid_of(answer(command, statuses, with_depth=False)) is None
+    chosen = chosen_position(answer(command, statuses))
+    assert (None if chosen is None else chosen.mean[0]) == x
+    if chosen is not None:
+        centroid = centroid_message(HEADER, chosen)
+        assert (centroid.header, centroid.point.x) == (HEADER, x)
+    assert chosen_position(answer(command, statuses, with_depth=False)) is None
 
 
 def test_a_failure_has_its_image_but_no_entries() -> None:

@@ -28,6 +28,10 @@ def test_a_flat_patch_lies_where_the_pinhole_says() -> None:
     np.testing.assert_allclose(position.box_size, [20 / 500 * 0.8, 20 / 520 * 0.8, 0], atol=1e-6)
     assert position.covariance[2, 2] == pytest.approx(0, abs=1e-12)
     assert position.valid_depth_ratio == 1.0
+    assert position.points.shape == (21 * 21, 3)
+    np.testing.assert_allclose(position.points.mean(axis=0), expected, atol=1e-6)
+    seen_at = position.points[:, :2] / position.points[:, 2:] * [500, 520] + [319.5, 239.5]
+    np.testing.assert_allclose(seen_at, position.points_uv, atol=1e-3)
 
 
 def test_background_inside_the_mask_does_not_pull_the_mean() -> None:
