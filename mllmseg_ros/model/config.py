@@ -3,7 +3,8 @@
 
 The schema is that of the published checkpoints (``model_type`` ``internvl_chat``). Whatever a
 checkpoint leaves out has the published value. Our own models add one section, ``mllmseg``, with the
-prompt template and whether the model was trained to reject. Knows nothing of weights or tokens.
+prompt template, the decoder's hidden width and whether the model was trained to reject. Knows
+nothing of weights or tokens.
 
 Entry point: :func:`read_config`.
 """
@@ -50,6 +51,7 @@ class MLLMSegConfig:
     downsample_ratio: float = 0.5
     lora_rank: int = 0  # 0: merged; r: the language model is stored with an unmerged rank-r LoRA
     lora_alpha: int = 0
+    decoder_hidden_size: int = 0  # of the mask decoder's feed-forward parts; 0: the vision width
     prompt: str = PUBLISHED_PROMPT
     can_reject: bool = False  # trained to answer [REJ]
     synthetic_only: bool = False  # trained on simulated scenes only
@@ -127,6 +129,7 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
         downsample_ratio=float(fields.get("downsample_ratio", 0.5)),
         lora_rank=lora_rank,
         lora_alpha=2 * lora_rank,
+        decoder_hidden_size=int(own.get("decoder_hidden_size", 0)),
         prompt=own.get("prompt", PUBLISHED_PROMPT),
         can_reject=bool(own.get("can_reject", name in _PUBLISHED_REJECTING)),
         synthetic_only=bool(own.get("synthetic_only", False)),

@@ -21,10 +21,10 @@ _HEADS = 8
 class FusionBlock(nn.Module):
     """One post-norm transformer decoder layer, followed by one more LayerNorm."""
 
-    def __init__(self, width: int, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, hidden: int, dropout: float = 0.1) -> None:
         super().__init__()
         layer = nn.TransformerDecoderLayer(
-            width, _HEADS, dim_feedforward=width, dropout=dropout, batch_first=True
+            width, _HEADS, dim_feedforward=hidden, dropout=dropout, batch_first=True
         )
         self.decoder = nn.TransformerDecoder(layer, num_layers=1, norm=nn.LayerNorm(width))
 
@@ -86,19 +86,20 @@ class MaskDecoder(nn.Module):
         llm_width: width D of the language model's hidden states.
         grid: vision tokens along one side G (32 published).
         patch_px: side of a patch P; the mask has G*P pixels a side (448 published).
+        hidden: width inside the blocks' feed-forward parts (1024 published).
     """
 
-    def __init__(self, width: int, llm_width: int, grid: int, patch_px: int) -> None:
+    def __init__(self, width: int, llm_width: int, grid: int, patch_px: int, hidden: int) -> None:
         super().__init__()
         self.grid = grid
         self.patch_px = patch_px
         self.llm_width = llm_width
         self.text_down = nn.Linear(llm_width, width)
         self.img_llm_down = nn.Linear(llm_width, width)
-        self.ca_layer_v2l = FusionBlock(width)
+        self.ca_layer_v2l = FusionBlock(width, hidden)
         self.upsample_adapter_l = DynamicUpsample(width)
         self.text_out_adapter = nn.Linear(3 * width, width)
-        self.ca_layer_vl = FusionBlock(width)
+        self.ca_layer_vl = FusionBlock(width, hidden)
         self.conv1 = nn.Sequential(
             nn.Conv2d(width, patch_px**2, kernel_size=3, padding=1),
             nn.BatchNorm2d(patch_px**2),
@@ -147,9 +148,14 @@ class MaskDecoder(nn.Module):
                 f"expression states have width {expression_states.shape[-1]}, "
                 f"this decoder was built for {self.llm_width}"
             )
-        return self._draw(self.ca_layer_vl.attend_one(fused, self.text_down(expression_states)))
+        return self.draw(self.meet(fused, expression_states))
 
-    def _draw(self, tokens: Tensor) -> Tensor:
+    def meet(self, fused: Tensor, expression_states: Tensor) -> Tensor:
+        """Let each expression meet the picture: (1 or N, G*G, C) and (N, D) -> (N, G*G, C)."""
+        return self.ca_layer_vl.attend_one(fused, self.text_down(expression_states))
+
+    def draw(self, tokens: Tensor) -> Tensor:
+        """Turn tokens (N, G*G, C) that have met an expression into mask logits (N, G*P, G*P)."""
         maps = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         pixels = functional.pixel_shuffle(self.conv1(maps), self.patch_px)
         return self.conv2(pixels)[:, 0]
@@ -170,4 +176,4 @@ class MaskDecoder(nn.Module):
         n = expression_states.shape[0]
         fused = self._fused_tokens(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
         text = self.text_down(expression_states)[:, None]
-        return self._draw(self.ca_layer_vl(fused, text))
+        return self.draw(self.ca_layer_vl(fused, text))

@@ -84,7 +84,13 @@ class MLLMSeg(nn.Module):
             else LlamaModel(config.language)
         )
         self.lm_head = nn.Linear(llm_width, config.language.vocab_size, bias=False)
-        self.mask_decoder = MaskDecoder(vision_width, llm_width, config.grid, config.patch_size_px)
+        self.mask_decoder = MaskDecoder(
+            vision_width,
+            llm_width,
+            config.grid,
+            config.patch_size_px,
+            config.decoder_hidden_size or vision_width,
+        )
 
     # ---- image side, once per frame
 

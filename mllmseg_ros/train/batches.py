@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches from rendered scenes: pictures, dense labels, fresh expressions with their masks.
+"""Batches from rendered scenes: pictures, what each cell shows, fresh expressions with their masks.
 
 A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,26 +21,35 @@ from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions, mirrored
-from mllmseg_ros.sim.objects import COLORS, KINDS
+from mllmseg_ros.sim.objects import COLORS, KINDS, SIZES
+from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train.packed import PackedPrompts, pack
 
-DENSE_CELLS = 4  # dense labels a side of a vision patch
+CELLS = 4  # cells a side of a vision patch: what is taught densely is taught per cell
+PLACE = 3  # numbers of a place: u and v of the object's middle, its depth in metres
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B pictures; N expressions over all of them, M of which have a target."""
+    """B pictures; N expressions over all of them, M of which have a target.
+
+    All M targets are given per cell, K of them per pixel too.
+    """
 
     pixel_values: Tensor  # (B, 3, S, S) float32
     color: Tensor  # (B, 4G, 4G) int64, 0 = background, k = k-th colour
     kind: Tensor  # (B, 4G, 4G) int64, 0 = background, k = k-th kind
+    size: Tensor  # (B, 4G, 4G) int64, 0 = background, k = k-th size
+    place: Tensor  # (B, PLACE, 4G, 4G) float32, of the object that the cell belongs to
     prompts: PackedPrompts | None
     has_target: Tensor  # (N,) bool
-    target: Tensor  # (M, S, S) bool
+    cell_target: Tensor  # (M, 4G, 4G) bool
+    drawn: Tensor  # (K,) indices into the M
+    target: Tensor  # (K, S, S) bool
 
 
 class TabletopBatches:
-    """Draw batches from one or more rendered splits."""
+    """Draw batches from one rendered split."""
 
     def __init__(self, cache: SceneCache, prompts: PromptBuilder, patch_px: int, seed: int) -> None:
         """Draw from rendered scenes.
@@ -60,6 +70,7 @@ class TabletopBatches:
         step: int,
         n_images: int,
         n_expressions: int = 0,
+        n_drawn: int | None = None,
         no_target_share: float = 0.2,
         forms: Sequence[str] | None = None,
     ) -> Batch:
@@ -69,11 +80,14 @@ class TabletopBatches:
             step: number of the step, from 0 over all stages.
             n_images: B.
             n_expressions: expressions per picture; 0 leaves them out.
+            n_drawn: at most so many targets per picture are given per pixel; None for all.
             no_target_share: share of expressions that name nothing.
             forms: of expressions; with them the share above does not count. None for all.
         """
         rng = np.random.default_rng((self._seed, step))
-        pictures, colors, kinds, rows, has_target, targets = [], [], [], [], [], []
+        pictures, cells, tables, rows, has_target, drawn = [], [], [], [], [], []
+        cell_targets: list[NDArray[np.bool_]] = []
+        targets: list[NDArray[np.bool_]] = []
         for index in rng.integers(len(self._cache), size=n_images):
             rgb = self._cache.rgb(int(index))
             instances = self._cache.instances(int(index))
@@ -81,53 +95,75 @@ class TabletopBatches:
             if rng.random() < 0.5:
                 rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirrored(objects)
             pictures.append(_augmented(rgb, rng))
-            cells = self._sampled(instances)
-            # Row 0: background; row k: the k-th object's colour and kind, both from 1 on.
-            table = np.zeros((256, 2), np.int64)
-            for thing in objects:
-                table[thing.instance_id] = (
-                    1 + COLORS.index(thing.color),
-                    1 + KINDS.index(thing.kind),
-                )
-            colors.append(table[cells, 0])
-            kinds.append(table[cells, 1])
-            row = []
-            if n_expressions:
-                drawn = draw_expressions(
-                    objects, rng, n_expressions, no_target_share=no_target_share, forms=forms
-                )
-                for expression in drawn:
-                    row.append(self._prompts.build([expression.text]))
-                    has_target.append(bool(expression.targets))
-                    if expression.targets:
-                        targets.append(np.isin(instances, expression.targets))
-                rows.append(row)
+            cells.append(self._sampled(instances))
+            tables.append(_table(objects))
+            if not n_expressions:
+                continue
+            said = draw_expressions(
+                objects, rng, n_expressions, no_target_share=no_target_share, forms=forms
+            )
+            rows.append([self._prompts.build([expression.text]) for expression in said])
+            has_target += [bool(expression.targets) for expression in said]
+            named = [expression.targets for expression in said if expression.targets]
+            for count, ids in enumerate(named):
+                meant = np.zeros(256, np.bool_)
+                meant[list(ids)] = True
+                if n_drawn is None or count < n_drawn:
+                    drawn.append(len(cell_targets))
+                    targets.append(meant[instances])
+                cell_targets.append(meant[cells[-1]])
         squares = torch.from_numpy(np.stack(pictures))
-        side = squares.shape[1]
+        # (B, 4G, 4G, columns of a table)
+        shown = np.stack([table[ids] for table, ids in zip(tables, cells, strict=True)])
+        color, kind, size = np.moveaxis(shown[..., :-PLACE], -1, 0).astype(np.int64)
         return Batch(
             pixel_values=to_pixel_values(squares),
-            color=torch.from_numpy(np.stack(colors)),
-            kind=torch.from_numpy(np.stack(kinds)),
+            color=torch.from_numpy(color),
+            kind=torch.from_numpy(kind),
+            size=torch.from_numpy(size),
+            place=torch.from_numpy(shown[..., -PLACE:]).permute(0, 3, 1, 2),
             prompts=pack(rows) if n_expressions else None,
             has_target=torch.tensor(has_target, dtype=torch.bool),
-            target=torch.from_numpy(np.stack(targets))
-            if targets
-            else torch.zeros(0, side, side, dtype=torch.bool),
+            cell_target=_stacked(cell_targets, shown.shape[1]),
+            drawn=torch.tensor(drawn, dtype=torch.long),
+            target=_stacked(targets, squares.shape[1]),
         )
 
     def _sampled(self, instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Instance ids at the centres of DENSE_CELLS x DENSE_CELLS cells of each patch."""
+        """Instance ids at the centres of CELLS x CELLS cells of each patch."""
         n_patches = instances.shape[0] // self._patch
-        within = ((np.arange(DENSE_CELLS) + 0.5) * self._patch / DENSE_CELLS).astype(int)
+        within = ((np.arange(CELLS) + 0.5) * self._patch / CELLS).astype(int)
         places = (np.arange(n_patches)[:, None] * self._patch + within).ravel()
         return instances[np.ix_(places, places)]
+
+
+def _table(objects: Sequence[VisibleObject]) -> NDArray[np.float32]:
+    """Colour, kind and size (from 1 on) and place of each instance id; row 0 is background."""
+    table = np.zeros((256, 3 + PLACE), np.float32)
+    for thing in objects:
+        table[thing.instance_id] = (
+            1 + COLORS.index(thing.color),
+            1 + KINDS.index(thing.kind),
+            1 + SIZES.index(thing.size_name),
+            *thing.centroid_uv,
+            thing.depth_m,
+        )
+    return table
+
+
+def _stacked(masks: Sequence[NDArray[np.bool_]], side: int) -> Tensor:
+    if not masks:
+        return torch.zeros(0, side, side, dtype=torch.bool)
+    return torch.from_numpy(np.stack(masks))
 
 
 def _augmented(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Vary brightness, contrast and noise; colours keep their names."""
     gain = rng.uniform(0.75, 1.2) * rng.uniform(0.95, 1.05, size=3)
-    pixels = rgb.astype(np.float32) * gain.astype(np.float32) + np.float32(rng.uniform(-12, 12))
+    shift = rng.uniform(-12, 12)
+    table = np.arange(256)[None, :, None] * gain + shift  # (1, 256, 3): old value to new
+    pixels = cv2.LUT(np.ascontiguousarray(rgb), np.clip(table, 0, 255).astype(np.uint8))
     if rng.random() < 0.5:
-        noise = rng.standard_normal(rgb.shape, dtype=np.float32)
-        pixels += noise * np.float32(rng.uniform(1, 7))
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+        noise = rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
+        pixels = np.clip(pixels + noise, 0, 255)
+    return pixels.astype(np.uint8)

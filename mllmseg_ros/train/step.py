@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.sim.objects import COLORS, KINDS
-from mllmseg_ros.train.batches import DENSE_CELLS, Batch
+from mllmseg_ros.train.batches import Batch
+from mllmseg_ros.train.extra_heads import DenseHead, PointerHead, SketchHead
 from mllmseg_ros.train.losses import answer_loss, mask_loss
 from mllmseg_ros.train.packed import read_packed
 
-_ANSWER_WEIGHT = 0.5
 _DENSE_WEIGHT_IN_JOINT = 0.3
+_POINTER_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,83 +30,83 @@ class Losses:
     terms: dict[str, float]
 
 
-class Learner(nn.Module):
-    """The network plus the dense head that only training uses.
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the network says about a batch: B pictures, N expressions, M of them with a target."""
 
-    The dense head reads colour and kind of each cell off the vision tokens by one linear layer: it
-    teaches the vision tower what there is to see before any word does.
-    """
+    tokens: Tensor  # (B, G*G, C) vision tokens
+    states: Tensor  # (M, D) of the expressions that have a target
+    met: Tensor  # (M, G*G, C) the picture after it has met each of them
+    answer_logits: Tensor  # (N, 2), [SEG] first
+
+
+class Learner(nn.Module):
+    """The network plus the heads that only training uses."""
 
     def __init__(self, model: MLLMSeg, seg_id: int, rej_id: int) -> None:
         super().__init__()
         self.model = model
         self.answer_ids = (seg_id, rej_id)
-        self.classes = (1 + len(COLORS), 1 + len(KINDS))
-        # On a CPU the backward pass of plain matrix products is twice as fast as fused attention's.
+        # transformers' own plain attention is faster still than torch's math kernel.
         model.vision_tower.set_attn_implementation("eager")
         for module in model.modules():  # scenes and words are drawn afresh: nothing to overfit to
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
             elif isinstance(module, nn.MultiheadAttention):
                 module.dropout = 0.0
-        self.dense = nn.Linear(model.config.vision.hidden_size, DENSE_CELLS**2 * sum(self.classes))
-
-    def _dense_logits(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Vision tokens (B, G*G, C) to class logits (B, K, 4G, 4G) of colour and of kind."""
-        grid = self.model.config.grid
-        maps = self.dense(tokens).transpose(1, 2).unflatten(2, (grid, grid))
-        logits = functional.pixel_shuffle(maps, DENSE_CELLS).float()
-        color, kind = logits.split(self.classes, dim=1)
-        return color, kind
+        width, grid = model.config.vision.hidden_size, model.config.grid
+        self.dense = DenseHead(width, grid)
+        self.pointer = PointerHead(width, model.config.language.hidden_size)
+        self.sketch = SketchHead(width, grid)
 
     def dense_losses(self, batch: Batch) -> Losses:
-        """Colour and kind of every cell, vision tower only."""
+        """What every cell shows, vision tower only."""
         tokens = self.model.vision_tower(pixel_values=batch.pixel_values).last_hidden_state[:, 1:]
-        loss, terms = self._dense(tokens, batch)
+        loss, terms = self.dense(tokens, batch)
         return Losses(total=loss, terms=terms)
 
-    def _dense(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        color, kind = self._dense_logits(tokens)
-        loss = functional.cross_entropy(color, batch.color) + functional.cross_entropy(
-            kind, batch.kind
-        )
-        there = batch.kind > 0
-        with torch.no_grad():
-            terms = {
-                "dense": float(loss),
-                "color_acc": float((color.argmax(1) == batch.color)[there].float().mean()),
-                "kind_acc": float((kind.argmax(1) == batch.kind)[there].float().mean()),
-            }
-        return loss, terms
-
-    def answers(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Everything the network says about a batch.
-
-        Returns:
-            Vision tokens (B, G*G, C), answer logits (N, 2) and mask logits (M, S, S) of the
-            expressions that have a target.
-        """
+    def answers(self, batch: Batch) -> Answers:
+        """Read every expression of a batch, and let those that have a target meet the picture."""
         assert batch.prompts is not None
         tokens, image_embeds = self.model.see(batch.pixel_values)
         image_states, states = read_packed(self.model, image_embeds, batch.prompts)
         fused = self.model.mask_decoder.fuse(tokens, image_states)
-        drawn = batch.has_target
-        masks = self.model.mask_decoder.decode(fused[batch.prompts.rows[drawn]], states[drawn])
-        answers = functional.linear(states, self.model.lm_head.weight[list(self.answer_ids)])
-        return tokens, answers, masks
+        named = states[batch.has_target]
+        return Answers(
+            tokens=tokens,
+            states=named,
+            met=self.model.mask_decoder.meet(fused[batch.prompts.rows[batch.has_target]], named),
+            answer_logits=functional.linear(
+                states, self.model.lm_head.weight[list(self.answer_ids)]
+            ),
+        )
 
     def joint_losses(self, batch: Batch) -> Losses:
-        """Masks and answers of every expression, the dense labels kept in view."""
-        tokens, answers, masks = self.answers(batch)
-        dense, terms = self._dense(tokens, batch)
-        dice, focal = mask_loss(masks, batch.target)
-        answer = answer_loss(answers, batch.has_target)
-        total = dice + focal + _ANSWER_WEIGHT * answer + _DENSE_WEIGHT_IN_JOINT * dense
+        """Masks and answers of every expression, what there is to see kept in view."""
+        assert batch.prompts is not None
+        said = self.answers(batch)
+        dense, terms = self.dense(said.tokens, batch)
+        rows = batch.prompts.rows[batch.has_target]
+        pointer = self.pointer(said.states, said.tokens, rows, batch.cell_target)
+        sketch_dice, sketch_focal = mask_loss(self.sketch(said.met), batch.cell_target)
+        dice, focal = mask_loss(self.model.mask_decoder.draw(said.met[batch.drawn]), batch.target)
+        answer = answer_loss(said.answer_logits, batch.has_target)
+        total = (
+            dice
+            + focal
+            + sketch_dice
+            + sketch_focal
+            + answer
+            + _POINTER_WEIGHT * pointer
+            + _DENSE_WEIGHT_IN_JOINT * dense
+        )
         with torch.no_grad():
-            said_there = answers[:, 0] >= answers[:, 1]
+            said_there = said.answer_logits[:, 0] >= said.answer_logits[:, 1]
             terms |= {
                 "dice": float(dice),
                 "focal": float(focal),
+                "sketch": float(sketch_dice),
+                "pointer": float(pointer),
                 "answer": float(answer),
                 "answer_acc": float((said_there == batch.has_target).float().mean()),
             }

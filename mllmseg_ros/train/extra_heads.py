@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads that only training has. Each gives a part of the network something simple to learn first.
+
+- :class:`DenseHead`: what there is to see, before any word: colour, kind, size and place of the
+  object under every cell, read off the vision tokens by one linear layer.
+- :class:`PointerHead`: where an expression points, before any outline: its state and the vision
+  tokens meet in one product.
+- :class:`SketchHead`: the mask at a quarter of a patch, so that most expressions need no full-size
+  mask; three quarters of a step's time went there.
+
+None of them is saved with the model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mllmseg_ros.sim.objects import COLORS, KINDS, SIZES
+from mllmseg_ros.train.batches import CELLS, PLACE, Batch
+
+_CLASSES = (1 + len(COLORS), 1 + len(KINDS), 1 + len(SIZES))
+_PLACE_WEIGHT = 4.0
+
+
+def _cells(maps: Tensor, grid: int) -> Tensor:
+    """Tokens (B, G*G, K * CELLS**2) to maps (B, K, 4G, 4G) float32."""
+    return functional.pixel_shuffle(maps.transpose(1, 2).unflatten(2, (grid, grid)).float(), CELLS)
+
+
+class DenseHead(nn.Module):
+    """Colour, kind, size and place of each cell."""
+
+    def __init__(self, width: int, grid: int) -> None:
+        super().__init__()
+        self._grid = grid
+        self.read = nn.Linear(width, CELLS**2 * (sum(_CLASSES) + PLACE))
+
+    def forward(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of vision tokens (B, G*G, C), and the accuracies on objects."""
+        maps = _cells(self.read(tokens), self._grid)
+        color, kind, size, place = maps.split((*_CLASSES, PLACE), dim=1)
+        there = batch.kind > 0
+        off = (place - batch.place).abs().mean(dim=1)[there]
+        loss = _PLACE_WEIGHT * off.mean()
+        terms = {"off": float(off.detach().mean())}
+        for name, logits in (("color", color), ("kind", kind), ("size", size)):
+            truth = getattr(batch, name)
+            each = functional.cross_entropy(logits, truth, reduction="none")
+            # Most cells are background: objects count once more among themselves.
+            loss = loss + each.mean() + each[there].mean()
+            with torch.no_grad():
+                right = logits.argmax(1) == truth
+                terms[f"{name}_acc"] = float(right[there].float().mean())
+        return loss, {"dense": float(loss.detach()), **terms}
+
+
+class PointerHead(nn.Module):
+    """Which vision tokens an expression means."""
+
+    def __init__(self, width: int, llm_width: int) -> None:
+        super().__init__()
+        self.ask = nn.Linear(llm_width, width)
+        self.answer = nn.Linear(width, width)
+
+    def forward(self, states: Tensor, tokens: Tensor, rows: Tensor, cell_target: Tensor) -> Tensor:
+        """Cross-entropy against the target's share of each patch.
+
+        Args:
+            states: (M, D) of expressions that have a target.
+            tokens: (B, G*G, C) vision tokens.
+            rows: (M,) picture of each expression.
+            cell_target: (M, 4G, 4G) bool.
+        """
+        keys = self.answer(tokens)
+        logits = torch.einsum("mc,mlc->ml", self.ask(states), keys[rows]) / keys.shape[-1] ** 0.5
+        share = functional.avg_pool2d(cell_target.float()[:, None], CELLS).flatten(1)
+        return functional.cross_entropy(
+            logits.float(), share / share.sum(1, keepdim=True).clamp(min=1e-6)
+        )
+
+
+class SketchHead(nn.Module):
+    """Mask logits of each cell, from tokens that have met an expression."""
+
+    def __init__(self, width: int, grid: int) -> None:
+        super().__init__()
+        self._grid = grid
+        self.read = nn.Linear(width, CELLS**2)
+        nn.init.constant_(self.read.bias, -2.0)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (M, G*G, C) to logits (M, 4G, 4G)."""
+        return _cells(self.read(tokens), self._grid)[:, 0]
