@@ -194,7 +194,7 @@ def test_decoder_internals(
         fused = decoder._fused_tokens(tokens, hidden[:, start : start + 256])
         mixed = decoder.ca_layer_vl(fused, text[:, None])
         maps = decoder.conv1(mixed.transpose(1, 2).unflatten(2, (32, 32)))[0]
-        logits = decoder._draw(mixed)[0]
+        logits = decoder.draw(mixed)[0]
     pairs = {
         "text_down": text,
         "img_llm_down": semantic[0, ::8, ::16],
