@@ -51,16 +51,27 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("folder", type=Path)
     convert.set_defaults(run=_convert)
 
-    render = (
-        verbs.add_parser("sim", help="the simulated tabletop")
-        .add_subparsers(required=True, metavar="VERB")
-        .add_parser("render", help="render scenes for training; a second call goes on")
+    sim = verbs.add_parser("sim", help="the simulated tabletop").add_subparsers(
+        required=True, metavar="VERB"
     )
+    render = sim.add_parser("render", help="render scenes for training; a second call goes on")
     render.add_argument("out", type=Path, help="folder; each split gets one of its own in it")
     render.add_argument("--split", choices=("train", "validation", "test"), default="train")
     render.add_argument("--scenes", type=int, required=True, help="number of scenes, from seed 0")
     render.add_argument("--processes", type=int, default=1)
     render.set_defaults(run=_render)
+
+    export = sim.add_parser(
+        "export", help="write scenes as a data set in your own pictures' format"
+    )
+    export.add_argument("out", type=Path, help="folder, new or empty")
+    export.add_argument("--split", choices=("train", "validation", "test"), default="train")
+    export.add_argument("--scenes", type=int, default=100, help="number of scenes")
+    export.add_argument("--first-seed", type=int, default=0, help="seed of the first scene")
+    export.add_argument("--expressions", type=int, default=6, help="per scene")
+    export.set_defaults(run=_export)
+
+    _add_data(verbs)
 
     train = (
         verbs.add_parser("train", help="train a model")
@@ -88,6 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(tabletop)
     tabletop.set_defaults(run=_evaluate)
     return parser
+
+
+def _add_data(verbs: Any) -> None:
+    check = (
+        verbs.add_parser("data", help="data sets of referring expressions")
+        .add_subparsers(required=True, metavar="VERB")
+        .add_parser("check", help="look a data set through: all problems at once, and a picture")
+    )
+    check.add_argument("folder", type=Path, help="RefCOCO and its like, ReasonSeg, or your own")
+    check.add_argument("--split", help="which part of it; default: train")
+    check.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+    check.add_argument("-o", "--output", type=Path, help="contact sheet to write (PNG)")
+    check.set_defaults(run=_check)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -134,10 +158,15 @@ def _segment(asked: argparse.Namespace) -> None:
             f"  mask score {answer.mask_score:.2f}  {answer.area_px} px  box {answer.box_xyxy}"
         )
     if asked.output is not None:
-        drawn = cv2.cvtColor(draw_overlay(rgb, answers), cv2.COLOR_RGB2BGR)
-        if not cv2.imwrite(str(asked.output), drawn):
-            raise ValueError(f"{asked.output}: could not be written")
+        _write_picture(draw_overlay(rgb, answers), asked.output)
     _write_json([_fields(answer) for answer in answers], asked.json)
+
+
+def _write_picture(rgb: Any, path: Path) -> None:
+    import cv2
+
+    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
+        raise ValueError(f"{path}: could not be written")
 
 
 def _fields(answer: Any) -> dict[str, Any]:
@@ -171,6 +200,27 @@ def _render(asked: argparse.Namespace) -> None:
     render_dataset(
         asked.out / asked.split, asked.split, 0, asked.scenes, n_processes=asked.processes
     )
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.sim.export import export_scenes
+
+    n = export_scenes(
+        asked.out, asked.split, asked.first_seed, asked.scenes, n_expressions=asked.expressions
+    )
+    print(f"{asked.out}: {asked.scenes} pictures, {n} expressions")
+
+
+def _check(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.data.check import check, contact_sheet
+    from mllmseg_ros.data.dataset import read_samples
+
+    report = check(read_samples(asked.folder, asked.split, asked.images))
+    print(report)
+    if asked.output is not None:
+        _write_picture(contact_sheet(report.samples), asked.output)
+    if report.problems:
+        raise ValueError(f"{asked.folder}: {len(report.problems)} entries cannot be used")
 
 
 def _train(asked: argparse.Namespace) -> None:

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look a data set through: every entry read, every mask painted, all problems at once.
+
+Entry points: :func:`check`, :func:`contact_sheet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mllmseg_ros.data.region import decode
+from mllmseg_ros.data.sample import Problem, Sample
+from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+_TILE_HW = (240, 320)  # px
+_COLUMNS = 4
+_TARGETS_SHOWN = 4  # per picture; more hide each other
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What a data set holds."""
+
+    samples: tuple[Sample, ...]  # those without a problem
+    problems: tuple[Problem, ...]
+    n_targets: int
+    n_expressions: int
+    n_no_target: int  # expressions that name nothing
+    n_empty: int  # targets whose mask has no pixel
+    area_percent: tuple[float, float, float]  # of the picture: 5th, 50th, 95th percentile; NaN
+
+    def __str__(self) -> str:
+        low, middle, high = self.area_percent
+        lines = [str(problem) for problem in self.problems]
+        lines.append(
+            f"{len(self.samples)} pictures, {self.n_targets} targets, {self.n_expressions} "
+            f"expressions, {self.n_no_target} of them name nothing; {len(self.problems)} problems"
+        )
+        if self.n_empty:
+            lines.append(f"{self.n_empty} targets have a mask without a pixel")
+        if np.isfinite(middle):
+            lines.append(
+                f"a target covers {middle:.1f} % of its picture (5 % of them under {low:.1f} %, "
+                f"5 % over {high:.1f} %)"
+            )
+        return "\n".join(lines)
+
+
+def check(entries: Iterable[Sample | Problem]) -> CheckReport:
+    """Go through everything that :func:`~mllmseg_ros.data.dataset.read_samples` gives."""
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    areas: list[float] = []
+    for each in tqdm(entries, unit="picture", mininterval=2):
+        if isinstance(each, Problem):
+            problems.append(each)
+            continue
+        try:
+            areas += _areas(each)
+            samples.append(each)
+        except ValueError as error:
+            problems.append(Problem(file=each.image, entry=each.entry, reason=str(error)))
+    targets = [target for sample in samples for target in sample.targets]
+    low, middle, high = np.percentile(areas, (5, 50, 95)) if areas else (np.nan,) * 3
+    return CheckReport(
+        samples=tuple(samples),
+        problems=tuple(problems),
+        n_targets=len(targets),
+        n_expressions=sum(len(target.expressions) for target in targets),
+        n_no_target=sum(len(target.expressions) for target in targets if target.region is None),
+        n_empty=sum(area == 0 for area in areas),
+        area_percent=(float(low), float(middle), float(high)),
+    )
+
+
+def read_rgb(sample: Sample) -> NDArray[np.uint8]:
+    """The picture of a sample, RGB (H, W, 3).
+
+    Raises:
+        ValueError: if it cannot be read, or is not of the size that its annotations say.
+    """
+    try:
+        with PIL.Image.open(sample.image) as image:
+            _check_size(sample, image)
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"image {sample.image} cannot be read: {error}") from error
+
+
+def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDArray[np.uint8]:
+    """Draw some samples with their masks and words, side by side.
+
+    Returns:
+        RGB (H, W, 3).
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    if not samples:
+        raise ValueError("no sample to draw")
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(samples))[:n]
+    tiles = [_tile(samples[int(index)], rng) for index in sorted(chosen)]
+    tiles += [np.zeros((*_TILE_HW, 3), np.uint8)] * (-len(tiles) % min(_COLUMNS, len(tiles)))
+    columns = min(_COLUMNS, len(tiles))
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    return np.vstack(rows)
+
+
+def _areas(sample: Sample) -> list[float]:
+    """Percent of the picture that each target covers; reads the picture's header only."""
+    try:
+        with PIL.Image.open(sample.image) as image:
+            _check_size(sample, image)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"image {sample.image} cannot be read: {error}") from error
+    return [
+        100 * float(decode(target.region, sample.size_hw).mean())
+        for target in sample.targets
+        if target.region is not None
+    ]
+
+
+def _check_size(sample: Sample, image: PIL.Image.Image) -> None:
+    width, height = image.size
+    if (height, width) != sample.size_hw:
+        raise ValueError(
+            f"image {sample.image} is {width} x {height} px, its annotations are for "
+            f"{sample.size_hw[1]} x {sample.size_hw[0]}"
+        )
+
+
+def _tile(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One picture, fitted into a tile; drawn at that size, so that words can be read."""
+    rgb = read_rgb(sample)
+    scale = min(_TILE_HW[0] / rgb.shape[0], _TILE_HW[1] / rgb.shape[1])
+    width, height = (max(1, round(side * scale)) for side in (rgb.shape[1], rgb.shape[0]))
+    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    shown = rng.permutation(len(sample.targets))[:_TARGETS_SHOWN]
+    answers = [_as_answer(sample, int(index), (width, height), rng) for index in shown]
+    tile = np.zeros((*_TILE_HW, 3), np.uint8)
+    tile[:height, :width] = draw_overlay(np.asarray(small, dtype=np.uint8), answers)
+    return tile
+
+
+def _as_answer(
+    sample: Sample, index: int, size: tuple[int, int], rng: np.random.Generator
+) -> Segmentation:
+    """A target as a perfect answer at (width, height), so that it is drawn as answers are."""
+    target = sample.targets[index]
+    expression = target.expressions[int(rng.integers(len(target.expressions)))]
+    if target.region is None:
+        nothing = np.zeros(size[::-1], np.bool_)
+        return segmentation_of(
+            expression, Status.NO_TARGET, 0.0, 0.0, nothing.astype(np.float32), nothing
+        )
+    full = decode(target.region, sample.size_hw).astype(np.uint8)
+    mask = cv2.resize(full, size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    return segmentation_of(expression, Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)

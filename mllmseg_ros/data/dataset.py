@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One door to every format: what a folder holds decides how it is read.
+
+Entry points: :func:`load_samples` for use, :func:`read_samples` for looking into what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mllmseg_ros.data import json_folder, reason_seg, refcoco
+from mllmseg_ros.data.sample import Problem, Sample
+
+# Where the pictures of RefCOCO and its like usually lie, seen from the annotations' folder.
+_IMAGE_FOLDERS = (
+    "images",
+    "../images/mscoco/images/train2014",
+    "../../train2014",
+    "../train2014",
+    "../images/saiapr_tc-12",
+)
+
+
+def read_samples(
+    folder: Path, split: str | None = None, images: Path | None = None
+) -> Iterator[Sample | Problem]:
+    """Read a data set of any known format.
+
+    Args:
+        folder: RefCLEF, RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO (``instances.json`` beside the
+            references), ReasonSeg (a folder per split) or your own (``annotations.jsonl``).
+        split: which part of it; None for "train".
+        images: folder of the pictures, of RefCOCO and its like; None to look where they usually
+            lie.
+
+    Yields:
+        Samples, and what cannot be used.
+
+    Raises:
+        ValueError: if the folder as a whole cannot be used.
+    """
+    split = split or json_folder.DEFAULT_SPLIT
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    if json_folder.annotation_file(folder) is not None:
+        return json_folder.read_json_folder(folder, split)
+    if refcoco.references_files(folder) or (folder / refcoco.INSTANCES).is_file():
+        return refcoco.read_references(folder, split, images or _images_of(folder))
+    if reason_seg.splits(folder):
+        return reason_seg.read_reason_seg(folder, split)
+    own = " or ".join(json_folder.ANNOTATIONS)
+    raise ValueError(
+        f"{folder}: no data set in a known format; expected {own}, {refcoco.INSTANCES} with "
+        "refs(…).p or grefs(…).json, or ReasonSeg's folders of JSON files"
+    )
+
+
+def load_samples(
+    folder: Path, split: str | None = None, images: Path | None = None
+) -> list[Sample]:
+    """Read a data set that must be whole.
+
+    Raises:
+        ValueError: naming the first entry that cannot be used, or why there is no sample.
+    """
+    samples: list[Sample] = []
+    for each in read_samples(folder, split, images):
+        if isinstance(each, Problem):
+            raise ValueError(f"{each} (`mllmseg data check {folder}` lists all)")
+        samples.append(each)
+    if not samples:
+        raise ValueError(f"{folder}: no sample in it")
+    return samples
+
+
+def _images_of(folder: Path) -> Path:
+    for name in _IMAGE_FOLDERS:
+        if (folder / name).is_dir():
+            return folder / name
+    raise ValueError(
+        f"{folder}: no pictures found beside the annotations; name their folder with --images"
+    )

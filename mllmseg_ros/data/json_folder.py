@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Your own pictures: a folder with images and one annotation file.
+
+``annotations.jsonl`` (an object a line) or ``annotations.json`` (a list of them), each::
+
+    {"image": "0001.jpg", "expression": "the red mug", "mask": "0001_mug.png"}
+
+``image`` and ``mask`` are relative to the folder. ``expressions`` (a list) says the same thing in
+several ways. ``mask`` is a PNG of the picture's size, a list of polygons [[x0, y0, x1, y1, …], …]
+in pixels, COCO run lengths, or null for something that is not there. ``split`` may name one;
+entries without one are all in "train". Other fields are kept out of the way.
+
+Entry point: :func:`read_json_folder`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+
+from mllmseg_ros.data.region import Coco, MaskFile, Region
+from mllmseg_ros.data.sample import Problem, Sample, Target
+from mllmseg_ros.prompt import normalized
+
+ANNOTATIONS = ("annotations.jsonl", "annotations.json")
+DEFAULT_SPLIT = "train"
+
+
+def annotation_file(folder: Path) -> Path | None:
+    """The annotation file of a folder, None where there is none."""
+    return next((folder / name for name in ANNOTATIONS if (folder / name).is_file()), None)
+
+
+def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
+    """Read one split: a sample per picture, a target per entry.
+
+    Raises:
+        ValueError: if there is no annotation file, or it has no such split.
+    """
+    path = annotation_file(folder)
+    if path is None:
+        raise ValueError(f"{folder}: expected {' or '.join(ANNOTATIONS)} in it")
+    targets: dict[str, list[Target]] = defaultdict(list)
+    sizes: dict[str, tuple[int, int]] = {}
+    there: set[str] = set()
+    seen: set[str] = set()
+    for entry, fields in _entries(path):
+        try:
+            if isinstance(fields, ValueError):
+                raise fields
+            there.add(str(fields.get("split", DEFAULT_SPLIT)))
+            if fields.get("split", DEFAULT_SPLIT) != split:
+                continue
+            key = json.dumps(fields, sort_keys=True)
+            if key in seen:
+                raise ValueError("the same entry was there before")
+            seen.add(key)
+            name = _image_name(fields)
+            if name not in sizes:
+                sizes[name] = _size_hw(_inside(folder, name))
+            targets[name].append(_target(fields, folder))
+        except ValueError as error:
+            yield Problem(file=path, entry=entry, reason=str(error))
+    if split not in there:
+        raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(there))}")
+    for name, found in targets.items():
+        yield Sample(
+            image=folder / name, size_hw=sizes[name], targets=tuple(found), entry=f"image {name}"
+        )
+
+
+def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
+    """Name and content of each entry, or why it cannot be read."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                yield f"line {number}", _object(json.loads(line))
+            except ValueError as error:
+                yield f"line {number}", ValueError(f"not complete, valid JSON ({error})")
+        return
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not complete, valid JSON ({error})") from error
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: expected a list of entries")
+    for index, each in enumerate(content):
+        try:
+            yield f"entry {index}", _object(each)
+        except ValueError as error:
+            yield f"entry {index}", error
+
+
+def _object(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, found {type(content).__name__}")
+    return content
+
+
+def _image_name(fields: dict[str, Any]) -> str:
+    name = fields.get("image")
+    if not isinstance(name, str) or not name:
+        raise ValueError("it has no 'image'")
+    return name
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the data set; an annotation file must not reach out of its folder."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} lies outside the folder")
+    return path
+
+
+def _size_hw(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        raise ValueError(f"image {path} is missing")
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"image {path} cannot be read: {error}") from error
+    return height, width
+
+
+def _target(fields: dict[str, Any], folder: Path) -> Target:
+    said = fields.get("expressions", fields.get("expression"))
+    said = [said] if isinstance(said, str) else said
+    if not isinstance(said, list) or not said or not all(isinstance(each, str) for each in said):
+        raise ValueError("it has no 'expression' (text) or 'expressions' (list of text)")
+    for expression in said:
+        normalized(expression)
+    if "mask" not in fields:
+        raise ValueError("it has no 'mask'; null means that what is said is not there")
+    return Target(expressions=tuple(said), region=_region(fields["mask"], folder))
+
+
+def _region(mask: Any, folder: Path) -> Region | None:
+    if mask is None:
+        return None
+    if isinstance(mask, str):
+        return MaskFile(path=_inside(folder, mask))
+    if isinstance(mask, dict):
+        return Coco(runs=(mask,))
+    if isinstance(mask, list) and mask and all(isinstance(each, list) for each in mask):
+        return Coco(polygons=tuple(tuple(float(n) for n in polygon) for polygon in mask))
+    raise ValueError("'mask' is no PNG's name, list of polygons, COCO run lengths or null")

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ReasonSeg: a folder per split with pictures and, beside each, a JSON file of polygons.
+
+Entry point: :func:`read_reason_seg`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+
+from mllmseg_ros.data.region import Shapes
+from mllmseg_ros.data.sample import Problem, Sample, Target
+from mllmseg_ros.prompt import normalized
+
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+_FLAG = "flag"  # a shape that marks the picture, not pixels
+
+
+def splits(folder: Path) -> list[str]:
+    """Names of the splits in a ReasonSeg folder."""
+    return sorted({path.parent.name for path in folder.glob("*/*.json")})
+
+
+def read_reason_seg(folder: Path, split: str) -> Iterator[Sample | Problem]:
+    """Read one split: a sample per picture, one target, one or more texts.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    if split not in splits(folder):
+        raise ValueError(f"{folder}: unknown split {split!r}; it has {', '.join(splits(folder))}")
+    for path in sorted((folder / split).glob("*.json")):
+        try:
+            yield _read(path)
+        except ValueError as error:
+            yield Problem(file=path, entry="", reason=str(error))
+
+
+def _read(path: Path) -> Sample:
+    fields = _read_json(path)
+    texts = fields.get("text")
+    shapes = fields.get("shapes")
+    if not isinstance(texts, list) or not texts or not isinstance(shapes, list):
+        raise ValueError("expected an object with lists 'text' and 'shapes'")
+    for text in texts:
+        normalized(str(text))
+    image = next(
+        (path.with_suffix(end) for end in _IMAGE_ENDINGS if path.with_suffix(end).is_file()), None
+    )
+    if image is None:
+        raise ValueError(f"image {path.with_suffix(_IMAGE_ENDINGS[0])} is missing")
+    try:
+        with PIL.Image.open(image) as opened:
+            width, height = opened.size
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"image {image} cannot be read: {error}") from error
+    points, ignored = [], []
+    for index, shape in enumerate(shapes):
+        label = str(shape.get("label", "")).lower()
+        if _FLAG in label:
+            continue
+        corners = shape.get("points")
+        if not isinstance(corners, list) or len(corners) < 3:
+            raise ValueError(f"shape {index} has fewer than three points")
+        points.append(tuple((float(x), float(y)) for x, y in corners))
+        ignored.append("ignore" in label)
+    region = (
+        Shapes(points=tuple(points), ignored=tuple(ignored))
+        if points and not all(ignored)
+        else None
+    )
+    target = Target(expressions=tuple(map(str, texts)), region=region)
+    return Sample(image=image, size_hw=(height, width), targets=(target,), entry=path.stem)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("cp1252", "replace")  # some of its files are
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not complete, valid JSON ({error})") from error
+    if not isinstance(fields, dict):
+        raise ValueError("expected an object")
+    return fields

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RefCLEF, RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: references over COCO annotations.
+
+A folder holds ``instances.json`` and ``refs(<split by>).p`` or, of gRefCOCO, ``grefs(<split
+by>).json``. A reference of gRefCOCO may mean several objects, or none.
+
+Entry point: :func:`read_references`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mllmseg_ros.data.plain_pickle import load_plain_pickle
+from mllmseg_ros.data.region import Coco
+from mllmseg_ros.data.sample import Problem, Sample, Target
+from mllmseg_ros.prompt import normalized
+
+INSTANCES = "instances.json"
+_NO_ANNOTATION = (-1, None)  # how gRefCOCO writes that there is none
+
+
+def references_files(folder: Path) -> list[Path]:
+    """The files with references in a folder, gRefCOCO's first."""
+    return sorted(folder.glob("grefs(*).json")) + sorted(folder.glob("refs(*).p"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Instances:
+    images: dict[int, dict[str, Any]]
+    annotations: dict[int, dict[str, Any]]
+
+
+def read_references(folder: Path, split: str, images: Path) -> Iterator[Sample | Problem]:
+    """Read one split: a sample per picture, a target per reference.
+
+    Args:
+        folder: of the annotation files.
+        split: as the references name it: train, val, test, testA, testB, …
+        images: folder of the pictures.
+
+    Yields:
+        Samples in the order of their first reference, and what cannot be used.
+
+    Raises:
+        ValueError: if a file as a whole cannot be used, or no reference is of that split.
+    """
+    paths = references_files(folder)
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
+        raise ValueError(
+            f"{folder}: expected one file refs(<split by>).p or grefs(<split by>).json, found "
+            f"{names}"
+        )
+    path = paths[0]
+    references = _read_list(path)
+    there = sorted({str(reference.get("split")) for reference in references})
+    if split not in there:
+        raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(there)}")
+    instances, duplicates = _read_instances(folder / INSTANCES)
+    yield from duplicates
+    by_image: dict[int, list[Target]] = defaultdict(list)
+    seen: set[Any] = set()
+    for index, reference in enumerate(references):
+        if reference.get("split") != split:
+            continue
+        entry = f"reference {reference.get('ref_id', f'number {index}')}"
+        try:
+            if reference.get("ref_id") in seen:
+                raise ValueError("this ref_id was there before")
+            seen.add(reference.get("ref_id"))
+            image_id, target = _target(reference, instances)
+            by_image[image_id].append(target)
+        except ValueError as error:
+            yield Problem(file=path, entry=entry, reason=str(error))
+    for image_id, targets in by_image.items():
+        yield _sample(instances.images[image_id], targets, images, folder / INSTANCES)
+
+
+def _sample(
+    image: dict[str, Any], targets: list[Target], images: Path, file: Path
+) -> Sample | Problem:
+    entry = f"image {image['id']}"
+    path = images / str(image["file_name"])
+    if not path.is_file():
+        return Problem(file=file, entry=entry, reason=f"image {path} is missing")
+    size_hw = int(image["height"]), int(image["width"])
+    return Sample(image=path, size_hw=size_hw, targets=tuple(targets), entry=entry)
+
+
+def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Target]:
+    for field in ("image_id", "ann_id", "sentences"):
+        if field not in reference:
+            raise ValueError(f"it has no {field!r}")
+    image_id = reference["image_id"]
+    if image_id not in instances.images:
+        raise ValueError(f"image {image_id} is not in {INSTANCES}")
+    expressions = tuple(
+        str(sentence["sent"] if isinstance(sentence, dict) else sentence)
+        for sentence in reference["sentences"]
+    )
+    if not expressions:
+        raise ValueError("it has no sentence")
+    for expression in expressions:
+        normalized(expression)
+    ids = reference["ann_id"]
+    ids = [i for i in (ids if isinstance(ids, list) else [ids]) if i not in _NO_ANNOTATION]
+    if reference.get("no_target", not ids) != (not ids):
+        raise ValueError(f"no_target is {reference['no_target']}, but ann_id names {ids}")
+    annotations = []
+    for ann_id in ids:
+        annotation = instances.annotations.get(ann_id)
+        if annotation is None:
+            raise ValueError(f"annotation {ann_id} is not in {INSTANCES}")
+        if annotation.get("image_id") != image_id:
+            raise ValueError(
+                f"annotation {ann_id} is of image {annotation.get('image_id')}, "
+                f"the reference of image {image_id}"
+            )
+        annotations.append(annotation)
+    box = annotations[0].get("bbox") if len(annotations) == 1 else None
+    return image_id, Target(
+        expressions=expressions,
+        region=_region(annotations) if annotations else None,
+        box_xywh=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
+    )
+
+
+def _region(annotations: list[dict[str, Any]]) -> Coco:
+    """The union of annotations, polygons and run lengths as they come."""
+    polygons: list[tuple[float, ...]] = []
+    runs: list[dict[str, Any]] = []
+    for annotation in annotations:
+        parts = annotation.get("segmentation") or []
+        for part in parts if isinstance(parts, list) else [parts]:
+            if isinstance(part, dict):
+                runs.append(part)
+            else:
+                polygons.append(tuple(part))
+    return Coco(polygons=tuple(polygons), runs=tuple(runs))
+
+
+def _read_list(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = load_plain_pickle(path) if path.suffix == ".p" else _read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
+        raise ValueError(f"{path}: expected a list of references")
+    return content
+
+
+def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; it holds the pictures' sizes and the annotations")
+    try:
+        content = _read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    problems: list[Problem] = []
+    tables: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, fields in (
+        ("images", ("id", "file_name", "height", "width")),
+        ("annotations", ("id", "image_id", "segmentation")),
+    ):
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+            raise ValueError(f"{path}: expected an object with a list {name!r}")
+        tables[name] = {}
+        for index, each in enumerate(content[name]):
+            entry = f"{name}[{index}]"
+            missing = [field for field in fields if field not in each]
+            if missing:
+                reason = f"it has no {missing[0]!r}"
+                problems.append(Problem(file=path, entry=entry, reason=reason))
+            elif each["id"] in tables[name]:
+                reason = f"id {each['id']} was there before"
+                problems.append(Problem(file=path, entry=entry, reason=reason))
+            else:
+                tables[name][each["id"]] = each
+    return _Instances(images=tables["images"], annotations=tables["annotations"]), problems
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not complete, valid JSON ({error})") from error

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every data set is read into: a picture, what is said of it, and which pixels that means.
+
+Entry points: :class:`Sample`, :class:`Target`, :class:`Problem`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mllmseg_ros.data.region import Region
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One thing, or group of things, or nothing, and the ways it is referred to."""
+
+    expressions: tuple[str, ...]
+    region: Region | None  # None: what is said is not there
+    box_xywh: Box | None = None  # px, as annotated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture with its targets."""
+
+    image: Path
+    size_hw: tuple[int, int]  # px, as the annotations say
+    targets: tuple[Target, ...]
+    entry: str  # where it stands in its file, for messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """An entry that cannot be used."""
+
+    file: Path
+    entry: str  # which one; empty where it is the whole file
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}, {self.entry}" if self.entry else str(self.file)
+        return f"{where}: {self.reason}"

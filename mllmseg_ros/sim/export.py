@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated scenes as a data set in the format of one's own pictures, depth and truth beside it.
+
+``images/NNNNNN.png`` (RGB), ``depth/NNNNNN.png`` (16 bit, millimetres, 0 = nothing hit),
+``annotations.jsonl`` (see :mod:`mllmseg_ros.data.json_folder`) and ``truth.jsonl``: per picture its
+intrinsics, the camera's pose and what it shows of each object.
+
+Entry point: :func:`export_scenes`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mllmseg_ros.data.region import encode
+from mllmseg_ros.sim.camera import TabletopCamera
+from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.sim.scene import SPLITS, random_scene
+from mllmseg_ros.sim.view import View
+
+_MM_PER_M = 1000.0
+
+
+def export_scenes(
+    folder: Path, split: str, first_seed: int, n_scenes: int, *, n_expressions: int = 6
+) -> int:
+    """Render scenes at 640 x 480 and write them down.
+
+    Args:
+        folder: new or empty.
+        split: one of scene.SPLITS.
+        first_seed: of the first scene; the others follow.
+        n_scenes: how many.
+        n_expressions: per scene; fewer where the same is drawn twice.
+
+    Returns:
+        Number of expressions written.
+
+    Raises:
+        ValueError: if the folder holds something, or an argument is out of range.
+        RuntimeError: if off-screen GL is missing.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    if n_scenes < 1 or n_expressions < 1:
+        raise ValueError(f"{n_scenes} scenes, {n_expressions} expressions each: expected 1 or more")
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; name another folder")
+    for name in ("images", "depth"):
+        (folder / name).mkdir(parents=True)
+    n_written = 0
+    with (
+        TabletopCamera() as camera,
+        (folder / "annotations.jsonl").open("w", encoding="utf-8") as annotations,
+        (folder / "truth.jsonl").open("w", encoding="utf-8") as truth,
+    ):
+        for seed in tqdm(range(first_seed, first_seed + n_scenes), unit="scene", mininterval=2):
+            camera.load(random_scene(seed, split))
+            view = camera.render()
+            name = f"{seed:06d}.png"
+            _write_pictures(view, folder, name)
+            rng = np.random.default_rng((SPLITS.index(split), seed))
+            drawn = draw_expressions(
+                view.objects, rng, n_expressions, allow_held_out=split == "test"
+            )
+            for said in {each.text: each for each in drawn}.values():  # each but once
+                mask = np.isin(view.instances, said.targets)
+                fields = {
+                    "image": f"images/{name}",
+                    "expression": said.text,
+                    "mask": encode(mask) if said.targets else None,
+                    "split": split,
+                    "form": said.form,
+                }
+                annotations.write(json.dumps(fields) + "\n")
+                n_written += 1
+            truth.write(json.dumps({"image": f"images/{name}", **_truth(view)}) + "\n")
+    return n_written
+
+
+def _write_pictures(view: View, folder: Path, name: str) -> None:
+    depth_mm = np.round(view.depth_m * _MM_PER_M).astype(np.uint16)
+    for path, pixels in (
+        (folder / "images" / name, cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR)),
+        (folder / "depth" / name, depth_mm),
+    ):
+        if not cv2.imwrite(str(path), pixels):
+            raise ValueError(f"{path}: could not be written")
+
+
+def _truth(view: View) -> dict[str, object]:
+    return {
+        "K": view.K.tolist(),
+        "camera_pose": view.camera_pose.tolist(),
+        "objects": [thing.to_dict() for thing in view.objects],
+    }
