@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training dialogs to token ids, labels and padded batches.
+
+Source: golden facts, sections 2 and 11. Knows ids and tensors, no images.
+Entry points: :class:`DialogEncoder`, :func:`pad`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mllmseg_ros.model.config import SYSTEM_MESSAGE
+from mllmseg_ros.prompt import REJ, SEG
+from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.train.templates import Dialog
+
+IGNORED = -100  # label of a token that is not learned
+_END, _IMAGE_TOKEN = "<|im_end|>", "<IMG_CONTEXT>"
+_ASSISTANT = "assistant\n"
+_BEFORE_IMAGE = f"<|im_start|>system\n{SYSTEM_MESSAGE}<|im_end|>\n<|im_start|>user\n<img>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedDialog:
+    """One dialog as the model reads it."""
+
+    input_ids: tuple[int, ...]  # (L,)
+    labels: tuple[int, ...]  # (L,) IGNORED where nothing is learned
+    image_start: int  # index of the first image token
+    answer_positions: tuple[int, ...]  # (N,) index of each expression's answer token
+    has_target: tuple[bool, ...]  # (N,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddedDialogs:
+    """B dialogs side by side, padded on the right."""
+
+    input_ids: Tensor  # (B, L) int64
+    labels: Tensor  # (B, L)
+    attention_mask: Tensor  # (B, L) bool, False on padding
+    position_ids: Tensor  # (B, L)
+    image_start: int
+    dialogs: tuple[EncodedDialog, ...]
+
+
+class DialogEncoder:
+    """Write dialogs with one tokenizer, in InternVL2.5's chat form."""
+
+    def __init__(self, tokenizer: Tokenizer, n_image_tokens: int) -> None:
+        """Keep the tokenizer.
+
+        Raises:
+            ValueError: if it lacks one of the special tokens.
+        """
+        self._tokenizer = tokenizer
+        names = sorted(tokenizer.special_ids, key=len, reverse=True)
+        self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+        self._image = [tokenizer.special(_IMAGE_TOKEN)] * n_image_tokens
+
+    def encode(self, dialog: Dialog) -> EncodedDialog:
+        """Turn one dialog into ids. Blocks are encoded apart; the expressions stay plain text.
+
+        Raises:
+            ValueError: if the dialog is longer than the model's limit.
+        """
+        special, text = self._tokenizer.special, self._tokenizer.text
+        bos = self._tokenizer.bos
+        ids = [special(bos)] if bos is not None else []
+        ids += self._written(_BEFORE_IMAGE)
+        image_start = len(ids)
+        ids += self._image + self._written("</img>") + text("\n" + dialog.question)
+        ids += self._written(f"{_END}\n<|im_start|>")
+        first_learned = len(ids) + len(text(_ASSISTANT))
+        positions = []
+        before = _ASSISTANT
+        for answer_text, there in zip(dialog.answer_texts, dialog.has_target, strict=False):
+            ids += text(before + answer_text)
+            before = ""
+            positions.append(len(ids))
+            ids.append(special(SEG if there else REJ))
+        ids += text(dialog.answer_texts[-1]) + self._written(f"{_END}\n")
+        if len(ids) > self._tokenizer.max_length:
+            raise ValueError(
+                f"the dialog has {len(ids)} tokens, this model reads at most "
+                f"{self._tokenizer.max_length}; ask for fewer or shorter expressions"
+            )
+        n_tail = len(text("\n"))
+        learned = ids[first_learned : len(ids) - n_tail]
+        return EncodedDialog(
+            input_ids=tuple(ids),
+            labels=(*[IGNORED] * first_learned, *learned, *[IGNORED] * n_tail),
+            image_start=image_start,
+            answer_positions=tuple(positions),
+            has_target=dialog.has_target,
+        )
+
+    def _written(self, form: str) -> list[int]:
+        """Encode a piece of the chat form, its special tokens as such. No text of a user's."""
+        ids: list[int] = []
+        for part in self._cut.split(form):
+            if part in self._tokenizer.special_ids:
+                ids.append(self._tokenizer.special(part))
+            elif part:
+                ids += self._tokenizer.text(part)
+        return ids
+
+
+def pad(dialogs: Sequence[EncodedDialog], *, learn_padding: bool = True) -> PaddedDialogs:
+    """Lay dialogs side by side.
+
+    Args:
+        dialogs: B >= 1, all with the same image start.
+        learn_padding: as in the paper's code, padding is labelled with token 0 and learned; False
+            ignores it, which changes the loss wherever dialogs differ in length.
+    """
+    longest = max(len(dialog.input_ids) for dialog in dialogs)
+
+    def rows(sequences: Sequence[Sequence[int]], filling: int) -> Tensor:
+        return torch.tensor(
+            [[*sequence, *[filling] * (longest - len(sequence))] for sequence in sequences]
+        )
+
+    return PaddedDialogs(
+        input_ids=rows([dialog.input_ids for dialog in dialogs], 0),
+        labels=rows([dialog.labels for dialog in dialogs], 0 if learn_padding else IGNORED),
+        attention_mask=rows([[1] * len(dialog.input_ids) for dialog in dialogs], 0).bool(),
+        position_ids=rows([range(len(dialog.input_ids)) for dialog in dialogs], 0),
+        image_start=dialogs[0].image_start,
+        dialogs=tuple(dialogs),
+    )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's training step: dialogs and pictures in, loss terms out. No optimiser, no files.
+
+Source: golden facts, section 11. Entry point: :func:`paper_losses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.train.dialog_ids import PaddedDialogs
+from mllmseg_ros.train.paper_losses import mask_terms, text_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperLosses:
+    """Terms of one batch; ``total`` is what is minimised."""
+
+    total: Tensor
+    text: Tensor
+    focal: Tensor
+    dice: Tensor
+    soft_iou: Tensor  # for the log
+
+
+def paper_losses(
+    model: MLLMSeg,
+    pixel_values: Tensor,
+    dialogs: PaddedDialogs,
+    targets: Sequence[Tensor],
+    *,
+    published_focal: bool = True,
+) -> PaperLosses:
+    """Run one batch.
+
+    Args:
+        model: the network, in the state that it is to be trained in.
+        pixel_values: (B, 3, S, S).
+        dialogs: of the B pictures.
+        targets: per picture, bool (N, H, W) at its own size, one mask per expression.
+        published_focal: see :func:`~mllmseg_ros.train.paper_losses.mask_terms`.
+    """
+    tokens, image_embeds = model.see(pixel_values)
+    hidden = model.language_model(
+        inputs_embeds=model.embed(dialogs.input_ids, image_embeds, dialogs.image_start),
+        attention_mask=dialogs.attention_mask,
+        position_ids=dialogs.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    text = text_loss(hidden, dialogs.labels, model.lm_head.weight)
+    image_states = model.image_states(hidden, dialogs.image_start)
+    fused = model.mask_decoder.fuse(tokens, image_states)
+    # Quirk of the reference: states are read one position early.
+    rows = [b for b, each in enumerate(dialogs.dialogs) for there in each.has_target if there]
+    places = [
+        position - 1
+        for each in dialogs.dialogs
+        for position, there in zip(each.answer_positions, each.has_target, strict=True)
+        if there
+    ]
+    # Indices of their own type: an empty list would make a float tensor.
+    row = torch.tensor(rows, dtype=torch.long, device=hidden.device)
+    place = torch.tensor(places, dtype=torch.long, device=hidden.device)
+    probability = model.mask_decoder.decode(fused[row], hidden[row, place]).sigmoid()
+    focal = dice = soft_iou = hidden.new_zeros((), dtype=torch.float32)
+    first = 0
+    for each, target in zip(dialogs.dialogs, targets, strict=True):
+        # What names nothing is drawn and meant empty: it adds 0 and counts below.
+        there = torch.tensor(each.has_target, device=target.device)
+        drawn = probability[first : first + int(there.sum())]
+        first += len(drawn)
+        if len(drawn):
+            terms = mask_terms(drawn, target[there], published_focal=published_focal)
+            focal, dice = focal + terms.focal, dice + terms.dice
+            soft_iou = soft_iou + terms.soft_iou
+        soft_iou = soft_iou + (~there).sum()
+    n = sum(len(each.has_target) for each in dialogs.dialogs)
+    return PaperLosses(
+        total=text + (focal + dice) / n,
+        text=text,
+        focal=focal / n,
+        dice=dice / n,
+        soft_iou=soft_iou / n,
+    )
