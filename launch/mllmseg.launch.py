@@ -10,6 +10,7 @@ Usable inside a larger launch by IncludeLaunchDescription with the same argument
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -29,6 +30,8 @@ TOPICS = {
     "depth": ("depth/image", "depth images, aligned with the colour images"),
     "command": ("command", "commands"),
 }
+# As image_transport names it.
+DEFAULTS = {"image_compressed": [LaunchConfiguration("image"), "/compressed"]}
 BOOLEANS = ("autostart", "use_sim_time")
 
 
@@ -49,7 +52,7 @@ def generate_launch_description() -> LaunchDescription:
                 for name, description in PARAMETERS.items()
             ),
             *(
-                argument(name, topic, f"topic: {description}")
+                argument(name, DEFAULTS.get(name, topic), f"topic: {description}")
                 for name, (topic, description) in TOPICS.items()
             ),
             OpaqueFunction(function=_node),
@@ -61,7 +64,9 @@ def _node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS)}
     given = {name: value[name] for name in PARAMETERS if value[name]}
     parameters = {
-        name: text.lower() == "true" if name in BOOLEANS else text for name, text in given.items()
+        # A name that looks like a number stays text.
+        name: text.lower() == "true" if name in BOOLEANS else ParameterValue(text, value_type=str)
+        for name, text in given.items()
     }
     return [
         LifecycleNode(

@@ -5,7 +5,8 @@ A folder holds ``config.json``, tokenizer files and ``model.safetensors`` (or sh
 ``model.safetensors.index.json``) in the published layout; a language model with an unmerged LoRA is
 merged while it is read. Nothing in a checkpoint is executed.
 
-Entry points: :func:`find_checkpoint`, :func:`load_model`, :func:`save_model`.
+Entry points: :func:`find_checkpoint`, :func:`checkpoint_name`, :func:`load_model`,
+:func:`save_model`.
 """
 
 from __future__ import annotations
@@ -63,18 +64,29 @@ def find_checkpoint(path_or_name: str | Path | None) -> Path:
         ) from error
 
 
-def load_model(
-    folder: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> MLLMSeg:
+def checkpoint_name(path_or_name: str | Path | None) -> str:
+    """Name that a checkpoint goes by: what the user called it, not where a link or cache keeps it.
+
+    Returns:
+        The last part of a path or repository name; "" for the embedded model and for ``.``.
+    """
+    return "" if path_or_name is None else Path(path_or_name).name
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str = "") -> MLLMSeg:
     """Build the model of a checkpoint folder and fill it, strictly.
+
+    Args:
+        folder: of the checkpoint.
+        device: for the weights.
+        dtype: of the weights.
+        name: of the model where its configuration gives none; the folder's by default.
 
     Raises:
         ValueError: naming each missing, unexpected or wrongly shaped tensor, or the file that is
             missing, truncated or of a refused kind.
     """
-    config = read_config(folder)
+    config = read_config(folder, name)
     with torch.device("meta"):
         model = MLLMSeg(config)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -186,8 +198,14 @@ def _open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tens
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(weight_map.values()))
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted(set(weight_map.values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{index}: expected an object with a 'weight_map' of file names "
+                f"({type(error).__name__}: {error})"
+            ) from error
         # A shard is a file of this very folder, whatever the index says.
         bad = [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]
         if bad:
@@ -203,4 +221,7 @@ def _weight_files(folder: Path) -> list[Path]:
             f"{folder} holds pickled weights (pytorch_model.bin), which are not loaded because a "
             f"pickle can run code; convert them once: mllmseg convert {folder}"
         )
-    raise ValueError(f"{missing[0]}: not found")
+    raise ValueError(
+        f"{missing[0]}: not found; of a repository that has pytorch_model.bin alone, fetch that "
+        "file into a folder of your own and run `mllmseg convert` on it"
+    )

@@ -146,7 +146,10 @@ def _segment(asked: argparse.Namespace) -> None:
     from mllmseg_ros.overlay import draw_overlay
 
     encoded = np.frombuffer(asked.image.read_bytes(), np.uint8)
-    bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    try:
+        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except cv2.error as error:
+        raise ValueError(f"{asked.image}: OpenCV cannot read it ({error.err})") from error
     if bgr is None:
         raise ValueError(f"{asked.image}: not a picture that OpenCV can read (PNG, JPEG, …)")
     rgb = np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
@@ -165,7 +168,11 @@ def _segment(asked: argparse.Namespace) -> None:
 def _write_picture(rgb: Any, path: Path) -> None:
     import cv2
 
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
+    try:
+        written = cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:  # an ending that OpenCV does not know
+        raise ValueError(f"{path}: could not be written ({error.err})") from error
+    if not written:
         raise ValueError(f"{path}: could not be written")
 
 

@@ -7,7 +7,6 @@ Entry point: :func:`convert_checkpoint` (``mllmseg convert FOLDER``).
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 
 import torch
@@ -36,17 +35,19 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         target = folder / (source.stem.replace("pytorch_model", "model") + ".safetensors")
         try:
             state = torch.load(source, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except Exception as error:  # a broken pickle can raise anything
             raise ValueError(
                 f"{source}: refused or unreadable; only plain tensors are accepted ({error})"
             ) from error
         if not isinstance(state, dict) or not all(
-            isinstance(tensor, torch.Tensor) for tensor in state.values()
+            isinstance(name, str) and isinstance(tensor, torch.Tensor)
+            for name, tensor in state.items()
         ):
             raise ValueError(f"{source}: expected a dictionary of tensors")
         tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
         partial = target.with_suffix(".partial")
         save_file(tensors, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # as any other file: the node may run as another user
         partial.replace(target)
         written.append(target)
         weight_map.update(dict.fromkeys(tensors, target.name))

@@ -79,6 +79,11 @@ class PromptBuilder:
         for place in ("<img>{image}</img>", "{answers}"):
             if template.count(place) != 1:
                 raise ValueError(f"the prompt template must hold {place!r} once: {template!r}")
+        if "{expressions}" in template.partition("{image}")[0]:
+            raise ValueError(
+                "the prompt template names {expressions} before {image}, which must come first: "
+                f"the picture is read once for all expressions: {template!r}"
+            )
         self._tokenizer = tokenizer
         self._n_image_tokens = n_image_tokens
         names = sorted(tokenizer.special_ids, key=len, reverse=True)

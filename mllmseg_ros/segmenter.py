@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.checkpoint import find_checkpoint, load_model
+from mllmseg_ros.checkpoint import checkpoint_name, find_checkpoint, load_model
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.precision import choose
@@ -79,7 +79,8 @@ class Segmenter:
         """
         folder = find_checkpoint(path_or_name)
         chosen_device, chosen_dtype = choose(device, dtype)
-        model = load_model(folder, chosen_device, chosen_dtype)
+        name = checkpoint_name(path_or_name)
+        model = load_model(folder, chosen_device, chosen_dtype, name)
         return cls(model, Tokenizer.from_folder(folder))
 
     @property

@@ -56,6 +56,17 @@ class Tokenizer:
         Raises:
             ValueError: naming the files that are missing or do not fit together.
         """
+        try:
+            return cls._from_files(folder)
+        except ValueError:
+            raise
+        except Exception as error:  # the tokenizers library raises plain exceptions
+            raise ValueError(
+                f"{folder}: its tokenizer files cannot be used ({type(error).__name__}: {error})"
+            ) from error
+
+    @classmethod
+    def _from_files(cls, folder: Path) -> Tokenizer:
         settings = _read_json(folder / "tokenizer_config.json")
         special_ids = dict(_read_json(folder / "added_tokens.json"))
         for token_id, token in settings.get("added_tokens_decoder", {}).items():

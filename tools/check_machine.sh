@@ -70,14 +70,17 @@ look() {
 }
 
 look "$1"
-[ -n "$missing" ] || exit 0
-if [ -n "$packages" ] && [ -z "${ROS_DISTRO:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+# What is looked for depends on what is there: without Python nothing about it can be asked.
+asked=
+while [ -n "$packages" ] && [ "$packages" != "$asked" ] && [ -z "${ROS_DISTRO:-}" ] && [ "$(id -u)" = 0 ] &&
+    command -v apt-get >/dev/null; do
     echo "This machine lacks:$missing"
     echo "Installing:$packages"
+    asked=$packages
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages
     look "$1"
-    [ -n "$missing" ] || exit 0
-fi
+done
+[ -n "$missing" ] || exit 0
 echo "This machine lacks:$missing" >&2
 [ -z "$packages" ] || echo "On Debian or Ubuntu: sudo apt-get install$packages" >&2
 exit 1

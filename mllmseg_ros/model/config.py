@@ -77,8 +77,12 @@ class MLLMSegConfig:
         return self.image_token_grid**2
 
 
-def read_config(folder: Path) -> MLLMSegConfig:
+def read_config(folder: Path, name: str = "") -> MLLMSegConfig:
     """Read ``config.json`` of a checkpoint folder.
+
+    Args:
+        folder: of the checkpoint.
+        name: of the model where the file does not give one; the folder's by default.
 
     Raises:
         ValueError: if the file is missing, is no JSON or describes another kind of model.
@@ -90,7 +94,16 @@ def read_config(folder: Path) -> MLLMSegConfig:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
-    return parse_config(fields, name=folder.resolve().name, origin=str(path))
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: expected an object, found {type(fields).__name__}")
+    try:
+        return parse_config(fields, name=name or folder.resolve().name, origin=str(path))
+    except ValueError:
+        raise
+    except Exception as error:  # transformers checks types with exceptions of its own
+        raise ValueError(
+            f"{path}: a field has a value that cannot be used ({type(error).__name__}: {error})"
+        ) from error
 
 
 def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegConfig:
@@ -111,7 +124,7 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
     for section in ("vision_config", "llm_config"):
         if not isinstance(fields.get(section), dict):
             raise ValueError(f"{origin}: section {section!r} is missing")
-    for field, accepted in (("select_layer", -1), ("ps_version", "v2")):
+    for field, accepted in (("select_layer", -1), ("ps_version", "v2"), ("downsample_ratio", 0.5)):
         if fields.get(field, accepted) != accepted:
             raise ValueError(
                 f"{origin}: {field} is {fields[field]!r}, only {accepted!r} is supported"
@@ -192,6 +205,9 @@ def _language_config(fields: dict[str, Any], origin: str) -> Qwen2Config | Llama
     }
     shared["tie_word_embeddings"] = False
     architecture = (fields.get("architectures") or ["?"])[0]
+    scaling = fields.get("rope_scaling")
+    if scaling and architecture != "InternLM2ForCausalLM":
+        raise ValueError(f"{origin}: llm_config.rope_scaling is {scaling}; Qwen2.5's has none")
     if architecture == "Qwen2ForCausalLM":
         return Qwen2Config(**shared, use_sliding_window=False)
     if architecture == "InternLM2ForCausalLM":

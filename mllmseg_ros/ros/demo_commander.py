@@ -166,7 +166,8 @@ class DemoCommander(Node):
 
     def _on_answer(self, message: SegmentationArray) -> None:
         asked = self._asked
-        if asked is None or message.command != asked.text:
+        # A refused command comes back cut short.
+        if asked is None or not asked.text.startswith(message.command):
             return
         if nanoseconds(message.request_stamp) < self._sent_ns:
             return  # the same words, sent earlier
@@ -174,6 +175,9 @@ class DemoCommander(Node):
             return  # an image will come
         self._asked = None
         self._pause_until_s = time.monotonic() + _PAUSE_S
+        if self._live and message.status == SegmentationArray.STATUS_STOPPED:
+            print(message.text, flush=True)
+            return
         if message.status in _WITHOUT_ANSWER:
             self._fail(f"{asked.text!r}: {_WITHOUT_ANSWER[message.status]}, {message.text}")
             return

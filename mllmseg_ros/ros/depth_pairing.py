@@ -58,9 +58,14 @@ class DepthPairing:
         nowhere: list[Position | None] = [None] * len(segmentations)
         if not any(each.status is Status.FOUND for each in segmentations):
             return nowhere
-        depth_msg = self._depths.kept(_WAIT_S)
-        info = self._infos.kept(_WAIT_S) if depth_msg is not None else None
-        if depth_msg is None or info is None:
+        depth_msg = self._depths.kept(frame.stamp_ns, _WAIT_S)
+        if depth_msg is None:
+            if len(self._depths):  # without any, nobody expects a position
+                self._report("no position: no depth image has the stamp of the colour image")
+            return nowhere
+        info = self._infos.kept(frame.stamp_ns, _WAIT_S)
+        if info is None:
+            self._report("no position: no camera_info has the stamp of the colour image")
             return nowhere
         try:
             depth_m = depth_from_image(depth_msg)

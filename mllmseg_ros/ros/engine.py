@@ -29,7 +29,7 @@ def load(parameters: SegmenterParameters) -> tuple[Segmenter, ModelDefaults]:
     """
     try:
         from mllmseg_ros.segmenter import Segmenter
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library that torch itself links to
         raise ValueError(
             f"{error}; install torch and transformers into {sys.prefix} (see requirements/)"
         ) from error

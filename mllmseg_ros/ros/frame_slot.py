@@ -7,12 +7,14 @@ Knows nothing of messages or models. Entry point: :class:`FrameSlot`.
 from __future__ import annotations
 
 import threading
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Arrival(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class Arrival(Generic[T]):
     """An item with its place in the order of arrival."""
 
     number: int  # counts up from 1 and is never used twice, over `clear` too

@@ -27,6 +27,8 @@ from mllmseg_ros.position import Intrinsics
 MAX_COMPRESSED_PX = 64_000_000  # a few kB of PNG can ask for gigabytes
 _COMPRESSED_FORMATS = ("JPEG", "PNG")
 _MM_PER_M = 1000.0
+# Numbers of distortion coefficients that OpenCV knows what to do with.
+_PINHOLE_LENGTHS, _FISHEYE_LENGTHS = (4, 5, 8, 12, 14), (4,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +187,21 @@ def intrinsics_from_info(msg: CameraInfo, *, rectified: bool) -> Intrinsics | No
     Args:
         msg: the camera info.
         rectified: the images are rectified already, so P holds and D does not.
+
+    Raises:
+        ValueError: if D is not finite, or of a length that its distortion model does not have.
     """
     K = np.array(msg.p if rectified else msg.k, dtype=np.float64).reshape(3, -1)[:, :3]
     if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
         return None
     D = np.array([] if rectified else msg.d, dtype=np.float64)
+    lengths = _FISHEYE_LENGTHS if msg.distortion_model == "equidistant" else _PINHOLE_LENGTHS
+    if not np.isfinite(D).all() or (D.any() and len(D) not in lengths):
+        accepted = " or ".join(map(str, lengths))
+        raise ValueError(
+            f"camera_info has distortion coefficients {D.tolist()[:16]} for model "
+            f"{msg.distortion_model[:64]!r}, expected {accepted} finite numbers"
+        )
     return Intrinsics(K=K, D=D, distortion_model=msg.distortion_model)
 
 

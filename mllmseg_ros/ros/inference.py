@@ -3,7 +3,7 @@
 
 Sleeps until there is something to do, encodes each image once however many requests ask about it,
 and never falls behind: it always takes the newest image. Knows neither nodes nor topics; what it
-calls comes in as functions. Entry point: :class:`InferenceThread`.
+calls comes in as functions. Entry points: :class:`InferenceThread`, :func:`is_stale`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,12 @@ class InferenceThread(Generic[M, C]):
                 self._woken, self._busy = False, True
                 if self._stopping:
                     return
-            pause_s = self._work()
+            try:
+                pause_s = self._work()
+            except Exception as caught:  # nothing that a step does may end the thread
+                pause_s = None
+                self._last_problem = f"the last answer failed: {_one_line(caught)}"
+                self._steps.report(f"answer failed: {_one_line(caught)}")
 
     def _work(self) -> float | None:
         """Do what there is to do; returns how long to sleep unless woken, None for ever."""
@@ -141,9 +146,9 @@ class InferenceThread(Generic[M, C]):
         if self._finished == (arrival.number, request.request_id):
             return None
         limits = self._limits()
-        age_ns = self._steps.now_ns() - self._steps.stamp_ns(arrival.item)
-        if limits.max_age_ns and age_ns > limits.max_age_ns:
-            self._last_problem = f"the newest image is {age_ns / 1e9:.3f} s old"
+        age_ns = self._age_ns(arrival)
+        if is_stale(age_ns, limits.max_age_ns):
+            self._last_problem = f"the newest image is {age_text(age_ns)}"
             return None
         if not self._desk.needs_first_answer(request):
             early_s = self._next_due_s - time.monotonic()
@@ -159,21 +164,26 @@ class InferenceThread(Generic[M, C]):
         self._slot.mark_read(arrival.number)
         try:
             frame = self._frame(arrival)
-        except ValueError as error:
-            self._last_problem = f"the newest image is malformed: {error}"
-            self._steps.report(f"image ignored: {error}")
+        except Exception as caught:  # a conversion that is not ours may raise anything
+            reason = str(caught) if isinstance(caught, ValueError) else _one_line(caught)
+            self._last_problem = f"the newest image is malformed: {reason}"
+            self._steps.report(f"image ignored: {reason}")
             self._slot.discard(arrival.number)
             return
         self._last_problem = ""
-        request = self._desk.current
+        asked = request = self._desk.current
         segmentations: Sequence[Segmentation] = ()
         positions: Sequence[Position | None] = ()
         failure: Exception | None = None
         try:
             context = self._context(arrival.number, frame)
-            # A command that came during the encoding is answered on this image.
+            # A command that came during the encoding is answered on this image, if that is not
+            # too old by now.
             request = self._desk.current
             if request is None:
+                return
+            max_age_ns = self._limits().max_age_ns
+            if request is not asked and is_stale(self._age_ns(arrival), max_age_ns):
                 return
             segmentations = self._steps.segment(context, request)
             positions = self._steps.locate(frame, segmentations)
@@ -198,6 +208,9 @@ class InferenceThread(Generic[M, C]):
         if isinstance(failure, ValueError):  # the words are at fault, not this image
             self._desk.drop(request)
 
+    def _age_ns(self, arrival: Arrival[M]) -> int:
+        return self._steps.now_ns() - self._steps.stamp_ns(arrival.item)
+
     def _frame(self, arrival: Arrival[M]) -> Frame:
         if self._encoded is not None and self._encoded[0] == arrival.number:
             return self._encoded[1]
@@ -208,6 +221,16 @@ class InferenceThread(Generic[M, C]):
             self._encoded = None  # frees its memory before the next one needs it
             self._encoded = (number, frame, self._steps.encode(frame))
         return self._encoded[2]
+
+
+def is_stale(age_ns: int, max_age_ns: int) -> bool:
+    """Whether an image is too old, or stamped as far ahead of time; 0 is no limit."""
+    return bool(max_age_ns) and abs(age_ns) > max_age_ns
+
+
+def age_text(age_ns: int) -> str:
+    """An age for people."""
+    return f"{age_ns / 1e9:.3f} s old" if age_ns >= 0 else f"{-age_ns / 1e9:.3f} s ahead of time"
 
 
 def _one_line(error: Exception) -> str:

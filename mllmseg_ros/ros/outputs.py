@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
@@ -58,6 +59,7 @@ class Outputs:
         self._mask = publisher(Image, "mask")
         self._labels = publisher(Image, "labels")
         self._overlay = publisher(Image, "overlay")
+        self._last_mask: tuple[Header, tuple[int, int]] | None = None
 
     def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
         """Build the messages of an answer, for who listens: (publisher, message) pairs."""
@@ -74,6 +76,7 @@ class Outputs:
         if self._mask.get_subscription_count():
             mask = image_from_array(union_mask(answer), "mono8", answer.header)
             messages.append((self._mask, mask))
+            self._last_mask = (answer.header, answer.size_hw)
         if self._labels.get_subscription_count():
             labels = image_from_array(label_image(answer), "mono8", answer.header)
             messages.append((self._labels, labels))
@@ -86,7 +89,14 @@ class Outputs:
         """Publish the end of a request that no image is behind."""
         self._segmentations.publish(notice_message(notice))
 
-    def publish_empty_mask(self, header: object, size_hw: tuple[int, int]) -> None:
-        """Publish that nothing is selected any more."""
-        if self._mask.get_subscription_count():
+    def publish_empty_mask(self, newest: tuple[Header, tuple[int, int]] | None) -> None:
+        """Publish that nothing is selected any more.
+
+        Args:
+            newest: header and size (H, W) of the newest image; without one, the last mask's.
+        """
+        behind = newest or self._last_mask
+        if behind is not None and self._mask.get_subscription_count():
+            header, size_hw = behind
             self._mask.publish(image_from_array(np.zeros(size_hw, np.uint8), "mono8", header))
+        self._last_mask = None

@@ -16,6 +16,8 @@ from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+_LEAST_RATE = 1e-3  # Hz
+
 
 def _parameter(
     default: str | bool | float,
@@ -85,9 +87,11 @@ class SegmenterParameters:
         live=True,
     )
     max_rate: float = _parameter(
-        0.0, "Hz, most answers per second to one command; 0: no limit", range_=(0.0, 1000.0),
+        0.0,
+        "Hz, most answers per second to one command, 0.001 or more; 0: no limit",
+        range_=(0.0, 1000.0),
         live=True,
-    )  # fmt: skip
+    )
     rectified: bool = _parameter(
         False,
         "the images are rectified (image_rect): positions use P of camera_info instead of K and D",
@@ -101,6 +105,11 @@ class SegmenterParameters:
                 raise ValueError(
                     f"parameter {field.name} is {value!r}, accepted: {', '.join(choices)}"
                 )
+        if 0 < self.max_rate < _LEAST_RATE:
+            raise ValueError(
+                f"parameter max_rate is {self.max_rate!r} Hz, accepted: 0 (no limit) or at least "
+                f"{_LEAST_RATE}"
+            )
 
 
 def declare(node: Node) -> SegmenterParameters:

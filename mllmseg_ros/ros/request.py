@@ -119,10 +119,14 @@ class RequestDesk:
             if request is self._current:
                 self._current = None
 
-    def check_stale(self, now_ns: int, limit_ns: int, reason: str) -> list[Notice]:
-        """Say STALE_INPUT, once an outage, when no image was answered for ``limit_ns``."""
+    def check_stale(self, now_ns: int, limit_ns: int, period_ns: int, reason: str) -> list[Notice]:
+        """Say STALE_INPUT, once an outage, when no image was answered for ``limit_ns``.
+
+        After the first answer the next one may take ``period_ns`` longer.
+        """
         with self._lock:
-            overdue = now_ns - self._waiting_since_ns > limit_ns
+            waited_ns = now_ns - self._waiting_since_ns
+            overdue = waited_ns > limit_ns + (period_ns if self._answered else 0)
             if self._current is None or self._stale or not overdue:
                 return []
             self._answered = self._stale = True

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
@@ -19,7 +21,6 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.position import Position
@@ -27,8 +28,8 @@ from mllmseg_ros.ros import engine, parameters
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
 from mllmseg_ros.ros.depth_pairing import DepthPairing
 from mllmseg_ros.ros.frame_slot import FrameSlot
-from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed, time_message
-from mllmseg_ros.ros.inference import InferenceThread, Limits, Result, Steps
+from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed
+from mllmseg_ros.ros.inference import InferenceThread, Limits, Result, Steps, age_text
 from mllmseg_ros.ros.inputs import Inputs
 from mllmseg_ros.ros.outputs import Outputs
 from mllmseg_ros.ros.point_cloud import choose_cloud_builder
@@ -55,6 +56,7 @@ class SegmenterNode(LifecycleNode):
         cloud_from_points, clouds = choose_cloud_builder()
         self.get_logger().info(f"{conversion}; {clouds}")
         self._outputs = Outputs(self, cloud_from_points)
+        self._quiet_until_s: dict[str, float] = {}  # monotonic time by kind of warning
         self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
         self._desk = RequestDesk()
         self._slot: FrameSlot[Image | CompressedImage] = FrameSlot()
@@ -82,8 +84,8 @@ class SegmenterNode(LifecycleNode):
         began = time.monotonic()
         try:
             self._segmenter, self._defaults = engine.load(self._settings)
-        except ValueError as error:
-            self.get_logger().error(f"cannot configure: {' '.join(str(error).split())}")
+        except Exception as error:  # whatever a broken installation raises, the node stays
+            self._fail("configure", error)
             return TransitionCallbackReturn.FAILURE
         engine.apply(self._segmenter, self._defaults, self._settings)
         self.get_logger().info(
@@ -100,6 +102,20 @@ class SegmenterNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen and to answer."""
         result = super().on_activate(state)
+        try:
+            self._listen()
+        except Exception as error:
+            self._fail("activate", error)
+            if self._thread is not None:
+                self._thread.stop()
+            if self._inputs is not None:
+                self._inputs.destroy()
+            self._thread = self._inputs = None
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
+        return result
+
+    def _listen(self) -> None:
         segmenter = self._segmenter
         assert segmenter is not None
         steps = Steps(
@@ -123,7 +139,12 @@ class SegmenterNode(LifecycleNode):
         self._thread.start()
         self._stale_timer = self.create_timer(_STALE_CHECK_S, self._check_stale)
         self.get_logger().info(f"listening on {', '.join(self._inputs.topics)}")
-        return result
+
+    def _fail(self, transition: str, error: Exception) -> None:
+        """Say in one line why a transition failed."""
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())
+        self.get_logger().error(f"cannot {transition}: {reason}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen; the request in force ends."""
@@ -135,6 +156,10 @@ class SegmenterNode(LifecycleNode):
         self._segmenter = None
         engine.free_memory()
         return super().on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free the model, so that the node can be configured again."""
+        return self.on_shutdown(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free the model, from any state."""
@@ -184,7 +209,7 @@ class SegmenterNode(LifecycleNode):
         # Escaped and cut: a log must not carry what a stranger wrote into a terminal.
         shown = ascii(text[:_LOGGED_CHARS])
         if command is None:
-            self._warn(f"command {shown} refused: {submission.notices[0].text}")
+            self._warn(f"command refused: {submission.notices[0].text} ({shown})")
         else:
             self.get_logger().info(f"command {submission.request.request_id}: {shown}")
         if self._thread is not None:
@@ -216,9 +241,12 @@ class SegmenterNode(LifecycleNode):
     def _to_frame(self, message: Image | CompressedImage) -> Frame:
         stamp_ns = nanoseconds(message.header.stamp)
         self._depth.expect(stamp_ns)
-        compressed = isinstance(message, CompressedImage)
-        rgb = rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
+        rgb = self._to_rgb(message)
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=message.header.frame_id)
+
+    def _to_rgb(self, message: Image | CompressedImage) -> NDArray[np.uint8]:
+        compressed = isinstance(message, CompressedImage)
+        return rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
 
     def _segment(self, context: ImageContext, request: Request) -> Sequence[Segmentation]:
         assert self._segmenter is not None
@@ -243,7 +271,7 @@ class SegmenterNode(LifecycleNode):
         assert self._inputs is not None
         answer = Answer(
             request=result.request,
-            header=_header(result.frame),
+            header=result.message.header,  # stamp and frame_id as they came
             rgb=result.frame.rgb,
             segmentations=result.segmentations,
             positions=result.positions,
@@ -263,39 +291,39 @@ class SegmenterNode(LifecycleNode):
         limits = self._limits()
         if not limits.max_age_ns or self._thread is None or self._thread.busy:
             return
-        limit_ns = limits.max_age_ns + int(limits.period_s * 1e9)
+        period_ns = int(limits.period_s * 1e9)
         now_ns, newest = self._now_ns(), self._slot.peek()
         if newest is not None:
-            age_s = (now_ns - nanoseconds(newest.item.header.stamp)) / 1e9
-            reason = f"the newest image is {age_s:.3f} s old, max_age is {self._settings.max_age}"
+            age = age_text(now_ns - nanoseconds(newest.item.header.stamp))
+            reason = f"the newest image is {age}, max_age is {self._settings.max_age}"
         else:
             reason = self._thread.last_problem or "no image has come"
         with self._publishing:
-            self._send(self._desk.check_stale(now_ns, limit_ns, reason))
+            self._send(self._desk.check_stale(now_ns, limits.max_age_ns, period_ns, reason))
 
     def _send(self, notices: Sequence[Notice]) -> None:
         for notice in notices:
             self._outputs.publish_notice(notice)
 
     def _send_empty_mask(self) -> None:
-        newest = self._slot.peek()
-        if newest is None:
-            return
-        try:
-            frame = self._to_frame(newest.item)
-        except ValueError:
-            return  # the inference thread reports malformed images
-        self._outputs.publish_empty_mask(_header(frame), frame.rgb.shape[:2])
+        newest, behind = self._slot.peek(), None
+        if newest is not None:
+            try:
+                rgb = self._to_rgb(newest.item)
+                behind = newest.item.header, (rgb.shape[0], rgb.shape[1])
+            except Exception:  # noqa: S110 - the inference thread reports malformed images
+                pass
+        self._outputs.publish_empty_mask(behind)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
     def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=_WARN_EVERY_S)
-
-
-def _header(frame: Frame) -> Header:
-    return Header(stamp=time_message(frame.stamp_ns), frame_id=frame.frame_id)
+        """Log a warning, each kind (what stands before the colon) once in a while."""
+        kind, now_s = text.partition(":")[0], time.monotonic()
+        if now_s >= self._quiet_until_s.get(kind, 0.0):
+            self._quiet_until_s[kind] = now_s + _WARN_EVERY_S
+            self.get_logger().warning(text)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -48,11 +48,14 @@ class StampHistory(Generic[T]):
         with self._changed:
             self._kept = (stamp_ns, self._items.get(stamp_ns))
 
-    def kept(self, timeout_s: float) -> T | None:
-        """The item asked for; waits for it where such items are arriving but this one is late."""
+    def kept(self, stamp_ns: int, timeout_s: float) -> T | None:
+        """The item asked for; waits for it where such items are arriving but this one is late.
+
+        None where it did not come, or another stamp was asked for in the meantime.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not self._on_its_way(), timeout_s)
-            return self._kept[1]
+            return self._kept[1] if self._kept[0] == stamp_ns else None
 
     def clear(self) -> None:
         """Forget all."""

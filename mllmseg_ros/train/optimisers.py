@@ -26,7 +26,14 @@ class Optimisers:
 
         Args:
             parameters: names and parameters; embeddings and the output head go to AdamW.
+
+        Raises:
+            ValueError: if this torch has no Muon.
         """
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(
+                f"training needs torch >= 2.9 for its Muon optimiser, this is {torch.__version__}"
+            )
         matrices: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, parameter in parameters:

@@ -309,6 +309,26 @@ def test_intrinsics() -> None:
     assert intrinsics_from_info(info, rectified=False) is None
 
 
+@pytest.mark.parametrize(
+    ("model", "D"),
+    [
+        ("plumb_bob", [0.1]),
+        ("plumb_bob", [0.1] * 6),
+        ("plumb_bob", [float("nan")] * 5),
+        ("rational_polynomial", [float("inf")] * 8),
+        ("equidistant", [0.1] * 3),
+        ("equidistant", [0.1] * 5),
+    ],
+)
+def test_distortion_that_fits_no_model_is_named(model: str, D: list[float]) -> None:
+    info = CameraInfo(distortion_model=model, d=D, k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
+    with pytest.raises(ValueError, match=r"expected .* finite numbers"):
+        intrinsics_from_info(info, rectified=False)
+    info.d = [0.0] * len(D)
+    info.p = [500.0, 0, 320, 0, 0, 500, 240, 0, 0, 0, 1, 0]
+    assert intrinsics_from_info(info, rectified=False) is not None
+
+
 @pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, 1_000_000_000, 1_795_485_746_123_456_789])
 def test_stamps_survive_exactly(stamp_ns: int) -> None:
     assert nanoseconds(time_message(stamp_ns)) == stamp_ns

@@ -51,6 +51,9 @@ def test_a_change_is_checked() -> None:
     assert changed(current, [Parameter("use_sim_time", value=True)], configured=True) == current
     with pytest.raises(ValueError, match="prompt is 'both', accepted: single, joint"):
         changed(current, [Parameter("prompt", value="both")], configured=True)
+    for rate in (1e-12, 9e-4):
+        with pytest.raises(ValueError, match=r"max_rate is .* Hz, accepted: 0 \(no limit\) or"):
+            changed(current, [Parameter("max_rate", value=rate)], configured=True)
     with pytest.raises(ValueError, match="clean up the node first"):
         changed(current, [Parameter("device", value="cuda")], configured=True)
     assert changed(current, [Parameter("device", value="cuda")], configured=False).device == "cuda"

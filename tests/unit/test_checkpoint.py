@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mllmseg_ros.checkpoint import find_checkpoint, load_model, save_model
+from mllmseg_ros.checkpoint import checkpoint_name, find_checkpoint, load_model, save_model
 from mllmseg_ros.convert import convert_checkpoint
 from mllmseg_ros.model.config import parse_config, read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.segmenter import Segmenter
 
 CPU = torch.device("cpu")
 _HEAD = "language_model.lm_head.weight"
@@ -173,6 +174,11 @@ def test_unmerged_lora_is_merged_with_alpha_twice_the_rank(folder: Path) -> None
         ({"select_layer": -4}, "select_layer is -4"),
         ({"force_image_size": 100}, "not a multiple of two patches"),
         ({"llm_config": {"architectures": ["GPT2"]}}, "architectures\\[0\\] is 'GPT2'"),
+        ({"downsample_ratio": 0.25}, "downsample_ratio is 0.25, only 0.5"),
+        (
+            {"llm_config": {"architectures": ["Qwen2ForCausalLM"], "rope_scaling": {"factor": 2}}},
+            "rope_scaling is {'factor': 2}",
+        ),
     ],
 )
 def test_configurations_that_are_not_ours_are_named(
@@ -181,6 +187,44 @@ def test_configurations_that_are_not_ours_are_named(
     fields = json.loads((random_checkpoint / "config.json").read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match=message):
         parse_config({**fields, **changes}, name="x", origin="config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "[1]", "expected an object, found list"),
+        ("config.json", '{"use_llm_lora": null}', r"config\.json: .*cannot be used \(TypeError"),
+        ("config.json", '{"vision_config": {"hidden_size": "wide"}}', r"config\.json: .*cannot"),
+        ("model.safetensors.index.json", "{}", r"index\.json: expected an object with a 'weight_m"),
+        ("model.safetensors.index.json", "[", r"index\.json: expected an object with a 'weight_m"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "tokenizer files cannot be used"),
+        ("tokenizer.json", "[3]", "tokenizer"),
+    ],
+)
+def test_a_broken_file_is_named(folder: Path, name: str, content: str, message: str) -> None:
+    if content.startswith("{") and name == "config.json":
+        fields = json.loads((folder / name).read_text(encoding="utf-8"))
+        for key, value in json.loads(content).items():
+            fields[key] = {**fields[key], **value} if isinstance(value, dict) else value
+        content = json.dumps(fields)
+    (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        Segmenter.from_pretrained(folder, device="cpu")
+
+
+def test_a_checkpoint_goes_by_the_name_that_the_user_gave_it(folder: Path, tmp_path: Path) -> None:
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del fields["mllmseg"]["name"], fields["mllmseg"]["can_reject"]
+    (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    # As a cache keeps it: the folder is named by a hash.
+    link = tmp_path / "MLLMSeg_InternVL2_5_8B_GRES"
+    link.symlink_to(folder)
+    segmenter = Segmenter.from_pretrained(link, device="cpu")
+    assert segmenter.name == "MLLMSeg_InternVL2_5_8B_GRES"
+    assert segmenter.can_reject
+    assert not Segmenter.from_pretrained(folder, device="cpu").can_reject
+    assert checkpoint_name("owner/MLLMSeg_InternVL2_5_8B_GRES") == "MLLMSeg_InternVL2_5_8B_GRES"
+    assert checkpoint_name(None) == checkpoint_name(".") == ""
 
 
 def test_published_values_where_a_checkpoint_is_silent() -> None:

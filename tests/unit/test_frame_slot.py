@@ -55,9 +55,19 @@ def test_history_pairs_by_exact_stamp_and_keeps_what_is_asked_for() -> None:
     history.put(2, "two")
     history.put(3, "three")
     assert history.at(1) is None
-    assert history.kept(0.0) == "one"
+    assert history.kept(1, 0.0) == "one"
     history.keep(4)
-    assert history.kept(0.0) is None
+    assert history.kept(4, 0.0) is None
+
+
+def test_history_gives_nothing_where_another_stamp_was_asked_for_meanwhile() -> None:
+    history: StampHistory[str] = StampHistory()
+    history.put(1, "one")
+    history.put(2, "two")
+    history.keep(1)
+    history.keep(2)
+    assert history.kept(1, 0.0) is None
+    assert history.kept(2, 0.0) == "two"
 
 
 def test_history_waits_for_what_is_late_but_not_for_what_will_not_come() -> None:
@@ -66,13 +76,13 @@ def test_history_waits_for_what_is_late_but_not_for_what_will_not_come() -> None
     history.keep(10 * SECOND + 1)
     late = threading.Timer(0.05, history.put, (10 * SECOND + 1, "late"))
     late.start()
-    assert history.kept(10.0) == "late"
+    assert history.kept(10 * SECOND + 1, 10.0) == "late"
     late.join()
     began = time.monotonic()
     history.keep(10 * SECOND)  # there
-    assert history.kept(10.0) == "before"
+    assert history.kept(10 * SECOND, 10.0) == "before"
     history.keep(9 * SECOND)  # passed by
-    assert history.kept(10.0) is None
+    assert history.kept(9 * SECOND, 10.0) is None
     history.keep(99 * SECOND)  # the topic has fallen silent
-    assert history.kept(10.0) is None
+    assert history.kept(99 * SECOND, 10.0) is None
     assert time.monotonic() - began < 5.0

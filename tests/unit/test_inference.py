@@ -31,6 +31,7 @@ class Rig:
         self.gate.set()
         self.encoding = threading.Event()
         self.failure: Exception | None = None
+        self.broken: Exception | None = None  # what publishing raises
         steps = Steps(
             now_ns=lambda: self.now_ns,
             stamp_ns=lambda message: abs(message),
@@ -62,6 +63,8 @@ class Rig:
         return []
 
     def publish(self, result: Result) -> bool:
+        if self.broken is not None:
+            raise self.broken
         if not self.desk.claim(result.request, self.now_ns):
             return False
         self.results.put(result)
@@ -138,6 +141,40 @@ def test_the_newest_image_wins_and_the_newest_command_too(rig: Rig) -> None:
     assert rig.result() == ("the bowl", 100 * SECOND + 3)
     assert rig.is_quiet()
     assert rig.encoded == [100 * SECOND, 100 * SECOND + 3]
+
+
+def test_a_command_during_the_encoding_is_not_answered_on_what_has_grown_old(rig: Rig) -> None:
+    rig.gate.clear()
+    rig.command("the mug")
+    rig.image(100 * SECOND)
+    assert rig.encoding.wait(10)
+    rig.command("the bowl")
+    rig.now_ns = 102 * SECOND
+    rig.gate.set()
+    assert rig.is_quiet()
+    rig.image(102 * SECOND)
+    assert rig.result() == ("the bowl", 102 * SECOND)
+
+
+def test_an_image_from_the_future_is_no_newest_image(rig: Rig) -> None:
+    rig.image(3700 * SECOND)
+    rig.command("the mug")
+    assert rig.is_quiet()
+    assert "3600.000 s ahead of time" in rig.thread.last_problem
+    rig.image(100 * SECOND)
+    assert rig.result() == ("the mug", 100 * SECOND)
+
+
+def test_whatever_a_step_raises_the_thread_goes_on(rig: Rig) -> None:
+    rig.broken = KeyError("publisher")
+    rig.command("the mug")
+    rig.image(100 * SECOND)
+    assert rig.is_quiet()
+    assert rig.reports == ["answer failed: KeyError: 'publisher'"]
+    assert not rig.thread.busy
+    rig.broken = None
+    rig.image(100 * SECOND + 1)
+    assert rig.result() == ("the mug", 100 * SECOND + 1)
 
 
 def test_stop_during_the_work_silences_it(rig: Rig) -> None:

@@ -69,6 +69,8 @@ def test_hostile_text_stays_text(
 def test_template_errors_are_named(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"must hold '\{answers\}' once"):
         PromptBuilder(tokenizer, "<img>{image}</img>", 64)
+    with pytest.raises(ValueError, match="which must come first"):
+        PromptBuilder(tokenizer, "{expressions}<img>{image}</img>{answers}", 64)
     with pytest.raises(ValueError, match="answers"):
         PromptBuilder(tokenizer, "<img>{image}</img>{answers}", 4).build(["a"], ["YES"])
     with pytest.raises(ValueError, match="no referring expression"):

@@ -47,17 +47,26 @@ def test_refused_command_leaves_the_one_in_force() -> None:
 
 def test_stale_once_an_outage() -> None:
     desk = RequestDesk()
-    assert desk.check_stale(10 * SECOND, SECOND, "no image") == []
+    assert desk.check_stale(10 * SECOND, SECOND, 0, "no image") == []
     mug = desk.submit("the mug", 10 * SECOND).request
-    assert desk.check_stale(11 * SECOND, SECOND, "no image") == []
-    assert endings(desk.check_stale(11 * SECOND + 1, SECOND, "no image")) == [
+    assert desk.check_stale(11 * SECOND, SECOND, 0, "no image") == []
+    assert endings(desk.check_stale(11 * SECOND + 1, SECOND, 0, "no image")) == [
         ("the mug", Ending.STALE_INPUT)
     ]
-    assert desk.check_stale(20 * SECOND, SECOND, "no image") == []
+    assert desk.check_stale(20 * SECOND, SECOND, 0, "no image") == []
     assert desk.claim(mug, 20 * SECOND)
-    assert len(desk.check_stale(22 * SECOND, SECOND, "no image")) == 1
+    assert len(desk.check_stale(22 * SECOND, SECOND, 0, "no image")) == 1
     # STALE_INPUT was a first answer: nothing is superseded any more.
     assert desk.submit("the bowl", 23 * SECOND).notices == []
+
+
+def test_the_first_answer_is_due_at_once_the_next_only_after_the_period() -> None:
+    desk = RequestDesk()
+    mug = desk.submit("the mug", 0).request
+    assert len(desk.check_stale(2 * SECOND, SECOND, 60 * SECOND, "no image")) == 1
+    assert desk.claim(mug, 2 * SECOND)
+    assert desk.check_stale(62 * SECOND, SECOND, 60 * SECOND, "no image") == []
+    assert len(desk.check_stale(64 * SECOND, SECOND, 60 * SECOND, "no image")) == 1
 
 
 def test_request_ids_are_unique_over_restarts() -> None:

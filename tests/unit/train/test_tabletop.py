@@ -19,8 +19,17 @@ from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train import tabletop
 from mllmseg_ros.train.tabletop import Recipe, train_tabletop
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.optim, "Muon"), reason="training needs torch >= 2.9"
+)
 TINY = Recipe(
-    dense_steps=2, joint_steps=3, easy_steps=1, dense_images=2, joint_images=2, expressions=3
+    dense_steps=2,
+    joint_steps=3,
+    easy_steps=1,
+    dense_images=2,
+    joint_images=2,
+    expressions=3,
+    drawn=2,
 )
 SIDE = 224
 

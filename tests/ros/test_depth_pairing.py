@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth belongs to one image: that of the same stamp, whatever else is asked for meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
+
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.ros.depth_pairing import DepthPairing
+from mllmseg_ros.ros.image_msgs import image_from_array, time_message
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+HEIGHT, WIDTH = 24, 32
+
+
+def found() -> Segmentation:
+    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[5:15, 5:15] = True
+    return segmentation_of("it", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)
+
+
+def frame(stamp_ns: int) -> Frame:
+    return Frame(rgb=np.zeros((HEIGHT, WIDTH, 3), np.uint8), stamp_ns=stamp_ns, frame_id="camera")
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.reports: list[str] = []
+        self.pairing = DepthPairing(self.reports.append)
+
+    def depth(self, stamp_ns: int, metres: float) -> None:
+        header = Header(stamp=time_message(stamp_ns), frame_id="camera")
+        pixels = np.full((HEIGHT, WIDTH), metres, np.float32)
+        self.pairing.put_depth(image_from_array(pixels, "32FC1", header))
+
+    def info(self, stamp_ns: int, **fields: object) -> None:
+        header = Header(stamp=time_message(stamp_ns), frame_id="camera")
+        k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+        self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
+
+    def z_of(self, stamp_ns: int) -> float | None:
+        (position,) = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
+        return None if position is None else float(position.mean[2])
+
+
+@pytest.fixture
+def rig() -> Rig:
+    rig = Rig()
+    for stamp_ns, metres in ((1, 0.5), (2, 0.9)):
+        rig.depth(stamp_ns, metres)
+        rig.info(stamp_ns)
+    return rig
+
+
+def test_the_depth_of_the_same_stamp_is_used(rig: Rig) -> None:
+    for stamp_ns, metres in ((1, 0.5), (2, 0.9)):
+        rig.pairing.expect(stamp_ns)
+        assert rig.z_of(stamp_ns) == pytest.approx(metres)
+    assert rig.reports == []
+
+
+def test_another_image_s_depth_is_never_used(rig: Rig) -> None:
+    rig.pairing.expect(1)
+    rig.pairing.expect(2)  # somebody asks for the next image's while this one is looked at
+    assert rig.z_of(1) is None
+
+
+def test_what_does_not_pair_is_said(rig: Rig) -> None:
+    rig.pairing.expect(3)
+    assert rig.z_of(3) is None
+    rig.depth(3, 0.7)
+    rig.pairing.expect(3)
+    assert rig.z_of(3) is None
+    assert rig.reports == [
+        "no position: no depth image has the stamp of the colour image",
+        "no position: no camera_info has the stamp of the colour image",
+    ]
+
+
+def test_without_any_depth_nothing_is_said() -> None:
+    rig = Rig()
+    rig.pairing.expect(1)
+    assert rig.z_of(1) is None
+    assert rig.reports == []
+
+
+def test_wrong_intrinsics_cost_the_position_alone(rig: Rig) -> None:
+    rig.depth(3, 0.7)
+    rig.info(3, distortion_model="plumb_bob", d=[float("nan")] * 5)
+    rig.pairing.expect(3)
+    assert rig.z_of(3) is None
+    assert "expected 4 or 5 or 8 or 12 or 14 finite numbers" in rig.reports[0]
