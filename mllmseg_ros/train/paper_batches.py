@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches as the paper's code draws them: data set, then picture, then up to five expressions.
+
+A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
+
+Source: golden facts, sections 2, 3 and 11. Entry point: :class:`PaperBatches`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mllmseg_ros.data.check import read_rgb
+from mllmseg_ros.data.region import decode
+from mllmseg_ros.data.sample import Sample, Target
+from mllmseg_ros.pixels import resized, to_pixel_values
+from mllmseg_ros.train.dialog_ids import DialogEncoder, PaddedDialogs, pad
+from mllmseg_ros.train.templates import MAX_EXPRESSIONS, draw_dialog
+
+_JPEG_QUALITY = (75, 100)
+_TRIES = 1000  # pictures drawn to find one with a target
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperBatch:
+    """B pictures with their dialogs and masks."""
+
+    pixel_values: Tensor  # (B, 3, S, S) float32
+    dialogs: PaddedDialogs
+    targets: tuple[Tensor, ...]  # per picture bool (N, H, W) at its own size
+
+
+class PaperBatches:
+    """Draw batches from one or more data sets."""
+
+    def __init__(
+        self,
+        data_sets: Sequence[Sequence[Sample]],
+        encoder: DialogEncoder,
+        image_size_px: int,
+        seed: int,
+        *,
+        recompress: bool = True,
+        learn_padding: bool = True,
+    ) -> None:
+        """Draw from data sets, each as often as the others whatever their sizes.
+
+        Args:
+            data_sets: samples of each.
+            encoder: writes the dialogs.
+            image_size_px: side S of the network's square.
+            seed: of the whole run.
+            recompress: pass each picture through JPEG at a random quality of 75 to 100; off where
+                features of the pictures are kept.
+            learn_padding: see :func:`~mllmseg_ros.train.dialog_ids.pad`.
+
+        Raises:
+            ValueError: if there is no data set, or one is empty.
+        """
+        if not data_sets or not all(data_sets):
+            raise ValueError("there is no sample to train on")
+        self._data_sets = data_sets
+        self._encoder = encoder
+        self._image_size_px = image_size_px
+        self._seed = seed
+        self._recompress = recompress
+        self._learn_padding = learn_padding
+
+    def draw(self, step: int, n_pictures: int) -> PaperBatch:
+        """Draw the batch of one step.
+
+        Raises:
+            ValueError: if a picture or mask cannot be read, or none of the pictures drawn has a
+                target.
+        """
+        rng = np.random.default_rng((self._seed, step))
+        squares, dialogs, targets = [], [], []
+        for _ in range(n_pictures):
+            sample, chosen = self._draw_sample(rng)
+            rgb = read_rgb(sample)
+            if self._recompress:
+                rgb = _through_jpeg(rgb, int(rng.integers(*_JPEG_QUALITY, endpoint=True)))
+            squares.append(resized(rgb, self._image_size_px))
+            there = [target.region is not None for _, target in chosen]
+            dialogs.append(self._encoder.encode(draw_dialog([e for e, _ in chosen], there, rng)))
+            targets.append(torch.from_numpy(np.stack([_mask(t, sample) for _, t in chosen])))
+        return PaperBatch(
+            pixel_values=to_pixel_values(torch.from_numpy(np.stack(squares))),
+            dialogs=pad(dialogs, learn_padding=self._learn_padding),
+            targets=tuple(targets),
+        )
+
+    def _draw_sample(self, rng: np.random.Generator) -> tuple[Sample, list[tuple[str, Target]]]:
+        """One picture and up to five of its expressions, not all of which name nothing."""
+        for _ in range(_TRIES):
+            data_set = self._data_sets[int(rng.integers(len(self._data_sets)))]
+            sample = data_set[int(rng.integers(len(data_set)))]
+            said = [(each, target) for target in sample.targets for each in target.expressions]
+            places = rng.permutation(len(said))[:MAX_EXPRESSIONS]
+            chosen = [said[int(place)] for place in places]
+            if any(target.region is not None for _, target in chosen):
+                return sample, chosen
+        raise ValueError(f"of {_TRIES} pictures drawn, none has an expression with a target")
+
+
+def _mask(target: Target, sample: Sample) -> NDArray[np.bool_]:
+    if target.region is None:
+        return np.zeros(sample.size_hw, dtype=np.bool_)
+    try:
+        return decode(target.region, sample.size_hw)
+    except ValueError as error:
+        raise ValueError(f"{sample.image}, {sample.entry}: {error}") from error
+
+
+def _through_jpeg(rgb: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(rgb).save(buffer, format="JPEG", quality=quality)
+    return np.asarray(PIL.Image.open(buffer))
