@@ -93,7 +93,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str
     state: dict[str, Tensor] = {}
     problems: list[str] = []
     used: set[str] = set()
-    with _open_tensors(folder) as (names, read):
+    with open_tensors(folder) as (names, read):
         for entry in checkpoint_layout(config, list(model.mask_decoder.state_dict())):
             sources = _sources(entry.published, names, config)
             if not sources:
@@ -118,9 +118,18 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str
     return model.eval().requires_grad_(False)
 
 
-def save_model(model: MLLMSeg, folder: Path, dtype: torch.dtype) -> None:
-    """Write ``model.safetensors`` in the published (merged) layout."""
-    state = model.state_dict()
+def save_model(
+    model: MLLMSeg, folder: Path, dtype: torch.dtype, state: dict[str, Tensor] | None = None
+) -> None:
+    """Write ``model.safetensors`` in the published (merged) layout.
+
+    Args:
+        model: the network.
+        folder: where to; created.
+        dtype: to store floating-point tensors in.
+        state: the network's state dict where it is not its own: with adapters merged.
+    """
+    state = model.state_dict() if state is None else state
     tensors = {}
     for entry in checkpoint_layout(model.config, list(model.mask_decoder.state_dict())):
         tensor = entry.fuse([state[name] for name in entry.ours]).detach().cpu()
@@ -180,7 +189,7 @@ def _fill(
 
 
 @contextmanager
-def _open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tensor]]]:
+def open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tensor]]]:
     """Open a folder's safetensors lazily: (set of names, function name -> tensor)."""
     with ExitStack() as stack:
         where = {}

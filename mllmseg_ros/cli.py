@@ -73,11 +73,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_data(verbs)
 
-    train = (
-        verbs.add_parser("train", help="train a model")
-        .add_subparsers(required=True, metavar="RECIPE")
-        .add_parser("tabletop", help="the embedded model, on rendered scenes; resumes a run")
+    recipes = verbs.add_parser("train", help="train a model").add_subparsers(
+        required=True, metavar="RECIPE"
     )
+    _add_paper(recipes)
+    train = recipes.add_parser("tabletop", help="the embedded model, on rendered scenes; resumes")
     train.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
     train.add_argument("--scenes", type=Path, required=True, help="folder of mllmseg sim render")
     train.add_argument("--start", type=Path, help="checkpoint folder to start from")
@@ -99,6 +99,30 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(tabletop)
     tabletop.set_defaults(run=_evaluate)
     return parser
+
+
+def _add_paper(recipes: Any) -> None:
+    start = recipes.add_parser("start", help="InternVL2.5 to an untrained MLLMSeg")
+    start.add_argument("source", type=Path, help="folder of InternVL2.5")
+    start.add_argument("out", type=Path, help="folder to write, new or empty")
+    start.add_argument("--seed", type=int, default=0)
+    start.set_defaults(run=_start)
+    for name, what in (
+        ("res", "as the paper's first stage: one target per expression"),
+        ("gres", "as its second stage: many targets, or none"),
+    ):
+        stage = recipes.add_parser(name, help=f"{what}; resumes a run")
+        stage.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+        stage.add_argument("--start", type=Path, required=True, help="checkpoint to start from")
+        stage.add_argument(
+            "--data", type=Path, nargs="+", required=True, help="data sets, see mllmseg data check"
+        )
+        stage.add_argument("--split", help="of the data sets; default: train")
+        stage.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+        stage.add_argument("--recipe", default=name, help="YAML file; default: as published")
+        stage.add_argument("--steps", type=int, help="instead of the recipe's")
+        stage.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
+        stage.set_defaults(run=_train_as_in_paper)
 
 
 def _add_data(verbs: Any) -> None:
@@ -228,6 +252,22 @@ def _check(asked: argparse.Namespace) -> None:
         _write_picture(contact_sheet(report.samples), asked.output)
     if report.problems:
         raise ValueError(f"{asked.folder}: {len(report.problems)} entries cannot be used")
+
+
+def _start(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.train.start import start_from_internvl
+
+    print(start_from_internvl(asked.source, asked.out, asked.seed))
+
+
+def _train_as_in_paper(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.data.dataset import load_samples
+    from mllmseg_ros.train.paper import train_as_in_paper
+    from mllmseg_ros.train.paper_recipe import read_recipe
+
+    recipe = read_recipe(asked.recipe, steps=asked.steps, precision=asked.precision)
+    data_sets = [load_samples(folder, asked.split, asked.images) for folder in asked.data]
+    print(train_as_in_paper(asked.run_folder, asked.start, data_sets, recipe))
 
 
 def _train(asked: argparse.Namespace) -> None:

@@ -104,6 +104,11 @@ class Tokenizer:
         """Encode plain text; special tokens spelled out in it stay text."""
         return list(self._text_only.encode(text, add_special_tokens=False).ids)
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of ids that text can become."""
+        return int(self._text_only.get_vocab_size(with_added_tokens=False))
+
     def special(self, name: str) -> int:
         """Id of a special token.
 

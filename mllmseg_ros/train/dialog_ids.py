@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.templates import Dialog
 
 IGNORED = -100  # label of a token that is not learned
+_CHAT = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", SEG, REJ)
 _END, _IMAGE_TOKEN = "<|im_end|>", "<IMG_CONTEXT>"
 _ASSISTANT = "assistant\n"
 _BEFORE_IMAGE = f"<|im_start|>system\n{SYSTEM_MESSAGE}<|im_end|>\n<|im_start|>user\n<img>"
@@ -47,6 +48,16 @@ class PaddedDialogs:
     image_start: int
     dialogs: tuple[EncodedDialog, ...]
 
+    def to(self, device: torch.device) -> PaddedDialogs:
+        """The same dialogs on a device."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            labels=self.labels.to(device),
+            attention_mask=self.attention_mask.to(device),
+            position_ids=self.position_ids.to(device),
+        )
+
 
 class DialogEncoder:
     """Write dialogs with one tokenizer, in InternVL2.5's chat form."""
@@ -58,6 +69,8 @@ class DialogEncoder:
             ValueError: if it lacks one of the special tokens.
         """
         self._tokenizer = tokenizer
+        for name in _CHAT:  # what is not a token would be written out as text
+            tokenizer.special(name)
         names = sorted(tokenizer.special_ids, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")")
         self._image = [tokenizer.special(_IMAGE_TOKEN)] * n_image_tokens

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from mllmseg_ros.train.run_state import load_optimiser, optimiser_tensors, under
+
 _MUON_LR = 0.02
 _ADAMW_LR = 1e-3
 _MUON_WEIGHT_DECAY = 0.05
@@ -61,19 +63,12 @@ class Optimisers:
     def tensors(self) -> dict[str, Tensor]:
         """State as named tensors, for a safetensors file."""
         return {
-            f"{name}.{index}.{key}": value
+            f"{name}.{key}": value
             for name, (optimiser, _) in self._all.items()
-            for index, state in optimiser.state_dict()["state"].items()
-            for key, value in state.items()
+            for key, value in optimiser_tensors(optimiser).items()
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Restore what :meth:`tensors` gave."""
         for name, (optimiser, _) in self._all.items():
-            fields = optimiser.state_dict()
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                owner, index, leaf = key.split(".")
-                if owner == name:
-                    state.setdefault(int(index), {})[leaf] = value
-            optimiser.load_state_dict({**fields, "state": state})
+            load_optimiser(optimiser, under(tensors, f"{name}."))

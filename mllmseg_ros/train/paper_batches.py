@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import PIL.Image
@@ -36,6 +36,16 @@ class PaperBatch:
     pixel_values: Tensor  # (B, 3, S, S) float32
     dialogs: PaddedDialogs
     targets: tuple[Tensor, ...]  # per picture bool (N, H, W) at its own size
+    expressions: tuple[str, ...]  # of all pictures, for the log
+
+    def to(self, device: torch.device) -> PaperBatch:
+        """The same batch on a device."""
+        return replace(
+            self,
+            pixel_values=self.pixel_values.to(device),
+            dialogs=self.dialogs.to(device),
+            targets=tuple(target.to(device) for target in self.targets),
+        )
 
 
 class PaperBatches:
@@ -82,7 +92,7 @@ class PaperBatches:
                 target.
         """
         rng = np.random.default_rng((self._seed, step))
-        squares, dialogs, targets = [], [], []
+        squares, dialogs, targets, expressions = [], [], [], []
         for _ in range(n_pictures):
             sample, chosen = self._draw_sample(rng)
             rgb = read_rgb(sample)
@@ -90,12 +100,14 @@ class PaperBatches:
                 rgb = _through_jpeg(rgb, int(rng.integers(*_JPEG_QUALITY, endpoint=True)))
             squares.append(resized(rgb, self._image_size_px))
             there = [target.region is not None for _, target in chosen]
+            expressions += [expression for expression, _ in chosen]
             dialogs.append(self._encoder.encode(draw_dialog([e for e, _ in chosen], there, rng)))
             targets.append(torch.from_numpy(np.stack([_mask(t, sample) for _, t in chosen])))
         return PaperBatch(
             pixel_values=to_pixel_values(torch.from_numpy(np.stack(squares))),
             dialogs=pad(dialogs, learn_padding=self._learn_padding),
             targets=tuple(targets),
+            expressions=tuple(expressions),
         )
 
     def _draw_sample(self, rng: np.random.Generator) -> tuple[Sample, list[tuple[str, Target]]]:

@@ -10,6 +10,7 @@ Entry points: :func:`text_loss`, :func:`mask_terms`, :class:`MaskTerms`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -30,17 +31,17 @@ class MaskTerms:
     soft_iou: Tensor  # for the log
 
 
-def text_loss(hidden: Tensor, labels: Tensor, head: Tensor) -> Tensor:
+def text_loss(hidden: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
     """Mean cross-entropy of the learned tokens, each predicted from the state before it.
 
     Args:
         hidden: (B, L, D) last hidden states.
         labels: (B, L) int64, IGNORED where nothing is learned.
-        head: (V, D) weight of the output head; logits are computed where they count.
+        head: states (M, D) to logits (M, V); called where they count.
     """
     wanted = labels[:, 1:]
     learned = wanted != IGNORED
-    logits = functional.linear(hidden[:, :-1][learned], head)
+    logits = head(hidden[:, :-1][learned])
     return functional.cross_entropy(logits.float(), wanted[learned])
 
 

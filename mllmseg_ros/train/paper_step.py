@@ -52,7 +52,7 @@ def paper_losses(
         position_ids=dialogs.position_ids,
         use_cache=False,
     ).last_hidden_state
-    text = text_loss(hidden, dialogs.labels, model.lm_head.weight)
+    text = text_loss(hidden, dialogs.labels, model.lm_head)
     image_states = model.image_states(hidden, dialogs.image_start)
     fused = model.mask_decoder.fuse(tokens, image_states)
     # Quirk of the reference: states are read one position early.

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
@@ -34,8 +32,10 @@ from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.batches import TabletopBatches
 from mllmseg_ros.train.embedded import new_checkpoint
 from mllmseg_ros.train.optimisers import Optimisers
+from mllmseg_ros.train.run_state import agree_on_recipe, read_state, under, write_state
 from mllmseg_ros.train.step import Learner
 
+_STATE = "state.safetensors"
 _SAVE_EVERY_S = 180.0
 _JOINT_FACTOR = 0.6  # of the base learning rates
 _DENSE_WARM_UP = 20
@@ -89,7 +89,7 @@ def train_tabletop(
         torch.set_num_threads(threads)
     _keep_freed_memory()
     caches = {split: SceneCache(scenes / split) for split in ("train", "validation")}
-    _agree_on_recipe(run, recipe)
+    agree_on_recipe(run, asdict(recipe))
     model_folder = run / "model"
     if not (model_folder / "config.json").is_file():
         if start is not None:
@@ -221,45 +221,18 @@ def _keep_freed_memory() -> None:
         mallopt(mmap_max, 0)
 
 
-def _agree_on_recipe(run: Path, recipe: Recipe) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    path, wanted = run / "recipe.json", asdict(recipe)
-    if not path.is_file():
-        path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    differing = {k: (there.get(k), v) for k, v in wanted.items() if there.get(k) != v}
-    if differing:
-        raise ValueError(
-            f"{run} holds a run with another recipe (there, asked for): {differing}; "
-            "use its settings to resume it, or another folder"
-        )
-
-
 def _save(run: Path, learner: Learner, optimisers: Optimisers, done: int) -> None:
     tensors: dict[str, Tensor] = {
         f"learner.{name}": tensor for name, tensor in learner.state_dict().items()
     }
     tensors |= {f"optimiser.{name}": tensor for name, tensor in optimisers.tensors().items()}
-    copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    partial = run / "state.partial"
-    save_file(copies, partial, metadata={"step": str(done)})
-    partial.replace(run / "state.safetensors")
+    write_state(run / _STATE, done, tensors)
     save_model(learner.model, run / "model", torch.float16)
 
 
 def _restore(run: Path, learner: Learner, optimisers: Optimisers) -> int:
-    path = run / "state.safetensors"
-    if not path.is_file():
-        return 0
-    with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-    def under(owner: str) -> dict[str, Tensor]:
-        prefix = owner + "."
-        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-    learner.load_state_dict(under("learner"))
-    optimisers.load(under("optimiser"))
+    step, tensors = read_state(run / _STATE)
+    if tensors:
+        learner.load_state_dict(under(tensors, "learner."))
+        optimisers.load(under(tensors, "optimiser."))
     return step

@@ -101,7 +101,9 @@ def test_text_loss_counts_learned_tokens_alone() -> None:
     expected = functional.cross_entropy(
         (hidden[:, :-1] @ head.T).flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
     )
-    assert float(text_loss(hidden, labels, head)) == pytest.approx(float(expected), rel=1e-6)
+    assert float(text_loss(hidden, labels, lambda states: states @ head.T)) == pytest.approx(
+        float(expected), rel=1e-6
+    )
 
 
 def test_mask_terms_by_hand() -> None:

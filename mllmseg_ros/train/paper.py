@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train MLLMSeg as the paper does: LoRA on the language model, the mask decoder whole.
+
+One process by default, several by ``torchrun`` or ``accelerate launch``. The run folder holds
+``recipe.json``, ``log.jsonl``, ``tensorboard/``, ``state.safetensors`` (the last checkpoint) and,
+at the end, ``model/``: the merged model in the published layout. The same command resumes; on a
+CPU with the same number of threads bit by bit: data and dropout are functions of (seed, step).
+
+Source: golden facts, section 11. Entry point: :func:`train_as_in_paper`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mllmseg_ros.checkpoint import load_model, save_model
+from mllmseg_ros.data.sample import Sample
+from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.prompt import PromptBuilder
+from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.train.dialog_ids import DialogEncoder
+from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
+from mllmseg_ros.train.paper_batches import PaperBatch, PaperBatches
+from mllmseg_ros.train.paper_recipe import PaperRecipe
+from mllmseg_ros.train.paper_step import paper_losses
+from mllmseg_ros.train.run_state import (
+    agree_on_recipe,
+    load_optimiser,
+    optimiser_tensors,
+    read_state,
+    under,
+    write_state,
+)
+
+_STATE = "state.safetensors"
+_LARGEST_GRADIENT = 1.0
+
+
+def train_as_in_paper(
+    run: Path, start: Path, data_sets: Sequence[Sequence[Sample]], recipe: PaperRecipe
+) -> Path:
+    """Train, or go on training.
+
+    Args:
+        run: the run's folder; a run found there is resumed from its last checkpoint.
+        start: checkpoint folder to start from.
+        data_sets: samples of each data set; each is drawn from as often as the others.
+        recipe: the settings.
+
+    Returns:
+        The folder of the trained, merged model.
+
+    Raises:
+        ValueError: if the run there has another recipe, a field of the recipe does not fit, or
+            data cannot be read.
+    """
+    accelerator = Accelerator(
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        # The query and key weights of a cross-attention to a single token have no effect.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if accelerator.is_main_process:
+        agree_on_recipe(run, {**asdict(recipe), "start": str(start)})
+    accelerator.wait_for_everyone()
+    model, batches = _prepare(start, data_sets, recipe, accelerator.device)
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    optimiser = torch.optim.AdamW(
+        trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    first = _restore(run, model, optimiser)
+    learner = accelerator.prepare(_Learner(model, recipe.published_focal))
+    with _Log(run, recipe, first, enabled=accelerator.is_main_process) as log:
+        for step in range(first, recipe.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.learning_rate_at(step)
+            terms = _step(accelerator, learner, optimiser, batches, recipe, step)
+            log.write(step, {**terms, "learning_rate": recipe.learning_rate_at(step)})
+            done = step + 1
+            if accelerator.is_main_process and (
+                done % recipe.save_every == 0 or done == recipe.steps
+            ):
+                _save(run, model, optimiser, done)
+    if accelerator.is_main_process:
+        _write_model(run / "model", start, model)
+    accelerator.wait_for_everyone()
+    return run / "model"
+
+
+class _Learner(nn.Module):
+    """The network with its loss as forward pass, which is what is spread over processes."""
+
+    def __init__(self, model: MLLMSeg, published_focal: bool) -> None:
+        super().__init__()
+        self.model = model
+        self._published_focal = published_focal
+
+    def forward(self, batch: PaperBatch) -> dict[str, Tensor]:
+        losses = paper_losses(
+            self.model,
+            batch.pixel_values,
+            batch.dialogs,
+            batch.targets,
+            published_focal=self._published_focal,
+        )
+        return {
+            "loss": losses.total,
+            "text": losses.text,
+            "focal": losses.focal,
+            "dice": losses.dice,
+            "soft_iou": losses.soft_iou,
+        }
+
+
+def _prepare(
+    start: Path, data_sets: Sequence[Sequence[Sample]], recipe: PaperRecipe, device: torch.device
+) -> tuple[MLLMSeg, PaperBatches]:
+    # What is frozen rests in half precision on a GPU; what is trained keeps 32 bits everywhere.
+    half = recipe.precision == "bf16" and device.type == "cuda"
+    model = load_model(start, device, torch.bfloat16 if half else torch.float32)
+    tokenizer = Tokenizer.from_folder(start)
+    prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
+    torch.manual_seed(recipe.seed)
+    choose_trained(
+        model,
+        Trained(
+            lora_rank=recipe.lora_rank,
+            lora_dropout=recipe.lora_dropout,
+            vision_lora=recipe.vision_lora,
+            answer_rows=recipe.answer_rows,
+        ),
+        (prompts.seg_id, prompts.rej_id),
+    )
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if recipe.gradient_checkpointing:
+        model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        if recipe.vision_lora:
+            model.vision_tower.gradient_checkpointing_enable({"use_reentrant": False})
+    batches = PaperBatches(
+        data_sets,
+        DialogEncoder(tokenizer, model.config.n_image_tokens),
+        model.config.image_size_px,
+        recipe.seed,
+        recompress=recipe.recompress,
+        learn_padding=recipe.learn_padding,
+    )
+    return model, batches
+
+
+def _step(
+    accelerator: Accelerator,
+    learner: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batches: PaperBatches,
+    recipe: PaperRecipe,
+    step: int,
+) -> dict[str, float]:
+    learner.train()
+    sums: dict[str, float] = {}
+    for index in range(recipe.accumulation):
+        # The number of this pass over all steps, passes and processes.
+        number = (step * recipe.accumulation + index) * accelerator.num_processes
+        number += accelerator.process_index
+        batch = batches.draw(number, recipe.pictures).to(accelerator.device)
+        torch.manual_seed(recipe.seed * 1_000_003 + number)  # of dropout
+        last = index == recipe.accumulation - 1
+        with nullcontext() if last else accelerator.no_sync(learner):
+            with accelerator.autocast():
+                terms = learner(batch)
+            accelerator.backward(terms["loss"] / recipe.accumulation)
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0.0) + float(term.detach()) / recipe.accumulation
+        sums["expressions"] = sums.get("expressions", 0.0) + len(batch.expressions)
+    accelerator.clip_grad_norm_(learner.parameters(), _LARGEST_GRADIENT)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return sums
+
+
+def _save(run: Path, model: MLLMSeg, optimiser: torch.optim.Optimizer, done: int) -> None:
+    tensors = {f"trained.{name}": tensor for name, tensor in _trained_tensors(model).items()}
+    tensors |= {f"optimiser.{name}": t for name, t in optimiser_tensors(optimiser).items()}
+    write_state(run / _STATE, done, tensors)
+
+
+def _restore(run: Path, model: MLLMSeg, optimiser: torch.optim.Optimizer) -> int:
+    step, tensors = read_state(run / _STATE)
+    ours = _trained_tensors(model)
+    stored = under(tensors, "trained.")
+    if not tensors:
+        return 0
+    if stored.keys() != ours.keys():
+        raise ValueError(f"{run / _STATE} is of another model or recipe")
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            tensor.copy_(stored[name])
+    load_optimiser(optimiser, under(tensors, "optimiser."))
+    return step
+
+
+def _trained_tensors(model: MLLMSeg) -> dict[str, Tensor]:
+    """What training changes: trained parameters, and the statistics of the decoder's norm."""
+    tensors: dict[str, Tensor] = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+    buffers = model.mask_decoder.named_buffers(prefix="mask_decoder")
+    return tensors | {name: buffer for name, buffer in buffers if "init_pos" not in name}
+
+
+def _write_model(folder: Path, start: Path, model: MLLMSeg) -> None:
+    """The trained model beside the tokenizer files that it was started with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in start.iterdir():
+        if file.is_file() and file.suffix in (".json", ".txt", ".model") and (
+            not file.name.endswith(".index.json")
+        ):  # fmt: skip
+            shutil.copy(file, folder)
+    path = folder / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields["use_llm_lora"] = 0
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_model(model, folder, torch.bfloat16, merged_state(model))
+
+
+class _Log:
+    """Progress bar, ``log.jsonl`` and TensorBoard."""
+
+    def __init__(self, run: Path, recipe: PaperRecipe, first: int, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._began, self._expressions = time.monotonic(), 0.0
+        if enabled:
+            self._bar = tqdm(initial=first, total=recipe.steps, unit="step", mininterval=5)
+            self._lines = (run / "log.jsonl").open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=first)
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._enabled:
+            self._bar.close()
+            self._lines.close()
+            self._board.close()
+
+    def write(self, step: int, terms: dict[str, float]) -> None:
+        """Note one step."""
+        if not self._enabled:
+            return
+        self._expressions += terms["expressions"]
+        rate = self._expressions / max(1e-9, time.monotonic() - self._began)
+        terms = {**terms, "expressions_per_s": rate}
+        shown = {name: f"{value:.4g}" for name, value in terms.items() if name != "expressions"}
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+        self._lines.write(json.dumps({"step": step, **terms}) + "\n")
+        self._lines.flush()
+        for name, value in terms.items():
+            self._board.add_scalar(name, value, step)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training as in the paper; ``recipes/*.yaml`` explain each.
+
+Entry points: :class:`PaperRecipe`, :func:`read_recipe`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRecipe:
+    """One training; the published values are those of ``recipes/res.yaml``."""
+
+    steps: int
+    pictures: int
+    accumulation: int
+    learning_rate: float
+    weight_decay: float
+    warm_up: float
+    lora_rank: int
+    lora_dropout: float
+    vision_lora: bool
+    answer_rows: bool
+    published_focal: bool
+    learn_padding: bool
+    recompress: bool
+    gradient_checkpointing: bool
+    precision: str
+    save_every: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: naming the field, its value and what is accepted.
+        """
+        for name in ("steps", "pictures", "accumulation", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"recipe: {name} is {getattr(self, name)}, accepted: 1 or more")
+        for name in ("lora_dropout", "warm_up"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"recipe: {name} is {getattr(self, name)}, accepted: 0 to below 1")
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.lora_rank < 0:
+            raise ValueError(
+                "recipe: learning_rate must be above 0, weight_decay and lora_rank not negative"
+            )
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"recipe: precision is {self.precision!r}, accepted: bf16, fp32")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to 0, as transformers schedules it."""
+        warm = math.ceil(self.warm_up * self.steps)
+        if step < warm:
+            return self.learning_rate * step / max(1, warm)
+        done = (step - warm) / max(1, self.steps - warm)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def read_recipe(name_or_path: str, **changes: Any) -> PaperRecipe:
+    """Read a recipe.
+
+    Args:
+        name_or_path: "res", "gres", or a YAML file with the same fields.
+        changes: fields to set otherwise; None leaves them.
+
+    Raises:
+        ValueError: if there is no such recipe, or a field is missing, unknown or of another type.
+    """
+    path = RECIPES / f"{name_or_path}.yaml"
+    path = path if path.is_file() else Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.yaml")))
+        raise ValueError(f"no recipe {name_or_path!r}; there are {known}, or name a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected fields and values")
+    values |= {name: value for name, value in changes.items() if value is not None}
+    types = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    fields = {field.name: str(field.type) for field in dataclasses.fields(PaperRecipe)}
+    for name in sorted(fields.keys() ^ values.keys()):
+        raise ValueError(f"{path}: {name} is {'missing' if name in fields else 'not a field'}")
+    for name, kind in fields.items():
+        value = values[name]
+        if not isinstance(value, types[kind]) or (kind != "bool" and isinstance(value, bool)):  # type: ignore[arg-type]
+            raise ValueError(f"{path}: {name} is {value!r}, expected {kind}")
+    return PaperRecipe(**values)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's folder: its recipe, and its state in one file that is replaced whole.
+
+A kill at any moment leaves the last good state. Entry points: :func:`agree_on_recipe`,
+:func:`write_state`, :func:`read_state`, :func:`optimiser_tensors`, :func:`load_optimiser`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
+    """Write the recipe of a new run, or check that a run found there has the same.
+
+    Raises:
+        ValueError: naming the fields that differ.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "recipe.json"
+    if not path.is_file():
+        path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    differing = {k: (there.get(k), v) for k, v in fields.items() if there.get(k) != v}
+    if differing:
+        raise ValueError(
+            f"{run} holds a run with another recipe (there, asked for): {differing}; "
+            "use its settings to resume it, or another folder"
+        )
+
+
+def write_state(path: Path, step: int, tensors: dict[str, Tensor]) -> None:
+    """Write tensors and the number of steps done."""
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    partial = path.with_suffix(".partial")
+    save_file(copies, partial, metadata={"step": str(step)})
+    with partial.open("rb") as file:  # on disk before it takes the old one's place
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_state(path: Path) -> tuple[int, dict[str, Tensor]]:
+    """Number of steps done and the tensors; 0 and none where nothing was written yet.
+
+    Raises:
+        ValueError: if the file is no state of a run.
+    """
+    if not path.is_file():
+        return 0, {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            step = int(file.metadata()["step"])
+            return step, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not the state of a run ({error})") from error
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start so, without it."""
+    return {
+        name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as named tensors."""
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Restore what :func:`optimiser_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

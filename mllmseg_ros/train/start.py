@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""InternVL2.5 to an untrained MLLMSeg: two new tokens, a new mask decoder, all else as it is.
+
+Source: golden facts, sections 2 and 11. Entry point: :func:`start_from_internvl`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mllmseg_ros.checkpoint import open_tensors
+from mllmseg_ros.model.config import parse_config
+from mllmseg_ros.model.layout import checkpoint_layout
+from mllmseg_ros.model.mask_decoder import MaskDecoder
+from mllmseg_ros.prompt import REJ, SEG
+from mllmseg_ros.tokenizer import Tokenizer
+
+_DECODER = "res_decoder."
+_EMBEDDING_STD = 0.02
+
+
+def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
+    """Write a checkpoint folder that training can start from.
+
+    Args:
+        source: InternVL2.5's folder, safetensors.
+        out: where to; new or empty.
+        seed: of the new weights.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: if the source has a mask decoder already or is not complete, or ``out`` holds
+            something.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; name another folder")
+    fields = _read(source / "config.json")
+    n_tokens = _next_token_id(Tokenizer.from_folder(source))
+    n_rows = max(int(fields.get("llm_config", {}).get("vocab_size", 0)), n_tokens + 2)
+    fields["llm_config"] = {**fields.get("llm_config", {}), "vocab_size": n_rows}
+    fields |= {"use_llm_lora": 0, "hidden_size": fields["llm_config"].get("hidden_size")}
+    config = parse_config(fields, name=out.name, origin=str(source / "config.json"))
+    torch.manual_seed(seed)
+    decoder = MaskDecoder(
+        config.vision.hidden_size,
+        config.language.hidden_size,
+        config.grid,
+        config.patch_size_px,
+        config.decoder_hidden_size or config.vision.hidden_size,
+    )
+    published = {
+        entry.ours[0]: entry.published
+        for entry in checkpoint_layout(config, list(decoder.state_dict()))
+    }
+    tensors: dict[str, Tensor] = {}
+    with open_tensors(source) as (names, read):
+        if any(name.startswith(_DECODER) for name in names):
+            raise ValueError(f"{source} has a mask decoder; it is an MLLMSeg already")
+        for name in names:
+            tensors[name] = read(name)
+    for ours, start in (
+        ("language_model.embed_tokens.weight", "drawn"),
+        ("lm_head.weight", "mean"),
+    ):
+        name = published[ours]
+        if name not in tensors:
+            raise ValueError(f"{source}: missing {name}")
+        tensors[name] = _with_new_rows(tensors[name], n_tokens, n_rows, start)
+    dtype = tensors[published["lm_head.weight"]].dtype
+    for key, tensor in decoder.state_dict().items():
+        floating = tensor.is_floating_point()
+        tensors[_DECODER + key] = tensor.to(dtype) if floating else tensor
+    _write_tokenizer(source, out, n_tokens)
+    (out / "config.json").write_text(
+        json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(whole, out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+def _next_token_id(tokenizer: Tokenizer) -> int:
+    known = {SEG, REJ} & set(tokenizer.special_ids)
+    if known:
+        raise ValueError(f"the tokenizer has {', '.join(sorted(known))} already")
+    return max(tokenizer.vocabulary_size, 1 + max(tokenizer.special_ids.values(), default=-1))
+
+
+def _with_new_rows(table: Tensor, n_tokens: int, n_rows: int, start: str) -> Tensor:
+    """The rows of two more tokens: drawn (embeddings), or the mean of the old ones (head)."""
+    grown = torch.empty(n_rows, table.shape[1], dtype=table.dtype)
+    grown[: table.shape[0]] = table
+    new = grown[n_tokens : n_tokens + 2]
+    if start == "mean":
+        new[:] = table[:n_tokens].float().mean(dim=0).to(table.dtype)
+    else:
+        drawn = torch.empty(2, table.shape[1])
+        nn.init.normal_(drawn, std=_EMBEDDING_STD)
+        new[:] = drawn.to(table.dtype)
+    return grown
+
+
+def _write_tokenizer(source: Path, out: Path, first_id: int) -> None:
+    """Copy the tokenizer's files, the two tokens noted in each that lists such."""
+    out.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        named = "token" in file.name or file.name in ("vocab.json", "merges.txt")
+        if file.is_file() and named:
+            shutil.copy(file, out)
+    new = {SEG: first_id, REJ: first_id + 1}
+    added = _read(out / "added_tokens.json") if (out / "added_tokens.json").is_file() else {}
+    _write(out / "added_tokens.json", {**added, **new})
+    token = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+    token["special"] = True
+    settings = _read(out / "tokenizer_config.json")
+    decoder = settings.setdefault("added_tokens_decoder", {})
+    decoder |= {str(number): {"content": name, **token} for name, number in new.items()}
+    _write(out / "tokenizer_config.json", settings)
+    fast = out / "tokenizer.json"
+    if fast.is_file():
+        content = _read(fast)
+        content["added_tokens"] = content.get("added_tokens", []) + [
+            {"id": number, "content": name, **token} for name, number in new.items()
+        ]
+        _write(fast, content)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read as a JSON object ({error})") from error
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
