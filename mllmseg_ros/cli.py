@@ -87,17 +87,34 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     train.set_defaults(run=_train)
 
-    tabletop = (
-        verbs.add_parser("eval", help="measure a model")
-        .add_subparsers(required=True, metavar="DATA")
-        .add_parser("tabletop", help="on simulated scenes that no training has seen")
+    measure = verbs.add_parser("eval", help="measure a model")
+    measure.add_argument(
+        "data", help="tabletop (simulated scenes), or the folder of a data set (mllmseg data check)"
     )
-    tabletop.add_argument("--split", choices=("validation", "test"), default="test")
-    tabletop.add_argument("--expressions", type=int, default=1000, help="how many to ask")
-    tabletop.add_argument("--seed", type=int, default=0, help="of the expressions")
-    tabletop.add_argument("--json", type=Path, help="report file to write, - for stdout")
-    _add_model(tabletop)
-    tabletop.set_defaults(run=_evaluate)
+    measure.add_argument("--split", help="default: test of the tabletop, train of a data set")
+    measure.add_argument("--json", type=Path, help="report file to write, - for stdout")
+    _add_model(measure)
+    scenes = measure.add_argument_group("tabletop")
+    scenes.add_argument("--expressions", type=int, default=1000, help="how many to ask")
+    scenes.add_argument("--seed", type=int, default=0, help="of the expressions")
+    folder = measure.add_argument_group("data set")
+    folder.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+    folder.add_argument(
+        "--protocol",
+        choices=("paper", "deployment", "both"),
+        default="both",
+        help="paper: joint prompt with the true answers in it; deployment: as the node asks",
+    )
+    folder.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    folder.add_argument("--worst", type=Path, help="picture of the worst answers to write (PNG)")
+    folder.add_argument("--reliability", type=Path, help="plot of what confidences are worth (PNG)")
+    folder.add_argument(
+        "--false-accept",
+        type=float,
+        metavar="SHARE",
+        help="print the threshold at which no more absent things than that are accepted",
+    )
+    measure.set_defaults(run=_evaluate)
     return parser
 
 
@@ -280,11 +297,56 @@ def _train(asked: argparse.Namespace) -> None:
     print(folder)
 
 
+def _evaluate_data(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.data.dataset import load_samples
+    from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
+    from mllmseg_ros.eval.dataset import PROTOCOLS, evaluate_samples, to_text
+    from mllmseg_ros.eval.worst import draw_worst
+
+    wanted = PROTOCOLS if asked.protocol == "both" else (asked.protocol,)
+    deployed = (asked.worst, asked.reliability, asked.false_accept)
+    if "deployment" not in wanted and any(each is not None for each in deployed):
+        raise ValueError("--worst, --reliability and --false-accept need the deployment protocol")
+    segmenter = _load(asked)
+    samples = load_samples(Path(asked.data), asked.split, asked.images)
+    report = evaluate_samples(segmenter, samples, wanted)
+    text = to_text(report, markdown=asked.markdown)
+    print(text, file=sys.stderr if str(asked.json) == "-" else sys.stdout)
+    _write_json(report.to_dict(), asked.json)
+    answers = report.asked.get("deployment", ())
+    there = [each for each in answers if each.judged.target_px]
+    if asked.worst is not None:
+        _write_picture(draw_worst(segmenter, answers), asked.worst)
+    if asked.reliability is not None:
+        curves = {
+            "mask score": reliability(
+                [each.mask_score for each in there], [each.iou > 0.5 for each in there]
+            )
+        }
+        if segmenter.can_reject:
+            curves["score"] = reliability(
+                [each.score for each in answers], [each.judged.target_px > 0 for each in answers]
+            )
+        _write_picture(draw_reliability(curves), asked.reliability)
+    if asked.false_accept is not None:
+        if not segmenter.can_reject:
+            raise ValueError(f"{segmenter.name} was not trained to reject: it has no score")
+        absent = [each.score for each in answers if not each.judged.target_px]
+        threshold = threshold_for(asked.false_accept, absent)
+        kept = sum(each.score >= threshold for each in there) / max(1, len(there))
+        print(
+            f"threshold: {min(threshold, 1.0):.4f}  # accepts {100 * kept:.1f} % of what is there"
+        )
+
+
 def _evaluate(asked: argparse.Namespace) -> None:
+    if asked.data != "tabletop":
+        _evaluate_data(asked)
+        return
     from mllmseg_ros.eval.tabletop import evaluate_tabletop, to_text
 
     report = evaluate_tabletop(
-        _load(asked), split=asked.split, n_expressions=asked.expressions, seed=asked.seed
+        _load(asked), split=asked.split or "test", n_expressions=asked.expressions, seed=asked.seed
     )
     print(to_text(report), file=sys.stderr if str(asked.json) == "-" else sys.stdout)
     _write_json(report.to_dict(), asked.json)

@@ -108,11 +108,33 @@ def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDAr
         raise ValueError("no sample to draw")
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(samples))[:n]
-    tiles = [_tile(samples[int(index)], rng) for index in sorted(chosen)]
-    tiles += [np.zeros((*_TILE_HW, 3), np.uint8)] * (-len(tiles) % min(_COLUMNS, len(tiles)))
-    columns = min(_COLUMNS, len(tiles))
+    return grid_of_tiles([_drawn(samples[int(index)], rng) for index in sorted(chosen)])
+
+
+def grid_of_tiles(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Lay pictures of any size out in a grid, each fitted into a tile of 320 x 240 px.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not pictures:
+        raise ValueError("no picture to draw")
+    columns = min(_COLUMNS, len(pictures))
+    tiles = []
+    for picture in pictures:
+        width, height = _fitted(picture.shape[:2])
+        tile = np.zeros((*_TILE_HW, 3), np.uint8)
+        tile[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        tiles.append(tile)
+    tiles += [np.zeros((*_TILE_HW, 3), np.uint8)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
     return np.vstack(rows)
+
+
+def _fitted(size_hw: tuple[int, ...]) -> tuple[int, int]:
+    """Width and height of a picture in a tile, px."""
+    scale = min(_TILE_HW[0] / size_hw[0], _TILE_HW[1] / size_hw[1])
+    return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
 def _areas(sample: Sample) -> list[float]:
@@ -138,17 +160,13 @@ def _check_size(sample: Sample, image: PIL.Image.Image) -> None:
         )
 
 
-def _tile(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One picture, fitted into a tile; drawn at that size, so that words can be read."""
-    rgb = read_rgb(sample)
-    scale = min(_TILE_HW[0] / rgb.shape[0], _TILE_HW[1] / rgb.shape[1])
-    width, height = (max(1, round(side * scale)) for side in (rgb.shape[1], rgb.shape[0]))
-    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+def _drawn(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One picture at the size of a tile, so that words can be read, with some of its targets."""
+    size = _fitted(sample.size_hw)
+    small = cv2.resize(read_rgb(sample), size, interpolation=cv2.INTER_AREA)
     shown = rng.permutation(len(sample.targets))[:_TARGETS_SHOWN]
-    answers = [_as_answer(sample, int(index), (width, height), rng) for index in shown]
-    tile = np.zeros((*_TILE_HW, 3), np.uint8)
-    tile[:height, :width] = draw_overlay(np.asarray(small, dtype=np.uint8), answers)
-    return tile
+    answers = [_as_answer(sample, int(index), size, rng) for index in shown]
+    return draw_overlay(np.asarray(small, dtype=np.uint8), answers)
 
 
 def _as_answer(

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a model on a data set, by the paper's protocol and by a robot's.
+
+*paper*: all expressions of a picture in one prompt, the true answers in it; masks of every target
+(RES), or decisions first and then masks of everything (GRES). *deployment*: each expression on its
+own, nothing true in the prompt, the segmenter's own thresholds. A data set in which something names
+nothing is scored by the rules of GRES, any other by those of RES.
+
+Source: golden facts, sections 9 and 10. Entry points: :func:`evaluate_samples`, :func:`to_text`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mllmseg_ros.data.check import read_rgb
+from mllmseg_ros.data.region import decode, decode_ignored
+from mllmseg_ros.data.sample import Sample, Target
+from mllmseg_ros.eval.metrics import (
+    Judged,
+    gres_scores,
+    judge,
+    precision_at_half,
+    res_scores,
+    xywh_to_target_box,
+)
+from mllmseg_ros.eval.paper import ask_as_in_paper
+from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.segmenter import Segmenter
+
+PROTOCOLS = ("paper", "deployment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One expression, asked and judged."""
+
+    sample: Sample
+    expression: str
+    target: Target
+    judged: Judged
+    score: float  # NaN where the model cannot reject, and under the paper's protocol
+    mask_score: float  # mean probability over the mask, 0 where it is empty
+
+    @property
+    def iou(self) -> float:
+        """Of the masks, [0, 1]; NaN where there is no target."""
+        if not self.judged.target_px:
+            return float("nan")
+        return self.judged.intersection_px / max(1, self.judged.union_px)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolScores:
+    """Percent, NaN where nothing counts."""
+
+    protocol: str  # one of PROTOCOLS
+    task: str  # RES or GRES
+    n: int
+    n_empty: int  # of them, how many name nothing
+    c_iou: float
+    g_iou: float
+    precision_at_half: float  # boxes, of expressions with a target
+    n_acc: float
+    t_acc: float
+    ms_per_expression: float  # the picture's share included
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSetReport:
+    """What was asked and how well it was answered."""
+
+    model: str
+    n_pictures: int
+    scores: tuple[ProtocolScores, ...]
+    asked: dict[str, tuple[Asked, ...]]  # by protocol
+
+    def to_dict(self) -> dict[str, Any]:
+        """Scores as plain values for JSON, null for NaN."""
+        rows = [
+            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+            for row in map(asdict, self.scores)
+        ]
+        return {"model": self.model, "n_pictures": self.n_pictures, "scores": rows}
+
+
+def evaluate_samples(
+    segmenter: Segmenter, samples: Sequence[Sample], protocols: Iterable[str] = PROTOCOLS
+) -> DataSetReport:
+    """Ask every expression of every sample.
+
+    Args:
+        segmenter: the model.
+        samples: of :func:`~mllmseg_ros.data.dataset.load_samples`.
+        protocols: some of PROTOCOLS.
+
+    Raises:
+        ValueError: if a protocol is unknown, or a picture or mask cannot be read.
+    """
+    scores, asked = [], {}
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol is {protocol!r}, expected {' or '.join(PROTOCOLS)}")
+        ask = _ask_as_in_paper if protocol == "paper" else _ask_as_deployed
+        gres = any(target.region is None for sample in samples for target in sample.targets)
+        images: list[list[Asked]] = []
+        spent_s = 0.0
+        for sample in tqdm(samples, desc=protocol, unit="picture", mininterval=2):
+            rgb = read_rgb(sample)
+            began = time.monotonic()
+            probabilities, rejected, confidence = ask(segmenter, sample, rgb, gres)
+            spent_s += time.monotonic() - began
+            images.append(_judged(sample, probabilities, rejected, confidence))
+        scores.append(_scores(protocol, images, gres, spent_s))
+        asked[protocol] = tuple(each for image in images for each in image)
+    return DataSetReport(
+        model=segmenter.name, n_pictures=len(samples), scores=tuple(scores), asked=asked
+    )
+
+
+def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
+    """Lay the scores out as a table, for a terminal or as Markdown."""
+    header = ["protocol", "task", "n", "empty", "cIoU", "gIoU", "Prec@0.5", "N-acc", "T-acc", "ms"]
+    rows = [
+        [
+            each.protocol,
+            each.task,
+            str(each.n),
+            str(each.n_empty),
+            *map(
+                _percent,
+                (each.c_iou, each.g_iou, each.precision_at_half, each.n_acc, each.t_acc),
+            ),
+            f"{each.ms_per_expression:.0f}",
+        ]
+        for each in report.scores
+    ]
+    title = f"{report.model} on {report.n_pictures} pictures; percent, ms per expression"
+    if markdown:
+        lines = [title, "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    widths = [max(map(len, column)) + 2 for column in zip(header, *rows, strict=True)]
+    lines = [
+        "".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (header, *rows)
+    ]
+    return "\n".join([title, *lines])
+
+
+_Answers = tuple[NDArray[np.float32], list[bool], list[float]]
+
+
+def _said(sample: Sample) -> list[tuple[str, Target]]:
+    """Every expression of a picture with what it means, in the order of the file."""
+    return [(each, target) for target in sample.targets for each in target.expressions]
+
+
+def _ask_as_deployed(
+    segmenter: Segmenter, sample: Sample, rgb: NDArray[np.uint8], gres: bool
+) -> _Answers:
+    context = segmenter.encode(rgb)
+    answers = [segmenter.segment(context, [each])[0] for each, _ in _said(sample)]
+    return (
+        np.stack([answer.probability for answer in answers]),
+        [not answer.found for answer in answers],
+        [answer.score for answer in answers],
+    )
+
+
+def _ask_as_in_paper(
+    segmenter: Segmenter, sample: Sample, rgb: NDArray[np.uint8], gres: bool
+) -> _Answers:
+    said = _said(sample)
+    square = to_pixel_values(resized(rgb, segmenter.model.config.image_size_px))[None]
+    answer = ask_as_in_paper(
+        segmenter.model,
+        segmenter.prompts,
+        square.to(segmenter.device, segmenter.dtype),
+        [each for each, _ in said],
+        [target.region is not None for _, target in said],
+        two_passes=gres,
+    )
+    with torch.inference_mode():
+        whole = to_image_size(answer.probability, sample.size_hw).cpu().numpy()
+    # Under RES nothing is ever decided.
+    rejected = list(answer.rejected) if gres else [False] * len(said)
+    return whole, rejected, [float("nan")] * len(said)
+
+
+def _judged(
+    sample: Sample,
+    probabilities: NDArray[np.float32],
+    rejected: Sequence[bool],
+    confidence: Sequence[float],
+) -> list[Asked]:
+    asked = []
+    for (expression, target), probability, no, score in zip(
+        _said(sample), probabilities, rejected, confidence, strict=True
+    ):
+        mask = np.zeros(sample.size_hw, np.bool_)
+        if target.region is not None:
+            mask = decode(target.region, sample.size_hw)
+            probability = np.where(decode_ignored(target.region, sample.size_hw), 0, probability)
+        box = target.box_xywh
+        drawn = probability >= 0.5
+        asked.append(
+            Asked(
+                sample=sample,
+                expression=expression,
+                target=target,
+                judged=judge(
+                    probability,
+                    mask,
+                    rejected=no,
+                    target_box=None if box is None else xywh_to_target_box(box),
+                ),
+                score=score,
+                mask_score=float(probability[drawn].mean()) if drawn.any() else 0.0,
+            )
+        )
+    return asked
+
+
+def _scores(
+    protocol: str, images: Sequence[Sequence[Asked]], gres: bool, spent_s: float
+) -> ProtocolScores:
+    judged = [[each.judged for each in image] for image in images]
+    flat = [each for image in judged for each in image]
+    there = [each for each in flat if each.target_px]
+    nan = float("nan")
+    if gres:
+        scored = gres_scores(flat)
+        c_iou, g_iou, n_acc, t_acc = scored.c_iou, scored.g_iou, scored.n_acc, scored.t_acc
+    else:
+        plain = res_scores(judged)
+        c_iou, g_iou, n_acc, t_acc = plain.c_iou, plain.g_iou, nan, nan
+    return ProtocolScores(
+        protocol=protocol,
+        task="GRES" if gres else "RES",
+        n=len(flat),
+        n_empty=len(flat) - len(there),
+        c_iou=c_iou,
+        g_iou=g_iou,
+        precision_at_half=precision_at_half(there),
+        n_acc=n_acc,
+        t_acc=t_acc,
+        ms_per_expression=1000 * spent_s / max(1, len(flat)),
+    )
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
