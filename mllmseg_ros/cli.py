@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="print the threshold at which no more absent things than that are accepted",
     )
+    folder.add_argument(
+        "--perturb", action="store_true", help="again under typos, noise and the like: what is lost"
+    )
     measure.set_defaults(run=_evaluate)
     return parser
 
@@ -301,6 +304,7 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
     from mllmseg_ros.eval.dataset import PROTOCOLS, evaluate_samples, to_text
+    from mllmseg_ros.eval.robustness import evaluate_robustness, robustness_table
     from mllmseg_ros.eval.worst import draw_worst
 
     wanted = PROTOCOLS if asked.protocol == "both" else (asked.protocol,)
@@ -313,6 +317,8 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
     text = to_text(report, markdown=asked.markdown)
     print(text, file=sys.stderr if str(asked.json) == "-" else sys.stdout)
     _write_json(report.to_dict(), asked.json)
+    if asked.perturb:
+        print(robustness_table(evaluate_robustness(segmenter, samples)))
     answers = report.asked.get("deployment", ())
     there = [each for each in answers if each.judged.target_px]
     if asked.worst is not None:

@@ -34,6 +34,7 @@ from mllmseg_ros.eval.metrics import (
     xywh_to_target_box,
 )
 from mllmseg_ros.eval.paper import ask_as_in_paper
+from mllmseg_ros.eval.perturb import Perturbation
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
@@ -94,7 +95,11 @@ class DataSetReport:
 
 
 def evaluate_samples(
-    segmenter: Segmenter, samples: Sequence[Sample], protocols: Iterable[str] = PROTOCOLS
+    segmenter: Segmenter,
+    samples: Sequence[Sample],
+    protocols: Iterable[str] = PROTOCOLS,
+    perturbation: Perturbation | None = None,
+    seed: int = 0,
 ) -> DataSetReport:
     """Ask every expression of every sample.
 
@@ -102,6 +107,9 @@ def evaluate_samples(
         segmenter: the model.
         samples: of :func:`~mllmseg_ros.data.dataset.load_samples`.
         protocols: some of PROTOCOLS.
+        perturbation: what is done to every question and picture first. A target that a crop has
+            cut off whole is not asked for.
+        seed: of the perturbation's chance.
 
     Raises:
         ValueError: if a protocol is unknown, or a picture or mask cannot be read.
@@ -114,12 +122,16 @@ def evaluate_samples(
         gres = any(target.region is None for sample in samples for target in sample.targets)
         images: list[list[Asked]] = []
         spent_s = 0.0
-        for sample in tqdm(samples, desc=protocol, unit="picture", mininterval=2):
-            rgb = read_rgb(sample)
+        for index, sample in enumerate(
+            tqdm(samples, desc=protocol, unit="picture", mininterval=2, leave=not perturbation)
+        ):
+            shown = _shown(sample, perturbation, np.random.default_rng((seed, index)))
+            if not shown.questions:
+                continue
             began = time.monotonic()
-            probabilities, rejected, confidence = ask(segmenter, sample, rgb, gres)
+            probabilities, rejected, confidence = ask(segmenter, shown, gres)
             spent_s += time.monotonic() - began
-            images.append(_judged(sample, probabilities, rejected, confidence))
+            images.append(_judged(shown, probabilities, rejected, confidence))
         scores.append(_scores(protocol, images, gres, spent_s))
         asked[protocol] = tuple(each for image in images for each in image)
     return DataSetReport(
@@ -159,16 +171,64 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
 _Answers = tuple[NDArray[np.float32], list[bool], list[float]]
 
 
-def _said(sample: Sample) -> list[tuple[str, Target]]:
-    """Every expression of a picture with what it means, in the order of the file."""
-    return [(each, target) for target in sample.targets for each in target.expressions]
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """One expression and what it means in the picture as shown."""
+
+    expression: str
+    target: Target
+    mask: NDArray[np.bool_]  # (H, W), nothing where the target is not there
+    ignored: NDArray[np.bool_]  # (H, W)
 
 
-def _ask_as_deployed(
-    segmenter: Segmenter, sample: Sample, rgb: NDArray[np.uint8], gres: bool
-) -> _Answers:
-    context = segmenter.encode(rgb)
-    answers = [segmenter.segment(context, [each])[0] for each, _ in _said(sample)]
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """A sample as the model sees it."""
+
+    sample: Sample
+    rgb: NDArray[np.uint8]  # (H, W, 3)
+    questions: tuple[_Question, ...]  # in the order of the file
+    cut: bool  # it is not the whole picture
+
+
+def _shown(sample: Sample, perturbation: Perturbation | None, rng: np.random.Generator) -> _Shown:
+    rgb = read_rgb(sample)
+    margin = perturbation.margin if perturbation else 0.0
+    height, width = sample.size_hw
+    top, left = round(margin * height), round(margin * width)
+    window = np.s_[top : height - top, left : width - left]
+    if perturbation and perturbation.picture:
+        rgb = perturbation.picture(rgb, rng)
+    questions = []
+    for target in sample.targets:
+        mask = ignored = np.zeros(sample.size_hw, np.bool_)
+        if target.region is not None:
+            mask = decode(target.region, sample.size_hw)
+            ignored = decode_ignored(target.region, sample.size_hw)
+        if margin and target.region is not None and not mask[window].any():
+            continue
+        for expression in target.expressions:
+            if perturbation and perturbation.text:
+                expression = perturbation.text(expression, rng)
+            questions.append(
+                _Question(
+                    expression=expression,
+                    target=target,
+                    mask=mask[window],
+                    ignored=ignored[window],
+                )
+            )
+    return _Shown(
+        sample=sample,
+        rgb=np.ascontiguousarray(rgb[window]),
+        questions=tuple(questions),
+        cut=margin > 0,
+    )
+
+
+def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answers:
+    context = segmenter.encode(shown.rgb)
+    answers = [segmenter.segment(context, [each.expression])[0] for each in shown.questions]
     return (
         np.stack([answer.probability for answer in answers]),
         [not answer.found for answer in answers],
@@ -176,50 +236,46 @@ def _ask_as_deployed(
     )
 
 
-def _ask_as_in_paper(
-    segmenter: Segmenter, sample: Sample, rgb: NDArray[np.uint8], gres: bool
-) -> _Answers:
-    said = _said(sample)
-    square = to_pixel_values(resized(rgb, segmenter.model.config.image_size_px))[None]
+def _ask_as_in_paper(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answers:
+    square = to_pixel_values(resized(shown.rgb, segmenter.model.config.image_size_px))[None]
     answer = ask_as_in_paper(
         segmenter.model,
         segmenter.prompts,
         square.to(segmenter.device, segmenter.dtype),
-        [each for each, _ in said],
-        [target.region is not None for _, target in said],
+        [each.expression for each in shown.questions],
+        [each.target.region is not None for each in shown.questions],
         two_passes=gres,
     )
     with torch.inference_mode():
-        whole = to_image_size(answer.probability, sample.size_hw).cpu().numpy()
+        size_hw = shown.rgb.shape[0], shown.rgb.shape[1]
+        whole = to_image_size(answer.probability, size_hw).cpu().numpy()
+    n = len(shown.questions)
     # Under RES nothing is ever decided.
-    rejected = list(answer.rejected) if gres else [False] * len(said)
-    return whole, rejected, [float("nan")] * len(said)
+    rejected = list(answer.rejected) if gres else [False] * n
+    return whole, rejected, [float("nan")] * n
 
 
 def _judged(
-    sample: Sample,
+    shown: _Shown,
     probabilities: NDArray[np.float32],
     rejected: Sequence[bool],
     confidence: Sequence[float],
 ) -> list[Asked]:
     asked = []
-    for (expression, target), probability, no, score in zip(
-        _said(sample), probabilities, rejected, confidence, strict=True
+    for question, probability, no, score in zip(
+        shown.questions, probabilities, rejected, confidence, strict=True
     ):
-        mask = np.zeros(sample.size_hw, np.bool_)
-        if target.region is not None:
-            mask = decode(target.region, sample.size_hw)
-            probability = np.where(decode_ignored(target.region, sample.size_hw), 0, probability)
-        box = target.box_xywh
+        probability = np.where(question.ignored, 0, probability)
+        box = None if shown.cut else question.target.box_xywh
         drawn = probability >= 0.5
         asked.append(
             Asked(
-                sample=sample,
-                expression=expression,
-                target=target,
+                sample=shown.sample,
+                expression=question.expression,
+                target=question.target,
                 judged=judge(
                     probability,
-                    mask,
+                    question.mask,
                     rejected=no,
                     target_box=None if box is None else xywh_to_target_box(box),
                 ),

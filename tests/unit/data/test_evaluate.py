@@ -19,6 +19,8 @@ from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
 from mllmseg_ros.eval.dataset import DataSetReport, evaluate_samples, to_text
 from mllmseg_ros.eval.metrics import gres_scores, res_scores
+from mllmseg_ros.eval.perturb import PERTURBATIONS, Perturbation
+from mllmseg_ros.eval.robustness import evaluate_robustness, robustness_table
 from mllmseg_ros.segmenter import Segmenter
 
 
@@ -119,3 +121,30 @@ def test_the_threshold_keeps_the_rate(rate: float, accepted: int) -> None:
         threshold_for(1.5, [0.1])
     with pytest.raises(ValueError, match="cannot be measured"):
         threshold_for(0.1, [])
+
+
+def test_perturbations_are_compared_with_the_clean_run(
+    random_segmenter: Segmenter, tmp_path: Path
+) -> None:
+    samples = load_samples(write_grefcoco(tmp_path))
+    rows = evaluate_robustness(random_segmenter, samples)
+    assert len(rows) == 1 + len(PERTURBATIONS)
+    assert all(row.scores.n == 3 for row in rows)
+    lines = robustness_table(rows).splitlines()
+    assert lines[1].startswith("clean")
+    assert len(lines) == 1 + len(rows)
+    assert "(+0.0)" in lines[-1] or "(-" in lines[-1] or "(+" in lines[-1]
+
+
+def test_a_target_that_a_crop_has_cut_off_is_not_asked_for(
+    random_segmenter: Segmenter, tmp_path: Path
+) -> None:
+    samples = load_samples(write_refcoco(tmp_path), "train")
+    half = Perturbation(name="crop", strength="", margin=0.45)
+    report = evaluate_samples(random_segmenter, samples, ["deployment"], half)
+    assert report.scores[0].n < 3
+    little = Perturbation(name="crop", strength="", margin=0.05)
+    (asked, *_) = evaluate_samples(random_segmenter, samples, ["deployment"], little).asked[
+        "deployment"
+    ]
+    assert asked.judged.target_px == pytest.approx(20 * 20, rel=0.1)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people, recognisers and cameras do to a question and its picture, in graded strengths.
+
+Pure functions of their input and a source of chance. Knows no model.
+Entry points: :data:`PERTURBATIONS`, :class:`Perturbation`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+Rgb = NDArray[np.uint8]
+OnText = Callable[[str, np.random.Generator], str]
+OnPicture = Callable[[Rgb, np.random.Generator], Rgb]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation:
+    """One change at one strength. A picture keeps its size unless ``margin`` cuts it."""
+
+    name: str
+    strength: str  # for people
+    text: OnText | None = None
+    picture: OnPicture | None = None
+    margin: float = 0.0  # share of the picture cut off at each side, masks with it
+
+
+# Keys beside each other on a QWERTY keyboard.
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+# What recognisers of speech have been seen to write for the words of commands.
+_MISHEARD = {
+    "red": "read", "blue": "blew", "green": "grin", "white": "why", "black": "back",
+    "pink": "think", "mug": "mud", "cup": "cop", "bowl": "ball", "ball": "bowl", "can": "ken",
+    "plate": "played", "book": "brook", "duck": "dock", "box": "fox", "cube": "queue",
+    "right": "write", "left": "lift", "one": "won", "two": "to", "front": "found",
+    "bottle": "battle", "large": "launch", "small": "smell", "the": "a",
+}  # fmt: skip
+_PARAPHRASES = (
+    "could you find {x}",
+    "{x} please",
+    "I am looking for {x}",
+    "can you see {x}",
+    "show me {x}",
+)
+_ARTICLES = re.compile(r"\b(the|a|an)\s+", re.IGNORECASE)
+
+
+def with_typos(text: str, rng: np.random.Generator, n: int) -> str:
+    """Mistype n letters: left out, doubled, swapped with the next, or the key beside it."""
+    letters = list(text)
+    for _ in range(n):
+        places = [i for i, letter in enumerate(letters) if letter.isalpha()]
+        if len(places) < 3:
+            break
+        place = places[int(rng.integers(1, len(places)))]  # first letters are rarely mistyped
+        kind = int(rng.integers(4))
+        if kind == 0:
+            del letters[place]
+        elif kind == 1:
+            letters.insert(place, letters[place])
+        elif kind == 2 and place + 1 < len(letters):
+            letters[place], letters[place + 1] = letters[place + 1], letters[place]
+        else:
+            letters[place] = _beside(letters[place], rng)
+    return "".join(letters)
+
+
+def _beside(letter: str, rng: np.random.Generator) -> str:
+    for row in _ROWS:
+        place = row.find(letter.lower())
+        if place >= 0:
+            neighbours = row[max(0, place - 1) : place] + row[place + 1 : place + 2]
+            return neighbours[int(rng.integers(len(neighbours)))]
+    return letter
+
+
+def without_articles(text: str) -> str:
+    """Drop every article, unless nothing else is there."""
+    return _ARTICLES.sub("", text) or text
+
+
+def paraphrased(text: str, rng: np.random.Generator) -> str:
+    """Say it as people talk to a robot."""
+    return _PARAPHRASES[int(rng.integers(len(_PARAPHRASES)))].replace("{x}", text)
+
+
+def misheard(text: str, rng: np.random.Generator, n: int) -> str:
+    """Put what a recogniser may have heard in place of up to n words, and an "um" now and then."""
+    words = text.split()
+    places = [i for i, word in enumerate(words) if word.lower() in _MISHEARD]
+    for place in rng.permutation(places)[:n].astype(int):
+        words[place] = _MISHEARD[words[place].lower()]
+    if rng.random() < 0.3:
+        words.insert(int(rng.integers(len(words) + 1)), "um")
+    return " ".join(words)
+
+
+def vague(text: str) -> str:
+    """Say "thing" for the last word."""
+    head, _, _ = text.rstrip(" .").rpartition(" ")
+    return f"{head} thing".strip()
+
+
+def noisy(rgb: Rgb, rng: np.random.Generator, sigma: float) -> Rgb:
+    """Add normal noise of that many grey levels."""
+    noise = rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(sigma)
+    return np.clip(rgb + noise, 0, 255).astype(np.uint8)
+
+
+def blurred(rgb: Rgb, share: float) -> Rgb:
+    """Blur with a Gaussian of that share of the picture's height."""
+    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), share * rgb.shape[0]), dtype=np.uint8)
+
+
+def darkened(rgb: Rgb, gain: float) -> Rgb:
+    """Let in that share of the light."""
+    return (rgb * np.float32(gain)).astype(np.uint8)
+
+
+def compressed(rgb: Rgb, quality: int) -> Rgb:
+    """Pass through JPEG."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(rgb).save(buffer, format="JPEG", quality=quality)
+    return np.asarray(PIL.Image.open(buffer))
+
+
+def _text(name: str, strength: str, change: OnText) -> Perturbation:
+    return Perturbation(name=name, strength=strength, text=change)
+
+
+def _picture(name: str, strength: str, change: OnPicture) -> Perturbation:
+    return Perturbation(name=name, strength=strength, picture=change)
+
+
+PERTURBATIONS: tuple[Perturbation, ...] = (
+    _text("typos", "1 letter", lambda text, rng: with_typos(text, rng, 1)),
+    _text("typos", "3 letters", lambda text, rng: with_typos(text, rng, 3)),
+    _text("no articles", "all", lambda text, rng: without_articles(text)),
+    _text("paraphrase", "as to a robot", paraphrased),
+    _text("misheard", "1 word", lambda text, rng: misheard(text, rng, 1)),
+    _text("misheard", "2 words", lambda text, rng: misheard(text, rng, 2)),
+    _text("vague", '"thing"', lambda text, rng: vague(text)),
+    _picture("noise", "sigma 10", lambda rgb, rng: noisy(rgb, rng, 10)),
+    _picture("noise", "sigma 30", lambda rgb, rng: noisy(rgb, rng, 30)),
+    _picture("blur", "0.4 % of height", lambda rgb, rng: blurred(rgb, 0.004)),
+    _picture("blur", "1 % of height", lambda rgb, rng: blurred(rgb, 0.01)),
+    _picture("darkness", "half the light", lambda rgb, rng: darkened(rgb, 0.5)),
+    _picture("darkness", "a fifth", lambda rgb, rng: darkened(rgb, 0.2)),
+    _picture("JPEG", "quality 30", lambda rgb, rng: compressed(rgb, 30)),
+    _picture("JPEG", "quality 8", lambda rgb, rng: compressed(rgb, 8)),
+    Perturbation(name="crop", strength="5 % a side", margin=0.05),
+    Perturbation(name="crop", strength="15 % a side", margin=0.15),
+)
