@@ -140,6 +140,9 @@ def _add_paper(recipes: Any) -> None:
         stage.add_argument("--split", help="of the data sets; default: train")
         stage.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
         stage.add_argument("--recipe", default=name, help="YAML file; default: as published")
+        stage.add_argument(
+            "--features", type=Path, help="folder to keep the frozen vision side's outputs in"
+        )
         stage.add_argument("--steps", type=int, help="instead of the recipe's")
         stage.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
         stage.set_defaults(run=_train_as_in_paper)
@@ -281,13 +284,17 @@ def _start(asked: argparse.Namespace) -> None:
 
 
 def _train_as_in_paper(asked: argparse.Namespace) -> None:
+    from dataclasses import replace
+
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.train.paper import train_as_in_paper
     from mllmseg_ros.train.paper_recipe import read_recipe
 
     recipe = read_recipe(asked.recipe, steps=asked.steps, precision=asked.precision)
     data_sets = [load_samples(folder, asked.split, asked.images) for folder in asked.data]
-    print(train_as_in_paper(asked.run_folder, asked.start, data_sets, recipe))
+    if asked.features is not None:  # a picture that is changed at every turn has no features
+        recipe = replace(recipe, recompress=False)
+    print(train_as_in_paper(asked.run_folder, asked.start, data_sets, recipe, asked.features))
 
 
 def _train(asked: argparse.Namespace) -> None:

@@ -30,9 +30,11 @@ from tqdm import tqdm
 from mllmseg_ros.checkpoint import load_model, save_model
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.dialog_ids import DialogEncoder
+from mllmseg_ros.train.feature_cache import FeatureCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper_batches import PaperBatch, PaperBatches
 from mllmseg_ros.train.paper_recipe import PaperRecipe
@@ -51,7 +53,11 @@ _LARGEST_GRADIENT = 1.0
 
 
 def train_as_in_paper(
-    run: Path, start: Path, data_sets: Sequence[Sequence[Sample]], recipe: PaperRecipe
+    run: Path,
+    start: Path,
+    data_sets: Sequence[Sequence[Sample]],
+    recipe: PaperRecipe,
+    features: Path | None = None,
 ) -> Path:
     """Train, or go on training.
 
@@ -60,6 +66,9 @@ def train_as_in_paper(
         start: checkpoint folder to start from.
         data_sets: samples of each data set; each is drawn from as often as the others.
         recipe: the settings.
+        features: folder to keep the frozen vision side's outputs in, so that later epochs skip it;
+            None computes them anew. Pictures then have to stay as they are: the recipe must have
+            ``recompress`` off.
 
     Returns:
         The folder of the trained, merged model.
@@ -75,6 +84,11 @@ def train_as_in_paper(
     )
     if accelerator.is_main_process:
         agree_on_recipe(run, {**asdict(recipe), "start": str(start)})
+    if features is not None and recipe.recompress:
+        raise ValueError(
+            "features are kept per picture, but recompress changes each picture at every turn; set "
+            "recompress to false in the recipe"
+        )
     accelerator.wait_for_everyone()
     model, batches = _prepare(start, data_sets, recipe, accelerator.device)
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -82,12 +96,17 @@ def train_as_in_paper(
         trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     first = _restore(run, model, optimiser)
+    cache = None
+    if features is not None:
+        half = recipe.precision == "bf16"
+        cache = FeatureCache(features, model, torch.bfloat16 if half else torch.float32)
+        accelerator.print(f"vision features are kept in {features}; pictures are not augmented")
     learner = accelerator.prepare(_Learner(model, recipe.published_focal))
     with _Log(run, recipe, first, enabled=accelerator.is_main_process) as log:
         for step in range(first, recipe.steps):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate_at(step)
-            terms = _step(accelerator, learner, optimiser, batches, recipe, step)
+            terms = _step(accelerator, learner, optimiser, batches, cache, recipe, step)
             log.write(step, {**terms, "learning_rate": recipe.learning_rate_at(step)})
             done = step + 1
             if accelerator.is_main_process and (
@@ -108,10 +127,10 @@ class _Learner(nn.Module):
         self.model = model
         self._published_focal = published_focal
 
-    def forward(self, batch: PaperBatch) -> dict[str, Tensor]:
+    def forward(self, batch: PaperBatch, seen: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
         losses = paper_losses(
             self.model,
-            batch.pixel_values,
+            self.model.see(to_pixel_values(batch.squares)) if seen is None else seen,
             batch.dialogs,
             batch.targets,
             published_focal=self._published_focal,
@@ -167,6 +186,7 @@ def _step(
     learner: nn.Module,
     optimiser: torch.optim.Optimizer,
     batches: PaperBatches,
+    cache: FeatureCache | None,
     recipe: PaperRecipe,
     step: int,
 ) -> dict[str, float]:
@@ -179,9 +199,10 @@ def _step(
         batch = batches.draw(number, recipe.pictures).to(accelerator.device)
         torch.manual_seed(recipe.seed * 1_000_003 + number)  # of dropout
         last = index == recipe.accumulation - 1
+        seen = cache.see(batch.squares) if cache else None
         with nullcontext() if last else accelerator.no_sync(learner):
             with accelerator.autocast():
-                terms = learner(batch)
+                terms = learner(batch, seen)
             accelerator.backward(terms["loss"] / recipe.accumulation)
         for name, term in terms.items():
             sums[name] = sums.get(name, 0.0) + float(term.detach()) / recipe.accumulation

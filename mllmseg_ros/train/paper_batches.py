@@ -21,7 +21,7 @@ from torch import Tensor
 from mllmseg_ros.data.check import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import Sample, Target
-from mllmseg_ros.pixels import resized, to_pixel_values
+from mllmseg_ros.pixels import resized
 from mllmseg_ros.train.dialog_ids import DialogEncoder, PaddedDialogs, pad
 from mllmseg_ros.train.templates import MAX_EXPRESSIONS, draw_dialog
 
@@ -33,7 +33,7 @@ _TRIES = 1000  # pictures drawn to find one with a target
 class PaperBatch:
     """B pictures with their dialogs and masks."""
 
-    pixel_values: Tensor  # (B, 3, S, S) float32
+    squares: Tensor  # (B, S, S, 3) uint8 RGB
     dialogs: PaddedDialogs
     targets: tuple[Tensor, ...]  # per picture bool (N, H, W) at its own size
     expressions: tuple[str, ...]  # of all pictures, for the log
@@ -42,7 +42,7 @@ class PaperBatch:
         """The same batch on a device."""
         return replace(
             self,
-            pixel_values=self.pixel_values.to(device),
+            squares=self.squares.to(device),
             dialogs=self.dialogs.to(device),
             targets=tuple(target.to(device) for target in self.targets),
         )
@@ -104,7 +104,7 @@ class PaperBatches:
             dialogs.append(self._encoder.encode(draw_dialog([e for e, _ in chosen], there, rng)))
             targets.append(torch.from_numpy(np.stack([_mask(t, sample) for _, t in chosen])))
         return PaperBatch(
-            pixel_values=to_pixel_values(torch.from_numpy(np.stack(squares))),
+            squares=torch.from_numpy(np.stack(squares)),
             dialogs=pad(dialogs, learn_padding=self._learn_padding),
             targets=tuple(targets),
             expressions=tuple(expressions),

@@ -30,7 +30,7 @@ class PaperLosses:
 
 def paper_losses(
     model: MLLMSeg,
-    pixel_values: Tensor,
+    seen: tuple[Tensor, Tensor],
     dialogs: PaddedDialogs,
     targets: Sequence[Tensor],
     *,
@@ -40,12 +40,12 @@ def paper_losses(
 
     Args:
         model: the network, in the state that it is to be trained in.
-        pixel_values: (B, 3, S, S).
+        seen: what ``model.see`` gives for the B pictures.
         dialogs: of the B pictures.
         targets: per picture, bool (N, H, W) at its own size, one mask per expression.
         published_focal: see :func:`~mllmseg_ros.train.paper_losses.mask_terms`.
     """
-    tokens, image_embeds = model.see(pixel_values)
+    tokens, image_embeds = seen
     hidden = model.language_model(
         inputs_embeds=model.embed(dialogs.input_ids, image_embeds, dialogs.image_start),
         attention_mask=dialogs.attention_mask,

@@ -41,7 +41,7 @@ def test_a_batch_is_what_it_says(samples: list[list[Sample]], encoder: DialogEnc
     seen = set()
     for step in range(12):
         batch = batches.draw(step, 3)
-        assert batch.pixel_values.shape == (3, 3, 224, 224)
+        assert batch.squares.shape == (3, 224, 224, 3)
         assert batch.dialogs.input_ids.shape[0] == len(batch.targets) == 3
         for dialog, target in zip(batch.dialogs.dialogs, batch.targets, strict=True):
             assert target.shape == (len(dialog.has_target), HEIGHT, WIDTH)
@@ -57,9 +57,9 @@ def test_a_batch_depends_on_seed_and_step_alone(
 ) -> None:
     first, again = (PaperBatches(samples, encoder, 224, seed=5).draw(7, 2) for _ in range(2))
     other = PaperBatches(samples, encoder, 224, seed=5).draw(8, 2)
-    assert torch.equal(first.pixel_values, again.pixel_values)
+    assert torch.equal(first.squares, again.squares)
     assert torch.equal(first.dialogs.input_ids, again.dialogs.input_ids)
-    assert not torch.equal(first.pixel_values, other.pixel_values)
+    assert not torch.equal(first.squares, other.squares)
 
 
 def test_at_most_five_expressions(samples: list[list[Sample]], encoder: DialogEncoder) -> None:
@@ -75,10 +75,10 @@ def test_pictures_pass_through_jpeg_unless_told_otherwise(
     samples: list[list[Sample]], encoder: DialogEncoder
 ) -> None:
     plain = PaperBatches(samples[2:], encoder, 224, seed=1, recompress=False)
-    squares = {plain.draw(step, 1).pixel_values.numpy().tobytes() for step in range(6)}
+    squares = {plain.draw(step, 1).squares.numpy().tobytes() for step in range(6)}
     assert len(squares) == 1  # both pictures show the same, and nothing changes them
     jpeg = PaperBatches(samples[2:], encoder, 224, seed=1)
-    assert len({jpeg.draw(step, 1).pixel_values.numpy().tobytes() for step in range(6)}) > 1
+    assert len({jpeg.draw(step, 1).squares.numpy().tobytes() for step in range(6)}) > 1
 
 
 def test_what_cannot_be_drawn_is_named(samples: list[list[Sample]], encoder: DialogEncoder) -> None:

@@ -144,10 +144,11 @@ def test_what_names_nothing_counts_in_the_average_only(
         for each in dialogs
     ]
     with torch.inference_mode():
-        alone = paper_losses(model, pixels, pad(trimmed[:1]), [masks[:1]])
-        both = paper_losses(model, pixels, pad(trimmed[1:]), [masks])
+        seen = model.see(pixels)
+        alone = paper_losses(model, seen, pad(trimmed[:1]), [masks[:1]])
+        both = paper_losses(model, seen, pad(trimmed[1:]), [masks])
         none = EncodedDialog(**{**trimmed[0].__dict__, "has_target": (False,)})
-        absent = paper_losses(model, pixels, pad([none]), [masks[1:]])
+        absent = paper_losses(model, seen, pad([none]), [masks[1:]])
     assert float(absent.focal) == float(absent.dice) == 0
     assert float(absent.soft_iou) == 1
     assert 0 < float(both.dice) < float(alone.dice)

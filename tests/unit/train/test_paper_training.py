@@ -25,7 +25,9 @@ pytest.importorskip("pycocotools", reason="needs requirements/train.txt")
 
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.region import encode
+from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.train.feature_cache import FeatureCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper import train_as_in_paper
 from mllmseg_ros.train.paper_recipe import RECIPES, PaperRecipe, read_recipe
@@ -223,3 +225,44 @@ def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
     assert rates[100] == pytest.approx(0, abs=1e-12)
     assert rates[3:] == sorted(rates[3:], reverse=True)
     assert isinstance(recipe, PaperRecipe)
+
+
+def test_kept_features_change_nothing_but_the_time(
+    start: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = replace(TINY, recompress=False, steps=3)
+    samples = [load_samples(data)]
+    plain = train_as_in_paper(tmp_path / "plain", start, samples, recipe)
+    kept = train_as_in_paper(tmp_path / "kept", start, samples, recipe, tmp_path / "features")
+    assert "pictures are not augmented" in capsys.readouterr().out
+    once, twice = (load_file(folder / "model.safetensors") for folder in (plain, kept))
+    assert all(torch.equal(once[name], tensor) for name, tensor in twice.items())
+    files = list((tmp_path / "features").rglob("*.safetensors"))
+    assert 1 <= len(files) <= 3
+    assert not list((tmp_path / "features").rglob("*.partial"))
+    with pytest.raises(ValueError, match="set recompress to false"):
+        train_as_in_paper(tmp_path / "jpeg", start, samples, TINY, tmp_path / "features")
+    lora = replace(recipe, vision_lora=True)
+    with pytest.raises(ValueError, match=r"cannot be kept: vision_tower\..* is trained"):
+        train_as_in_paper(tmp_path / "vision", start, samples, lora, tmp_path / "features")
+
+
+def test_features_are_of_one_model_one_format_and_one_picture(start: Path, tmp_path: Path) -> None:
+    model = Segmenter.from_pretrained(start, device="cpu", dtype="float32").model
+    squares = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
+    cache = FeatureCache(tmp_path, model, torch.float32)
+    tokens, embeds = cache.see(squares)
+    with torch.inference_mode():
+        wanted = model.see(to_pixel_values(squares[:1]))
+    assert torch.equal(tokens[:1], wanted[0])
+    assert torch.equal(embeds[:1], wanted[1])
+    again = FeatureCache(tmp_path, model, torch.float32)
+    assert torch.equal(again.see(squares)[0], tokens)
+    assert (cache.n_computed, again.n_computed) == (2, 0)
+    half = FeatureCache(tmp_path, model, torch.bfloat16)
+    assert half.see(squares)[0].dtype == torch.bfloat16
+    assert half.n_computed == 2
+    with torch.no_grad():
+        model.projector[1].bias.add_(1)
+    other = FeatureCache(tmp_path, model, torch.float32)
+    assert not torch.equal(other.see(squares)[1], embeds)
