@@ -278,7 +278,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _start(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.train.start import start_from_internvl
+    from mllmseg_ros.train.paper.start import start_from_internvl
 
     print(start_from_internvl(asked.source, asked.out, asked.seed))
 
@@ -287,8 +287,8 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from mllmseg_ros.data.dataset import load_samples
-    from mllmseg_ros.train.paper import train_as_in_paper
-    from mllmseg_ros.train.paper_recipe import read_recipe
+    from mllmseg_ros.train.paper.recipe import read_recipe
+    from mllmseg_ros.train.paper.training import train_as_in_paper
 
     recipe = read_recipe(asked.recipe, steps=asked.steps, precision=asked.precision)
     data_sets = [load_samples(folder, asked.split, asked.images) for folder in asked.data]
@@ -298,7 +298,7 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
 
 
 def _train(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.train.tabletop import Recipe, train_tabletop
+    from mllmseg_ros.train.tabletop.training import Recipe, train_tabletop
 
     recipe = Recipe(dense_steps=asked.dense_steps, joint_steps=asked.joint_steps, seed=asked.seed)
     folder = train_tabletop(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training. Needs torch >= 2.9 (its Muon optimiser); running a model never imports this."""
+"""Training, as the paper does it and of the embedded model; running a model never imports this."""

@@ -15,9 +15,9 @@ from mllmseg_ros.model.layout import checkpoint_layout
 from mllmseg_ros.pixels import resized, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.tokenizer import Tokenizer
-from mllmseg_ros.train.dialog_ids import DialogEncoder, PaddedDialogs, pad
-from mllmseg_ros.train.paper_step import paper_losses
-from mllmseg_ros.train.templates import QUESTIONS, word_dialog
+from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
+from mllmseg_ros.train.paper.step import paper_losses
+from mllmseg_ros.train.paper.templates import QUESTIONS, word_dialog
 
 ANSWER = ("Sure,", "{x}:{a}")
 

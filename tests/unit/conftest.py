@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.train.embedded import new_checkpoint
+from mllmseg_ros.train.tabletop.embedded import new_checkpoint
 
 TEXTS = ["the red mug left of the bowl:", "all the blue cans:", "a small green ball:"] * 20
 

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.tokenizer import Tokenizer
-from mllmseg_ros.train.dialog_ids import IGNORED, DialogEncoder, EncodedDialog, pad
-from mllmseg_ros.train.paper_losses import mask_terms, text_loss
-from mllmseg_ros.train.paper_step import paper_losses
-from mllmseg_ros.train.templates import ANSWERS, QUESTIONS, draw_dialog, word_dialog
+from mllmseg_ros.train.paper.dialog_ids import IGNORED, DialogEncoder, EncodedDialog, pad
+from mllmseg_ros.train.paper.losses import mask_terms, text_loss
+from mllmseg_ros.train.paper.step import paper_losses
+from mllmseg_ros.train.paper.templates import ANSWERS, QUESTIONS, draw_dialog, word_dialog
 
 
 def written(texts: tuple[str, ...], has_target: tuple[bool, ...]) -> str:

@@ -27,11 +27,11 @@ from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.train.feature_cache import FeatureCache
-from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
-from mllmseg_ros.train.paper import train_as_in_paper
-from mllmseg_ros.train.paper_recipe import RECIPES, PaperRecipe, read_recipe
-from mllmseg_ros.train.start import start_from_internvl
+from mllmseg_ros.train.paper.feature_cache import FeatureCache
+from mllmseg_ros.train.paper.lora import Trained, choose_trained, merged_state
+from mllmseg_ros.train.paper.recipe import RECIPES, PaperRecipe, read_recipe
+from mllmseg_ros.train.paper.start import start_from_internvl
+from mllmseg_ros.train.paper.training import train_as_in_paper
 
 TINY = read_recipe("res", steps=4, precision="fp32", pictures=1, lora_rank=4, save_every=1)
 
@@ -130,8 +130,8 @@ def test_a_killed_run_repeats_the_unbroken_one(
         "import sys, json, torch\n"
         "from pathlib import Path\n"
         "from mllmseg_ros.data.dataset import load_samples\n"
-        "from mllmseg_ros.train.paper import train_as_in_paper\n"
-        "from mllmseg_ros.train.paper_recipe import PaperRecipe\n"
+        "from mllmseg_ros.train.paper.training import train_as_in_paper\n"
+        "from mllmseg_ros.train.paper.recipe import PaperRecipe\n"
         "torch.set_num_threads(1)\n"
         "run, start, data = map(Path, sys.argv[1:4])\n"
         "recipe = PaperRecipe(**json.loads(sys.argv[4]))\n"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from mllmseg_ros.train.dialog_ids import IGNORED
+from mllmseg_ros.train.paper.dialog_ids import IGNORED
 
 _FOCAL_ALPHA = 0.25
 _FOCAL_GAMMA = 2.0

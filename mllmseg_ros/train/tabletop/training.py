@@ -29,11 +29,11 @@ from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.tokenizer import Tokenizer
-from mllmseg_ros.train.batches import TabletopBatches
-from mllmseg_ros.train.embedded import new_checkpoint
-from mllmseg_ros.train.optimisers import Optimisers
 from mllmseg_ros.train.run_state import agree_on_recipe, read_state, under, write_state
-from mllmseg_ros.train.step import Learner
+from mllmseg_ros.train.tabletop.batches import TabletopBatches
+from mllmseg_ros.train.tabletop.embedded import new_checkpoint
+from mllmseg_ros.train.tabletop.optimisers import Optimisers
+from mllmseg_ros.train.tabletop.step import Learner
 
 _STATE = "state.safetensors"
 _SAVE_EVERY_S = 180.0

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.train.dialog_ids import PaddedDialogs
-from mllmseg_ros.train.paper_losses import mask_terms, text_loss
+from mllmseg_ros.train.paper.dialog_ids import PaddedDialogs
+from mllmseg_ros.train.paper.losses import mask_terms, text_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def paper_losses(
         seen: what ``model.see`` gives for the B pictures.
         dialogs: of the B pictures.
         targets: per picture, bool (N, H, W) at its own size, one mask per expression.
-        published_focal: see :func:`~mllmseg_ros.train.paper_losses.mask_terms`.
+        published_focal: see :func:`~mllmseg_ros.train.paper.losses.mask_terms`.
     """
     tokens, image_embeds = seen
     hidden = model.language_model(

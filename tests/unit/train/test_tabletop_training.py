@@ -16,8 +16,8 @@ from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.objects import COLORS, KINDS
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.train import tabletop
-from mllmseg_ros.train.tabletop import Recipe, train_tabletop
+from mllmseg_ros.train.tabletop import training as tabletop
+from mllmseg_ros.train.tabletop.training import Recipe, train_tabletop
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.optim, "Muon"), reason="training needs torch >= 2.9"

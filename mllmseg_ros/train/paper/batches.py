@@ -22,8 +22,8 @@ from mllmseg_ros.data.check import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.pixels import resized
-from mllmseg_ros.train.dialog_ids import DialogEncoder, PaddedDialogs, pad
-from mllmseg_ros.train.templates import MAX_EXPRESSIONS, draw_dialog
+from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
+from mllmseg_ros.train.paper.templates import MAX_EXPRESSIONS, draw_dialog
 
 _JPEG_QUALITY = (75, 100)
 _TRIES = 1000  # pictures drawn to find one with a target
@@ -70,7 +70,7 @@ class PaperBatches:
             seed: of the whole run.
             recompress: pass each picture through JPEG at a random quality of 75 to 100; off where
                 features of the pictures are kept.
-            learn_padding: see :func:`~mllmseg_ros.train.dialog_ids.pad`.
+            learn_padding: see :func:`~mllmseg_ros.train.paper.dialog_ids.pad`.
 
         Raises:
             ValueError: if there is no data set, or one is empty.

@@ -33,12 +33,12 @@ from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.tokenizer import Tokenizer
-from mllmseg_ros.train.dialog_ids import DialogEncoder
-from mllmseg_ros.train.feature_cache import FeatureCache
-from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
-from mllmseg_ros.train.paper_batches import PaperBatch, PaperBatches
-from mllmseg_ros.train.paper_recipe import PaperRecipe
-from mllmseg_ros.train.paper_step import paper_losses
+from mllmseg_ros.train.paper.batches import PaperBatch, PaperBatches
+from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
+from mllmseg_ros.train.paper.feature_cache import FeatureCache
+from mllmseg_ros.train.paper.lora import Trained, choose_trained, merged_state
+from mllmseg_ros.train.paper.recipe import PaperRecipe
+from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.run_state import (
     agree_on_recipe,
     load_optimiser,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mllmseg_ros.sim.objects import COLORS, KINDS, SIZES
-from mllmseg_ros.train.batches import CELLS, PLACE, Batch
+from mllmseg_ros.train.tabletop.batches import CELLS, PLACE, Batch
 
 _CLASSES = (1 + len(COLORS), 1 + len(KINDS), 1 + len(SIZES))
 _PLACE_WEIGHT = 4.0

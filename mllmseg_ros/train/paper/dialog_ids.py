@@ -17,7 +17,7 @@ from torch import Tensor
 from mllmseg_ros.model.config import SYSTEM_MESSAGE
 from mllmseg_ros.prompt import REJ, SEG
 from mllmseg_ros.tokenizer import Tokenizer
-from mllmseg_ros.train.templates import Dialog
+from mllmseg_ros.train.paper.templates import Dialog
 
 IGNORED = -100  # label of a token that is not learned
 _CHAT = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", SEG, REJ)
