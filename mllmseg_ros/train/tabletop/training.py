@@ -48,9 +48,9 @@ _EASY_FORMS = ("color", "kind", "color_kind")
 class Recipe:
     """One training run; written to ``recipe.json``, a resumed run must have the same."""
 
-    dense_steps: int = 1100
-    joint_steps: int = 2300
-    easy_steps: int = 900  # of the joint steps, at first: colours and kinds only, all there
+    dense_steps: int = 1000
+    joint_steps: int = 3500
+    easy_steps: int = 600  # of the joint steps, at first: colours and kinds only, all there
     dense_images: int = 32  # pictures a step
     joint_images: int = 16
     expressions: int = 12  # per picture
