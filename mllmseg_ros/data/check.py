@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mllmseg_ros.data.picture import check_size, read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import Problem, Sample
 from mllmseg_ros.overlay import draw_overlay
@@ -81,20 +81,6 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
     )
 
 
-def read_rgb(sample: Sample) -> NDArray[np.uint8]:
-    """The picture of a sample, RGB (H, W, 3).
-
-    Raises:
-        ValueError: if it cannot be read, or is not of the size that its annotations say.
-    """
-    try:
-        with PIL.Image.open(sample.image) as image:
-            _check_size(sample, image)
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"image {sample.image} cannot be read: {error}") from error
-
-
 def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDArray[np.uint8]:
     """Draw some samples with their masks and words, side by side.
 
@@ -139,25 +125,12 @@ def _fitted(size_hw: tuple[int, ...]) -> tuple[int, int]:
 
 def _areas(sample: Sample) -> list[float]:
     """Percent of the picture that each target covers; reads the picture's header only."""
-    try:
-        with PIL.Image.open(sample.image) as image:
-            _check_size(sample, image)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"image {sample.image} cannot be read: {error}") from error
+    check_size(sample)
     return [
         100 * float(decode(target.region, sample.size_hw).mean())
         for target in sample.targets
         if target.region is not None
     ]
-
-
-def _check_size(sample: Sample, image: PIL.Image.Image) -> None:
-    width, height = image.size
-    if (height, width) != sample.size_hw:
-        raise ValueError(
-            f"image {sample.image} is {width} x {height} px, its annotations are for "
-            f"{sample.size_hw[1]} x {sample.size_hw[0]}"
-        )
 
 
 def _drawn(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:

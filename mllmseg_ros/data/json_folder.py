@@ -21,8 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
-
+from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
 from mllmseg_ros.data.sample import Problem, Sample, Target
 from mllmseg_ros.prompt import normalized
@@ -62,7 +61,7 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
             seen.add(key)
             name = _image_name(fields)
             if name not in sizes:
-                sizes[name] = _size_hw(_inside(folder, name))
+                sizes[name] = size_hw(_inside(folder, name))
             targets[name].append(_target(fields, folder))
         except ValueError as error:
             yield Problem(file=path, entry=entry, reason=str(error))
@@ -118,17 +117,6 @@ def _inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"{name} lies outside the folder")
     return path
-
-
-def _size_hw(path: Path) -> tuple[int, int]:
-    if not path.is_file():
-        raise ValueError(f"image {path} is missing")
-    try:
-        with PIL.Image.open(path) as image:
-            width, height = image.size
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"image {path} cannot be read: {error}") from error
-    return height, width
 
 
 def _target(fields: dict[str, Any], folder: Path) -> Target:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
-
+from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Shapes
 from mllmseg_ros.data.sample import Problem, Sample, Target
 from mllmseg_ros.prompt import normalized
@@ -54,11 +53,6 @@ def _read(path: Path) -> Sample:
     )
     if image is None:
         raise ValueError(f"image {path.with_suffix(_IMAGE_ENDINGS[0])} is missing")
-    try:
-        with PIL.Image.open(image) as opened:
-            width, height = opened.size
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"image {image} cannot be read: {error}") from error
     points, ignored = [], []
     for index, shape in enumerate(shapes):
         label = str(shape.get("label", "")).lower()
@@ -75,7 +69,7 @@ def _read(path: Path) -> Sample:
         else None
     )
     target = Target(expressions=tuple(map(str, texts)), region=region)
-    return Sample(image=image, size_hw=(height, width), targets=(target,), entry=path.stem)
+    return Sample(image=image, size_hw=size_hw(image), targets=(target,), entry=path.stem)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.check import grid_of_tiles, read_rgb
+from mllmseg_ros.data.check import grid_of_tiles
+from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.eval.dataset import Asked
 from mllmseg_ros.overlay import draw_overlay

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mllmseg_ros.data.check import read_rgb
+from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.pixels import resized

@@ -31,8 +31,9 @@ from data_sets import (
     write_refcoco,
 )
 
-from mllmseg_ros.data.check import check, contact_sheet, read_rgb
+from mllmseg_ros.data.check import check, contact_sheet
 from mllmseg_ros.data.dataset import load_samples, read_samples
+from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.region import decode, decode_ignored, encode
 from mllmseg_ros.data.sample import Problem, Sample
 

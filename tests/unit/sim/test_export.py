@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("pycocotools", reason="needs pycocotools (requirements/train.txt)")
 
-from mllmseg_ros.data.check import read_rgb
 from mllmseg_ros.data.dataset import load_samples
+from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.export import export_scenes
