@@ -21,13 +21,14 @@ from launch import LaunchDescription
 def generate_launch_description() -> LaunchDescription:
     """Describe the demo."""
     share = FindPackageShare("mllmseg_ros")
+    profile = PathJoinSubstitution([share, "config", "fastdds_large_images.xml"])
     return LaunchDescription(
         [
-            # By default Fast DDS drops many images on a busy machine: they do not fit its shared
-            # memory.
-            SetEnvironmentVariable(
-                "FASTDDS_BUILTIN_TRANSPORTS",
-                EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA"),
+            # By default Fast DDS drops most images on a busy machine: they do not fit its shared
+            # memory. The second name is Humble's.
+            *(
+                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
+                for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
             ),
             DeclareLaunchArgument("model", default_value="", description="as in mllmseg.launch.py"),
             DeclareLaunchArgument("device", default_value="cpu", description="torch device"),
