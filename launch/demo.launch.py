@@ -11,25 +11,20 @@ from launch.actions import (
     Shutdown,
 )
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
+from mllmseg_ros.ros import large_images
 
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the demo."""
     share = FindPackageShare("mllmseg_ros")
-    profile = PathJoinSubstitution([share, "config", "fastdds_large_images.xml"])
     return LaunchDescription(
         [
-            # By default Fast DDS drops most images on a busy machine: they do not fit its shared
-            # memory. The second name is Humble's.
-            *(
-                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
-                for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-            ),
+            *(SetEnvironmentVariable(*each) for each in large_images.environment().items()),
             DeclareLaunchArgument("model", default_value="", description="as in mllmseg.launch.py"),
             DeclareLaunchArgument("device", default_value="cpu", description="torch device"),
             DeclareLaunchArgument("seed", default_value="17", description="number of the scene"),

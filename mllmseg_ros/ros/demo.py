@@ -14,7 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from ament_index_python.packages import get_package_prefix
+
+from mllmseg_ros.ros import large_images
 
 _POLL_S = 0.1
 _GRACE_S = 10.0  # between asking a process to end and ending it
@@ -30,10 +32,7 @@ def main(args: list[str] | None = None) -> int:
     folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
     environment = dict(os.environ)
     environment.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
-    # By default Fast DDS drops most images on a busy machine: they do not fit its shared memory.
-    share = Path(get_package_share_directory("mllmseg_ros"))
-    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        environment.setdefault(name, str(share / "config" / "fastdds_large_images.xml"))
+    environment |= large_images.environment()
     print(f"demo on ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}", flush=True)
     interrupted: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

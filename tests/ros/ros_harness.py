@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from ament_index_python.packages import get_package_prefix
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PointStamped
 from mllmseg_ros.msg import SegmentationArray
@@ -25,13 +25,11 @@ from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 
+from mllmseg_ros.ros import large_images
 from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
 
-# By default Fast DDS drops most images on a busy machine: they do not fit its shared memory. (Its
-# LARGE_DATA mode would do too, but its TCP transport can deadlock when a participant is deleted.)
-_PROFILE = Path(get_package_share_directory("mllmseg_ros"), "config", "fastdds_large_images.xml")
-os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(_PROFILE))
-os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_PROFILE))  # Humble
+# LARGE_DATA mode would do too, but its TCP transport can deadlock when a participant is deleted.
+os.environ.update(large_images.environment())
 
 START_S = 90.0  # importing torch takes a while on a busy machine
 ANSWER_S = 20.0
