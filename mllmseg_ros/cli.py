@@ -80,7 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     train = recipes.add_parser("tabletop", help="the embedded model, on rendered scenes; resumes")
     train.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
     train.add_argument("--scenes", type=Path, required=True, help="folder of mllmseg sim render")
-    train.add_argument("--start", type=Path, help="checkpoint folder to start from")
+    train.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="checkpoint folder to start from",
+    )
     train.add_argument("--dense-steps", type=int, default=1000)
     train.add_argument("--joint-steps", type=int, default=3500)
     train.add_argument("--seed", type=int, default=0)
@@ -133,7 +139,14 @@ def _add_paper(recipes: Any) -> None:
     ):
         stage = recipes.add_parser(name, help=f"{what}; resumes a run")
         stage.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
-        stage.add_argument("--start", type=Path, required=True, help="checkpoint to start from")
+        stage.add_argument(
+            "--from",
+            dest="start",
+            type=Path,
+            metavar="CHECKPOINT",
+            required=True,
+            help="checkpoint to start from",
+        )
         stage.add_argument(
             "--data", type=Path, nargs="+", required=True, help="data sets, see mllmseg data check"
         )
