@@ -3,7 +3,7 @@
 
 Sleeps until there is something to do, encodes each image once however many requests ask about it,
 and never falls behind: it always takes the newest image. Knows neither nodes nor topics; what it
-calls comes in as functions. Entry points: :class:`InferenceThread`, :func:`is_stale`.
+calls comes in as functions. Entry points: :class:`InferenceThread`, :func:`age_text`.
 """
 
 from __future__ import annotations

@@ -77,6 +77,11 @@ def train_as_in_paper(
         ValueError: if the run there has another recipe, a field of the recipe does not fit, or
             data cannot be read.
     """
+    if features is not None and recipe.recompress:
+        raise ValueError(
+            "features are kept per picture, but recompress changes each picture at every turn; set "
+            "recompress to false in the recipe"
+        )
     accelerator = Accelerator(
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
         # The query and key weights of a cross-attention to a single token have no effect.
@@ -84,11 +89,6 @@ def train_as_in_paper(
     )
     if accelerator.is_main_process:
         agree_on_recipe(run, {**asdict(recipe), "start": str(start)})
-    if features is not None and recipe.recompress:
-        raise ValueError(
-            "features are kept per picture, but recompress changes each picture at every turn; set "
-            "recompress to false in the recipe"
-        )
     accelerator.wait_for_everyone()
     model, batches = _prepare(start, data_sets, recipe, accelerator.device)
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}

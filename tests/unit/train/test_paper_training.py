@@ -242,6 +242,7 @@ def test_kept_features_change_nothing_but_the_time(
     assert not list((tmp_path / "features").rglob("*.partial"))
     with pytest.raises(ValueError, match="set recompress to false"):
         train_as_in_paper(tmp_path / "jpeg", start, samples, TINY, tmp_path / "features")
+    assert not (tmp_path / "jpeg").exists()
     lora = replace(recipe, vision_lora=True)
     with pytest.raises(ValueError, match=r"cannot be kept: vision_tower\..* is trained"):
         train_as_in_paper(tmp_path / "vision", start, samples, lora, tmp_path / "features")
