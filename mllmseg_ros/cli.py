@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     render = sim.add_parser("render", help="render scenes for training; a second call goes on")
     render.add_argument("out", type=Path, help="folder; each split gets one of its own in it")
-    render.add_argument("--split", choices=("train", "validation", "test"), default="train")
+    render.add_argument("--split", default="train", help="a split of sim/draw_scene.py")
     render.add_argument("--scenes", type=int, required=True, help="number of scenes, from seed 0")
     render.add_argument("--processes", type=int, default=1)
     render.set_defaults(run=_render)
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "export", help="write scenes as a data set in your own pictures' format"
     )
     export.add_argument("out", type=Path, help="folder, new or empty")
-    export.add_argument("--split", choices=("train", "validation", "test"), default="train")
+    export.add_argument("--split", default="train", help="a split of sim/draw_scene.py")
     export.add_argument("--scenes", type=int, default=100, help="number of scenes")
     export.add_argument("--first-seed", type=int, default=0, help="seed of the first scene")
     export.add_argument("--expressions", type=int, default=6, help="per scene")
@@ -87,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CHECKPOINT",
         help="checkpoint folder to start from",
     )
-    train.add_argument("--dense-steps", type=int, default=1000)
-    train.add_argument("--joint-steps", type=int, default=3500)
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--recipe", default="tabletop", help="YAML file; default: as shipped")
     train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     train.set_defaults(run=_train)
 
@@ -300,10 +298,11 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from mllmseg_ros.data.dataset import load_samples
-    from mllmseg_ros.train.paper.recipe import read_recipe
+    from mllmseg_ros.train.paper.recipe import PaperRecipe
     from mllmseg_ros.train.paper.training import train_as_in_paper
+    from mllmseg_ros.train.recipe_file import read_recipe
 
-    recipe = read_recipe(asked.recipe, steps=asked.steps, precision=asked.precision)
+    recipe = read_recipe(PaperRecipe, asked.recipe, steps=asked.steps, precision=asked.precision)
     data_sets = [load_samples(folder, asked.split, asked.images) for folder in asked.data]
     if asked.features is not None:  # a picture that is changed at every turn has no features
         recipe = replace(recipe, recompress=False)
@@ -311,9 +310,11 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
 
 
 def _train(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.train.tabletop.training import Recipe, train_tabletop
+    from mllmseg_ros.train.recipe_file import read_recipe
+    from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
+    from mllmseg_ros.train.tabletop.training import train_tabletop
 
-    recipe = Recipe(dense_steps=asked.dense_steps, joint_steps=asked.joint_steps, seed=asked.seed)
+    recipe = read_recipe(TabletopRecipe, asked.recipe)
     folder = train_tabletop(
         asked.run_folder, asked.scenes, recipe, start=asked.start, threads=asked.threads
     )

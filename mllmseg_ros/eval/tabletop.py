@@ -22,10 +22,12 @@ from tqdm import tqdm
 from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_half
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.expressions import FORMS, ReferringExpression, draw_expressions
+from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
+from mllmseg_ros.sim.expressions import FORMS, draw_expressions
 from mllmseg_ros.sim.objects import HELD_OUT
-from mllmseg_ros.sim.scene import SPLITS, random_scene
+from mllmseg_ros.sim.speaker import ReferringExpression
 from mllmseg_ros.sim.view import View
+from mllmseg_ros.sim.vocabulary import language_of
 
 _EXPRESSIONS_PER_SCENE = 4
 _HELD_OUT_TRIES = 30  # expressions drawn to find those with a held-out pair
@@ -70,7 +72,7 @@ def evaluate_tabletop(
 
     Args:
         segmenter: the model.
-        split: one of scene.SPLITS.
+        split: one of draw_scene.SPLITS.
         n_expressions: how many to ask, four a scene. In the test split a tenth as many more are
             asked about colours and kinds that training never put together.
         seed: of the expressions.
@@ -89,13 +91,13 @@ def evaluate_tabletop(
         for index in tqdm(range(n_scenes), unit="scene", mininterval=2):
             view = _view(camera, index, split)
             n = min(_EXPRESSIONS_PER_SCENE, n_expressions - len(answers))
-            said = draw_expressions(
-                view.objects, _rng(seed, split, index), n, allow_held_out=split == "test"
-            )
+            said = _drawn(view, seed, split, index, n)
             answers += zip(said, _asked(segmenter, view, said), strict=True)
         held_out = (
-            _ask_of_held_out(segmenter, camera, n_scenes, math.ceil(n_expressions / 10), seed)
-            if split == "test"
+            _ask_of_held_out(
+                segmenter, camera, split, n_scenes, math.ceil(n_expressions / 10), seed
+            )
+            if split in TEST_SPLITS
             else []
         )
     by_form = {
@@ -114,20 +116,23 @@ def evaluate_tabletop(
 
 
 def _ask_of_held_out(
-    segmenter: Segmenter, camera: TabletopCamera, first_scene: int, n: int, seed: int
+    segmenter: Segmenter,
+    camera: TabletopCamera,
+    split: str,
+    first_scene: int,
+    n: int,
+    seed: int,
 ) -> list[Judged]:
-    """Ask n expressions with held-out pairs, of the test scenes after the others."""
+    """Ask n expressions with held-out pairs, of the split's scenes after the others."""
     answers: list[Judged] = []
     for index in itertools.count(first_scene):
         if len(answers) == n:
             break
-        things = random_scene(index, "test").objects
+        things = random_scene(index, split).objects
         if not any((thing.color, thing.kind) in HELD_OUT for thing in things):
             continue
-        view = _view(camera, index, "test")
-        drawn = draw_expressions(
-            view.objects, _rng(seed, "test", index), _HELD_OUT_TRIES, allow_held_out=True
-        )
+        view = _view(camera, index, split)
+        drawn = _drawn(view, seed, split, index, _HELD_OUT_TRIES)
         said = [expression for expression in drawn if expression.uses_held_out]
         answers += _asked(segmenter, view, said[: min(2, n - len(answers))])
     return answers
@@ -138,8 +143,14 @@ def _view(camera: TabletopCamera, index: int, split: str) -> View:
     return camera.render()
 
 
-def _rng(seed: int, split: str, index: int) -> np.random.Generator:
-    return np.random.default_rng((seed, SPLITS.index(split), index))
+def _drawn(view: View, seed: int, split: str, index: int, n: int) -> list[ReferringExpression]:
+    return draw_expressions(
+        view.objects,
+        np.random.default_rng((seed, SPLITS.index(split), index)),
+        n,
+        allow_held_out=split in TEST_SPLITS,
+        language=language_of(split),
+    )
 
 
 def _asked(

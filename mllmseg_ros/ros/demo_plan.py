@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.segmentation import Segmentation, Status
-from mllmseg_ros.sim.expressions import ReferringExpression, draw_expressions
+from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.sim.speaker import ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 
 _FORMS = ("color_kind", "kind", "extreme", "relation", "several", "none")

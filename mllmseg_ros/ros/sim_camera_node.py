@@ -19,7 +19,8 @@ from std_msgs.msg import Header, String
 from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.ros.spin import run
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
-from mllmseg_ros.sim.scene import Scene, random_scene
+from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.scene import Scene
 
 WIDTH, HEIGHT = 640, 480  # px
 FRAME_ID = "camera_color_optical_frame"

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.objects import height_m
 from mllmseg_ros.sim.scene import Scene
+from mllmseg_ros.sim.sensor import exposed
+from mllmseg_ros.sim.shapes import height_m
 from mllmseg_ros.sim.view import View, VisibleObject, visible_objects
 from mllmseg_ros.sim.world import FAR_M, NEAR_M, compile_scene
 
@@ -147,6 +148,8 @@ class TabletopCamera:
         self._gl.make_current()
         places = self._move(moved or {})
         rgb = self._draw_rgb()
+        if self._scene.sensor is not None:
+            rgb = exposed(rgb, self._scene.sensor)
         instances, depth_m = self._draw_instances()
         camera = self._scene.camera
         return View(

@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.scene import random_scene
+from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.view import View, VisibleObject
 
 SHARD_SCENES = 1000

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.sim.camera import TabletopCamera
+from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.expressions import draw_expressions
-from mllmseg_ros.sim.scene import SPLITS, random_scene
 from mllmseg_ros.sim.view import View
+from mllmseg_ros.sim.vocabulary import language_of
 
 _MM_PER_M = 1000.0
 
@@ -66,7 +67,11 @@ def export_scenes(
             _write_pictures(view, folder, name)
             rng = np.random.default_rng((SPLITS.index(split), seed))
             drawn = draw_expressions(
-                view.objects, rng, n_expressions, allow_held_out=split == "test"
+                view.objects,
+                rng,
+                n_expressions,
+                allow_held_out=split in TEST_SPLITS,
+                language=language_of(split),
             )
             for said in {each.text: each for each in drawn}.values():  # each but once
                 mask = np.isin(view.instances, said.targets)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.objects import SceneObject
+from mllmseg_ros.sim.objects import CLUTTER, SceneObject
 
 MIN_AREA_SHARE = 0.003  # of the picture; less is too little to be asked for
 MIN_VISIBLE_SHARE = 0.35  # of the object's outline
@@ -25,8 +25,8 @@ class VisibleObject:
     """What an expression can say about one object in one picture."""
 
     instance_id: int  # its value in View.instances, from 1
-    kind: str  # one of objects.KINDS
-    color: str  # one of objects.COLORS
+    kind: str  # one of objects.ALL_KINDS, or CLUTTER
+    color: str  # one of objects.COLORS, or CLUTTER
     size_name: str  # one of objects.SIZES
     scale: float  # on the kind's base size; ratios compare objects of one kind
     centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) where there are none
@@ -34,7 +34,7 @@ class VisibleObject:
     visible_share: float  # visible pixels over those of its whole outline, cut-off parts included
     depth_m: float  # mean depth of its visible pixels; of its middle where there are none
     position_m: tuple[float, float, float]  # its middle, optical frame
-    nameable: bool  # enough of it shows to be asked for
+    nameable: bool  # it has a name, and enough of it shows to be asked for
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -107,7 +107,11 @@ def visible_objects(
                 visible_share=round(visible_share, 3),
                 depth_m=round(float(depth[instance_id]) / seen, 4) if n_px else z,
                 position_m=(x, y, z),
-                nameable=area_share >= MIN_AREA_SHARE and visible_share >= MIN_VISIBLE_SHARE,
+                nameable=(
+                    thing.kind != CLUTTER
+                    and area_share >= MIN_AREA_SHARE
+                    and visible_share >= MIN_VISIBLE_SHARE
+                ),
             )
         )
     return tuple(described)

@@ -1,13 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words of the tabletop: what its kinds, colours, sizes and places are called.
 
-``{n}`` stands for a noun phrase. Knows no pictures and no truth: expressions.py uses the words.
+``{n}`` stands for a noun phrase, ``{x}`` for a whole expression. Knows no pictures and no truth:
+speaker.py and fluent_speaker.py use the words. Entry points: :class:`Language`,
+:func:`language_of`.
 """
 
 from __future__ import annotations
 
-# Singular and plural, the plain word first.
-NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
+from dataclasses import dataclass
+
+Nouns = dict[str, tuple[tuple[str, str], ...]]  # singular and plural, the plain word first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """What things are called, and how freely people speak of them."""
+
+    nouns: Nouns  # keys from objects.ALL_KINDS
+    fluent: bool  # said in more ways, with negation, ordinals, counts and compound relations
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that have a name."""
+        return tuple(self.nouns)
+
+
+_NOUNS: Nouns = {
     "mug": (("mug", "mugs"), ("cup", "cups"), ("coffee mug", "coffee mugs")),
     "bowl": (("bowl", "bowls"), ("soup bowl", "soup bowls")),
     "bottle": (("bottle", "bottles"), ("flask", "flasks")),
@@ -42,3 +61,76 @@ RELATIONS = {
     "behind": ("behind",),
     "beside": ("next to", "beside"),
 }
+
+# ---- said more freely
+
+_MORE_NOUNS: Nouns = {
+    "mug": (*_NOUNS["mug"], ("tea mug", "tea mugs")),
+    "bowl": _NOUNS["bowl"],
+    "bottle": (*_NOUNS["bottle"], ("wine bottle", "wine bottles")),
+    "can": (*_NOUNS["can"], ("drink can", "drink cans")),
+    "box": (*_NOUNS["box"], ("parcel", "parcels")),
+    "cube": _NOUNS["cube"],
+    "ball": (*_NOUNS["ball"], ("toy ball", "toy balls")),
+    "plate": _NOUNS["plate"],
+    "banana": _NOUNS["banana"],
+    "book": (*_NOUNS["book"], ("notebook", "notebooks")),
+    "duck": (*_NOUNS["duck"], ("toy duck", "toy ducks")),
+    "pan": (("pan", "pans"), ("frying pan", "frying pans"), ("skillet", "skillets")),
+    "vase": (("vase", "vases"), ("flower vase", "flower vases")),
+    "cone": (("cone", "cones"), ("traffic cone", "traffic cones")),
+    "ring": (("ring", "rings"), ("hoop", "hoops")),
+    "car": (("car", "cars"), ("toy car", "toy cars")),
+    "bear": (("bear", "bears"), ("teddy bear", "teddy bears"), ("teddy", "teddies")),
+    "spoon": (("spoon", "spoons"), ("ladle", "ladles")),
+    "teapot": (("teapot", "teapots"), ("kettle", "kettles")),
+    "hat": (("hat", "hats"), ("sun hat", "sun hats")),
+}
+_WORKSHOP_NOUNS: Nouns = {
+    "hammer": (("hammer", "hammers"), ("mallet", "mallets")),
+    "screwdriver": (("screwdriver", "screwdrivers"),),
+    "flashlight": (("flashlight", "flashlights"), ("torch", "torches")),
+    "mug": (("beaker", "beakers"),),
+    "can": (("paint tin", "paint tins"), ("canister", "canisters")),
+    "box": (("crate", "crates"),),
+    "plate": (("lid", "lids"), ("disc", "discs")),
+    "duck": (("mascot", "mascots"),),
+}
+PLAIN = Language(nouns=_NOUNS, fluent=False)
+VARIED = Language(nouns=_MORE_NOUNS, fluent=True)
+WORKSHOP = Language(nouns=_WORKSHOP_NOUNS, fluent=False)
+
+REQUESTS = (
+    "pick up {x}",
+    "grab {x}",
+    "take {x}",
+    "find {x}",
+    "show me {x}",
+    "point at {x}",
+    "look for {x}",
+    "bring me {x}",
+    "give me {x}",
+    "go to {x}",
+    "i need {x}",
+    "please pick up {x}",
+    "hand me {x}, please",
+    "could you grab {x}?",
+    "can you see {x}?",
+    "where is {x}?",
+)
+COLORED = ("{n} that is {c}", "{c} colored {n}", "{n} which is {c}")
+ALL_COLORED = ("{n} that are {c}", "{c} colored {n}", "{n} which are {c}")
+NOT_COLORED = ("{n} that is not {c}", "{n} that isn't {c}", "{n} which is not {c}", "non-{c} {n}")
+ALL_NOT_COLORED = ("{n} that are not {c}", "{n} that aren't {c}", "non-{c} {n}")
+NOT_A_KIND = ("{n} that is not a {k}", "{n} that isn't a {k}", "{n} other than the {k}")
+ORDINALS = ("first", "second", "third", "fourth")
+COUNTS = ("no", "one", "two", "three", "four", "five")
+EXCEPT = ("except", "but", "except for", "other than")
+SUPERLATIVES = {"small": ("smallest", "tiniest"), "large": ("largest", "biggest")}
+
+
+def language_of(split: str) -> Language:
+    """The words in which scenes of a split (see draw_scene.SPLITS) are spoken about."""
+    if split == "workshop":
+        return WORKSHOP
+    return VARIED if split.startswith("varied") else PLAIN

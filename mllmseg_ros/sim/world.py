@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.objects import add_object
+from mllmseg_ros.sim.patterns import pattern_mix
 from mllmseg_ros.sim.scene import Scene, Surface
+from mllmseg_ros.sim.shapes import add_object
 
 NEAR_M, FAR_M = 0.05, 8.0  # clipping planes
 _TEXTURE_PX = 256
@@ -117,23 +117,7 @@ def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
 
 def _pattern(surface: Surface) -> NDArray[np.uint8]:
     """Draw the table top's pattern, (256, 256, 3) RGB."""
-    side = _TEXTURE_PX
-    rng = np.random.default_rng(surface.seed)
-    ramp = np.linspace(0, 1, side)
-    if surface.pattern == "flat":
-        mix = np.zeros((side, side))
-    elif surface.pattern == "checker":
-        halves = (ramp >= 0.5).astype(float)
-        mix = np.abs(halves[:, None] - halves[None])
-    elif surface.pattern == "gradient":
-        mix = np.broadcast_to(np.abs(2 * ramp - 1), (side, side))
-    elif surface.pattern == "planks":
-        tone = np.repeat(rng.uniform(0, 1, size=8), side // 8)
-        grain = cv2.resize(rng.uniform(0, 1, size=(side, 4)), (side, side)) - 0.5
-        mix = np.clip(0.7 * tone[:, None] + 0.6 * grain, 0, 1)
-    else:
-        coarse = cv2.resize(rng.uniform(0, 1, size=(16, 16)), (side, side))
-        mix = np.clip(coarse + rng.uniform(-0.25, 0.25, size=(side, side)), 0, 1)
+    mix = pattern_mix(surface.pattern, _TEXTURE_PX, surface.seed)
     first, second = np.array(surface.rgb)
     colors = first + mix[:, :, None] * (second - first)
     return np.round(255 * colors).astype(np.uint8)

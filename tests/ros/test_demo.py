@@ -25,8 +25,8 @@ from mllmseg_ros.ros.demo_plan import judge, plan_commands, table
 from mllmseg_ros.ros.sim_camera_node import swayed
 from mllmseg_ros.segmentation import Status, segmentation_of
 from mllmseg_ros.sim.camera import TabletopCamera
+from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample
-from mllmseg_ros.sim.scene import random_scene
 
 DEMO = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros" / "demo"
 

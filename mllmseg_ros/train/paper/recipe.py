@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a training as in the paper; ``recipes/*.yaml`` explain each.
+"""The settings of a training as in the paper; ``recipes/res.yaml`` explains each.
 
-Entry points: :class:`PaperRecipe`, :func:`read_recipe`.
+Entry point: :class:`PaperRecipe`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import yaml
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,36 +58,3 @@ class PaperRecipe:
             return self.learning_rate * step / max(1, warm)
         done = (step - warm) / max(1, self.steps - warm)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def read_recipe(name_or_path: str, **changes: Any) -> PaperRecipe:
-    """Read a recipe.
-
-    Args:
-        name_or_path: "res", "gres", or a YAML file with the same fields.
-        changes: fields to set otherwise; None leaves them.
-
-    Raises:
-        ValueError: if there is no such recipe, or a field is missing, unknown or of another type.
-    """
-    path = RECIPES / f"{name_or_path}.yaml"
-    path = path if path.is_file() else Path(name_or_path)
-    if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.yaml")))
-        raise ValueError(f"no recipe {name_or_path!r}; there are {known}, or name a YAML file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected fields and values")
-    values |= {name: value for name, value in changes.items() if value is not None}
-    types = {"int": int, "float": (int, float), "bool": bool, "str": str}
-    fields = {field.name: str(field.type) for field in dataclasses.fields(PaperRecipe)}
-    for name in sorted(fields.keys() ^ values.keys()):
-        raise ValueError(f"{path}: {name} is {'missing' if name in fields else 'not a field'}")
-    for name, kind in fields.items():
-        value = values[name]
-        if not isinstance(value, types[kind]) or (kind != "bool" and isinstance(value, bool)):  # type: ignore[arg-type]
-            raise ValueError(f"{path}: {name} is {value!r}, expected {kind}")
-    return PaperRecipe(**values)

@@ -21,12 +21,21 @@ from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions, mirrored
-from mllmseg_ros.sim.objects import COLORS, KINDS, SIZES
+from mllmseg_ros.sim.objects import CLUTTER, COLORS, SIZES, VARIED_KINDS
 from mllmseg_ros.sim.view import VisibleObject
+from mllmseg_ros.sim.vocabulary import Language
 from mllmseg_ros.train.packed import PackedPrompts, pack
 
 CELLS = 4  # cells a side of a vision patch: what is taught densely is taught per cell
 PLACE = 3  # numbers of a place: u and v of the object's middle, its depth in metres
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """A rendered split, and the words in which it is spoken about."""
+
+    cache: SceneCache
+    language: Language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +58,20 @@ class Batch:
 
 
 class TabletopBatches:
-    """Draw batches from one rendered split."""
+    """Draw batches from rendered splits."""
 
-    def __init__(self, cache: SceneCache, prompts: PromptBuilder, patch_px: int, seed: int) -> None:
+    def __init__(
+        self, scenes: Sequence[Scenes], prompts: PromptBuilder, patch_px: int, seed: int
+    ) -> None:
         """Draw from rendered scenes.
 
         Args:
-            cache: rendered scenes.
+            scenes: one or more splits.
             prompts: the model's prompt builder.
             patch_px: side of a vision patch, px.
             seed: of the whole run.
         """
-        self._cache = cache
+        self._scenes = scenes
         self._prompts = prompts
         self._patch = patch_px
         self._seed = seed
@@ -73,6 +84,7 @@ class TabletopBatches:
         n_drawn: int | None = None,
         no_target_share: float = 0.2,
         forms: Sequence[str] | None = None,
+        shares: Sequence[float] = (1.0,),
     ) -> Batch:
         """Draw the batch of one step.
 
@@ -83,15 +95,18 @@ class TabletopBatches:
             n_drawn: at most so many targets per picture are given per pixel; None for all.
             no_target_share: share of expressions that name nothing.
             forms: of expressions; with them the share above does not count. None for all.
+            shares: of the first splits in the pictures; they sum to 1.
         """
         rng = np.random.default_rng((self._seed, step))
         pictures, cells, tables, rows, has_target, drawn = [], [], [], [], [], []
         cell_targets: list[NDArray[np.bool_]] = []
         targets: list[NDArray[np.bool_]] = []
-        for index in rng.integers(len(self._cache), size=n_images):
-            rgb = self._cache.rgb(int(index))
-            instances = self._cache.instances(int(index))
-            objects = self._cache.objects(int(index))
+        for source in rng.choice(len(shares), size=n_images, p=shares):
+            scenes = self._scenes[source]
+            index = int(rng.integers(len(scenes.cache)))
+            rgb = scenes.cache.rgb(index)
+            instances = scenes.cache.instances(index)
+            objects = scenes.cache.objects(index)
             if rng.random() < 0.5:
                 rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirrored(objects)
             pictures.append(_augmented(rgb, rng))
@@ -100,7 +115,12 @@ class TabletopBatches:
             if not n_expressions:
                 continue
             said = draw_expressions(
-                objects, rng, n_expressions, no_target_share=no_target_share, forms=forms
+                objects,
+                rng,
+                n_expressions,
+                no_target_share=no_target_share,
+                forms=forms,
+                language=scenes.language,
             )
             rows.append([self._prompts.build([expression.text]) for expression in said])
             has_target += [bool(expression.targets) for expression in said]
@@ -138,12 +158,14 @@ class TabletopBatches:
 
 
 def _table(objects: Sequence[VisibleObject]) -> NDArray[np.float32]:
-    """Colour, kind and size (from 1 on) and place of each instance id; row 0 is background."""
+    """Colour, kind and size (from 1 on) and place by instance id; background and clutter: 0."""
     table = np.zeros((256, 3 + PLACE), np.float32)
     for thing in objects:
+        if thing.kind == CLUTTER:
+            continue
         table[thing.instance_id] = (
             1 + COLORS.index(thing.color),
-            1 + KINDS.index(thing.kind),
+            1 + VARIED_KINDS.index(thing.kind),
             1 + SIZES.index(thing.size_name),
             *thing.centroid_uv,
             thing.depth_m,

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the embedded model on the simulated tabletop: dense stage, then everything together.
+"""Train the embedded model on the simulated tabletop.
+
+First what there is to see, then words and masks, then the same on varied scenes.
 
 The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``state.safetensors`` (the
 last checkpoint, written atomically) and ``model/`` (the same weights as a checkpoint folder that
@@ -14,8 +16,8 @@ import ctypes
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,53 +30,35 @@ from mllmseg_ros.checkpoint import load_model, save_model
 from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.sim.vocabulary import language_of
 from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.run_state import agree_on_recipe, read_state, under, write_state
-from mllmseg_ros.train.tabletop.batches import TabletopBatches
+from mllmseg_ros.train.tabletop.batches import Scenes, TabletopBatches
 from mllmseg_ros.train.tabletop.embedded import new_checkpoint
 from mllmseg_ros.train.tabletop.optimisers import Optimisers
+from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
 from mllmseg_ros.train.tabletop.step import Learner
 
 _STATE = "state.safetensors"
 _SAVE_EVERY_S = 180.0
-_JOINT_FACTOR = 0.6  # of the base learning rates
-_DENSE_WARM_UP = 20
-_JOINT_WARM_UP = 50
 _VALIDATE_EVERY = 400
 _EASY_FORMS = ("color", "kind", "color_kind")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One training run; written to ``recipe.json``, a resumed run must have the same."""
-
-    dense_steps: int = 1000
-    joint_steps: int = 3500
-    easy_steps: int = 600  # of the joint steps, at first: colours and kinds only, all there
-    dense_images: int = 32  # pictures a step
-    joint_images: int = 16
-    expressions: int = 12  # per picture
-    drawn: int = 3  # of them, at most: with the mask in full size
-    no_target_share: float = 0.2
-    seed: int = 0
-
-    def factor(self, step: int) -> float:
-        """Learning-rate factor: warm-up and plateau, twice; linear decay over the last half."""
-        if step < self.dense_steps:
-            return min(1.0, (step + 1) / _DENSE_WARM_UP)
-        done = step - self.dense_steps
-        decay = min(1.0, 2 * (1 - done / self.joint_steps))
-        return _JOINT_FACTOR * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
-
-
 def train_tabletop(
-    run: Path, scenes: Path, recipe: Recipe, *, start: Path | None = None, threads: int = 0
+    run: Path,
+    scenes: Path,
+    recipe: TabletopRecipe,
+    *,
+    start: Path | None = None,
+    threads: int = 0,
 ) -> Path:
     """Train, or go on training.
 
     Args:
         run: the run's folder; a run found there is resumed from its last checkpoint.
-        scenes: folder with the rendered splits ``train`` and ``validation``.
+        scenes: folder with the rendered splits ``train`` and ``validation``, and their varied
+            ones where the recipe has varied steps.
         recipe: the settings.
         start: checkpoint folder to start from instead of new weights.
         threads: CPU threads, 0 for torch's choice.
@@ -88,14 +72,21 @@ def train_tabletop(
     if threads:
         torch.set_num_threads(threads)
     _keep_freed_memory()
-    caches = {split: SceneCache(scenes / split) for split in ("train", "validation")}
+    worlds = ("", "varied_") if recipe.varied_steps else ("",)
+    splits = {
+        split: [
+            Scenes(cache=SceneCache(scenes / name), language=language_of(name))
+            for name in (world + split for world in worlds)
+        ]
+        for split in ("train", "validation")
+    }
     agree_on_recipe(run, asdict(recipe))
     model_folder = run / "model"
     if not (model_folder / "config.json").is_file():
         if start is not None:
             shutil.copytree(start, model_folder)
         else:
-            new_checkpoint(model_folder, _corpus(caches["train"]), recipe.seed)
+            new_checkpoint(model_folder, _corpus(splits["train"]), recipe.seed)
     model = load_model(model_folder, torch.device("cpu"), torch.float32).requires_grad_(True)
     prompts = PromptBuilder(
         Tokenizer.from_folder(model_folder), model.config.prompt, model.config.n_image_tokens
@@ -104,11 +95,11 @@ def train_tabletop(
     learner = Learner(model, prompts.seg_id, prompts.rej_id)
     optimisers = Optimisers(learner.named_parameters())
     batches = {
-        split: TabletopBatches(cache, prompts, model.config.patch_size_px, recipe.seed)
-        for split, cache in caches.items()
+        split: TabletopBatches(each, prompts, model.config.patch_size_px, recipe.seed)
+        for split, each in splits.items()
     }
     first = _restore(run, learner, optimisers)
-    total = recipe.dense_steps + recipe.joint_steps
+    total = recipe.steps
     saved = time.monotonic()
     with (run / "log.jsonl").open("a", encoding="utf-8") as log:
         bar = tqdm(range(first, total), initial=first, total=total, unit="step", mininterval=10)
@@ -121,9 +112,12 @@ def train_tabletop(
             log.write(json.dumps({"step": step, **terms}) + "\n")
             done = step + 1
             if done % _VALIDATE_EVERY == 0 or done == total:
-                scores = validate(learner, batches["validation"], recipe, done)
-                log.write(json.dumps({"step": step, "validation": scores}) + "\n")
-                tqdm.write(f"step {done}: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+                for index, world in enumerate(worlds):
+                    shares = [float(index == other) for other in range(len(worlds))]
+                    scores = validate(learner, batches["validation"], recipe, done, shares)
+                    log.write(json.dumps({"step": step, f"{world}validation": scores}) + "\n")
+                    said = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+                    tqdm.write(f"step {done}: {world}{said}")
             if time.monotonic() - saved > _SAVE_EVERY_S or done == total:
                 log.flush()
                 _save(run, learner, optimisers, done)
@@ -132,13 +126,18 @@ def train_tabletop(
 
 
 def _train_step(
-    learner: Learner, optimisers: Optimisers, batches: TabletopBatches, recipe: Recipe, step: int
+    learner: Learner,
+    optimisers: Optimisers,
+    batches: TabletopBatches,
+    recipe: TabletopRecipe,
+    step: int,
 ) -> dict[str, float]:
     # Dropout too is a function of (seed, step), so that a resumed run repeats an unbroken one.
     torch.manual_seed(recipe.seed * 1_000_003 + step)
     dense = step < recipe.dense_steps
+    shares = recipe.shares(step)
     if dense:
-        batch = batches.draw(step, recipe.dense_images)
+        batch = batches.draw(step, recipe.dense_images, shares=shares)
     else:
         easy = step < recipe.dense_steps + recipe.easy_steps
         batch = batches.draw(
@@ -148,6 +147,7 @@ def _train_step(
             recipe.drawn,
             recipe.no_target_share,
             forms=_EASY_FORMS if easy else None,
+            shares=shares,
         )
     # On a CPU the backward pass of plain matrix products beats that of fused attention.
     with sdpa_kernel(SDPBackend.MATH):
@@ -161,9 +161,22 @@ def _train_step(
 
 @torch.inference_mode()
 def validate(
-    learner: Learner, batches: TabletopBatches, recipe: Recipe, done: int, n_batches: int = 12
+    learner: Learner,
+    batches: TabletopBatches,
+    recipe: TabletopRecipe,
+    done: int,
+    shares: Sequence[float] = (1.0,),
+    n_batches: int = 12,
 ) -> dict[str, float]:
     """Score fixed validation batches: the same scenes and expressions each time.
+
+    Args:
+        learner: what is trained.
+        batches: of the validation splits.
+        recipe: for the number of pictures.
+        done: steps so far.
+        shares: of the splits.
+        n_batches: so many.
 
     Returns:
         Dense accuracies, and after the dense stage cIoU, mean IoU of targets, N-acc and T-acc.
@@ -173,7 +186,7 @@ def validate(
     overlap, union, ious = 0, 0, []
     rejected, accepted = [], []
     for number in range(n_batches):
-        batch = batches.draw(number, recipe.joint_images, 8)
+        batch = batches.draw(number, recipe.joint_images, 8, shares=shares)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             terms = learner.dense_losses(batch).terms
             for name, values in scores.items():
@@ -201,12 +214,14 @@ def validate(
     return means
 
 
-def _corpus(cache: SceneCache) -> Iterator[str]:
+def _corpus(splits: Sequence[Scenes]) -> Iterator[str]:
     """Expressions over rendered scenes, for the vocabulary."""
     rng = np.random.default_rng(0)
-    for index in range(min(len(cache), 3000)):
-        for expression in draw_expressions(cache.objects(index), rng, 8):
-            yield expression.text.lower() + ":"
+    for scenes in splits:
+        for index in range(min(len(scenes.cache), 3000)):
+            objects = scenes.cache.objects(index)
+            for expression in draw_expressions(objects, rng, 8, language=scenes.language):
+                yield expression.text.lower() + ":"
 
 
 def _keep_freed_memory() -> None:

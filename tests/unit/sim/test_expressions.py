@@ -11,13 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mllmseg_ros.sim.expressions import (
-    FORMS,
-    ReferringExpression,
-    draw_expressions,
-    mirrored,
-)
+from mllmseg_ros.sim.expressions import draw_expressions, mirrored
 from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS
+from mllmseg_ros.sim.speaker import PLAIN_FORMS, ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 
 NOUNS = {
@@ -116,7 +112,7 @@ def of_form(said: list, *forms: str) -> list[tuple[tuple, ReferringExpression]]:
 def test_shares(said: list) -> None:
     share = {form: n / len(said) for form, n in Counter(e.form for _, e in said).items()}
     assert share["none"] == pytest.approx(0.2, abs=0.04)
-    assert min(share[form] for form in FORMS) > 0.02
+    assert min(share[form] for form in PLAIN_FORMS) > 0.02
 
 
 def test_targets_show_well_and_none_has_none(said: list) -> None:

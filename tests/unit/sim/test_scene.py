@@ -6,8 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS, footprint_radius_m
-from mllmseg_ros.sim.scene import SPLITS, Scene, random_scene
+from mllmseg_ros.sim.draw_scene import SPLITS, random_scene
+from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS
+from mllmseg_ros.sim.scene import Scene
+from mllmseg_ros.sim.shapes import footprint_radius_m
 
 
 def pairs(scene: Scene) -> set[tuple[str, str]]:

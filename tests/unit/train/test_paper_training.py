@@ -29,11 +29,14 @@ from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.paper.feature_cache import FeatureCache
 from mllmseg_ros.train.paper.lora import Trained, choose_trained, merged_state
-from mllmseg_ros.train.paper.recipe import RECIPES, PaperRecipe, read_recipe
+from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.start import start_from_internvl
 from mllmseg_ros.train.paper.training import train_as_in_paper
+from mllmseg_ros.train.recipe_file import RECIPES, read_recipe
 
-TINY = read_recipe("res", steps=4, precision="fp32", pictures=1, lora_rank=4, save_every=1)
+TINY = read_recipe(
+    PaperRecipe, "res", steps=4, precision="fp32", pictures=1, lora_rank=4, save_every=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +197,7 @@ def test_adapters_merge_into_the_same_network(
 
 def test_recipes_are_checked(tmp_path: Path) -> None:
     assert {path.stem for path in RECIPES.glob("*.yaml")} >= {"res", "gres"}
-    res, gres = read_recipe("res"), read_recipe("gres")
+    res, gres = read_recipe(PaperRecipe, "res"), read_recipe(PaperRecipe, "gres")
     assert (res.steps, gres.steps) == (50_000, 20_000)
     assert replace(gres, steps=res.steps) == res
     assert (res.learning_rate, res.lora_rank, res.weight_decay) == (4e-5, 64, 0.05)
@@ -212,13 +215,13 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
     ):
         own.write_text(changed)
         with pytest.raises(ValueError, match=message):
-            read_recipe(str(own))
+            read_recipe(PaperRecipe, str(own))
     with pytest.raises(ValueError, match="no recipe 'rez'; there are gres, res"):
-        read_recipe("rez")
+        read_recipe(PaperRecipe, "rez")
 
 
 def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
-    recipe = read_recipe("res", steps=100)
+    recipe = read_recipe(PaperRecipe, "res", steps=100)
     rates = [recipe.learning_rate_at(step) for step in range(101)]
     assert rates[0] == 0
     assert rates[3] == max(rates) == pytest.approx(4e-5)

@@ -16,16 +16,22 @@ from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.objects import COLORS, KINDS
 from mllmseg_ros.sim.view import VisibleObject
+from mllmseg_ros.train.recipe_file import read_recipe
 from mllmseg_ros.train.tabletop import training as tabletop
-from mllmseg_ros.train.tabletop.training import Recipe, train_tabletop
+from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
+from mllmseg_ros.train.tabletop.training import train_tabletop
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.optim, "Muon"), reason="training needs torch >= 2.9"
 )
-TINY = Recipe(
+TINY = TabletopRecipe(
     dense_steps=2,
-    joint_steps=3,
+    joint_steps=2,
     easy_steps=1,
+    varied_steps=1,
+    varied_share=0.5,
+    no_target_share=0.2,
+    seed=0,
     dense_images=2,
     joint_images=2,
     expressions=3,
@@ -75,6 +81,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     write_scenes(folder / "train", 6)
     write_scenes(folder / "validation", 3)
+    write_scenes(folder / "varied_train", 6)
+    write_scenes(folder / "varied_validation", 3)
     assert len(SceneCache(folder / "train")) == 6
     return folder
 
@@ -94,7 +102,8 @@ def test_a_run_gives_a_model_that_answers(unbroken: Path) -> None:
     assert 0 < answer.score < 1
     log = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "loss" in line] == [0, 1, 2, 3, 4]
-    assert {"cIoU", "N_acc", "T_acc", "kind_acc"} <= set(log[-1]["validation"])
+    assert {"cIoU", "N_acc", "T_acc", "kind_acc"} <= set(log[-2]["validation"])
+    assert log[-1]["varied_validation"].keys() == log[-2]["validation"].keys()
 
 
 def test_an_interrupted_run_repeats_the_unbroken_one(
@@ -132,9 +141,20 @@ def test_missing_scenes_are_named(tmp_path: Path) -> None:
 
 
 def test_learning_rate_factor() -> None:
-    recipe = Recipe(dense_steps=100, joint_steps=200)
+    recipe = replace(TINY, dense_steps=100, joint_steps=200, varied_steps=300)
     assert recipe.factor(0) == pytest.approx(1 / 20)
     assert recipe.factor(99) == 1.0
     assert recipe.factor(100) == pytest.approx(0.6 / 50)
     assert recipe.factor(200) == pytest.approx(0.6)
     assert 0 < recipe.factor(299) < 0.02
+    assert recipe.factor(300) == pytest.approx(0.6 / 50)
+    assert recipe.factor(400) == pytest.approx(0.6)
+    assert 0 < recipe.factor(599) < 0.02
+
+
+def test_shipped_recipe_is_read_and_checked() -> None:
+    recipe = read_recipe(TabletopRecipe, "tabletop")
+    assert recipe.shares(0) == (1.0,)
+    assert recipe.shares(recipe.steps - 1) == (0.25, 0.75)
+    with pytest.raises(ValueError, match="varied_share is 2, accepted: 0 to 1"):
+        read_recipe(TabletopRecipe, "tabletop", varied_share=2)

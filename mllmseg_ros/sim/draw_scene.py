@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw random scenes, the same for the same (split, seed) everywhere.
+
+``train``, ``validation`` and ``test`` are the plain tabletop; the ``varied_`` splits and
+``workshop`` are drawn by :mod:`mllmseg_ros.sim.draw_varied`. Entry point: :func:`random_scene`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mllmseg_ros.sim.draw_varied import varied_scene, workshop_scene
+from mllmseg_ros.sim.objects import (
+    COLORS,
+    HELD_OUT,
+    KINDS,
+    SIZES,
+    SceneObject,
+    random_rgb,
+    random_scale,
+)
+from mllmseg_ros.sim.placement import placed, random_camera
+from mllmseg_ros.sim.scene import Scene
+from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
+
+SPLITS = (
+    "train",
+    "validation",
+    "test",
+    "varied_train",
+    "varied_validation",
+    "varied_test",
+    "workshop",
+)
+TEST_SPLITS = ("test", "varied_test")  # these alone hold pairs of objects.HELD_OUT
+MIN_OBJECTS, MAX_OBJECTS = 3, 10
+_HELD_OUT_SHARE = 0.25  # of test scenes that hold one of the HELD_OUT pairs
+
+
+def random_scene(seed: int, split: str = "train", n_objects: int | None = None) -> Scene:
+    """Draw a scene.
+
+    Args:
+        seed: 0 or more; scenes of two splits differ whatever their seeds are.
+        split: one of SPLITS. Pairs of objects.HELD_OUT occur in TEST_SPLITS alone.
+        n_objects: 3 to 10, drawn where not given.
+
+    Raises:
+        ValueError: if split, seed or n_objects is none of these.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more")
+    if n_objects is not None and not MIN_OBJECTS <= n_objects <= MAX_OBJECTS:
+        raise ValueError(f"n_objects is {n_objects}, expected {MIN_OBJECTS} to {MAX_OBJECTS}")
+    rng = np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), seed]))
+    n = n_objects or int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
+    if split.startswith("varied"):
+        return varied_scene(rng, n, held_out=split in TEST_SPLITS)
+    if split == "workshop":
+        return workshop_scene(rng, n)
+    azimuth = float(rng.uniform(-math.pi, math.pi))
+    objects = placed(_random_objects(n, split, azimuth, rng), azimuth, rng)
+    surface = random_surface(objects, rng)
+    ambient = float(rng.uniform(0.30, 0.48))
+    return Scene(
+        objects=objects,
+        surface=surface,
+        mats=random_mats(surface, objects, rng),
+        lights=random_lights(ambient, rng),
+        ambient=ambient,
+        sky=(dull_rgb(rng), dull_rgb(rng)),
+        camera=random_camera(objects, azimuth, rng),
+    )
+
+
+def _random_objects(
+    n: int, split: str, azimuth: float, rng: np.random.Generator
+) -> list[SceneObject]:
+    # Few kinds and colours per scene: they repeat, and it takes words to tell things apart.
+    kinds = rng.choice(KINDS, size=int(rng.integers(3, 8)), replace=False)
+    colors = rng.choice(COLORS, size=int(rng.integers(3, 7)), replace=False)
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < n:
+        pair = (str(rng.choice(colors)), str(rng.choice(kinds)))
+        if pair not in HELD_OUT:
+            pairs.append(pair)
+    if split == "test" and rng.random() < _HELD_OUT_SHARE:
+        pairs[int(rng.integers(n))] = sorted(HELD_OUT)[int(rng.integers(len(HELD_OUT)))]
+    return [_random_object(color, kind, azimuth, rng) for color, kind in pairs]
+
+
+def _random_object(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> SceneObject:
+    size_name = str(rng.choice(SIZES, p=(0.45, 0.55)))
+    yaw = float(rng.uniform(-math.pi, math.pi))
+    if kind == "mug":  # its handle in sight: at most 115 degrees off the side of the camera
+        yaw = azimuth + math.pi + float(rng.uniform(-2.0, 2.0))
+    return SceneObject(
+        kind=kind,
+        color=color,
+        size_name=size_name,
+        scale=random_scale(size_name, rng),
+        aspect=float(rng.uniform(0.9, 1.12)),
+        rgb=random_rgb(color, rng),
+        specular=float(rng.uniform(0.0, 0.6)),
+        shininess=float(rng.uniform(0.1, 0.9)),
+        xy_m=(0.0, 0.0),
+        yaw_rad=yaw,
+    )

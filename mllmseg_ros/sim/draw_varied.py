@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes with more in them than the plain tabletop's, and scenes of a place that is new.
+
+Varied: nine more kinds, other proportions, patterns on things, clutter without a name, coloured and
+dim light, steeper and farther cameras, and a sensor that blurs, smears and adds noise.
+Workshop: tools that no training scene holds, under a wide camera that looks down.
+
+Entry points: :func:`varied_scene`, :func:`workshop_scene`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mllmseg_ros.sim.objects import (
+    CLUTTER,
+    COLORS,
+    HELD_OUT,
+    SIZES,
+    TOOL_KINDS,
+    VARIED_KINDS,
+    SceneObject,
+    random_rgb,
+    random_scale,
+)
+from mllmseg_ros.sim.patterns import PATTERNS
+from mllmseg_ros.sim.placement import CameraRange, placed, random_camera
+from mllmseg_ros.sim.scene import Scene
+from mllmseg_ros.sim.sensor import Sensor
+from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
+
+_HELD_OUT_SHARE = 0.25  # of scenes with held-out pairs allowed
+_CLUTTER_SHARE = 0.5  # of scenes
+_WORKSHOP_KINDS = (*TOOL_KINDS, "mug", "can", "box", "plate", "duck")
+
+_VARIED_CAMERA = CameraRange(
+    elevation_rad=(0.38, 1.3), vertical_fov_rad=(0.6, 1.1), roll_rad=0.06, farther=(0.9, 1.3)
+)
+_WORKSHOP_CAMERA = CameraRange(
+    elevation_rad=(1.25, 1.5), vertical_fov_rad=(1.1, 1.3), roll_rad=0.1, farther=(1.0, 1.2)
+)
+
+
+def varied_scene(rng: np.random.Generator, n_objects: int, *, held_out: bool) -> Scene:
+    """Draw a varied scene of so many objects, clutter not counted."""
+    azimuth = float(rng.uniform(-math.pi, math.pi))
+    things = _things(n_objects, VARIED_KINDS, azimuth, rng)
+    if held_out and rng.random() < _HELD_OUT_SHARE:
+        color, kind = sorted(HELD_OUT)[int(rng.integers(len(HELD_OUT)))]
+        things[int(rng.integers(n_objects))] = _thing(color, kind, azimuth, rng)
+    if rng.random() < _CLUTTER_SHARE:
+        things += [_clutter(rng) for _ in range(int(rng.integers(1, 4)))]
+    return _scene(things, azimuth, rng, _VARIED_CAMERA, tint=(0.82, 1.08))
+
+
+def workshop_scene(rng: np.random.Generator, n_objects: int) -> Scene:
+    """Draw a scene of tools and of household objects under other names."""
+    azimuth = float(rng.uniform(-math.pi, math.pi))
+    things = _things(n_objects, _WORKSHOP_KINDS, azimuth, rng)
+    return _scene(things, azimuth, rng, _WORKSHOP_CAMERA, tint=(0.85, 1.0))
+
+
+def _scene(
+    things: Sequence[SceneObject],
+    azimuth: float,
+    rng: np.random.Generator,
+    cameras: CameraRange,
+    *,
+    tint: tuple[float, float],
+) -> Scene:
+    objects = placed(list(things), azimuth, rng)
+    ambient = float(rng.uniform(0.24, 0.5))
+    surface = random_surface(objects, rng, PATTERNS)
+    return Scene(
+        objects=objects,
+        surface=surface,
+        mats=random_mats(surface, objects, rng),
+        lights=random_lights(ambient, rng, tint),
+        ambient=ambient,
+        sky=(dull_rgb(rng), dull_rgb(rng)),
+        camera=random_camera(objects, azimuth, rng, cameras),
+        sensor=_random_sensor(rng),
+    )
+
+
+def _things(
+    n: int, kinds: Sequence[str], azimuth: float, rng: np.random.Generator
+) -> list[SceneObject]:
+    few_kinds = rng.choice(kinds, size=int(rng.integers(3, 8)), replace=False)
+    few_colors = rng.choice(COLORS, size=int(rng.integers(3, 7)), replace=False)
+    things: list[SceneObject] = []
+    while len(things) < n:
+        color, kind = str(rng.choice(few_colors)), str(rng.choice(few_kinds))
+        if (color, kind) not in HELD_OUT:
+            things.append(_thing(color, kind, azimuth, rng))
+    return things
+
+
+def _thing(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> SceneObject:
+    size_name = str(rng.choice(SIZES, p=(0.45, 0.55)))
+    yaw = float(rng.uniform(-math.pi, math.pi))
+    if kind == "mug":  # its handle in sight: at most 115 degrees off the side of the camera
+        yaw = azimuth + math.pi + float(rng.uniform(-2.0, 2.0))
+    return SceneObject(
+        kind=kind,
+        color=color,
+        size_name=size_name,
+        scale=random_scale(size_name, rng),
+        aspect=float(rng.uniform(0.82, 1.2)),
+        rgb=random_rgb(color, rng),
+        specular=float(rng.uniform(0.0, 0.8)),
+        shininess=float(rng.uniform(0.1, 0.9)),
+        xy_m=(0.0, 0.0),
+        yaw_rad=yaw,
+        taper=float(rng.uniform(-0.14, 0.2)),
+        bulge=float(rng.uniform(-0.1, 0.14)),
+        pattern=str(rng.choice(PATTERNS)) if rng.random() < 0.4 else "flat",
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def _clutter(rng: np.random.Generator) -> SceneObject:
+    size_name = str(rng.choice(SIZES))
+    light = float(rng.uniform(0.35, 0.6))  # a dull brown: neither white, black nor orange
+    return SceneObject(
+        kind=CLUTTER,
+        color=CLUTTER,
+        size_name=size_name,
+        scale=random_scale(size_name, rng),
+        aspect=float(rng.uniform(0.8, 1.2)),
+        rgb=(light, 0.88 * light, 0.74 * light),
+        specular=float(rng.uniform(0.0, 0.6)),
+        shininess=float(rng.uniform(0.1, 0.9)),
+        xy_m=(0.0, 0.0),
+        yaw_rad=float(rng.uniform(-math.pi, math.pi)),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def _random_sensor(rng: np.random.Generator) -> Sensor:
+    """A daylight exposure most of the time; each fault in a share of the pictures."""
+    light = rng.uniform(0.7, 1.1) if rng.random() < 0.7 else rng.uniform(0.55, 0.7)
+    r, g, b = (float(c) for c in light * rng.uniform(0.94, 1.06, size=3))
+    return Sensor(
+        gain=(r, g, b),
+        blur_px=float(rng.uniform(0.5, 2.5)) if rng.random() < 0.3 else 0.0,
+        motion_px=float(rng.uniform(3, 14)) if rng.random() < 0.25 else 0.0,
+        motion_rad=float(rng.uniform(0, math.pi)),
+        noise=float(rng.uniform(2, 14)) if rng.random() < 0.6 else 0.0,
+        jpeg_quality=int(rng.integers(45, 97)),
+        seed=int(rng.integers(2**31)),
+    )
