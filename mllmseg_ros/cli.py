@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     train.set_defaults(run=_train)
 
+    _add_adapt(verbs)
+
     measure = verbs.add_parser("eval", help="measure a model")
     measure.add_argument(
         "data", help="tabletop (simulated scenes), or the folder of a data set (mllmseg data check)"
@@ -157,6 +159,29 @@ def _add_paper(recipes: Any) -> None:
         stage.add_argument("--steps", type=int, help="instead of the recipe's")
         stage.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
         stage.set_defaults(run=_train_as_in_paper)
+
+
+def _add_adapt(verbs: Any) -> None:
+    adapt = verbs.add_parser("adapt", help="teach a model your own things; resumes a run")
+    adapt.add_argument("data", type=Path, help="your pictures, see mllmseg data check")
+    adapt.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    adapt.add_argument("--split", help="of the data set; default: train")
+    adapt.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+    adapt.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="data set that the model must not forget; default: simulated scenes",
+    )
+    adapt.add_argument("--recipe", default="adapt", help="YAML file; default: ours")
+    adapt.add_argument("--steps", type=int, help="instead of the recipe's")
+    adapt.add_argument(
+        "--trained", choices=("all", "lora", "decoder"), help="instead of the recipe's"
+    )
+    adapt.add_argument("--features", type=Path, help="folder to keep frozen outputs in")
+    adapt.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
+    adapt.add_argument("--device", help="auto, cpu, cuda, cuda:N")
+    adapt.set_defaults(run=_adapt)
 
 
 def _add_data(verbs: Any) -> None:
@@ -307,6 +332,34 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
     if asked.features is not None:  # a picture that is changed at every turn has no features
         recipe = replace(recipe, recompress=False)
     print(train_as_in_paper(asked.run_folder, asked.start, data_sets, recipe, asked.features))
+
+
+def _adapt(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.checkpoint import find_checkpoint
+    from mllmseg_ros.data.dataset import load_samples
+    from mllmseg_ros.train.adapt.adapt import adapt
+    from mllmseg_ros.train.adapt.known import Known, shared_out, simulated
+    from mllmseg_ros.train.adapt.recipe import AdaptRecipe
+    from mllmseg_ros.train.recipe_file import read_recipe
+
+    recipe = read_recipe(AdaptRecipe, asked.recipe, steps=asked.steps, trained=asked.trained)
+    samples = load_samples(asked.data, asked.split, asked.images)
+    if asked.keep is None:
+        known = simulated(asked.run_folder / "simulated")
+    else:
+        rehearsed, kept = shared_out(load_samples(asked.keep), recipe.held_out_share, recipe.seed)
+        known = Known(rehearsed=rehearsed, asked=kept)
+    report = adapt(
+        asked.run_folder,
+        find_checkpoint(asked.model),
+        samples,
+        known,
+        recipe,
+        asked.features,
+        asked.device,
+    )
+    print(report)
+    print(asked.run_folder / "model")
 
 
 def _train(asked: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of what went worst: what was answered, and the outline of what was meant.
 
-Entry point: :func:`draw_worst`.
+Entry points: :func:`draw_worst`, :func:`with_outline`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mllmseg_ros.data.check import grid_of_tiles
 from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.region import decode
+from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.eval.dataset import Asked
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.segmenter import Segmenter
@@ -41,13 +42,17 @@ def draw_worst(segmenter: Segmenter, asked: Sequence[Asked], n: int = 16) -> NDA
     for each in worst:
         rgb = read_rgb(each.sample)
         answers = segmenter(rgb, [each.expression])
-        drawn = draw_overlay(rgb, answers)
-        if each.target.region is not None:
-            mask = decode(each.target.region, each.sample.size_hw).astype(np.uint8)
-            outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(drawn, outline, -1, _OUTLINE_RGB, 2)
-        tiles.append(drawn)
+        tiles.append(with_outline(draw_overlay(rgb, answers), each.sample, each.target))
     return grid_of_tiles(tiles)
+
+
+def with_outline(drawn: NDArray[np.uint8], sample: Sample, target: Target) -> NDArray[np.uint8]:
+    """Outline in white what was meant, in place; (H, W, 3) RGB at the sample's size."""
+    if target.region is not None:
+        mask = decode(target.region, sample.size_hw).astype(np.uint8)
+        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(drawn, outline, -1, _OUTLINE_RGB, 2)
+    return drawn
 
 
 def _goodness(asked: Asked) -> float:

@@ -26,13 +26,15 @@ from transformers import (
 from mllmseg_ros.model.config import MLLMSegConfig
 from mllmseg_ros.model.mask_decoder import MaskDecoder
 
+PrefixCache = tuple[tuple[Tensor, Tensor], ...]  # keys, values (1, heads, L, head) per layer
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:
     """What one frame gives, whatever is asked of it afterwards."""
 
     fused: Tensor  # (1, G*G, C) decoder tokens before any expression
-    prefix_cache: tuple[tuple[Tensor, Tensor], ...]  # keys, values (1, heads, L, head) per layer
+    prefix_cache: PrefixCache
     prefix_length: int  # L, tokens of the prompt up to and including </img>
 
 
@@ -123,17 +125,34 @@ class MLLMSeg(nn.Module):
             image_start: index of the first image token in the prefix.
         """
         tokens, image_embeds = self.see(pixel_values)
+        states, prefix_cache = self.read_prefix(image_embeds, prefix_ids, image_start)
+        return ImageFeatures(
+            fused=self.mask_decoder.fuse(tokens, states),
+            prefix_cache=prefix_cache,
+            prefix_length=prefix_ids.shape[1],
+        )
+
+    def read_prefix(
+        self, image_embeds: Tensor, prefix_ids: Tensor, image_start: int
+    ) -> tuple[Tensor, PrefixCache]:
+        """Run the language model over the prompt up to and including ``</img>``.
+
+        Args:
+            image_embeds: (1, G*G/4, D) from :meth:`see`.
+            prefix_ids: (1, L).
+            image_start: index of the first image token in the prefix.
+
+        Returns:
+            Image states (1, G*G/4, D), and what later tokens attend to.
+        """
         cache = DynamicCache()
         hidden = self.language_model(
             inputs_embeds=self.embed(prefix_ids, image_embeds, image_start),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        return ImageFeatures(
-            fused=self.mask_decoder.fuse(tokens, self.image_states(hidden, image_start)),
-            prefix_cache=tuple((layer.keys, layer.values) for layer in cache.layers),
-            prefix_length=prefix_ids.shape[1],
-        )
+        prefix_cache = tuple((layer.keys, layer.values) for layer in cache.layers)
+        return self.image_states(hidden, image_start), prefix_cache
 
     def image_states(self, hidden: Tensor, image_start: int) -> Tensor:
         """LLM states (B, G*G/4, D) that stand for the image, out of hidden states (B, L, D).

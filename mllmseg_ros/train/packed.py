@@ -11,7 +11,7 @@ Entry points: :func:`pack`, :func:`read_packed`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,17 @@ class PackedPrompts:
     rows: Tensor  # (N,) row of each expression
     states: Tensor  # (N,) index in its row of the state that predicts its answer
     image_start: int
+
+    def to(self, device: torch.device) -> PackedPrompts:
+        """The same prompts on a device."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            rows=self.rows.to(device),
+            states=self.states.to(device),
+        )
 
 
 def pack(prompts: Sequence[Sequence[Prompt]]) -> PackedPrompts:

@@ -12,7 +12,6 @@ Source: golden facts, section 11. Entry point: :func:`train_as_in_paper`.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -27,16 +26,16 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import load_model, save_model
+from mllmseg_ros.checkpoint import load_model
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.prompt import PromptBuilder
 from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.train.feature_cache import FeatureCache
+from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper.batches import PaperBatch, PaperBatches
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
-from mllmseg_ros.train.paper.feature_cache import FeatureCache
-from mllmseg_ros.train.paper.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.run_state import (
@@ -47,6 +46,7 @@ from mllmseg_ros.train.run_state import (
     under,
     write_state,
 )
+from mllmseg_ros.train.write_model import write_model
 
 _STATE = "state.safetensors"
 _LARGEST_GRADIENT = 1.0
@@ -114,7 +114,7 @@ def train_as_in_paper(
             ):
                 _save(run, model, optimiser, done)
     if accelerator.is_main_process:
-        _write_model(run / "model", start, model)
+        write_model(run / "model", start, model, merged_state(model))
     accelerator.wait_for_everyone()
     return run / "model"
 
@@ -241,21 +241,6 @@ def _trained_tensors(model: MLLMSeg) -> dict[str, Tensor]:
     }
     buffers = model.mask_decoder.named_buffers(prefix="mask_decoder")
     return tensors | {name: buffer for name, buffer in buffers if "init_pos" not in name}
-
-
-def _write_model(folder: Path, start: Path, model: MLLMSeg) -> None:
-    """The trained model beside the tokenizer files that it was started with."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in start.iterdir():
-        if file.is_file() and file.suffix in (".json", ".txt", ".model") and (
-            not file.name.endswith(".index.json")
-        ):  # fmt: skip
-            shutil.copy(file, folder)
-    path = folder / "config.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    fields["use_llm_lora"] = 0
-    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_model(model, folder, torch.bfloat16, merged_state(model))
 
 
 class _Log:

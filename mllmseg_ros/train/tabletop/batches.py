@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from mllmseg_ros.sim.expressions import draw_expressions, mirrored
 from mllmseg_ros.sim.objects import CLUTTER, COLORS, SIZES, VARIED_KINDS
 from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.sim.vocabulary import Language
+from mllmseg_ros.train.augment import relit
 from mllmseg_ros.train.packed import PackedPrompts, pack
 
 CELLS = 4  # cells a side of a vision patch: what is taught densely is taught per cell
@@ -109,7 +109,7 @@ class TabletopBatches:
             objects = scenes.cache.objects(index)
             if rng.random() < 0.5:
                 rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirrored(objects)
-            pictures.append(_augmented(rgb, rng))
+            pictures.append(relit(rgb, rng))
             cells.append(self._sampled(instances))
             tables.append(_table(objects))
             if not n_expressions:
@@ -177,15 +177,3 @@ def _stacked(masks: Sequence[NDArray[np.bool_]], side: int) -> Tensor:
     if not masks:
         return torch.zeros(0, side, side, dtype=torch.bool)
     return torch.from_numpy(np.stack(masks))
-
-
-def _augmented(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Vary brightness, contrast and noise; colours keep their names."""
-    gain = rng.uniform(0.75, 1.2) * rng.uniform(0.95, 1.05, size=3)
-    shift = rng.uniform(-12, 12)
-    table = np.arange(256)[None, :, None] * gain + shift  # (1, 256, 3): old value to new
-    pixels = cv2.LUT(np.ascontiguousarray(rgb), np.clip(table, 0, 255).astype(np.uint8))
-    if rng.random() < 0.5:
-        noise = rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
-        pixels = np.clip(pixels + noise, 0, 255)
-    return pixels.astype(np.uint8)

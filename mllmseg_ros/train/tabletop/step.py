@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
 from mllmseg_ros.train.packed import read_packed
 from mllmseg_ros.train.tabletop.batches import Batch
 from mllmseg_ros.train.tabletop.extra_heads import DenseHead, PointerHead, SketchHead
-from mllmseg_ros.train.tabletop.losses import answer_loss, mask_loss
 
 _DENSE_WEIGHT_IN_JOINT = 0.3
 _POINTER_WEIGHT = 0.3

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from mllmseg_ros.train.tabletop.losses import answer_loss, mask_loss
+from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
 
 TARGET = torch.tensor([[[True, False], [False, False]]])
 

@@ -27,8 +27,8 @@ from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.train.paper.feature_cache import FeatureCache
-from mllmseg_ros.train.paper.lora import Trained, choose_trained, merged_state
+from mllmseg_ros.train.feature_cache import FeatureCache
+from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.start import start_from_internvl
 from mllmseg_ros.train.paper.training import train_as_in_paper

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tabletop training minimises. Pure functions of tensors.
+"""What training on single prompts minimises. Pure functions of tensors.
 
 Entry points: :func:`mask_loss`, :func:`answer_loss`.
 """

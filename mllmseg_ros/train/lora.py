@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, TrainableTokensConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import Tensor
@@ -32,7 +32,9 @@ class Trained:
     lora_rank: int = 64  # on every linear layer of the language model; 0 for none
     lora_dropout: float = 0.05
     vision_lora: bool = False  # the same on the vision tower
-    answer_rows: bool = False  # the rows of [SEG] and [REJ] in embeddings and head
+    # The rows of [SEG] and [REJ]: in embeddings and head; without a LoRA in the head alone, so that
+    # the language model stays what it was.
+    answer_rows: bool = False
 
 
 def choose_trained(model: MLLMSeg, trained: Trained, answer_ids: Sequence[int]) -> None:
@@ -62,6 +64,9 @@ def choose_trained(model: MLLMSeg, trained: Trained, answer_ids: Sequence[int]) 
             trainable_token_indices=rows if trained.answer_rows and not whole_head else None,
         )
         inject_adapter_in_model(config, model)
+    elif trained.answer_rows and not whole_head:
+        head = TrainableTokensConfig(token_indices=rows["lm_head"], target_modules=["lm_head"])
+        inject_adapter_in_model(head, model)
     for name, parameter in model.named_parameters():
         own = name.startswith("mask_decoder.") or name == "language_model.norm.weight"
         table = name in ("language_model.embed_tokens.weight", "lm_head.weight")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeping frozen outputs saves: seconds of an epoch, at real 1B dimensions, random weights.
+
+    python benchmarks/training.py                 # --threads 1 --rounds 3
+
+One epoch here is a few pictures with three expressions each, forward, backward and optimiser step.
+The first epoch fills the cache and is not counted. Read the ratios: machines are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from engine import random_1b
+
+from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.train.adapt.adapt import _choose
+from mllmseg_ros.train.adapt.batches import AdaptBatch
+from mllmseg_ros.train.adapt.recipe import AdaptRecipe
+from mllmseg_ros.train.adapt.step import adapt_losses, read_batch
+from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
+from mllmseg_ros.train.recipe_file import read_recipe
+
+EXPRESSIONS = ("the red mug", "the ball left of the can", "all the books")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--pictures", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    device = torch.device(asked.device)
+    rows = {}
+    for trained in ("decoder", "lora"):
+        rows[trained] = measure(trained, device, asked.pictures, asked.rounds)
+        base = rows[trained]["nothing"]
+        for name, seconds in rows[trained].items():
+            print(f"{trained:<8} kept: {name:<8} {seconds:8.2f} s  {base / seconds:6.2f} x")
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(trained: str, device: torch.device, n_pictures: int, rounds: int) -> dict[str, float]:
+    """Median seconds of an epoch, by what is kept."""
+    segmenter = random_1b(device, torch.float32)
+    model, prompts = segmenter.model, segmenter.prompts
+    answer_ids = (prompts.seg_id, prompts.rej_id)
+    _choose(model, trained, read_recipe(AdaptRecipe, "adapt"), answer_ids)
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=1e-5)
+    side = model.config.image_size_px
+    row = tuple(prompts.build([text]) for text in EXPRESSIONS)
+    batches = [
+        AdaptBatch(
+            squares=torch.randint(0, 256, (1, side, side, 3), dtype=torch.uint8),
+            prompts=(row,),
+            has_target=torch.tensor([True, True, False]),
+            target=torch.rand(2, side, side) > 0.9,
+        )
+        for _ in range(n_pictures)
+    ]
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        kept: dict[str, FeatureCache | StateCache | None] = {
+            "nothing": None,
+            "vision": FeatureCache(Path(folder), model, torch.bfloat16),
+        }
+        if trained == "decoder":
+            kept["vision and language"] = StateCache(Path(folder), model, torch.bfloat16)
+        for number in range(rounds + 1):
+            for name, cache in kept.items():
+                began = time.perf_counter()
+                for batch in batches:
+                    step(model, batch, cache, answer_ids, optimiser)
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if number:
+                    seconds.setdefault(name, []).append(time.perf_counter() - began)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def step(
+    model: MLLMSeg,
+    batch: AdaptBatch,
+    kept: FeatureCache | StateCache | None,
+    answer_ids: tuple[int, int],
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """One optimiser step on one picture."""
+    device = model.lm_head.weight.device
+    with torch.autocast(device.type, torch.bfloat16):
+        read = read_batch(model, batch, kept, device)
+        losses = adapt_losses(model, batch, read, answer_ids)
+    losses.total.backward()
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model knows already: to rehearse while it learns, and to see what it forgets.
+
+Entry points: :class:`Known`, :func:`simulated`, :func:`shared_out`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mllmseg_ros.data.dataset import load_samples
+from mllmseg_ros.data.sample import Sample
+
+# Split, scenes; none of them is asked about by `mllmseg eval tabletop`, which begins at seed 0.
+_FIRST_SEED = 500_000
+_REHEARSED = (("train", 160), ("varied_train", 160))
+_ASKED = ("validation", 60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Samples of what the model could do before."""
+
+    rehearsed: tuple[Sample, ...]
+    asked: tuple[Sample, ...]
+
+
+def shared_out(
+    samples: Sequence[Sample], held_out_share: float, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Part samples by picture: to learn from, and held out (at least one of each).
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
+    if len(samples) < 2:
+        raise ValueError(f"{len(samples)} picture: at least 2 are needed, one of them to measure")
+    order = np.random.default_rng(seed).permutation(len(samples))
+    n = min(len(samples) - 1, max(1, round(held_out_share * len(samples))))
+    held = {int(index) for index in order[:n]}
+    return (
+        tuple(sample for index, sample in enumerate(samples) if index not in held),
+        tuple(sample for index, sample in enumerate(samples) if index in held),
+    )
+
+
+def simulated(folder: Path) -> Known | None:
+    """Simulated scenes, rendered into a folder once; None where the simulator is not installed."""
+    if importlib.util.find_spec("mujoco") is None:
+        return None
+    from mllmseg_ros.sim.export import export_scenes
+
+    for split, n_scenes in (*_REHEARSED, _ASKED):
+        done = folder / split / "done"
+        if done.is_file():
+            continue
+        for file in sorted((folder / split).rglob("*"), reverse=True):  # of a run that was cut off
+            file.unlink() if file.is_file() else file.rmdir()
+        try:
+            export_scenes(folder / split, split, _FIRST_SEED, n_scenes)
+        except RuntimeError:  # no off-screen OpenGL
+            return None
+        done.touch()
+    return Known(
+        rehearsed=tuple(
+            sample for split, _ in _REHEARSED for sample in load_samples(folder / split, split)
+        ),
+        asked=tuple(load_samples(folder / _ASKED[0], _ASKED[0])),
+    )
