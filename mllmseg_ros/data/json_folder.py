@@ -8,7 +8,8 @@
 ``image`` and ``mask`` are relative to the folder. ``expressions`` (a list) says the same thing in
 several ways. ``mask`` is a PNG of the picture's size, a list of polygons [[x0, y0, x1, y1, …], …]
 in pixels, COCO run lengths, or null for something that is not there. ``split`` may name one;
-entries without one are all in "train". Other fields are kept out of the way.
+entries without one are all in "train". ``kind`` sorts expressions for a breakdown of results. Other
+fields are kept out of the way.
 
 Entry point: :func:`read_json_folder`.
 """
@@ -128,7 +129,11 @@ def _target(fields: dict[str, Any], folder: Path) -> Target:
         normalized(expression)
     if "mask" not in fields:
         raise ValueError("it has no 'mask'; null means that what is said is not there")
-    return Target(expressions=tuple(said), region=_region(fields["mask"], folder))
+    return Target(
+        expressions=tuple(said),
+        region=_region(fields["mask"], folder),
+        kind=str(fields.get("kind", "")),
+    )
 
 
 def _region(mask: Any, folder: Path) -> Region | None:

@@ -68,7 +68,11 @@ def _read(path: Path) -> Sample:
         if points and not all(ignored)
         else None
     )
-    target = Target(expressions=tuple(map(str, texts)), region=region)
+    target = Target(
+        expressions=tuple(map(str, texts)),
+        region=region,
+        kind="sentence" if fields.get("is_sentence") else "phrase",
+    )
     return Sample(image=image, size_hw=size_hw(image), targets=(target,), entry=path.stem)
 
 

@@ -93,6 +93,9 @@ def _sample(
     return Sample(image=path, size_hw=size_hw, targets=tuple(targets), entry=entry)
 
 
+_KINDS = ("none", "one", "several")
+
+
 def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Target]:
     for field in ("image_id", "ann_id", "sentences"):
         if field not in reference:
@@ -128,6 +131,8 @@ def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Targ
         expressions=expressions,
         region=_region(annotations) if annotations else None,
         box_xywh=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
+        # gRefCOCO alone has lists.
+        kind=_KINDS[min(len(ids), 2)] if isinstance(reference["ann_id"], list) else "",
     )
 
 

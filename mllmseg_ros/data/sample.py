@@ -21,6 +21,7 @@ class Target:
     expressions: tuple[str, ...]
     region: Region | None  # None: what is said is not there
     box_xywh: Box | None = None  # px, as annotated
+    kind: str = ""  # of expression, for a breakdown; "" where the data set knows none
 
 
 @dataclass(frozen=True, kw_only=True)

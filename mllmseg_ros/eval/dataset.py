@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,15 +83,21 @@ class DataSetReport:
     model: str
     n_pictures: int
     scores: tuple[ProtocolScores, ...]
+    by_kind: dict[str, dict[str, ProtocolScores]]  # by protocol and kind of expression
     asked: dict[str, tuple[Asked, ...]]  # by protocol
 
     def to_dict(self) -> dict[str, Any]:
         """Scores as plain values for JSON, null for NaN."""
-        rows = [
-            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-            for row in map(asdict, self.scores)
-        ]
-        return {"model": self.model, "n_pictures": self.n_pictures, "scores": rows}
+        by_kind = {
+            protocol: {kind: _plain(scores) for kind, scores in kinds.items()}
+            for protocol, kinds in self.by_kind.items()
+        }
+        return {
+            "model": self.model,
+            "n_pictures": self.n_pictures,
+            "scores": [_plain(scores) for scores in self.scores],
+            "by_kind": by_kind,
+        }
 
 
 def evaluate_samples(
@@ -114,7 +120,7 @@ def evaluate_samples(
     Raises:
         ValueError: if a protocol is unknown, or a picture or mask cannot be read.
     """
-    scores, asked = [], {}
+    scores, by_kind, asked = [], {}, {}
     for protocol in protocols:
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol is {protocol!r}, expected {' or '.join(PROTOCOLS)}")
@@ -134,17 +140,38 @@ def evaluate_samples(
             images.append(_judged(shown, probabilities, rejected, confidence))
         scores.append(_scores(protocol, images, gres, spent_s))
         asked[protocol] = tuple(each for image in images for each in image)
+        by_kind[protocol] = _scores_by_kind(protocol, images, gres)
     return DataSetReport(
-        model=segmenter.name, n_pictures=len(samples), scores=tuple(scores), asked=asked
+        model=segmenter.name,
+        n_pictures=len(samples),
+        scores=tuple(scores),
+        by_kind=by_kind,
+        asked=asked,
     )
 
 
 def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
     """Lay the scores out as a table, for a terminal or as Markdown."""
-    header = ["protocol", "task", "n", "empty", "cIoU", "gIoU", "Prec@0.5", "N-acc", "T-acc", "ms"]
+    header = [
+        "protocol",
+        "kind",
+        "task",
+        "n",
+        "empty",
+        "cIoU",
+        "gIoU",
+        "Prec@0.5",
+        "N-acc",
+        "T-acc",
+        "ms",
+    ]
+    named = [(each, "all") for each in report.scores]
+    for kinds in report.by_kind.values():
+        named += [(each, kind) for kind, each in kinds.items()]
     rows = [
         [
             each.protocol,
+            kind,
             each.task,
             str(each.n),
             str(each.n_empty),
@@ -152,9 +179,9 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
                 _percent,
                 (each.c_iou, each.g_iou, each.precision_at_half, each.n_acc, each.t_acc),
             ),
-            f"{each.ms_per_expression:.0f}",
+            "-" if math.isnan(each.ms_per_expression) else f"{each.ms_per_expression:.0f}",
         ]
-        for each in report.scores
+        for each, kind in named
     ]
     title = f"{report.model} on {report.n_pictures} pictures; percent, ms per expression"
     if markdown:
@@ -311,6 +338,33 @@ def _scores(
         t_acc=t_acc,
         ms_per_expression=1000 * spent_s / max(1, len(flat)),
     )
+
+
+def _scores_by_kind(
+    protocol: str, images: Sequence[Sequence[Asked]], gres: bool
+) -> dict[str, ProtocolScores]:
+    """Scores of each kind of expression; nothing where the data set knows one kind or none."""
+    kinds = sorted({each.target.kind for image in images for each in image})
+    if len(kinds) < 2:
+        return {}
+    of_kind = {
+        kind: [[each for each in image if each.target.kind == kind] for image in images]
+        for kind in kinds
+    }
+    return {
+        kind or "other": replace(
+            _scores(protocol, [image for image in chosen if image], gres, 0.0),
+            ms_per_expression=float("nan"),
+        )
+        for kind, chosen in of_kind.items()
+    }
+
+
+def _plain(scores: ProtocolScores) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(scores).items()
+    }
 
 
 def _percent(value: float) -> str:

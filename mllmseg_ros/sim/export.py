@@ -80,7 +80,7 @@ def export_scenes(
                     "expression": said.text,
                     "mask": encode(mask) if said.targets else None,
                     "split": split,
-                    "form": said.form,
+                    "kind": said.form,
                 }
                 annotations.write(json.dumps(fields) + "\n")
                 n_written += 1

@@ -69,12 +69,19 @@ def test_ignored_pixels_count_neither_way(random_segmenter: Segmenter, tmp_path:
 def test_tables(gres: DataSetReport) -> None:
     lines = to_text(gres).splitlines()
     assert "2 pictures" in lines[0]
-    assert lines[1].split()[:4] == ["protocol", "task", "n", "empty"]
-    assert lines[2].split()[:4] == ["paper", "GRES", "3", "1"]
+    assert lines[1].split()[:5] == ["protocol", "kind", "task", "n", "empty"]
+    assert lines[2].split()[:5] == ["paper", "all", "GRES", "3", "1"]
+    assert [line.split()[:5] for line in lines[-3:]] == [
+        ["deployment", "none", "GRES", "1", "1"],
+        ["deployment", "one", "GRES", "1", "0"],
+        ["deployment", "several", "GRES", "1", "0"],
+    ]
     markdown = to_text(gres, markdown=True).splitlines()
     assert markdown[3].count("|") == markdown[2].count("|") == markdown[4].count("|")
     fields = json.loads(json.dumps(gres.to_dict(), allow_nan=False))
     assert [row["protocol"] for row in fields["scores"]] == ["paper", "deployment"]
+    assert fields["by_kind"]["deployment"]["none"]["n_acc"] in (0, 100)
+    assert fields["by_kind"]["deployment"]["one"]["n_acc"] is None
 
 
 def test_a_protocol_must_be_known(random_segmenter: Segmenter) -> None:
