@@ -79,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_paper(recipes)
     train = recipes.add_parser("tabletop", help="the embedded model, on rendered scenes; resumes")
     train.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
-    train.add_argument("--scenes", type=Path, required=True, help="folder of mllmseg sim render")
+    train.add_argument(
+        "--scenes",
+        type=Path,
+        help="folder of mllmseg sim render; default: rendered here, into the run",
+    )
     train.add_argument(
         "--from",
         dest="start",
@@ -99,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("--split", help="default: test of the tabletop, train of a data set")
     measure.add_argument("--json", type=Path, help="report file to write, - for stdout")
+    measure.add_argument("--worst", type=Path, help="picture of the worst answers to write (PNG)")
     _add_model(measure)
     scenes = measure.add_argument_group("tabletop")
     scenes.add_argument("--expressions", type=int, default=1000, help="how many to ask")
@@ -112,7 +117,6 @@ def _parser() -> argparse.ArgumentParser:
         help="paper: joint prompt with the true answers in it; deployment: as the node asks",
     )
     folder.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    folder.add_argument("--worst", type=Path, help="picture of the worst answers to write (PNG)")
     folder.add_argument("--reliability", type=Path, help="plot of what confidences are worth (PNG)")
     folder.add_argument(
         "--false-accept",
@@ -365,11 +369,15 @@ def _adapt(asked: argparse.Namespace) -> None:
 def _train(asked: argparse.Namespace) -> None:
     from mllmseg_ros.train.recipe_file import read_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
+    from mllmseg_ros.train.tabletop.scenes import render_scenes
     from mllmseg_ros.train.tabletop.training import train_tabletop
 
     recipe = read_recipe(TabletopRecipe, asked.recipe)
+    scenes = asked.scenes or asked.run_folder / "scenes"
+    if asked.scenes is None:
+        render_scenes(scenes, recipe)
     folder = train_tabletop(
-        asked.run_folder, asked.scenes, recipe, start=asked.start, threads=asked.threads
+        asked.run_folder, scenes, recipe, start=asked.start, threads=asked.threads
     )
     print(folder)
 
@@ -396,7 +404,7 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
     answers = report.asked.get("deployment", ())
     there = [each for each in answers if each.judged.target_px]
     if asked.worst is not None:
-        _write_picture(draw_worst(segmenter, answers), asked.worst)
+        _write_picture(draw_worst(segmenter, [each.case for each in answers]), asked.worst)
     if asked.reliability is not None:
         curves = {
             "mask score": reliability(
@@ -424,10 +432,14 @@ def _evaluate(asked: argparse.Namespace) -> None:
         _evaluate_data(asked)
         return
     from mllmseg_ros.eval.tabletop import evaluate_tabletop, to_text
+    from mllmseg_ros.eval.worst import draw_worst
 
-    report = evaluate_tabletop(
-        _load(asked), split=asked.split or "test", n_expressions=asked.expressions, seed=asked.seed
+    segmenter = _load(asked)
+    report, worst = evaluate_tabletop(
+        segmenter, split=asked.split or "test", n_expressions=asked.expressions, seed=asked.seed
     )
+    if asked.worst is not None:
+        _write_picture(draw_worst(segmenter, worst), asked.worst)
     print(to_text(report), file=sys.stderr if str(asked.json) == "-" else sys.stdout)
     _write_json(report.to_dict(), asked.json)
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mllmseg_ros.data.region import Region
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.data.region import Region, decode
 
 Box = tuple[float, float, float, float]
 
@@ -32,6 +35,19 @@ class Sample:
     size_hw: tuple[int, int]  # px, as the annotations say
     targets: tuple[Target, ...]
     entry: str  # where it stands in its file, for messages
+
+    def mask(self, target: Target) -> NDArray[np.bool_]:
+        """What one of its targets means, (H, W); no pixel where it is not there.
+
+        Raises:
+            ValueError: if the region cannot be read; names picture and entry.
+        """
+        if target.region is None:
+            return np.zeros(self.size_hw, dtype=np.bool_)
+        try:
+            return decode(target.region, self.size_hw)
+        except ValueError as error:
+            raise ValueError(f"{self.image}, {self.entry}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from mllmseg_ros.eval.metrics import (
 )
 from mllmseg_ros.eval.paper import ask_as_in_paper
 from mllmseg_ros.eval.perturb import Perturbation
+from mllmseg_ros.eval.worst import Case
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
@@ -51,6 +52,16 @@ class Asked:
     judged: Judged
     score: float  # NaN where the model cannot reject, and under the paper's protocol
     mask_score: float  # mean probability over the mask, 0 where it is empty
+
+    @property
+    def case(self) -> Case:
+        """For a picture of it."""
+        return Case(
+            expression=self.expression,
+            judged=self.judged,
+            picture=lambda: read_rgb(self.sample),
+            meant=lambda: self.sample.mask(self.target),
+        )
 
     @property
     def iou(self) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_half
+from mllmseg_ros.eval.worst import Case, goodness
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
@@ -32,6 +33,7 @@ from mllmseg_ros.sim.vocabulary import language_of
 _EXPRESSIONS_PER_SCENE = 4
 _HELD_OUT_TRIES = 30  # expressions drawn to find those with a held-out pair
 _WIDTH, _HEIGHT = 640, 480
+_N_WORST = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class TabletopReport:
 
 def evaluate_tabletop(
     segmenter: Segmenter, split: str = "test", n_expressions: int = 1000, seed: int = 0
-) -> TabletopReport:
+) -> tuple[TabletopReport, tuple[Case, ...]]:
     """Ask about the scenes of a split, from its seed 0 on, rendered here at 640 x 480.
 
     Args:
@@ -76,6 +78,9 @@ def evaluate_tabletop(
         n_expressions: how many to ask, four a scene. In the test split a tenth as many more are
             asked about colours and kinds that training never put together.
         seed: of the expressions.
+
+    Returns:
+        The report, and the worst answered expressions.
 
     Raises:
         ValueError: if the split is unknown or there is nothing to ask.
@@ -87,12 +92,16 @@ def evaluate_tabletop(
         raise ValueError(f"number of expressions is {n_expressions}, expected 1 or more")
     n_scenes = math.ceil(n_expressions / _EXPRESSIONS_PER_SCENE)
     answers: list[tuple[ReferringExpression, Judged]] = []
+    worst: list[Case] = []
     with TabletopCamera(_WIDTH, _HEIGHT) as camera:
         for index in tqdm(range(n_scenes), unit="scene", mininterval=2):
             view = _view(camera, index, split)
             n = min(_EXPRESSIONS_PER_SCENE, n_expressions - len(answers))
             said = _drawn(view, seed, split, index, n)
-            answers += zip(said, _asked(segmenter, view, said), strict=True)
+            judged = _asked(segmenter, view, said)
+            answers += zip(said, judged, strict=True)
+            worst += [_case(view, *each) for each in zip(said, judged, strict=True)]
+            worst = sorted(worst, key=lambda each: goodness(each.judged))[:_N_WORST]
         held_out = (
             _ask_of_held_out(
                 segmenter, camera, split, n_scenes, math.ceil(n_expressions / 10), seed
@@ -104,7 +113,7 @@ def evaluate_tabletop(
         form: [judged for expression, judged in answers if expression.form == form]
         for form in FORMS
     }
-    return TabletopReport(
+    report = TabletopReport(
         model=segmenter.name,
         split=split,
         seed=seed,
@@ -113,6 +122,12 @@ def evaluate_tabletop(
         by_form={form: _scores(group) for form, group in by_form.items() if group},
         held_out=_scores(held_out),
     )
+    return report, tuple(worst)
+
+
+def _case(view: View, said: ReferringExpression, judged: Judged) -> Case:
+    meant = np.isin(view.instances, said.targets)
+    return Case(expression=said.text, judged=judged, picture=lambda: view.rgb, meant=lambda: meant)
 
 
 def _ask_of_held_out(

@@ -1,34 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of what went worst: what was answered, and the outline of what was meant.
 
-Entry points: :func:`draw_worst`, :func:`with_outline`.
+Entry points: :class:`Case`, :func:`draw_worst`, :func:`with_outline`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.check import grid_of_tiles
-from mllmseg_ros.data.picture import read_rgb
-from mllmseg_ros.data.region import decode
-from mllmseg_ros.data.sample import Sample, Target
-from mllmseg_ros.eval.dataset import Asked
+from mllmseg_ros.eval.metrics import Judged
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.segmenter import Segmenter
 
 _OUTLINE_RGB = (255, 255, 255)
 
 
-def draw_worst(segmenter: Segmenter, asked: Sequence[Asked], n: int = 16) -> NDArray[np.uint8]:
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One answered expression."""
+
+    expression: str
+    judged: Judged
+    picture: Callable[[], NDArray[np.uint8]]  # RGB (H, W, 3)
+    meant: Callable[[], NDArray[np.bool_]]  # (H, W), nothing where nothing was meant
+
+
+def draw_worst(segmenter: Segmenter, cases: Iterable[Case], n: int = 16) -> NDArray[np.uint8]:
     """Ask the worst answered expressions again, each on its own, and draw the answers.
 
     Args:
         segmenter: the model.
-        asked: of a report, deployment protocol.
+        cases: what was asked, deployment protocol.
         n: how many.
 
     Returns:
@@ -37,27 +45,25 @@ def draw_worst(segmenter: Segmenter, asked: Sequence[Asked], n: int = 16) -> NDA
     Raises:
         ValueError: if nothing was asked.
     """
-    worst = sorted(asked, key=_goodness)[:n]
     tiles = []
-    for each in worst:
-        rgb = read_rgb(each.sample)
-        answers = segmenter(rgb, [each.expression])
-        tiles.append(with_outline(draw_overlay(rgb, answers), each.sample, each.target))
+    for case in sorted(cases, key=lambda each: goodness(each.judged))[:n]:
+        rgb = case.picture()
+        drawn = draw_overlay(rgb, segmenter(rgb, [case.expression]))
+        tiles.append(with_outline(drawn, case.meant()))
     return grid_of_tiles(tiles)
 
 
-def with_outline(drawn: NDArray[np.uint8], sample: Sample, target: Target) -> NDArray[np.uint8]:
-    """Outline in white what was meant, in place; (H, W, 3) RGB at the sample's size."""
-    if target.region is not None:
-        mask = decode(target.region, sample.size_hw).astype(np.uint8)
-        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, outline, -1, _OUTLINE_RGB, 2)
+def with_outline(drawn: NDArray[np.uint8], meant: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Outline in white what was meant (H, W), in place; (H, W, 3) RGB."""
+    outline, _ = cv2.findContours(meant.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, outline, -1, _OUTLINE_RGB, 2)
     return drawn
 
 
-def _goodness(asked: Asked) -> float:
+def goodness(judged: Judged) -> float:
     """IoU where something was meant; a wrong decision is worse than any mask."""
-    wrong = asked.judged.rejected == (asked.judged.target_px > 0)
-    if wrong:
+    if judged.rejected == (judged.target_px > 0):
         return -1.0
-    return asked.iou if asked.judged.target_px else 1.0
+    if not judged.target_px:
+        return 1.0
+    return judged.intersection_px / max(1, judged.union_px)

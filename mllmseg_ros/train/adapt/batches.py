@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mllmseg_ros.data.picture import read_rgb
-from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.pixels import resized
 from mllmseg_ros.prompt import Prompt, PromptBuilder
@@ -91,7 +90,7 @@ class AdaptBatches:
             sample = samples[int(rng.integers(len(samples)))]
             said = [(each, target) for target in sample.targets for each in target.expressions]
             chosen = [said[int(k)] for k in rng.permutation(len(said))[:n_expressions]]
-            masks = [_mask(target, sample) for _, target in chosen]
+            masks = [sample.mask(target) for _, target in chosen]
             square, masks = self._seen(read_rgb(sample), chosen, masks, rng)
             squares.append(square)
             prompts.append(tuple(self._prompts.build([each]) for each, _ in chosen))
@@ -130,12 +129,3 @@ class AdaptBatches:
             for mask in masks
         ]
         return resized(rgb, self._side), squares
-
-
-def _mask(target: Target, sample: Sample) -> NDArray[np.bool_]:
-    if target.region is None:
-        return np.zeros(sample.size_hw, dtype=np.bool_)
-    try:
-        return decode(target.region, sample.size_hw)
-    except ValueError as error:
-        raise ValueError(f"{sample.image}, {sample.entry}: {error}") from error

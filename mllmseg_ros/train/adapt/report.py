@@ -93,11 +93,10 @@ def draw_before_after(
         rgb = read_rgb(sample)
         contexts = [(each, each.encode(rgb)) for each in (before, after)]
         for target in sample.targets:
+            meant = sample.mask(target)
             for expression in target.expressions:
                 pair = [
-                    with_outline(
-                        draw_overlay(rgb, segmenter.segment(context, [expression])), sample, target
-                    )
+                    with_outline(draw_overlay(rgb, segmenter.segment(context, [expression])), meant)
                     for segmenter, context in contexts
                 ]
                 words = re.sub(r"\W+", "_", expression).strip("_")[:40]

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mllmseg_ros.data.picture import read_rgb
-from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.pixels import resized
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
@@ -102,7 +101,7 @@ class PaperBatches:
             there = [target.region is not None for _, target in chosen]
             expressions += [expression for expression, _ in chosen]
             dialogs.append(self._encoder.encode(draw_dialog([e for e, _ in chosen], there, rng)))
-            targets.append(torch.from_numpy(np.stack([_mask(t, sample) for _, t in chosen])))
+            targets.append(torch.from_numpy(np.stack([sample.mask(t) for _, t in chosen])))
         return PaperBatch(
             squares=torch.from_numpy(np.stack(squares)),
             dialogs=pad(dialogs, learn_padding=self._learn_padding),
@@ -121,15 +120,6 @@ class PaperBatches:
             if any(target.region is not None for _, target in chosen):
                 return sample, chosen
         raise ValueError(f"of {_TRIES} pictures drawn, none has an expression with a target")
-
-
-def _mask(target: Target, sample: Sample) -> NDArray[np.bool_]:
-    if target.region is None:
-        return np.zeros(sample.size_hw, dtype=np.bool_)
-    try:
-        return decode(target.region, sample.size_hw)
-    except ValueError as error:
-        raise ValueError(f"{sample.image}, {sample.entry}: {error}") from error
 
 
 def _through_jpeg(rgb: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

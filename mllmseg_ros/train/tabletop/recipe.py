@@ -17,6 +17,8 @@ _JOINT_WARM_UP = 50
 class TabletopRecipe:
     """One training run; written to ``recipe.json``, a resumed run must have the same."""
 
+    scenes: int
+    validation_scenes: int
     dense_steps: int
     joint_steps: int
     easy_steps: int
@@ -35,7 +37,14 @@ class TabletopRecipe:
         Raises:
             ValueError: naming the field, its value and what is accepted.
         """
-        for name in ("dense_images", "joint_images", "expressions", "drawn"):
+        for name in (
+            "scenes",
+            "validation_scenes",
+            "dense_images",
+            "joint_images",
+            "expressions",
+            "drawn",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"recipe: {name} is {getattr(self, name)}, accepted: 1 or more")
         for name in ("dense_steps", "joint_steps", "easy_steps", "varied_steps"):

@@ -3,9 +3,10 @@
 
 First what there is to see, then words and masks, then the same on varied scenes.
 
-The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``state.safetensors`` (the
-last checkpoint, written atomically) and ``model/`` (the same weights as a checkpoint folder that
-``Segmenter.from_pretrained`` loads). Running the same command again resumes.
+The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``curve.png``,
+``state.safetensors`` (the last checkpoint, written atomically) and ``model/`` (the same weights as
+a checkpoint folder that ``Segmenter.from_pretrained`` loads). Running the same command again
+resumes.
 
 Entry point: :func:`train_tabletop` (``mllmseg train tabletop``).
 """
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,6 +36,7 @@ from mllmseg_ros.sim.vocabulary import language_of
 from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.run_state import agree_on_recipe, read_state, under, write_state
 from mllmseg_ros.train.tabletop.batches import Scenes, TabletopBatches
+from mllmseg_ros.train.tabletop.curve import draw_curve
 from mllmseg_ros.train.tabletop.embedded import new_checkpoint
 from mllmseg_ros.train.tabletop.optimisers import Optimisers
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
@@ -120,6 +123,7 @@ def train_tabletop(
                     tqdm.write(f"step {done}: {world}{said}")
             if time.monotonic() - saved > _SAVE_EVERY_S or done == total:
                 log.flush()
+                _draw(run)
                 _save(run, learner, optimisers, done)
                 saved = time.monotonic()
     return model_folder
@@ -234,6 +238,14 @@ def _keep_freed_memory() -> None:
         trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_max, 0)
+
+
+def _draw(run: Path) -> None:
+    try:
+        curve = draw_curve(run / "log.jsonl")
+    except ValueError:  # too early
+        return
+    cv2.imwrite(str(run / "curve.png"), cv2.cvtColor(curve, cv2.COLOR_RGB2BGR))
 
 
 def _save(run: Path, learner: Learner, optimisers: Optimisers, done: int) -> None:

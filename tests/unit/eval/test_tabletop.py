@@ -8,15 +8,22 @@ import json
 import pytest
 
 from mllmseg_ros.eval.tabletop import TabletopReport, evaluate_tabletop, to_text
+from mllmseg_ros.eval.worst import Case, draw_worst, goodness
 from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.sim.fluent_speaker import FLUENT_FORMS
 
 
 @pytest.fixture(scope="module")
-def report(random_segmenter: Segmenter) -> TabletopReport:
+def measured(random_segmenter: Segmenter) -> tuple[TabletopReport, tuple[Case, ...]]:
     try:
         return evaluate_tabletop(random_segmenter, "test", n_expressions=30, seed=4)
     except RuntimeError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def report(measured: tuple[TabletopReport, tuple[Case, ...]]) -> TabletopReport:
+    return measured[0]
 
 
 def test_every_expression_counts_once(report: TabletopReport) -> None:
@@ -31,8 +38,31 @@ def test_every_expression_counts_once(report: TabletopReport) -> None:
 
 
 def test_it_can_be_repeated(report: TabletopReport, random_segmenter: Segmenter) -> None:
-    again = evaluate_tabletop(random_segmenter, "test", n_expressions=30, seed=4)
+    again, _ = evaluate_tabletop(random_segmenter, "test", n_expressions=30, seed=4)
     assert again.to_dict() == report.to_dict()
+
+
+def test_the_worst_are_drawn_with_what_was_meant(
+    measured: tuple[TabletopReport, tuple[Case, ...]], random_segmenter: Segmenter
+) -> None:
+    worst = measured[1]
+    values = [goodness(case.judged) for case in worst]
+    assert len(worst) == 16
+    assert values == sorted(values)
+    assert worst[0].meant().sum() == worst[0].judged.target_px
+    sheet = draw_worst(random_segmenter, worst[:2])
+    assert sheet.shape == (240, 640, 3)
+
+
+@pytest.mark.parametrize("split", ["varied_test", "workshop"])
+def test_other_splits_are_asked_in_their_own_words(random_segmenter: Segmenter, split: str) -> None:
+    try:
+        report, _ = evaluate_tabletop(random_segmenter, split, n_expressions=40)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    assert report.overall.n == 40
+    assert report.held_out.n == (4 if split == "varied_test" else 0)
+    assert bool(set(report.by_form) & set(FLUENT_FORMS)) == (split == "varied_test")
 
 
 def test_report_as_text_and_json(report: TabletopReport) -> None:

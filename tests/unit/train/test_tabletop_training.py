@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,9 @@ from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.objects import COLORS, KINDS
 from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train.recipe_file import read_recipe
+from mllmseg_ros.train.tabletop import scenes as scenes_module
 from mllmseg_ros.train.tabletop import training as tabletop
+from mllmseg_ros.train.tabletop.curve import draw_curve
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
 from mllmseg_ros.train.tabletop.training import train_tabletop
 
@@ -25,6 +28,8 @@ pytestmark = pytest.mark.skipif(
     not hasattr(torch.optim, "Muon"), reason="training needs torch >= 2.9"
 )
 TINY = TabletopRecipe(
+    scenes=6,
+    validation_scenes=3,
     dense_steps=2,
     joint_steps=2,
     easy_steps=1,
@@ -104,6 +109,7 @@ def test_a_run_gives_a_model_that_answers(unbroken: Path) -> None:
     assert [line["step"] for line in log if "loss" in line] == [0, 1, 2, 3, 4]
     assert {"cIoU", "N_acc", "T_acc", "kind_acc"} <= set(log[-2]["validation"])
     assert log[-1]["varied_validation"].keys() == log[-2]["validation"].keys()
+    assert cv2.imread(str(unbroken / "curve.png")).shape[0] > 600  # two plots
 
 
 def test_an_interrupted_run_repeats_the_unbroken_one(
@@ -138,6 +144,37 @@ def test_missing_scenes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no rendered scenes"):
         train_tabletop(tmp_path / "run", tmp_path, TINY)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_curve_needs_scores_and_draws_them(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 0, "loss": 1.0}\n')
+    with pytest.raises(ValueError, match="nothing was validated yet"):
+        draw_curve(log)
+    scores = {"cIoU": 0.5, "kind_acc": 0.9}
+    lines = [{"step": step, "validation": scores} for step in (399, 799)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    blue = (draw_curve(log) == (30, 110, 220)).all(axis=2)
+    assert blue.any(axis=0).sum() > 300  # a line from half of the plot to its end
+    assert blue[: blue.shape[0] // 2 + 5].any()
+
+
+def test_scenes_are_rendered_where_none_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        scenes_module, "render_dataset", lambda *a, **k: asked.append((*a[1:], *k.values()))
+    )
+    scenes_module.render_scenes(tmp_path, replace(TINY, scenes=2500))
+    assert [each[0] for each in asked] == [
+        "train",
+        "validation",
+        "varied_train",
+        "varied_validation",
+    ]
+    assert asked[0][1:3] == (0, 2500)
+    assert asked[1][1:] == (0, 3, 1)
 
 
 def test_learning_rate_factor() -> None:

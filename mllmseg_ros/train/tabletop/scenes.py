@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rendered scenes that a recipe asks for. Entry point: :func:`render_scenes`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mllmseg_ros.sim.dataset import render_dataset
+from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
+
+
+def render_scenes(folder: Path, recipe: TabletopRecipe) -> None:
+    """Render what is missing of a recipe's scenes, a process per core.
+
+    Args:
+        folder: gets a folder per split.
+        recipe: says how many scenes, and whether varied ones are needed.
+
+    Raises:
+        RuntimeError: if off-screen GL is missing.
+    """
+    for world in ("", "varied_") if recipe.varied_steps else ("",):
+        for split, n_scenes in (
+            ("train", recipe.scenes),
+            ("validation", recipe.validation_scenes),
+        ):
+            render_dataset(
+                folder / f"{world}{split}",
+                f"{world}{split}",
+                0,
+                n_scenes,
+                n_processes=min(os.cpu_count() or 1, -(-n_scenes // 1000)),
+            )
