@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from mllmseg_ros.masks import box_xyxy
 
 MIN_POINTS = 10  # fewer valid depths than this are no position
-_MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution over its MAD
-_OUTLIER_SIGMAS = 3.0
-_MIN_SPREAD_M = 0.005  # a flat target has MAD 0; sensor noise must not empty it
+_RIM_PX = 3
+_GAP_M, _GAP_SHARE = 0.010, 0.005  # a gap in depth is wider than both together
+_FEW_SHARE = 0.004  # of the depths: no more in a gap's width are a gap still
+_JUMP_M, _JUMP_SHARE = 0.02, 0.02  # neighbours farther apart than both together are a jump
+_LEAST_STEADY = 0.3  # of the valid depths; of a thin thing, all are beside a jump
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,9 @@ class Position:
     mean: NDArray[np.float64]  # (3,) m, mean of the points kept
     covariance: NDArray[np.float64]  # (3, 3) m^2, spread of the points kept
     surface_point: NDArray[np.float64]  # (3,) m, the point kept that is nearest to inside_uv
-    box_center: NDArray[np.float64]  # (3,) m, of the box around the points kept, along the axes
-    box_size: NDArray[np.float64]  # (3,) m
+    box_center: NDArray[np.float64]  # (3,) m, of the box around the points kept
+    box_axes: NDArray[np.float64]  # (3, 3) a rotation: its columns are the box's edges
+    box_size: NDArray[np.float64]  # (3,) m, along these edges
     valid_depth_ratio: float  # share of the mask's pixels with a valid depth
     points: NDArray[np.float32]  # (N, 3) m, the points kept
     points_uv: NDArray[np.int64]  # (N, 2) px, where the image shows them
@@ -52,8 +55,9 @@ def locate(
 ) -> Position | None:
     """Measure the visible surface of one target.
 
-    Depths farther than three robust standard deviations (median and MAD) from the median do not
-    count: at a target's edge the mask takes in some of what is behind it.
+    Two kinds of depth do not count: at the mask's rim those beside a jump, where a camera mixes
+    front and back; and those that a gap in depth parts from most of the others, for a mask takes in
+    some of what is behind the target. What a target shows without a gap counts, however deep it is.
 
     Args:
         mask: (H, W).
@@ -80,28 +84,96 @@ def locate(
     if int(valid.sum()) < MIN_POINTS:
         return None
     ratio = float(valid.mean())
+    rim = mask[y0:y1, x0:x1] & ~_eroded(mask[y0:y1, x0:x1])
+    steady = valid & ~(rim & _beside_jump(depth_m, box))[v - y0, u - x0]
+    if int(steady.sum()) >= max(MIN_POINTS, _LEAST_STEADY * int(valid.sum())):
+        valid = steady
     u, v, z = u[valid], v[valid], z[valid]
-    kept = _inliers(z)
+    kept = _together(z)
     u, v, z = u[kept], v[kept], z[kept]
     points = _unit_depth_rays(u, v, intrinsics) * z  # (3, N)
     nearest = int(np.argmin((u - inside_uv[0]) ** 2 + (v - inside_uv[1]) ** 2))
-    low, high = points.min(axis=1), points.max(axis=1)
+    center, axes, size = _box_around(points)
     return Position(
         mean=points.mean(axis=1),
         covariance=np.cov(points),
         surface_point=points[:, nearest],
-        box_center=(low + high) / 2,
-        box_size=high - low,
+        box_center=center,
+        box_axes=axes,
+        box_size=size,
         valid_depth_ratio=ratio,
         points=points.T.astype(np.float32),
         points_uv=np.stack([u, v], axis=-1),
     )
 
 
-def _inliers(z: NDArray[np.float64]) -> NDArray[np.bool_]:
-    distance = np.abs(z - np.median(z))
-    spread = max(_MAD_TO_SIGMA * float(np.median(distance)), _MIN_SPREAD_M)
-    return distance <= _OUTLIER_SIGMAS * spread
+def _beside_jump(depth_m: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Pixels of a box (x0, y0, x1, y1) with a jump in depth to one of their eight neighbours."""
+    x0, y0, x1, y1 = box
+    top, left = max(0, y0 - 1), max(0, x0 - 1)
+    z = depth_m[top : y1 + 1, left : x1 + 1]
+    known = np.isfinite(z) & (z > 0)
+    size = np.ones((3, 3), np.uint8)
+    # Unknown neighbours take no side.
+    far = cv2.dilate(np.where(known, z, np.float32(0)), size)
+    near = cv2.erode(np.where(known, z, np.float32(1e6)), size)
+    jump = known & (far - near > _JUMP_M + _JUMP_SHARE * np.where(known, z, np.float32(0)))
+    return np.asarray(jump[y0 - top : y1 - top, x0 - left : x1 - left])
+
+
+def _box_around(
+    points: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Centre, axes and size of the box around points (3, N).
+
+    One edge is the direction in which the points spread least, for what a camera sees of a thing is
+    a surface; across it lies the least rectangle. Each edge gets the name of the optical axis that
+    it is nearest to, so that a box does not turn over from one image to the next.
+    """
+    middle = points.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.cov(points))
+    across = vectors[:, 1:].T @ (points - middle)  # (2, N)
+    # Millimetres, and a hull: minAreaRect counts in single precision.
+    hull = cv2.convexHull((1000 * across.T).astype(np.float32))
+    angle = np.deg2rad(cv2.minAreaRect(hull)[2])
+    first = vectors[:, 1:] @ np.array([np.cos(angle), np.sin(angle)])
+    edges = [first, np.cross(vectors[:, 0], first), vectors[:, 0]]
+    axes = np.zeros((3, 3))
+    for _ in range(3):
+        likeness = np.abs([[edge[axis] for axis in range(3)] for edge in edges])
+        likeness[:, axes.any(axis=0)] = -1
+        row, axis = np.unravel_index(int(np.argmax(likeness)), likeness.shape)
+        edge = edges.pop(int(row))
+        axes[:, axis] = edge if edge[axis] >= 0 else -edge
+    if np.linalg.det(axes) < 0:
+        axes[:, 2] *= -1
+    along = axes.T @ points
+    low, high = along.min(axis=1), along.max(axis=1)
+    return axes @ ((low + high) / 2), axes, high - low
+
+
+def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    size = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
+    padded = np.pad(mask.astype(np.uint8), _RIM_PX)
+    return np.asarray(cv2.erode(padded, size)[_RIM_PX:-_RIM_PX, _RIM_PX:-_RIM_PX] > 0)
+
+
+def _together(z: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The depths around the median, up to the first gap on either side; few in a bin are a gap."""
+    middle = float(np.median(z))
+    step = _GAP_M + _GAP_SHARE * middle
+    bins = np.floor((z - middle) / step + 0.5).astype(np.int64)
+    first = int(bins.min())
+    counts = np.bincount(bins - first)
+    full = counts > max(1.0, _FEW_SHARE * len(z))
+    if not full[-first]:
+        return np.ones(len(z), np.bool_)
+    low = high = -first
+    while low > 0 and full[low - 1]:
+        low -= 1
+    while high < len(full) - 1 and full[high + 1]:
+        high += 1
+    return np.asarray((bins - first >= low) & (bins - first <= high))
 
 
 def _unit_depth_rays(

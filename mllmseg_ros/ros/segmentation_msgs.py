@@ -13,9 +13,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, PointStamped, Pose, Vector3
+from geometry_msgs.msg import Point, PointStamped, Pose, Quaternion, Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
@@ -208,7 +209,9 @@ def _fill_position(entry: SegmentationMsg, position: Position, frame_id: str) ->
     entry.position = _point(position.mean)
     entry.position_covariance = position.covariance.ravel().tolist()
     entry.surface_point = _point(position.surface_point)
-    entry.box_pose = Pose(position=_point(position.box_center))  # axes of the optical frame
+    entry.box_pose = Pose(
+        position=_point(position.box_center), orientation=_quaternion(position.box_axes)
+    )
     x, y, z = position.box_size.tolist()
     entry.box_size = Vector3(x=x, y=y, z=z)
     entry.valid_depth_ratio = position.valid_depth_ratio
@@ -217,6 +220,15 @@ def _fill_position(entry: SegmentationMsg, position: Position, frame_id: str) ->
 def _point(xyz: NDArray[np.float64]) -> Point:
     x, y, z = xyz.tolist()
     return Point(x=x, y=y, z=z)
+
+
+def _quaternion(rotation: NDArray[np.float64]) -> Quaternion:
+    """The rotation (3, 3) as a unit quaternion with w >= 0."""
+    vector, _ = cv2.Rodrigues(rotation)
+    angle = float(np.linalg.norm(vector))
+    axis = vector[:, 0] / angle if angle > 1e-12 else np.zeros(3)
+    x, y, z = (np.sin(angle / 2) * axis).tolist()
+    return Quaternion(x=x, y=y, z=z, w=float(np.cos(angle / 2)))
 
 
 def _duration(nanoseconds: int) -> Duration:

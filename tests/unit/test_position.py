@@ -89,3 +89,49 @@ def test_errors_name_what_came() -> None:
     strange = Intrinsics(K=K, D=np.ones(4), distortion_model="spiral")
     with pytest.raises(ValueError, match="unknown distortion model 'spiral'; accepted: plumb_bob"):
         locate(patch(100, 100), depth, strange, (100, 100))
+
+
+def test_a_turned_box_gets_its_own_edges() -> None:
+    """A flat plank, turned in the picture and tilted away from the camera."""
+    turn, tilt = np.deg2rad(25), np.deg2rad(30)
+    along = np.array([np.cos(turn), np.sin(turn), 0.0])
+    across = np.array([-np.sin(turn) * np.cos(tilt), np.cos(turn) * np.cos(tilt), np.sin(tilt)])
+    normal = np.cross(along, across)
+    center = np.array([0.02, -0.01, 0.9])
+    v, u = np.mgrid[:480, :640]
+    rays = np.stack([(u - 319.5) / 500, (v - 239.5) / 520, np.ones_like(u, dtype=float)], axis=-1)
+    z = (center @ normal) / (rays @ normal)
+    offset = rays * z[..., None] - center
+    mask = (np.abs(offset @ along) < 0.10) & (np.abs(offset @ across) < 0.04)
+    depth = np.where(mask, z, 2.0).astype(np.float32)
+    position = locate(mask, depth, Intrinsics(K=K, D=NO_DISTORTION), (325, 235))
+    assert position is not None
+    axes, size = position.box_axes, position.box_size
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+    assert np.linalg.det(axes) == pytest.approx(1)
+    assert (np.diag(axes) > 0).all()
+    assert axes[:, 0] @ along == pytest.approx(1, abs=2e-3)
+    np.testing.assert_allclose(size, [0.2, 0.08, 0.0], atol=0.006)
+    np.testing.assert_allclose(position.box_center, center, atol=0.003)
+
+
+def test_flying_pixels_at_the_rim_do_not_count() -> None:
+    depth = np.full((480, 640), 1.2, dtype=np.float32)
+    mask = patch(400, 100)
+    depth[mask] = 0.8
+    rim = mask & ~patch(400, 100, 9)
+    depth[rim] = np.random.default_rng(0).uniform(0.8, 1.2, int(rim.sum()))
+    position = locate(mask, depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100))
+    assert position is not None
+    assert position.mean[2] == pytest.approx(0.8, abs=0.001)
+    assert position.points[:, 2].max() < 0.83
+
+
+def test_a_thin_thing_is_beside_a_jump_everywhere_and_still_has_a_place() -> None:
+    depth = np.full((480, 640), 1.2, dtype=np.float32)
+    wire = np.zeros((480, 640), dtype=bool)
+    wire[100:102, 300:400] = True
+    depth[wire] = 0.8
+    position = locate(wire, depth, Intrinsics(K=K, D=NO_DISTORTION), (350, 100))
+    assert position is not None
+    assert position.mean[2] == pytest.approx(0.8, abs=1e-5)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What 50 pictures teach: a workshop that the model never saw, and what it forgets for it.
+
+    python benchmarks/adapt.py RUN                  # --model, --expressions 1000
+
+New kinds, new names for old kinds, another camera (`workshop` split of the simulator). Asked
+before and after: 50 further workshop scenes, and the tabletop's test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from mllmseg_ros.checkpoint import find_checkpoint
+from mllmseg_ros.data.dataset import load_samples
+from mllmseg_ros.eval.dataset import evaluate_samples
+from mllmseg_ros.eval.tabletop import evaluate_tabletop
+from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.sim.export import export_scenes
+from mllmseg_ros.train.adapt.adapt import adapt
+from mllmseg_ros.train.adapt.known import simulated
+from mllmseg_ros.train.adapt.recipe import AdaptRecipe
+from mllmseg_ros.train.recipe_file import read_recipe
+
+SPLIT = "workshop"
+N_PICTURES, FIRST_ASKED = 50, 1000
+
+
+def main() -> None:
+    """Adapt, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--expressions", type=int, default=1000, help="asked of the tabletop")
+    asked = parser.parse_args()
+    for name, first in (("shown", 0), ("asked", FIRST_ASKED)):
+        if not (asked.run / name).exists():
+            export_scenes(asked.run / name, SPLIT, first, N_PICTURES)
+    start = find_checkpoint(asked.model)
+    began = time.monotonic()
+    report = adapt(
+        asked.run / "adapted",
+        start,
+        load_samples(asked.run / "shown", SPLIT),
+        simulated(asked.run / "adapted" / "simulated"),
+        read_recipe(AdaptRecipe, "adapt"),
+    )
+    minutes = (time.monotonic() - began) / 60
+    rows = {}
+    for when, folder in (("before", start), ("after", asked.run / "adapted" / "model")):
+        segmenter = Segmenter.from_pretrained(folder)
+        new = evaluate_samples(
+            segmenter, load_samples(asked.run / "asked", SPLIT), ("deployment",)
+        ).scores[0]
+        old = evaluate_tabletop(segmenter, "test", asked.expressions)[0].overall
+        rows[when] = {
+            name: {key: getattr(scores, key) for key in ("n", "g_iou", "c_iou", "n_acc", "t_acc")}
+            for name, scores in (("workshop, new scenes", new), ("tabletop, test", old))
+        }
+    print(report)
+    print(f"{minutes:.1f} minutes with measuring and drawing")
+    for name in rows["before"]:
+        for when, row in rows.items():
+            cells = "  ".join(f"{key} {value:.1f}" for key, value in row[name].items())
+            print(f"{name}, {when}: {cells}")
+    (asked.run / "result.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

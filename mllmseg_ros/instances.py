@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Part a mask into the things that it covers: "the mugs" are several.
+
+First by connected components; then, where depth is there, a component is cut along jumps in depth,
+and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
+
+Entry point: :func:`split_instances`.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.masks import box_xyxy
+
+_MIN_PX, _MIN_SHARE = 12, 0.04  # a part smaller than both, of the whole mask, is a speck
+_JUMP_M, _JUMP_SHARE = 0.025, 0.02  # neighbours farther apart in depth (or that share of it)
+_MAX_GAP_SHARE = 0.6  # of the smaller part's size: how wide an occluder may be
+_NEARER_M = 0.01  # an occluder is nearer by this
+
+
+def split_instances(
+    mask: NDArray[np.bool_], depth_m: NDArray[np.float32] | None = None
+) -> list[NDArray[np.bool_]]:
+    """Part a mask.
+
+    Args:
+        mask: (H, W).
+        depth_m: (H, W) metres along z, NaN where invalid, aligned with the mask; None without.
+
+    Returns:
+        Masks (H, W), the largest first; together they are the mask but for its specks. An empty
+        mask gives none.
+
+    Raises:
+        ValueError: if mask and depth differ in size.
+    """
+    if depth_m is not None and depth_m.shape != mask.shape:
+        raise ValueError(f"depth image is {depth_m.shape}, the mask {mask.shape}")
+    box = box_xyxy(mask)
+    if box is None:
+        return []
+    x0, y0, x1, y1 = box
+    crop = mask[y0:y1, x0:x1]
+    depth = None if depth_m is None else depth_m[y0:y1, x0:x1]
+    parts = _without_specks(_components(crop), int(crop.sum()))
+    if depth is not None:
+        parts = [piece for part in parts for piece in _cut_at_jumps(part, depth)]
+        parts = _joined_behind(parts, depth)
+    parts.sort(key=lambda part: int(part.sum()), reverse=True)
+    whole = []
+    for part in parts:
+        instance = np.zeros_like(mask)
+        instance[y0:y1, x0:x1] = part
+        whole.append(instance)
+    return whole
+
+
+def _components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    n, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return [labels == index for index in range(1, n)]
+
+
+def _without_specks(parts: list[NDArray[np.bool_]], area: int) -> list[NDArray[np.bool_]]:
+    least = max(_MIN_PX, _MIN_SHARE * area)
+    kept = [part for part in parts if part.sum() >= least]
+    # A mask of specks alone is still an answer: its largest stays.
+    return kept or [max(parts, key=lambda part: int(part.sum()))]
+
+
+def _cut_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+    """Pieces of one component on either side of jumps in depth."""
+    valid = part & np.isfinite(depth) & (depth > 0)
+    if valid.sum() < 2 * _MIN_PX:
+        return [part]
+    # Noise must not cut: a median over a few pixels, holes filled from around.
+    filled = _filled(depth, valid)
+    size = np.ones((3, 3), np.uint8)
+    inside = np.where(part, filled, np.float32(np.nan))
+    far = cv2.dilate(np.where(part, inside, np.float32(-1)), size)
+    near = cv2.erode(np.where(part, inside, np.float32(1e9)), size)
+    jump = part & (far - near > np.maximum(_JUMP_M, _JUMP_SHARE * filled))
+    if not jump.any():
+        return [part]
+    area = int(part.sum())
+    least = max(_MIN_PX, _MIN_SHARE * area)
+    cores = [core for core in _components(part & ~jump) if core.sum() >= least]
+    if len(cores) < 2:
+        return [part]
+    # Every pixel left over goes to the core next to it that is nearest in depth.
+    seeds = np.zeros(part.shape, np.int32)
+    for index, core in enumerate(cores, start=1):
+        seeds[core] = index
+    grown = _grown(seeds, part, filled)
+    return [grown == index for index in range(1, len(cores) + 1)]
+
+
+def _filled(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Depth with every invalid pixel as its nearest valid one, smoothed by a median."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~valid).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    values = np.zeros(int(labels.max()) + 1, np.float32)
+    values[labels[valid]] = depth[valid]
+    return np.asarray(cv2.medianBlur(values[labels], 5), dtype=np.float32)
+
+
+def _grown(
+    seeds: NDArray[np.int32], part: NDArray[np.bool_], depth: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    """Grow seeds over a part, a pixel a turn; where two meet, the nearer in depth wins."""
+    grown = seeds.copy()
+    means = np.array(
+        [0.0] + [float(np.median(depth[seeds == k])) for k in range(1, int(seeds.max()) + 1)]
+    )
+    while True:
+        open_ = part & (grown == 0)
+        if not open_.any():
+            return grown
+        best = np.full(part.shape, np.inf)
+        winner = np.zeros_like(grown)
+        for k in range(1, len(means)):
+            reach = cv2.dilate((grown == k).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            off = np.where(reach & open_, np.abs(depth - means[k]), np.inf)
+            better = off < best
+            best[better], winner[better] = off[better], k
+        if not winner.any():
+            return grown
+        grown[open_] = winner[open_]
+
+
+def _joined_behind(
+    parts: list[NDArray[np.bool_]], depth: NDArray[np.float32]
+) -> list[NDArray[np.bool_]]:
+    """Join parts that lie on either side of something nearer, at one depth."""
+    merged = True
+    while merged:
+        merged = False
+        for i in range(len(parts)):
+            for j in range(i + 1, len(parts)):
+                if _one_thing(parts[i], parts[j], depth):
+                    parts = [
+                        *(part for k, part in enumerate(parts) if k not in (i, j)),
+                        parts[i] | parts[j],
+                    ]
+                    merged = True
+                    break
+            if merged:
+                break
+    return parts
+
+
+def _one_thing(a: NDArray[np.bool_], b: NDArray[np.bool_], depth: NDArray[np.float32]) -> bool:
+    start, end = _closest(a, b)
+    gap = float(np.hypot(*(end - start)))
+    size = min(float(np.sqrt(a.sum())), float(np.sqrt(b.sum())))
+    if gap < 2 or gap > _MAX_GAP_SHARE * size:
+        return False
+    z_a, z_b = (float(np.nanmedian(np.where(part, depth, np.nan))) for part in (a, b))
+    if not np.isfinite(z_a + z_b) or abs(z_a - z_b) > max(_JUMP_M, _JUMP_SHARE * z_a):
+        return False
+    steps = np.linspace(start, end, max(3, round(gap)))[1:-1].round().astype(int)
+    between = depth[steps[:, 1], steps[:, 0]]
+    between = between[np.isfinite(between) & (between > 0)]
+    return len(between) > 0 and bool(np.median(between) < min(z_a, z_b) - _NEARER_M)
+
+
+def _closest(
+    a: NDArray[np.bool_], b: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Nearest pixels (u, v) of two masks."""
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~a).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    v, u = np.unravel_index(int(np.argmin(np.where(b, distance, np.inf))), a.shape)
+    at_a = np.argwhere(a & (labels == labels[v, u]))[0]
+    return np.array([at_a[1], at_a[0]]), np.array([u, v])
