@@ -46,6 +46,8 @@ def position(x: float) -> Position:
         covariance=np.arange(9.0).reshape(3, 3),
         surface_point=np.array([x, 0.2, 0.8]),
         box_center=np.array([x, 0.2, 0.85]),
+        # Its x edge along the picture's y, its y edge against the picture's x.
+        box_axes=np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
         box_size=np.array([0.1, 0.2, 0.3]),
         valid_depth_ratio=0.5,
         points=np.zeros((10, 3), np.float32),
@@ -102,7 +104,10 @@ def test_every_field_of_a_found_target() -> None:
     assert (entry.position.x, entry.position.y, entry.position.z) == (0.0, 0.2, 0.9)
     assert list(entry.position_covariance) == list(range(9))
     assert entry.surface_point.z == 0.8
-    assert (entry.box_pose.position.z, entry.box_pose.orientation.w) == (0.85, 1.0)
+    assert entry.box_pose.position.z == 0.85
+    turn = entry.box_pose.orientation  # a quarter turn about z
+    half = math.sqrt(0.5)
+    assert (turn.x, turn.y, turn.z, turn.w) == pytest.approx((0, 0, half, half))
     assert (entry.box_size.x, entry.box_size.y, entry.box_size.z) == (0.1, 0.2, 0.3)
     assert entry.valid_depth_ratio == 0.5
 
