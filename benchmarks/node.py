@@ -20,8 +20,9 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.instances import Instance, instances_of
 from mllmseg_ros.overlay import draw_overlay
-from mllmseg_ros.position import Intrinsics, Position, locate
+from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.image_msgs import image_from_array, rgb_from_image
 from mllmseg_ros.ros.request import RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import (
@@ -54,21 +55,17 @@ def made_up_answer(width: int, height: int) -> Answer:
         request=RequestDesk().submit(text, 0).request,
         header=Header(frame_id="camera"),
         rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        segmentations=segmentations,
-        positions=positions(segmentations, width, height),
+        instances=instances(segmentations, width, height),
         latency_ns=0,
     )
 
 
-def positions(segmentations: list[Segmentation], width: int, height: int) -> list[Position | None]:
-    """Measure every target on a tilted plane."""
+def instances(segmentations: list[Segmentation], width: int, height: int) -> list[Instance]:
+    """Part and measure every target on a tilted plane."""
     depth_m = np.broadcast_to(np.linspace(0.8, 1.2, height)[:, None], (height, width))
     K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
-    return [
-        locate(each.mask, depth_m.astype(np.float32), intrinsics, each.inside_uv or (0, 0))
-        for each in segmentations
-    ]
+    return instances_of(segmentations, depth_m.astype(np.float32), intrinsics)
 
 
 def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
@@ -87,7 +84,8 @@ def everything(answer: Answer, build: Callable[[np.ndarray, str, Header], Image]
     centroid_message(answer.header, position)
     build(union_mask(answer), "mono8", answer.header)
     build(label_image(answer), "mono8", answer.header)
-    build(draw_overlay(answer.rgb, answer.segmentations), "rgb8", answer.header)
+    found = [each.segmentation for each in answer.instances]
+    build(draw_overlay(answer.rgb, found), "rgb8", answer.header)
 
 
 def milliseconds(step: Callable[[], object], repeats: int) -> float:
@@ -104,15 +102,16 @@ def measure(size: str, repeats: int) -> dict[str, float]:
     """Times in ms by step, and naive over ours."""
     width, height = (int(side) for side in size.split("x"))
     answer = made_up_answer(width, height)
+    segmentations = [each.segmentation for each in answer.instances]
     message = image_from_array(answer.rgb[:, :, ::-1], "bgr8", Header())
     steps: dict[str, Callable[[], object]] = {
         "image to RGB (bgr8)": lambda: rgb_from_image(message),
-        "positions of 4 targets": lambda: positions(list(answer.segmentations), width, height),
+        "instances, positions of 4 targets": lambda: instances(segmentations, width, height),
         "segmentations only": lambda: array_message(answer, "/image", "none"),
         "mask": lambda: image_from_array(union_mask(answer), "mono8", answer.header),
         "labels": lambda: image_from_array(label_image(answer), "mono8", answer.header),
         "overlay": lambda: image_from_array(
-            draw_overlay(answer.rgb, answer.segmentations), "rgb8", answer.header
+            draw_overlay(answer.rgb, segmentations), "rgb8", answer.header
         ),
         "all outputs": lambda: everything(answer, image_from_array),
     }
@@ -140,9 +139,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results, indent=2))
         return
-    print(f"{'ms per frame':<28}" + "".join(f"{size:>12}" for size in sizes))
+    print(f"{'ms per frame':<34}" + "".join(f"{size:>12}" for size in sizes))
     for name in results[sizes[0]]:
-        print(f"{name:<28}" + "".join(f"{results[size][name]:12.2f}" for size in sizes))
+        print(f"{name:<34}" + "".join(f"{results[size][name]:12.2f}" for size in sizes))
 
 
 if __name__ == "__main__":

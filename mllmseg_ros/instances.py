@@ -4,21 +4,84 @@
 First by connected components; then, where depth is there, a component is cut along jumps in depth,
 and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
 
-Entry point: :func:`split_instances`.
+Entry points: :class:`Instance`, :func:`instances_of`, :func:`split_instances`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.masks import box_xyxy
+from mllmseg_ros.position import Intrinsics, Position, locate
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 _MIN_PX, _MIN_SHARE = 12, 0.04  # a part smaller than both, of the whole mask, is a speck
 _JUMP_M, _JUMP_SHARE = 0.025, 0.02  # neighbours farther apart in depth (or that share of it)
 _MAX_GAP_SHARE = 0.6  # of the smaller part's size: how wide an occluder may be
 _NEARER_M = 0.01  # an occluder is nearer by this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One thing that an expression names, or the whole answer where nothing was found."""
+
+    expression_index: int  # place of the expression among those asked
+    instance_index: int  # place among the expression's instances, the largest first
+    segmentation: Segmentation  # of this instance alone
+    position: Position | None  # None without depth, and where nothing was found
+
+
+def instances_of(
+    segmentations: Sequence[Segmentation],
+    depth_m: NDArray[np.float32] | None = None,
+    intrinsics: Intrinsics | None = None,
+) -> list[Instance]:
+    """Part every found answer into its instances, and measure them.
+
+    Args:
+        segmentations: answers on one image, in the order asked.
+        depth_m: (H, W) metres along z, NaN where invalid, aligned with the masks.
+        intrinsics: of the image; positions need both.
+
+    Returns:
+        At least one instance per answer, in the order asked.
+
+    Raises:
+        ValueError: if masks and depth differ in size, or the distortion model is unknown.
+    """
+    found: list[Instance] = []
+    for index, answer in enumerate(segmentations):
+        parts = split_instances(answer.mask, depth_m) if answer.status is Status.FOUND else []
+        for number, part in enumerate(parts or [answer.mask]):
+            one = _part_of(answer, part) if parts else answer
+            position = None
+            if parts and depth_m is not None and intrinsics is not None and one.inside_uv:
+                position = locate(one.mask, depth_m, intrinsics, one.inside_uv)
+            found.append(
+                Instance(
+                    expression_index=index,
+                    instance_index=number,
+                    segmentation=one,
+                    position=position,
+                )
+            )
+    return found
+
+
+def _part_of(answer: Segmentation, part: NDArray[np.bool_]) -> Segmentation:
+    return segmentation_of(
+        answer.expression,
+        answer.status,
+        answer.score,
+        float(answer.probability[part].mean()),
+        answer.probability,
+        part,
+    )
 
 
 def split_instances(

@@ -203,12 +203,21 @@ class DemoCommander(Node):
             return
         truth = rgb_from_image(instances)[:, :, 0]
         depth_m = depth_from_image(depth)
-        for entry, answer, expression in zip(
-            message.segmentations, answers, asked.expressions, strict=True
-        ):
-            point = entry.position
-            position_m = np.array([point.x, point.y, point.z]) if entry.has_position else None
-            verdict = judge(answer, position_m, expression.targets, truth, depth_m, intrinsics.K)
+        for index, expression in enumerate(asked.expressions):
+            entries = [each.expression_index == index for each in message.segmentations]
+            points = [
+                each.position
+                for each, ours in zip(message.segmentations, entries, strict=True)
+                if ours and each.has_position
+            ]
+            verdict = judge(
+                [each for each, ours in zip(answers, entries, strict=True) if ours],
+                [np.array([point.x, point.y, point.z]) for point in points],
+                expression.targets,
+                truth,
+                depth_m,
+                intrinsics.K,
+            )
             self._rows.append((verdict, latency_ms))
 
     def _finish(self) -> None:

@@ -71,32 +71,36 @@ def _draw(
 
 
 def judge(
-    answer: Segmentation,
-    position_m: NDArray[np.float64] | None,
+    answers: Sequence[Segmentation],
+    positions_m: Sequence[NDArray[np.float64]],
     targets: Sequence[int],
     instances: NDArray[np.uint8],
     depth_m: NDArray[np.float32],
     K: NDArray[np.float64],
 ) -> Verdict:
-    """Compare one answer with the truth.
+    """Compare the answer to one expression with the truth.
 
     Args:
-        answer: mask (H, W).
-        position_m: (3,) m as answered, None without one.
+        answers: one per instance, masks (H, W).
+        positions_m: (3,) m, of those instances that have one.
         targets: instance ids that the expression means; empty: it names nothing.
         instances: (H, W) true instance ids of that image.
         depth_m: (H, W) true depth, NaN where invalid.
         K: (3, 3) px.
     """
     truth = np.isin(instances, list(targets))
+    answer = answers[0]  # status and score are those of all
     found = answer.status is Status.FOUND
     iou = error_mm = None
     if found or targets:
-        mask = answer.mask if found else np.zeros_like(truth)
+        mask = np.any([each.mask for each in answers], axis=0) if found else np.zeros_like(truth)
         iou = float((mask & truth).sum() / max(1, (mask | truth).sum()))
-    if found and targets and position_m is not None and truth.any():
-        true_position_m = _mean_point(truth, depth_m, K)
-        error_mm = 1000 * float(np.linalg.norm(position_m - true_position_m))
+    shown = [instances == each for each in targets if (instances == each).any()]
+    if found and shown and positions_m:
+        # Of each position the distance to the target nearest to it; the worst of them counts.
+        true_m = np.array([_mean_point(each, depth_m, K) for each in shown])
+        off_m = [np.linalg.norm(true_m - each, axis=1).min() for each in positions_m]
+        error_mm = 1000 * float(max(off_m))
     return Verdict(
         expression=answer.expression,
         status=answer.status,

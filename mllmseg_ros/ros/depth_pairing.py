@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from sensor_msgs.msg import CameraInfo, Image
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.position import Position, locate
+from mllmseg_ros.instances import Instance, instances_of
 from mllmseg_ros.ros.image_msgs import depth_from_image, intrinsics_from_info, nanoseconds
 from mllmseg_ros.ros.stamp_history import StampHistory
 from mllmseg_ros.segmentation import Segmentation, Status
@@ -53,9 +53,9 @@ class DepthPairing:
 
     def locate(
         self, frame: Frame, segmentations: Sequence[Segmentation], *, rectified: bool
-    ) -> list[Position | None]:
-        """Measure every found target; None for the others and where there is no depth."""
-        nowhere: list[Position | None] = [None] * len(segmentations)
+    ) -> list[Instance]:
+        """Part every found answer into its instances; without depth they have no position."""
+        nowhere = instances_of(segmentations)
         if not any(each.status is Status.FOUND for each in segmentations):
             return nowhere
         depth_msg = self._depths.kept(frame.stamp_ns, _WAIT_S)
@@ -72,12 +72,7 @@ class DepthPairing:
             intrinsics = intrinsics_from_info(info, rectified=rectified)
             if intrinsics is None:
                 raise ValueError("camera_info says that the camera is not calibrated (K[0] = 0)")
-            return [
-                locate(each.mask, depth_m, intrinsics, each.inside_uv)
-                if each.status is Status.FOUND and each.inside_uv is not None
-                else None
-                for each in segmentations
-            ]
+            return instances_of(segmentations, depth_m, intrinsics)
         except ValueError as error:
             self._report(f"no position: {error}")
             return nowhere

@@ -81,7 +81,7 @@ class Outputs:
             labels = image_from_array(label_image(answer), "mono8", answer.header)
             messages.append((self._labels, labels))
         if self._overlay.get_subscription_count():
-            overlay = draw_overlay(answer.rgb, answer.segmentations)
+            overlay = draw_overlay(answer.rgb, [each.segmentation for each in answer.instances])
             messages.append((self._overlay, image_from_array(overlay, "rgb8", answer.header)))
         return messages
 

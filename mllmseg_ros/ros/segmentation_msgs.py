@@ -22,6 +22,7 @@ from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
 from mllmseg_ros.command import MAX_EXPRESSION_CHARS
+from mllmseg_ros.instances import Instance
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.position import Position
@@ -34,6 +35,7 @@ _ENTRY_STATUS = {
     Status.NO_TARGET: SegmentationMsg.STATUS_NO_TARGET,
     Status.LOW_CONFIDENCE: SegmentationMsg.STATUS_LOW_CONFIDENCE,
 }
+_MAX_LABEL = 254
 _NOTICE_STATUS = {
     Ending.REFUSED: SegmentationArray.STATUS_ERROR,
     Ending.SUPERSEDED: SegmentationArray.STATUS_SUPERSEDED,
@@ -49,8 +51,7 @@ class Answer:
     request: Request
     header: Header  # of the image
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
-    segmentations: Sequence[Segmentation]  # one per target of the request; empty where it failed
-    positions: Sequence[Position | None]  # one per segmentation, None without depth
+    instances: Sequence[Instance]  # at least one per target of the request; empty where it failed
     latency_ns: int  # from taking up the image
     error: str = ""  # why looking failed
 
@@ -71,10 +72,12 @@ def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
     if answer.error:
         message.status, message.text = SegmentationArray.STATUS_ERROR, answer.error
         return message
-    message.status = _array_status(answer.segmentations)
-    n_found = sum(each.status is Status.FOUND for each in answer.segmentations)
-    message.text = f"{n_found} of {len(answer.segmentations)} found"
-    message.segmentations = [_entry(answer, index) for index in range(len(answer.segmentations))]
+    # All instances of an expression have its status.
+    first = [each.segmentation for each in answer.instances if each.instance_index == 0]
+    message.status = _array_status(first)
+    n_found = sum(each.status is Status.FOUND for each in first)
+    message.text = f"{n_found} of {len(first)} found"
+    message.segmentations = [_entry(answer, index) for index in range(len(answer.instances))]
     return message
 
 
@@ -89,34 +92,34 @@ def notice_message(notice: Notice) -> SegmentationArray:
 def union_mask(answer: Answer) -> NDArray[np.uint8]:
     """Mask (H, W) of all that was found, 0 or 255."""
     union = np.zeros(answer.size_hw, dtype=np.uint8)
-    for each in answer.segmentations:
-        if each.status is Status.FOUND:
-            union[each.mask] = 255
+    for each in answer.instances:
+        if each.segmentation.status is Status.FOUND:
+            union[each.segmentation.mask] = 255
     return union
 
 
 def label_image(answer: Answer) -> NDArray[np.uint8]:
     """Label (H, W) of each pixel, 0 = none; where masks overlap, the first asked wins."""
     labels = np.zeros(answer.size_hw, dtype=np.uint8)
-    for index in reversed(range(len(answer.segmentations))):
-        each = answer.segmentations[index]
+    for index in reversed(range(len(answer.instances))):
+        each = answer.instances[index].segmentation
         if each.status is Status.FOUND:
-            labels[each.mask] = index + 1
+            labels[each.mask] = _label(index)
     return labels
 
 
 def chosen_position(answer: Answer) -> Position | None:
     """Position of the first found "pick" target, else of the first found target.
 
-    None if that target has no position: another target's would be taken for it.
+    Of several instances it is the largest. None if that one has no position: another's would be
+    taken for it.
     """
     assert answer.request.command is not None
-    found = [
-        index for index, each in enumerate(answer.segmentations) if each.status is Status.FOUND
-    ]
+    found = [each for each in answer.instances if each.segmentation.status is Status.FOUND]
     roles = [target.role for target in answer.request.command.targets]
-    chosen = next((index for index in found if roles[index] == "pick"), next(iter(found), None))
-    return answer.positions[chosen] if chosen is not None else None
+    picks = [each for each in found if roles[each.expression_index] == "pick"]
+    chosen = next(iter(picks or found), None)
+    return chosen.position if chosen is not None else None
 
 
 def centroid_message(header: Header, position: Position) -> PointStamped:
@@ -177,11 +180,13 @@ def _array_status(segmentations: Sequence[Segmentation]) -> int:
 
 def _entry(answer: Answer, index: int) -> SegmentationMsg:
     assert answer.request.command is not None
-    segmentation, position = answer.segmentations[index], answer.positions[index]
+    instance = answer.instances[index]
+    segmentation, position = instance.segmentation, instance.position
     entry = SegmentationMsg()
     entry.expression = segmentation.expression
-    entry.expression_index = index
-    entry.role = answer.request.command.targets[index].role
+    entry.expression_index = instance.expression_index
+    entry.instance_index = instance.instance_index
+    entry.role = answer.request.command.targets[instance.expression_index].role
     entry.status = _ENTRY_STATUS[segmentation.status]
     entry.score = segmentation.score
     entry.mask_score = segmentation.mask_score
@@ -197,10 +202,15 @@ def _entry(answer: Answer, index: int) -> SegmentationMsg:
     crop = segmentation.mask[y0:y1, x0:x1].astype(np.uint8) * np.uint8(255)
     entry.mask = image_from_array(crop, "mono8", answer.header)
     if segmentation.status is Status.FOUND:
-        entry.label = index + 1
+        entry.label = _label(index)
     if position is not None:
         _fill_position(entry, position, answer.header.frame_id)
     return entry
+
+
+def _label(index: int) -> int:
+    """Value of an entry in the label image; what comes after the 254th is not drawn."""
+    return index + 1 if index < _MAX_LABEL else 0
 
 
 def _fill_position(entry: SegmentationMsg, position: Position, frame_id: str) -> None:

@@ -23,7 +23,7 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.position import Position
+from mllmseg_ros.instances import Instance
 from mllmseg_ros.ros import engine, parameters
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
 from mllmseg_ros.ros.depth_pairing import DepthPairing
@@ -253,9 +253,7 @@ class SegmenterNode(LifecycleNode):
         assert request.command is not None
         return self._segmenter.segment(context, request.command.expressions, self._settings.prompt)
 
-    def _locate(
-        self, frame: Frame, segmentations: Sequence[Segmentation]
-    ) -> Sequence[Position | None]:
+    def _locate(self, frame: Frame, segmentations: Sequence[Segmentation]) -> Sequence[Instance]:
         return self._depth.locate(frame, segmentations, rectified=self._settings.rectified)
 
     def _limits(self) -> Limits:
@@ -273,8 +271,7 @@ class SegmenterNode(LifecycleNode):
             request=result.request,
             header=result.message.header,  # stamp and frame_id as they came
             rgb=result.frame.rgb,
-            segmentations=result.segmentations,
-            positions=result.positions,
+            instances=result.instances,
             latency_ns=result.latency_ns,
             error=result.error,
         )

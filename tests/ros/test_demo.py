@@ -120,12 +120,22 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     x, y = (u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z
     mean = np.array([x.mean(), y.mean(), z.mean()])
     perfect = segmentation_of("the can", Status.FOUND, 0.9, 0.9, truth.astype(np.float32), truth)
-    verdict = judge(perfect, mean + np.array([0, 0, 0.01]), (1,), view.instances, depth_m, K)
+    off = mean + np.array([0, 0, 0.01])
+    verdict = judge([perfect], [off], (1,), view.instances, depth_m, K)
     assert verdict.iou == 1.0
     assert verdict.centroid_error_mm == pytest.approx(10.0)
     missed = dataclasses.replace(perfect, status=Status.NO_TARGET)
-    assert judge(missed, None, (1,), view.instances, depth_m, K).iou == 0.0
-    rejected = judge(missed, None, (), view.instances, depth_m, K)
+    assert judge([missed], [], (1,), view.instances, depth_m, K).iou == 0.0
+    # Two halves of the target as two instances: one mask together, the worse place counts.
+    left = truth & (np.arange(truth.shape[1]) < u.mean())
+    halves = [
+        segmentation_of("the can", Status.FOUND, 0.9, 0.9, half.astype(np.float32), half)
+        for half in (left, truth & ~left)
+    ]
+    both = judge(halves, [mean, off], (1,), view.instances, depth_m, K)
+    assert both.iou == 1.0
+    assert both.centroid_error_mm == pytest.approx(10.0)
+    rejected = judge([missed], [], (), view.instances, depth_m, K)
     assert (rejected.iou, rejected.should_be_found) == (None, False)
     rows = table([(verdict, 12.0), (rejected, 3.0)]).splitlines()
     assert "10.0 mm" in rows[1]

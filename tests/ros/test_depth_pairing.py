@@ -45,7 +45,8 @@ class Rig:
         self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
 
     def z_of(self, stamp_ns: int) -> float | None:
-        (position,) = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
+        (instance,) = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
+        position = instance.position
         return None if position is None else float(position.mean[2])
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from std_msgs.msg import Header
 
+from mllmseg_ros.instances import Instance
 from mllmseg_ros.position import Position
 from mllmseg_ros.ros.image_msgs import time_message
 from mllmseg_ros.ros.request import Notice, RequestDesk
@@ -62,16 +64,19 @@ def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Ans
         request=request,
         header=HEADER,
         rgb=np.zeros((60, 80, 3), np.uint8),
-        segmentations=[
-            # Each overlaps the one before it.
-            segmentation(target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25))
+        instances=[
+            Instance(
+                expression_index=i,
+                instance_index=0,
+                # Each overlaps the one before it.
+                segmentation=segmentation(
+                    target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25)
+                ),
+                position=position(float(i)) if with_depth and status is FOUND else None,
+            )
             for i, (target, status) in enumerate(
                 zip(request.command.targets, statuses, strict=True)
             )
-        ],
-        positions=[
-            position(float(i)) if with_depth and status is FOUND else None
-            for i, status in enumerate(statuses)
         ],
         latency_ns=1_250_000_000,
     )
@@ -169,9 +174,38 @@ def test_centroid_is_of_the_first_found_pick_else_the_first_found(
     assert chosen_position(answer(command, statuses, with_depth=False)) is None
 
 
+def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
+    one = answer("the mugs; b", [FOUND, FOUND])
+    first, second = one.instances
+    other = segmentation("the mugs", FOUND, (60, 30, 70, 40))
+    twin = replace(first, instance_index=1, segmentation=other, position=position(9.0))
+    several = replace(one, instances=[first, twin, second])
+    message = array_message(several, "", "")
+    assert (message.status, message.text) == (SegmentationArray.STATUS_OK, "2 of 2 found")
+    entries = [
+        (entry.expression, entry.expression_index, entry.instance_index, entry.label)
+        for entry in message.segmentations
+    ]
+    assert entries == [("the mugs", 0, 0, 1), ("the mugs", 0, 1, 2), ("b", 1, 0, 3)]
+    labels = label_image(several)
+    assert (labels[10, 12], labels[35, 65], labels[10, 35]) == (1, 2, 3)
+    assert union_mask(several)[35, 65] == 255
+    chosen = chosen_position(several)
+    assert chosen is not None
+    assert chosen.mean[0] == 0.0
+
+
+def test_what_comes_after_the_last_label_is_not_drawn() -> None:
+    one = answer("things", [FOUND])
+    many = replace(one, instances=[replace(one.instances[0], instance_index=k) for k in range(300)])
+    labels = [entry.label for entry in array_message(many, "", "").segmentations]
+    assert labels == [*range(1, 255), *[0] * 46]
+    assert label_image(many).max() == 1  # all lie upon each other: the first wins
+
+
 def test_a_failure_has_its_image_but_no_entries() -> None:
     failed = answer("a", [FOUND])
-    failed = Answer(**{**failed.__dict__, "segmentations": (), "positions": (), "error": "broken"})
+    failed = Answer(**{**failed.__dict__, "instances": (), "error": "broken"})
     message = array_message(failed, "/image", "tiny")
     assert (message.status, message.text) == (SegmentationArray.STATUS_ERROR, "broken")
     assert message.header == HEADER
@@ -199,7 +233,8 @@ def test_notices_have_no_image_behind_them() -> None:
 def test_a_listener_gets_the_masks_back() -> None:
     both = answer("a; b; c", [FOUND, LOW, NO_TARGET])
     message = array_message(both, "", "")
-    for entry, original in zip(message.segmentations, both.segmentations, strict=True):
+    originals = [each.segmentation for each in both.instances]
+    for entry, original in zip(message.segmentations, originals, strict=True):
         back = segmentation_from_message(entry, (60, 80))
         assert (back.expression, back.status) == (original.expression, original.status)
         expected = (

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.instances import split_instances
+from mllmseg_ros.instances import instances_of, split_instances
+from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 
 def disc(u: int, v: int, radius: int) -> np.ndarray:
@@ -89,3 +91,33 @@ def test_no_depth_anywhere_changes_nothing() -> None:
     nothing = np.full(two.shape, np.nan, np.float32)
     assert areas(split_instances(two, nothing)) == areas(split_instances(two))
     assert cv2.connectedComponents(two.astype(np.uint8))[0] == 3
+
+
+def answer(mask: np.ndarray, status: Status = Status.FOUND) -> Segmentation:
+    probability = np.where(mask, 0.9, 0.1).astype(np.float32)
+    return segmentation_of("the things", status, 0.8, 0.9, probability, mask)
+
+
+def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() -> None:
+    near, far = disc(40, 60, 20), disc(110, 60, 14)
+    depth = at((near, 0.6), (far, 0.8))
+    intrinsics = Intrinsics(K=np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]]), D=np.zeros(5))
+    answers = [
+        answer(np.zeros_like(near), Status.NO_TARGET),
+        answer(near | far),
+        answer(near | far, Status.LOW_CONFIDENCE),
+    ]
+    found = instances_of(answers, depth, intrinsics)
+    places = [(each.expression_index, each.instance_index) for each in found]
+    assert places == [(0, 0), (1, 0), (1, 1), (2, 0)]
+    assert found[0].segmentation is answers[0]
+    assert found[3].segmentation is answers[2]  # what is unsure is not parted
+    assert [each.position is not None for each in found] == [False, True, True, False]
+    first, second = found[1], found[2]
+    assert first.position is not None
+    assert second.position is not None
+    assert first.position.mean[2] == pytest.approx(0.6)
+    assert second.position.mean[2] == pytest.approx(0.8)
+    assert second.segmentation.box_xyxy == (96, 46, 125, 75)
+    assert second.segmentation.mask_score == pytest.approx(0.9)
+    assert [each.position for each in instances_of(answers)] == [None] * 4
