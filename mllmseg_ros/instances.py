@@ -4,7 +4,7 @@
 First by connected components; then, where depth is there, a component is cut along jumps in depth,
 and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
 
-Entry points: :class:`Instance`, :func:`instances_of`, :func:`split_instances`.
+Entry points: :class:`Instance`, :class:`Located`, :func:`instances_of`, :func:`split_instances`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ class Instance:
     instance_index: int  # place among the expression's instances, the largest first
     segmentation: Segmentation  # of this instance alone
     position: Position | None  # None without depth, and where nothing was found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """What was answered, in instances."""
+
+    instances: Sequence[Instance]
+    note: str = ""  # why what was found has no position; "" also where nobody publishes depth
 
 
 def instances_of(

@@ -2,7 +2,8 @@
 """Where a mask lies in space, from an aligned depth image. NumPy and OpenCV only.
 
 The frame is the camera's optical frame of REP 103: x right, y down, z forward, metres; depth is
-measured along z (REP 118). Knows nothing of messages. Entry point: :func:`locate`.
+measured along z (REP 118). Knows nothing of messages. Entry points: :func:`locate`,
+:class:`Intrinsics`, :func:`unit_depth_rays`.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def locate(
     u, v, z = u[valid], v[valid], z[valid]
     kept = _together(z)
     u, v, z = u[kept], v[kept], z[kept]
-    points = _unit_depth_rays(u, v, intrinsics) * z  # (3, N)
+    points = unit_depth_rays(u, v, intrinsics) * z  # (3, N)
     nearest = int(np.argmin((u - inside_uv[0]) ** 2 + (v - inside_uv[1]) ** 2))
     center, axes, size = _box_around(points)
     return Position(
@@ -176,10 +177,14 @@ def _together(z: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray((bins - first >= low) & (bins - first <= high))
 
 
-def _unit_depth_rays(
+def unit_depth_rays(
     u: NDArray[np.int64], v: NDArray[np.int64], intrinsics: Intrinsics
 ) -> NDArray[np.float64]:
-    """Points (3, N) at z = 1 that the pixels see."""
+    """Points (3, N) at z = 1 that the pixels (u, v) see.
+
+    Raises:
+        ValueError: if the distortion model is unknown.
+    """
     K, D = intrinsics.K, intrinsics.D
     if not np.any(D):
         return np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))])

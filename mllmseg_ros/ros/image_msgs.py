@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from std_msgs.msg import Header
 from mllmseg_ros.position import Intrinsics
 
 MAX_COMPRESSED_PX = 64_000_000  # a few kB of PNG can ask for gigabytes
+_DEPTH_HEADER = struct.Struct("<iff")  # of compressedDepth: format, a, b
 _COMPRESSED_FORMATS = ("JPEG", "PNG")
 _MM_PER_M = 1000.0
 # Numbers of distortion coefficients that OpenCV knows what to do with.
@@ -178,6 +180,47 @@ def depth_from_image(msg: Image) -> NDArray[np.float32]:
             f"depth encoding {msg.encoding[:64]!r} is not known; accepted: 16UC1, mono16, 32FC1"
         )
     depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+    return depth
+
+
+def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
+    """Decode a depth image of the compressedDepth transport to metres, NaN where invalid.
+
+    A header of 12 bytes (format, two quantisation numbers), then a PNG of 16 bits: millimetres, or
+    for 32FC1 a number n that stands for ``a / (n - b)`` metres, 0 for none.
+
+    Raises:
+        ValueError: if the format is another, the PNG broken or larger than MAX_COMPRESSED_PX.
+    """
+    encoding = msg.format.split(";")[0].strip()
+    if "compressedDepth" not in msg.format or encoding not in ("16UC1", "32FC1"):
+        raise ValueError(
+            f"compressed depth of format {msg.format[:64]!r} is not known; accepted: "
+            "16UC1 or 32FC1, compressedDepth png"
+        )
+    data = bytes(msg.data)
+    if len(data) <= _DEPTH_HEADER.size:
+        raise ValueError(f"compressed depth has {len(data)} bytes, its header alone needs 12")
+    _, a, b = _DEPTH_HEADER.unpack_from(data)
+    try:
+        with PIL.Image.open(io.BytesIO(data[_DEPTH_HEADER.size :]), formats=("PNG",)) as png:
+            if png.width * png.height > MAX_COMPRESSED_PX:
+                raise ValueError(
+                    f"compressed depth is {png.width} x {png.height} px, accepted are up to "
+                    f"{MAX_COMPRESSED_PX} px"
+                )
+            stored = np.asarray(png)
+    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(f"compressed depth is no readable PNG: {error}") from error
+    if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
+        raise ValueError(f"compressed depth is a PNG of {stored.dtype} {stored.shape}, not 16 bits")
+    numbers = stored.astype(np.float32)
+    if encoding == "16UC1":
+        depth = numbers / np.float32(_MM_PER_M)
+    else:
+        with np.errstate(divide="ignore"):
+            depth = np.float32(a) / (numbers - np.float32(b))
+    depth[~((stored > 0) & np.isfinite(depth) & (depth > 0))] = np.nan
     return depth
 
 

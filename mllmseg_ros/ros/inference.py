@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Instance
+from mllmseg_ros.instances import Instance, Located
 from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.request import Request, RequestDesk
 from mllmseg_ros.segmentation import Segmentation
@@ -41,6 +41,7 @@ class Result(Generic[M]):
     frame: Frame
     instances: Sequence[Instance]  # at least one per target, empty where it failed
     latency_ns: int  # from taking up the image
+    note: str = ""  # what to add to the answer's text
     error: str = ""  # why looking failed
 
 
@@ -53,7 +54,7 @@ class Steps(Generic[M, C]):
     to_frame: Callable[[M], Frame]  # raises ValueError for a malformed image
     encode: Callable[[Frame], C]
     segment: Callable[[C, Request], Sequence[Segmentation]]
-    locate: Callable[[Frame, Sequence[Segmentation]], Sequence[Instance]]
+    locate: Callable[[Frame, Sequence[Segmentation]], Located]
     publish: Callable[[Result[M]], bool]  # False if the request is no longer in force
     report: Callable[[str], None]  # one line about an image that could not be used
 
@@ -171,7 +172,7 @@ class InferenceThread(Generic[M, C]):
             return
         self._last_problem = ""
         asked = request = self._desk.current
-        instances: Sequence[Instance] = ()
+        located = Located(instances=())
         failure: Exception | None = None
         try:
             context = self._context(arrival.number, frame)
@@ -183,10 +184,10 @@ class InferenceThread(Generic[M, C]):
             max_age_ns = self._limits().max_age_ns
             if request is not asked and is_stale(self._age_ns(arrival), max_age_ns):
                 return
-            instances = self._steps.locate(frame, self._steps.segment(context, request))
+            located = self._steps.locate(frame, self._steps.segment(context, request))
         except Exception as caught:  # the one place where a failure becomes an answer
             failure = caught
-            instances = ()
+            located = Located(instances=())
             self._steps.report(f"inference failed: {_one_line(caught)}")
         if request is None or epoch != self._epoch:
             return
@@ -196,7 +197,8 @@ class InferenceThread(Generic[M, C]):
                 request=request,
                 message=arrival.item,
                 frame=frame,
-                instances=instances,
+                instances=located.instances,
+                note=located.note,
                 latency_ns=time.monotonic_ns() - began_ns,
                 error=_one_line(failure) if failure else "",
             )

@@ -51,7 +51,11 @@ class Inputs:
         self._compressed: Subscription | None = None
         self._others = [
             self._subscribe(CameraInfo, "camera_info", depth.put_info, _DEPTH_QUEUE),
+            self._subscribe(CameraInfo, "depth/camera_info", depth.put_depth_info, _DEPTH_QUEUE),
             self._subscribe(Image, "depth/image", depth.put_depth, _DEPTH_QUEUE),
+            self._subscribe(
+                CompressedImage, "depth/image/compressedDepth", depth.put_depth, _DEPTH_QUEUE
+            ),
             self._subscribe(
                 String,
                 "command",

@@ -7,16 +7,18 @@ Entry point: :class:`Outputs`.
 from __future__ import annotations
 
 import numpy as np
-from geometry_msgs.msg import PointStamped
+from geometry_msgs.msg import PointStamped, PoseStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.point_cloud import CloudBuilder
 from mllmseg_ros.ros.request import Notice
 from mllmseg_ros.ros.segmentation_msgs import (
@@ -26,6 +28,7 @@ from mllmseg_ros.ros.segmentation_msgs import (
     chosen_position,
     label_image,
     notice_message,
+    pose_message,
     union_mask,
 )
 
@@ -54,7 +57,9 @@ class Outputs:
 
         self._segmentations = publisher(SegmentationArray, "segmentations", _SEGMENTATIONS_DEPTH)
         self._centroid = publisher(PointStamped, "centroid")
+        self._target_pose = publisher(PoseStamped, "target_pose")
         self._target_cloud = publisher(PointCloud2, "target_cloud")
+        self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
         self._mask = publisher(Image, "mask")
         self._labels = publisher(Image, "labels")
@@ -69,6 +74,10 @@ class Outputs:
         position = chosen_position(answer)
         if position is not None and self._centroid.get_subscription_count():
             messages.append((self._centroid, centroid_message(answer.header, position)))
+        if position is not None and self._target_pose.get_subscription_count():
+            messages.append((self._target_pose, pose_message(answer.header, position)))
+        if self._markers.get_subscription_count():
+            messages.append((self._markers, marker_array(answer)))
         if position is not None and self._target_cloud.get_subscription_count():
             u, v = position.points_uv.T
             cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
@@ -89,12 +98,14 @@ class Outputs:
         """Publish the end of a request that no image is behind."""
         self._segmentations.publish(notice_message(notice))
 
-    def publish_empty_mask(self, newest: tuple[Header, tuple[int, int]] | None) -> None:
-        """Publish that nothing is selected any more.
+    def publish_nothing_selected(self, newest: tuple[Header, tuple[int, int]] | None) -> None:
+        """Publish that nothing is selected any more: a mask of zeros, no marker.
 
         Args:
             newest: header and size (H, W) of the newest image; without one, the last mask's.
         """
+        if self._markers.get_subscription_count():
+            self._markers.publish(no_markers(newest[0] if newest else Header()))
         behind = newest or self._last_mask
         if behind is not None and self._mask.get_subscription_count():
             header, size_hw = behind

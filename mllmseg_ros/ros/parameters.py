@@ -92,6 +92,12 @@ class SegmenterParameters:
         range_=(0.0, 1000.0),
         live=True,
     )
+    depth_tolerance: float = _parameter(
+        0.02,
+        "s, how far the stamps of depth image and camera_info may be from the colour image's",
+        range_=(0.0, 1.0),
+        live=True,
+    )
     rectified: bool = _parameter(
         False,
         "the images are rectified (image_rect): positions use P of camera_info instead of K and D",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, PointStamped, Pose, Quaternion, Vector3
+from geometry_msgs.msg import Point, PointStamped, Pose, PoseStamped, Quaternion, Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
@@ -53,6 +53,7 @@ class Answer:
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
     instances: Sequence[Instance]  # at least one per target of the request; empty where it failed
     latency_ns: int  # from taking up the image
+    note: str = ""  # to add to the text
     error: str = ""  # why looking failed
 
     @property
@@ -76,7 +77,7 @@ def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
     first = [each.segmentation for each in answer.instances if each.instance_index == 0]
     message.status = _array_status(first)
     n_found = sum(each.status is Status.FOUND for each in first)
-    message.text = f"{n_found} of {len(first)} found"
+    message.text = f"{n_found} of {len(first)} found" + (f"; {answer.note}" if answer.note else "")
     message.segmentations = [_entry(answer, index) for index in range(len(answer.instances))]
     return message
 
@@ -124,7 +125,16 @@ def chosen_position(answer: Answer) -> Position | None:
 
 def centroid_message(header: Header, position: Position) -> PointStamped:
     """Build the message that says where a target is, in the camera's optical frame."""
-    return PointStamped(header=header, point=_point(position.mean))
+    return PointStamped(header=header, point=point_message(position.mean))
+
+
+def pose_message(header: Header, position: Position) -> PoseStamped:
+    """Build the message that says where a target's box is and how it lies."""
+    pose = Pose(
+        position=point_message(position.box_center),
+        orientation=quaternion_message(position.box_axes),
+    )
+    return PoseStamped(header=header, pose=pose)
 
 
 def segmentation_from_message(entry: SegmentationMsg, size_hw: tuple[int, int]) -> Segmentation:
@@ -216,23 +226,22 @@ def _label(index: int) -> int:
 def _fill_position(entry: SegmentationMsg, position: Position, frame_id: str) -> None:
     entry.has_position = True
     entry.frame_id = frame_id
-    entry.position = _point(position.mean)
+    entry.position = point_message(position.mean)
     entry.position_covariance = position.covariance.ravel().tolist()
-    entry.surface_point = _point(position.surface_point)
-    entry.box_pose = Pose(
-        position=_point(position.box_center), orientation=_quaternion(position.box_axes)
-    )
+    entry.surface_point = point_message(position.surface_point)
+    entry.box_pose = pose_message(Header(), position).pose
     x, y, z = position.box_size.tolist()
     entry.box_size = Vector3(x=x, y=y, z=z)
     entry.valid_depth_ratio = position.valid_depth_ratio
 
 
-def _point(xyz: NDArray[np.float64]) -> Point:
+def point_message(xyz: NDArray[np.float64]) -> Point:
+    """A place (3,), m."""
     x, y, z = xyz.tolist()
     return Point(x=x, y=y, z=z)
 
 
-def _quaternion(rotation: NDArray[np.float64]) -> Quaternion:
+def quaternion_message(rotation: NDArray[np.float64]) -> Quaternion:
     """The rotation (3, 3) as a unit quaternion with w >= 0."""
     vector, _ = cv2.Rodrigues(rotation)
     angle = float(np.linalg.norm(vector))

@@ -23,7 +23,7 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Instance
+from mllmseg_ros.instances import Located
 from mllmseg_ros.ros import engine, parameters
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
 from mllmseg_ros.ros.depth_pairing import DepthPairing
@@ -240,7 +240,7 @@ class SegmenterNode(LifecycleNode):
 
     def _to_frame(self, message: Image | CompressedImage) -> Frame:
         stamp_ns = nanoseconds(message.header.stamp)
-        self._depth.expect(stamp_ns)
+        self._depth.expect(stamp_ns, int(self._settings.depth_tolerance * 1e9))
         rgb = self._to_rgb(message)
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=message.header.frame_id)
 
@@ -253,7 +253,7 @@ class SegmenterNode(LifecycleNode):
         assert request.command is not None
         return self._segmenter.segment(context, request.command.expressions, self._settings.prompt)
 
-    def _locate(self, frame: Frame, segmentations: Sequence[Segmentation]) -> Sequence[Instance]:
+    def _locate(self, frame: Frame, segmentations: Sequence[Segmentation]) -> Located:
         return self._depth.locate(frame, segmentations, rectified=self._settings.rectified)
 
     def _limits(self) -> Limits:
@@ -272,6 +272,7 @@ class SegmenterNode(LifecycleNode):
             header=result.message.header,  # stamp and frame_id as they came
             rgb=result.frame.rgb,
             instances=result.instances,
+            note=result.note,
             latency_ns=result.latency_ns,
             error=result.error,
         )
@@ -310,7 +311,7 @@ class SegmenterNode(LifecycleNode):
                 behind = newest.item.header, (rgb.shape[0], rgb.shape[1])
             except Exception:  # noqa: S110 - the inference thread reports malformed images
                 pass
-        self._outputs.publish_empty_mask(behind)
+        self._outputs.publish_nothing_selected(behind)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -16,7 +16,7 @@ import numpy as np
 import rclpy
 from ament_index_python.packages import get_package_prefix
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PointStamped
+from geometry_msgs.msg import PointStamped, PoseStamped
 from mllmseg_ros.msg import SegmentationArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -24,6 +24,7 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
+from visualization_msgs.msg import MarkerArray
 
 from mllmseg_ros.ros import large_images
 from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
@@ -108,6 +109,8 @@ class Client:
         self.overlays: list[Image] = []
         self.centroids: list[PointStamped] = []
         self.clouds: list[PointCloud2] = []
+        self.poses: list[PoseStamped] = []
+        self.markers: list[MarkerArray] = []
         for kind, topic, received in (
             (SegmentationArray, "segmentations", self.answers),
             (Image, "mask", self.masks),
@@ -115,6 +118,8 @@ class Client:
             (Image, "overlay", self.overlays),
             (PointStamped, "centroid", self.centroids),
             (PointCloud2, "target_cloud", self.clouds),
+            (PoseStamped, "target_pose", self.poses),
+            (MarkerArray, "markers", self.markers),
         ):
             node.create_subscription(kind, topic, received.append, 100)
         self.sent: list[int] = []  # stamps of the images sent
@@ -180,7 +185,8 @@ class Client:
         )
         self.spin(0.2)
         images = (self.masks, self.labels, self.overlays)
-        for messages in (*images, self.answers, self.centroids, self.clouds, self.sent):
+        others = (self.centroids, self.clouds, self.poses, self.markers)
+        for messages in (*images, *others, self.answers, self.sent):
             messages.clear()
 
     def let_images_grow_old(self) -> None:

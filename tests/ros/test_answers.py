@@ -14,8 +14,10 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from ros_harness import stamps
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
 
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
 from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.samples import load_sample
 
@@ -115,6 +117,21 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         atol=1e-3,
     )
 
+    # Pose and markers say the same of the same image.
+    client.wait(lambda: client.poses and client.markers)
+    pose = client.poses[-1]
+    assert pose.header.frame_id == "test_camera_optical_frame"
+    box = pick.box_pose.position
+    np.testing.assert_allclose(
+        [pose.pose.position.x, pose.pose.position.y, pose.pose.position.z],
+        [box.x, box.y, box.z],
+        atol=1e-3,
+    )
+    shown = client.markers[-1].markers
+    assert shown[0].action == Marker.DELETEALL
+    n_places = sum(each.has_position for each in answer.segmentations)
+    assert len(shown) == 1 + 2 * n_places
+
     # The cloud holds the points that the centroid is the mean of, in the image's colours.
     cloud = client.clouds[-1]
     client.wait(lambda: cloud.header.stamp in [each.header.stamp for each in client.centroids])
@@ -185,23 +202,42 @@ def test_without_depth_there_is_no_position(client: Client) -> None:
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
-def test_depth_of_another_time_or_size_is_no_position(client: Client) -> None:
+def send_with_depth(client: Client, late_ns: int) -> None:
+    """A picture with depth of half its size, stamped so much later."""
+    header = client.header()
+    K = SAMPLE.K.ravel().tolist()
+    small = np.full((240, 320), 800, dtype=np.uint16)
+    stamp = time_message(nanoseconds(header.stamp) + late_ns)
+    client.depth.publish(image_from_array(small, "16UC1", Header(stamp=stamp, frame_id="camera")))
+    client.info.publish(CameraInfo(header=header, height=480, width=640, k=K))
+    client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+    client.sent.append(nanoseconds(header.stamp))
+
+
+def test_depth_of_another_time_is_no_position_and_the_text_says_so(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
-
-    def send() -> None:
-        header = client.header()
-        K = SAMPLE.K.ravel().tolist()
-        small = np.full((240, 320), 800, dtype=np.uint16)
-        client.depth.publish(image_from_array(small, "16UC1", header))
-        client.info.publish(CameraInfo(header=header, height=480, width=640, k=K))
-        client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
-        client.sent.append(nanoseconds(header.stamp))
-
     client.command("the green bowl")
-    client.wait(lambda: set(stamps(client.answers)) & set(client.sent), each=send)
-    assert not client.to("the green bowl")[-1].segmentations[0].has_position
+    client.wait(
+        lambda: set(stamps(client.answers)) & set(client.sent),
+        each=lambda: send_with_depth(client, 500_000_000),
+    )
+    answer = client.to("the green bowl")[-1]
+    assert not answer.segmentations[0].has_position
+    assert "no position: no depth image has the stamp of the colour image" in answer.text
     client.spin(0.3)
     assert not set(stamps(client.centroids)) & set(client.sent)
+
+
+def test_depth_of_another_size_a_moment_later_is_looked_up(client: Client) -> None:
+    client.set_parameters(**ALWAYS_FOUND)
+    client.command("the green bowl")
+    client.wait(
+        lambda: set(stamps(client.centroids)) & set(client.sent),
+        each=lambda: send_with_depth(client, 5_000_000),
+    )
+    (entry, *_) = client.to("the green bowl")[-1].segmentations
+    assert entry.has_position
+    assert abs(entry.position.z - 0.8) < 1e-6
 
 
 def test_an_answer_for_every_image_until_stop(client: Client) -> None:

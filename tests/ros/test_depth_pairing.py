@@ -34,9 +34,15 @@ class Rig:
         self.reports: list[str] = []
         self.pairing = DepthPairing(self.reports.append)
 
-    def depth(self, stamp_ns: int, metres: float) -> None:
-        header = Header(stamp=time_message(stamp_ns), frame_id="camera")
-        pixels = np.full((HEIGHT, WIDTH), metres, np.float32)
+    def depth(
+        self,
+        stamp_ns: int,
+        metres: float,
+        size_hw: tuple[int, int] = (HEIGHT, WIDTH),
+        frame_id: str = "camera",
+    ) -> None:
+        header = Header(stamp=time_message(stamp_ns), frame_id=frame_id)
+        pixels = np.full(size_hw, metres, np.float32)
         self.pairing.put_depth(image_from_array(pixels, "32FC1", header))
 
     def info(self, stamp_ns: int, **fields: object) -> None:
@@ -45,7 +51,9 @@ class Rig:
         self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
 
     def z_of(self, stamp_ns: int) -> float | None:
-        (instance,) = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
+        located = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
+        self.note = located.note
+        (instance,) = located.instances
         position = instance.position
         return None if position is None else float(position.mean[2])
 
@@ -61,22 +69,62 @@ def rig() -> Rig:
 
 def test_the_depth_of_the_same_stamp_is_used(rig: Rig) -> None:
     for stamp_ns, metres in ((1, 0.5), (2, 0.9)):
-        rig.pairing.expect(stamp_ns)
+        rig.pairing.expect(stamp_ns, 0)
         assert rig.z_of(stamp_ns) == pytest.approx(metres)
     assert rig.reports == []
 
 
 def test_another_image_s_depth_is_never_used(rig: Rig) -> None:
-    rig.pairing.expect(1)
-    rig.pairing.expect(2)  # somebody asks for the next image's while this one is looked at
+    rig.pairing.expect(1, 0)
+    rig.pairing.expect(2, 0)  # somebody asks for the next image's while this one is looked at
     assert rig.z_of(1) is None
 
 
+def test_a_stamp_nearby_will_do_where_that_is_allowed(rig: Rig) -> None:
+    rig.pairing.expect(4, 2)
+    assert rig.z_of(4) == pytest.approx(0.9)
+    rig.pairing.expect(5, 2)
+    assert rig.z_of(5) is None
+    assert rig.note == "no position: no depth image has the stamp of the colour image"
+
+
+def test_depth_of_another_size_is_looked_up(rig: Rig) -> None:
+    rig.depth(3, 0.7, (HEIGHT // 2, WIDTH // 2))
+    rig.info(3)
+    rig.pairing.expect(3, 0)
+    assert rig.z_of(3) == pytest.approx(0.7)
+    assert rig.note == ""
+
+
+def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
+    """Its lens sees a narrower field: the target at the picture's left lies outside it."""
+    k = [300.0, 0.0, 15.5, 0.0, 300.0, 11.5, 0.0, 0.0, 1.0]
+    rig.pairing.put_depth_info(CameraInfo(k=k))
+    rig.pairing.expect(2, 0)
+    assert rig.z_of(2) is None
+    rig.pairing.put_depth_info(CameraInfo(k=[30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]))
+    assert rig.z_of(2) == pytest.approx(0.9)
+    rig.pairing.put_depth_info(CameraInfo())
+    assert rig.z_of(2) is None
+    assert rig.note == (
+        "no position: depth/camera_info says that the camera is not calibrated (K[0] = 0)"
+    )
+
+
+def test_depth_in_another_frame_is_refused_with_both_names(rig: Rig) -> None:
+    rig.pairing.put_depth_info(CameraInfo(k=[30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]))
+    rig.depth(3, 0.7, frame_id="infra")
+    rig.info(3)
+    rig.pairing.expect(3, 0)
+    assert rig.z_of(3) is None
+    assert "in frame 'infra', the colour image in 'camera'" in rig.note
+
+
 def test_what_does_not_pair_is_said(rig: Rig) -> None:
-    rig.pairing.expect(3)
+    rig.pairing.expect(3, 0)
     assert rig.z_of(3) is None
     rig.depth(3, 0.7)
-    rig.pairing.expect(3)
+    rig.pairing.expect(3, 0)
     assert rig.z_of(3) is None
     assert rig.reports == [
         "no position: no depth image has the stamp of the colour image",
@@ -86,7 +134,7 @@ def test_what_does_not_pair_is_said(rig: Rig) -> None:
 
 def test_without_any_depth_nothing_is_said() -> None:
     rig = Rig()
-    rig.pairing.expect(1)
+    rig.pairing.expect(1, 0)
     assert rig.z_of(1) is None
     assert rig.reports == []
 
@@ -94,6 +142,6 @@ def test_without_any_depth_nothing_is_said() -> None:
 def test_wrong_intrinsics_cost_the_position_alone(rig: Rig) -> None:
     rig.depth(3, 0.7)
     rig.info(3, distortion_model="plumb_bob", d=[float("nan")] * 5)
-    rig.pairing.expect(3)
+    rig.pairing.expect(3, 0)
     assert rig.z_of(3) is None
     assert "expected 4 or 5 or 8 or 12 or 14 finite numbers" in rig.reports[0]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import io
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from mllmseg_ros.ros.cv_bridge_path import BRIDGED_ENCODINGS
 from mllmseg_ros.ros.image_msgs import (
     ENCODINGS,
     MAX_COMPRESSED_PX,
+    depth_from_compressed,
     depth_from_image,
     image_from_array,
     intrinsics_from_info,
@@ -332,3 +334,41 @@ def test_distortion_that_fits_no_model_is_named(model: str, D: list[float]) -> N
 @pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, 1_000_000_000, 1_795_485_746_123_456_789])
 def test_stamps_survive_exactly(stamp_ns: int) -> None:
     assert nanoseconds(time_message(stamp_ns)) == stamp_ns
+
+
+def compressed_depth(stored: np.ndarray, form: str, a: float = 0.0, b: float = 0.0) -> object:
+    data = io.BytesIO()
+    PIL.Image.fromarray(stored).save(data, "PNG")
+    header = struct.pack("<iff", 0, a, b)
+    return CompressedImage(format=form, data=array.array("B", header + data.getvalue()))
+
+
+def test_compressed_depth_in_millimetres_and_in_metres() -> None:
+    stored = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
+    depth = depth_from_compressed(compressed_depth(stored, "16UC1; compressedDepth png"))
+    np.testing.assert_allclose(depth, [[np.nan, 0.5, 1.0], [1.5, 65.535, 0.001]], rtol=1e-6)
+    # As the transport stores metres: n = a / z + b.
+    a, b = 1000.0, -50.0
+    metres = np.array([[0.5, 1.0, 4.0]], np.float32)
+    numbers = np.round(a / metres + b).astype(np.uint16)
+    numbers[0, 1] = 0
+    depth = depth_from_compressed(compressed_depth(numbers, "32FC1; compressedDepth", a, b))
+    np.testing.assert_allclose(depth, [[0.5, np.nan, 4.0]], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (CompressedImage(format="16UC1; png compressed "), "is not known; accepted"),
+        (CompressedImage(format="8UC1; compressedDepth png"), "is not known; accepted"),
+        (CompressedImage(format="16UC1; compressedDepth png", data=[0] * 12), "has 12 bytes"),
+        (CompressedImage(format="16UC1; compressedDepth png", data=[7] * 40), "no readable PNG"),
+        (
+            compressed_depth(np.zeros((2, 2), np.uint8), "16UC1; compressedDepth png"),
+            "PNG of uint8",
+        ),
+    ],
+)
+def test_compressed_depth_that_is_none_is_named(message: CompressedImage, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        depth_from_compressed(message)

@@ -70,6 +70,20 @@ def test_history_gives_nothing_where_another_stamp_was_asked_for_meanwhile() -> 
     assert history.kept(2, 0.0) == "two"
 
 
+def test_history_takes_the_nearest_within_a_tolerance() -> None:
+    history: StampHistory[str] = StampHistory()
+    history.put(100, "before")
+    history.keep(110, 15)
+    assert history.kept(110, 0.0) == "before"
+    history.put(114, "after")  # nearer
+    history.put(120, "later")  # not nearer
+    assert history.kept(110, 0.0) == "after"
+    history.keep(140, 15)
+    assert history.kept(140, 0.0) is None
+    history.clear()
+    assert history.kept(140, 0.0) is None
+
+
 def test_history_waits_for_what_is_late_but_not_for_what_will_not_come() -> None:
     history: StampHistory[str] = StampHistory()
     history.put(10 * SECOND, "before")

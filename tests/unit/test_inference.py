@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.instances import Located
 from mllmseg_ros.ros.frame_slot import FrameSlot
 from mllmseg_ros.ros.inference import InferenceThread, Limits, Result, Steps
 from mllmseg_ros.ros.request import Ending, Request, RequestDesk
@@ -38,7 +39,7 @@ class Rig:
             to_frame=self.to_frame,
             encode=self.encode,
             segment=self.segment,
-            locate=lambda frame, segmentations: [],
+            locate=lambda frame, segmentations: Located(instances=()),
             publish=self.publish,
             report=self.reports.append,
         )

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers as markers for RViz: a box around what shows of each instance, its name over it.
+
+Every array deletes the one before it and carries all there is, so that what is gone leaves nothing
+behind. Entry points: :func:`marker_array`, :func:`no_markers`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import Vector3
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from mllmseg_ros.overlay import COLORS_RGB
+from mllmseg_ros.ros.segmentation_msgs import Answer, point_message, pose_message
+
+_THINNEST_M = 0.004  # a box without volume does not show
+_TEXT_HEIGHT_M, _TEXT_LIFT_M = 0.025, 0.03
+_BOX_ALPHA = 0.35
+
+
+def marker_array(answer: Answer) -> MarkerArray:
+    """Build the markers of an answer, in the frame of its positions."""
+    markers = list(no_markers(answer.header).markers)
+    for index, instance in enumerate(answer.instances):
+        position = instance.position
+        if position is None:
+            continue
+        color = COLORS_RGB[index % len(COLORS_RGB)]
+        box = _marker(answer.header, "boxes", index, Marker.CUBE, color, _BOX_ALPHA)
+        box.pose = pose_message(answer.header, position).pose
+        x, y, z = np.maximum(position.box_size, _THINNEST_M).tolist()
+        box.scale = Vector3(x=x, y=y, z=z)
+        name = _marker(answer.header, "names", index, Marker.TEXT_VIEW_FACING, color, 1.0)
+        # Over it in the picture: y points down in an optical frame.
+        above = position.box_center - [0.0, np.ptp(position.points[:, 1]) / 2 + _TEXT_LIFT_M, 0.0]
+        name.pose.position = point_message(above)
+        name.scale = Vector3(z=_TEXT_HEIGHT_M)
+        distance = float(np.linalg.norm(position.mean))
+        name.text = f"{instance.segmentation.expression} {distance:.2f} m"
+        markers += [box, name]
+    return MarkerArray(markers=markers)
+
+
+def no_markers(header: Header) -> MarkerArray:
+    """Build the array that deletes all."""
+    return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+
+
+def _marker(
+    header: Header, namespace: str, index: int, kind: int, rgb: tuple[int, int, int], alpha: float
+) -> Marker:
+    red, green, blue = (channel / 255 for channel in rgb)
+    marker = Marker(header=header, ns=namespace, id=index, type=kind, action=Marker.ADD)
+    marker.pose.orientation.w = 1.0
+    marker.color = ColorRGBA(r=red, g=green, b=blue, a=alpha)
+    return marker

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Markers: a box and a name per place, and nothing left of the answer before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+
+from mllmseg_ros.instances import instances_of
+from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.ros.markers import marker_array, no_markers
+from mllmseg_ros.ros.request import RequestDesk
+from mllmseg_ros.ros.segmentation_msgs import Answer, pose_message
+from mllmseg_ros.segmentation import Status, segmentation_of
+
+HEADER = Header(frame_id="camera")
+K = np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]])
+
+
+def answered(*, with_depth: bool) -> Answer:
+    """Two patches, 0.6 and 0.8 m away, and something that is not there."""
+    mask = np.zeros((120, 160), np.bool_)
+    mask[40:80, 20:60] = mask[50:70, 100:120] = True
+    depth = np.full(mask.shape, 0.8, np.float32)
+    depth[:, :80] = 0.6
+    none = np.zeros_like(mask)
+    answers = [
+        segmentation_of("the mugs", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask),
+        segmentation_of("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
+    ]
+    intrinsics = Intrinsics(K=K, D=np.zeros(5))
+    return Answer(
+        request=RequestDesk().submit("the mugs; a", 0).request,
+        header=HEADER,
+        rgb=np.zeros((120, 160, 3), np.uint8),
+        instances=instances_of(answers, *((depth, intrinsics) if with_depth else ())),
+        latency_ns=0,
+    )
+
+
+def test_a_box_and_a_name_per_place() -> None:
+    answer = answered(with_depth=True)
+    first, *markers = marker_array(answer).markers
+    assert first.action == Marker.DELETEALL
+    assert [(each.ns, each.id) for each in markers] == [
+        ("boxes", 0),
+        ("names", 0),
+        ("boxes", 1),
+        ("names", 1),
+    ]
+    assert {each.header.frame_id for each in markers} == {"camera"}
+    assert len({(each.color.r, each.color.g, each.color.b) for each in markers}) == 2
+    box, name = markers[:2]
+    assert box.type == Marker.CUBE
+    assert box.scale.x == pytest.approx(39 / 200 * 0.6, rel=1e-3)
+    assert box.scale.z > 0  # flat as it is, it shows
+    position = answer.instances[0].position
+    assert position is not None
+    assert box.pose == pose_message(HEADER, position).pose
+    assert name.text.startswith("the mugs 0.6")
+    assert name.pose.position.y < box.pose.position.y - 0.05  # over it: y points down
+
+
+def test_without_places_all_is_deleted() -> None:
+    (only,) = marker_array(answered(with_depth=False)).markers
+    assert only.action == Marker.DELETEALL
+    assert no_markers(HEADER).markers[0] == only
