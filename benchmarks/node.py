@@ -20,7 +20,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mllmseg_ros.instances import Instance, instances_of
+from mllmseg_ros.instances import Depth, Instance, Located, instances_of
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.image_msgs import image_from_array, rgb_from_image
@@ -55,7 +55,7 @@ def made_up_answer(width: int, height: int) -> Answer:
         request=RequestDesk().submit(text, 0).request,
         header=Header(frame_id="camera"),
         rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        instances=instances(segmentations, width, height),
+        located=Located(instances=instances(segmentations, width, height)),
         latency_ns=0,
     )
 
@@ -65,7 +65,8 @@ def instances(segmentations: list[Segmentation], width: int, height: int) -> lis
     depth_m = np.broadcast_to(np.linspace(0.8, 1.2, height)[:, None], (height, width))
     K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
-    return instances_of(segmentations, depth_m.astype(np.float32), intrinsics)
+    depth = Depth(metres=depth_m.astype(np.float32), intrinsics=intrinsics)
+    return instances_of(segmentations, depth)
 
 
 def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:

@@ -4,7 +4,8 @@
 First by connected components; then, where depth is there, a component is cut along jumps in depth,
 and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
 
-Entry points: :class:`Instance`, :class:`Located`, :func:`instances_of`, :func:`split_instances`.
+Entry points: :class:`Instance`, :class:`Depth`, :class:`Located`, :func:`instances_of`,
+:func:`split_instances`.
 """
 
 from __future__ import annotations
@@ -37,24 +38,30 @@ class Instance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Depth:
+    """Depth in the pixels of a colour image."""
+
+    metres: NDArray[np.float32]  # (H, W) along z, NaN where invalid
+    intrinsics: Intrinsics  # of the colour image
+
+
+@dataclass(frozen=True, kw_only=True)
 class Located:
     """What was answered, in instances."""
 
     instances: Sequence[Instance]
+    depth: Depth | None = None  # of the whole image, where there is any
     note: str = ""  # why what was found has no position; "" also where nobody publishes depth
 
 
 def instances_of(
-    segmentations: Sequence[Segmentation],
-    depth_m: NDArray[np.float32] | None = None,
-    intrinsics: Intrinsics | None = None,
+    segmentations: Sequence[Segmentation], depth: Depth | None = None
 ) -> list[Instance]:
     """Part every found answer into its instances, and measure them.
 
     Args:
         segmentations: answers on one image, in the order asked.
-        depth_m: (H, W) metres along z, NaN where invalid, aligned with the masks.
-        intrinsics: of the image; positions need both.
+        depth: of the image; without it no instance has a position.
 
     Returns:
         At least one instance per answer, in the order asked.
@@ -64,12 +71,13 @@ def instances_of(
     """
     found: list[Instance] = []
     for index, answer in enumerate(segmentations):
-        parts = split_instances(answer.mask, depth_m) if answer.status is Status.FOUND else []
+        metres = None if depth is None else depth.metres
+        parts = split_instances(answer.mask, metres) if answer.status is Status.FOUND else []
         for number, part in enumerate(parts or [answer.mask]):
             one = _part_of(answer, part) if parts else answer
             position = None
-            if parts and depth_m is not None and intrinsics is not None and one.inside_uv:
-                position = locate(one.mask, depth_m, intrinsics, one.inside_uv)
+            if parts and depth is not None and one.inside_uv:
+                position = locate(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
             found.append(
                 Instance(
                     expression_index=index,

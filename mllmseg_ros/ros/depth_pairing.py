@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Located, instances_of
+from mllmseg_ros.instances import Depth, Located, instances_of
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.registration import register_depth, scaled
 from mllmseg_ros.ros.image_msgs import (
@@ -74,19 +72,15 @@ class DepthPairing:
         if not any(each.status is Status.FOUND for each in segmentations):
             return Located(instances=instances_of(segmentations))
         try:
-            seen = self._depth_of(frame, rectified)
-            if seen is None:
-                return Located(instances=instances_of(segmentations))
-            return Located(instances=instances_of(segmentations, *seen))
+            depth = self._depth_of(frame, rectified)
+            return Located(instances=instances_of(segmentations, depth), depth=depth)
         except ValueError as error:
             note = f"no position: {error}"
             self._report(note)
             return Located(instances=instances_of(segmentations), note=note)
 
-    def _depth_of(
-        self, frame: Frame, rectified: bool
-    ) -> tuple[NDArray[np.float32], Intrinsics] | None:
-        """Depth in the colour image, and how that projects; None where nobody publishes depth.
+    def _depth_of(self, frame: Frame, rectified: bool) -> Depth | None:
+        """Depth in the colour image; None where nobody publishes any.
 
         Raises:
             ValueError: saying why there is none.
@@ -107,10 +101,11 @@ class DepthPairing:
         size_hw = (frame.rgb.shape[0], frame.rgb.shape[1])
         own = self._own_camera(message.header.frame_id, frame.frame_id)
         if own is None and depth_m.shape == size_hw:
-            return depth_m, color
+            return Depth(metres=depth_m, intrinsics=color)
         depth_hw = (depth_m.shape[0], depth_m.shape[1])
         lens = own or scaled(color, size_hw, depth_hw)
-        return register_depth(depth_m, lens, color, size_hw), color
+        registered = register_depth(depth_m, lens, color, size_hw)
+        return Depth(metres=registered, intrinsics=color)
 
     def _own_camera(self, depth_frame: str, color_frame: str) -> Intrinsics | None:
         """How the depth camera projects, where that has been said."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Instance, Located
+from mllmseg_ros.instances import Located
 from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.request import Request, RequestDesk
 from mllmseg_ros.segmentation import Segmentation
@@ -39,9 +39,8 @@ class Result(Generic[M]):
     request: Request
     message: M  # of the image
     frame: Frame
-    instances: Sequence[Instance]  # at least one per target, empty where it failed
+    located: Located  # at least one instance per target, none where it failed
     latency_ns: int  # from taking up the image
-    note: str = ""  # what to add to the answer's text
     error: str = ""  # why looking failed
 
 
@@ -197,8 +196,7 @@ class InferenceThread(Generic[M, C]):
                 request=request,
                 message=arrival.item,
                 frame=frame,
-                instances=located.instances,
-                note=located.note,
+                located=located,
                 latency_ns=time.monotonic_ns() - began_ns,
                 error=_one_line(failure) if failure else "",
             )

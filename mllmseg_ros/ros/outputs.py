@@ -19,7 +19,7 @@ from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.ros.image_msgs import image_from_array
 from mllmseg_ros.ros.markers import marker_array, no_markers
-from mllmseg_ros.ros.point_cloud import CloudBuilder
+from mllmseg_ros.ros.point_cloud import CloudBuilder, scene_points
 from mllmseg_ros.ros.request import Notice
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
@@ -59,6 +59,7 @@ class Outputs:
         self._centroid = publisher(PointStamped, "centroid")
         self._target_pose = publisher(PoseStamped, "target_pose")
         self._target_cloud = publisher(PointCloud2, "target_cloud")
+        self._scene_cloud = publisher(PointCloud2, "scene_cloud")
         self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
         self._mask = publisher(Image, "mask")
@@ -82,6 +83,10 @@ class Outputs:
             u, v = position.points_uv.T
             cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
             messages.append((self._target_cloud, cloud))
+        if answer.located.depth is not None and self._scene_cloud.get_subscription_count():
+            points, rgb = scene_points(answer.rgb, answer.located.depth, union_mask(answer) > 0)
+            cloud = self._cloud_from_points(answer.header, points, rgb)
+            messages.append((self._scene_cloud, cloud))
         if self._mask.get_subscription_count():
             mask = image_from_array(union_mask(answer), "mono8", answer.header)
             messages.append((self._mask, mask))

@@ -2,7 +2,7 @@
 """Coloured points to sensor_msgs/PointCloud2: by sensor_msgs_py where it is installed and sound.
 
 Both ways give the same bytes: x, y, z in metres and rgb packed into a float, as RViz and PCL read
-it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`.
+it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`, :func:`scene_points`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
+
+from mllmseg_ros.instances import Depth
+from mllmseg_ros.position import unit_depth_rays
 
 CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
 
@@ -65,6 +68,25 @@ def cloud_from_points(
     # As with images: rclpy checks every element of any other type.
     cloud.data = array.array("B", packed.tobytes())
     return cloud
+
+
+def scene_points(
+    rgb: NDArray[np.uint8], depth: Depth, targets: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Everything that is no target: what a planner must not run into.
+
+    Args:
+        rgb: (H, W, 3).
+        depth: of the same image.
+        targets: (H, W).
+
+    Returns:
+        Points (N, 3) in metres and their colours (N, 3).
+    """
+    z = depth.metres
+    v, u = np.nonzero(np.isfinite(z) & ~targets)
+    points = unit_depth_rays(u, v, depth.intrinsics) * z[v, u]
+    return points.T.astype(np.float32), rgb[v, u]
 
 
 def cloud_by_sensor_msgs_py(

@@ -22,7 +22,7 @@ from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
 from mllmseg_ros.command import MAX_EXPRESSION_CHARS
-from mllmseg_ros.instances import Instance
+from mllmseg_ros.instances import Instance, Located
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.position import Position
@@ -51,10 +51,14 @@ class Answer:
     request: Request
     header: Header  # of the image
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
-    instances: Sequence[Instance]  # at least one per target of the request; empty where it failed
+    located: Located  # at least one instance per target of the request, none where it failed
     latency_ns: int  # from taking up the image
-    note: str = ""  # to add to the text
     error: str = ""  # why looking failed
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """What was answered, in the order asked."""
+        return self.located.instances
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -77,7 +81,9 @@ def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
     first = [each.segmentation for each in answer.instances if each.instance_index == 0]
     message.status = _array_status(first)
     n_found = sum(each.status is Status.FOUND for each in first)
-    message.text = f"{n_found} of {len(first)} found" + (f"; {answer.note}" if answer.note else "")
+    message.text = f"{n_found} of {len(first)} found" + (
+        f"; {answer.located.note}" if answer.located.note else ""
+    )
     message.segmentations = [_entry(answer, index) for index in range(len(answer.instances))]
     return message
 

@@ -271,8 +271,7 @@ class SegmenterNode(LifecycleNode):
             request=result.request,
             header=result.message.header,  # stamp and frame_id as they came
             rgb=result.frame.rgb,
-            instances=result.instances,
-            note=result.note,
+            located=result.located,
             latency_ns=result.latency_ns,
             error=result.error,
         )

@@ -11,7 +11,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from mllmseg_ros.instances import instances_of
+from mllmseg_ros.instances import Depth, Located, instances_of
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.request import RequestDesk
@@ -38,7 +38,11 @@ def answered(*, with_depth: bool) -> Answer:
         request=RequestDesk().submit("the mugs; a", 0).request,
         header=HEADER,
         rgb=np.zeros((120, 160, 3), np.uint8),
-        instances=instances_of(answers, *((depth, intrinsics) if with_depth else ())),
+        located=Located(
+            instances=instances_of(
+                answers, Depth(metres=depth, intrinsics=intrinsics) if with_depth else None
+            )
+        ),
         latency_ns=0,
     )
 

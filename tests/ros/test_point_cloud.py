@@ -15,6 +15,8 @@ pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
+from mllmseg_ros.instances import Depth
+from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros import point_cloud
 from mllmseg_ros.ros.image_msgs import time_message
 
@@ -92,3 +94,17 @@ def test_an_unsound_sensor_msgs_py_is_not_used(
     assert reason in line
     for name in ("sensor_msgs_py", "sensor_msgs_py.point_cloud2"):
         sys.modules.pop(name, None)
+
+
+def test_the_scene_is_all_but_the_targets() -> None:
+    depth_m = np.full((4, 6), 2.0, np.float32)
+    depth_m[0, 0] = np.nan
+    K = np.array([[2.0, 0, 2.5], [0, 2.0, 1.5], [0, 0, 1]])
+    rgb = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    targets = np.zeros((4, 6), np.bool_)
+    targets[1:3, 2:5] = True
+    depth = Depth(metres=depth_m, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
+    points, colors = point_cloud.scene_points(rgb, depth, targets)
+    assert points.shape == colors.shape == (24 - 6 - 1, 3)
+    np.testing.assert_allclose(points[0], [(1 - 2.5) / 2 * 2, (0 - 1.5) / 2 * 2, 2.0])
+    np.testing.assert_array_equal(colors[0], rgb[0, 1])

@@ -15,7 +15,7 @@ from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from std_msgs.msg import Header
 
-from mllmseg_ros.instances import Instance
+from mllmseg_ros.instances import Instance, Located
 from mllmseg_ros.position import Position
 from mllmseg_ros.ros.image_msgs import time_message
 from mllmseg_ros.ros.request import Notice, RequestDesk
@@ -64,20 +64,22 @@ def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Ans
         request=request,
         header=HEADER,
         rgb=np.zeros((60, 80, 3), np.uint8),
-        instances=[
-            Instance(
-                expression_index=i,
-                instance_index=0,
-                # Each overlaps the one before it.
-                segmentation=segmentation(
-                    target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25)
-                ),
-                position=position(float(i)) if with_depth and status is FOUND else None,
-            )
-            for i, (target, status) in enumerate(
-                zip(request.command.targets, statuses, strict=True)
-            )
-        ],
+        located=Located(
+            instances=[
+                Instance(
+                    expression_index=i,
+                    instance_index=0,
+                    # Each overlaps the one before it.
+                    segmentation=segmentation(
+                        target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25)
+                    ),
+                    position=position(float(i)) if with_depth and status is FOUND else None,
+                )
+                for i, (target, status) in enumerate(
+                    zip(request.command.targets, statuses, strict=True)
+                )
+            ]
+        ),
         latency_ns=1_250_000_000,
     )
 
@@ -179,7 +181,7 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
     first, second = one.instances
     other = segmentation("the mugs", FOUND, (60, 30, 70, 40))
     twin = replace(first, instance_index=1, segmentation=other, position=position(9.0))
-    several = replace(one, instances=[first, twin, second])
+    several = replace(one, located=Located(instances=[first, twin, second]))
     message = array_message(several, "", "")
     assert (message.status, message.text) == (SegmentationArray.STATUS_OK, "2 of 2 found")
     entries = [
@@ -197,7 +199,8 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
 
 def test_what_comes_after_the_last_label_is_not_drawn() -> None:
     one = answer("things", [FOUND])
-    many = replace(one, instances=[replace(one.instances[0], instance_index=k) for k in range(300)])
+    twins = [replace(one.instances[0], instance_index=k) for k in range(300)]
+    many = replace(one, located=Located(instances=twins))
     labels = [entry.label for entry in array_message(many, "", "").segmentations]
     assert labels == [*range(1, 255), *[0] * 46]
     assert label_image(many).max() == 1  # all lie upon each other: the first wins
@@ -205,7 +208,7 @@ def test_what_comes_after_the_last_label_is_not_drawn() -> None:
 
 def test_a_failure_has_its_image_but_no_entries() -> None:
     failed = answer("a", [FOUND])
-    failed = Answer(**{**failed.__dict__, "instances": (), "error": "broken"})
+    failed = Answer(**{**failed.__dict__, "located": Located(instances=()), "error": "broken"})
     message = array_message(failed, "/image", "tiny")
     assert (message.status, message.text) == (SegmentationArray.STATUS_ERROR, "broken")
     assert message.header == HEADER

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.instances import instances_of, split_instances
+from mllmseg_ros.instances import Depth, instances_of, split_instances
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
@@ -107,7 +107,7 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
         answer(near | far),
         answer(near | far, Status.LOW_CONFIDENCE),
     ]
-    found = instances_of(answers, depth, intrinsics)
+    found = instances_of(answers, Depth(metres=depth, intrinsics=intrinsics))
     places = [(each.expression_index, each.instance_index) for each in found]
     assert places == [(0, 0), (1, 0), (1, 1), (2, 0)]
     assert found[0].segmentation is answers[0]
