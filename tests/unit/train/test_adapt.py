@@ -24,6 +24,7 @@ from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.adapt import adapt as adapting
+from mllmseg_ros.train.adapt import known as knowing
 from mllmseg_ros.train.adapt.adapt import adapt
 from mllmseg_ros.train.adapt.batches import AdaptBatches
 from mllmseg_ros.train.adapt.known import Known, shared_out
@@ -251,6 +252,24 @@ def test_augmentation_keeps_what_must_stay() -> None:
     means = [relit(grey, rng).mean() for _ in range(40)]
     assert min(means) < 105
     assert max(means) > 130
+
+
+def test_simulated_scenes_are_rendered_once_and_again_where_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowing, "_REHEARSED", (("train", 2), ("varied_train", 1)))
+    monkeypatch.setattr(knowing, "_ASKED", ("validation", 1))
+    first = knowing.simulated(tmp_path)
+    if first is None:
+        pytest.skip("no simulator or no off-screen OpenGL")
+    assert (len(first.rehearsed), len(first.asked)) == (3, 1)
+    before = (tmp_path / "train" / "annotations.jsonl").stat().st_mtime_ns
+    (tmp_path / "validation" / "done").unlink()  # as if that one had been cut off
+    again = knowing.simulated(tmp_path)
+    assert again == first
+    assert (tmp_path / "train" / "annotations.jsonl").stat().st_mtime_ns == before
+    monkeypatch.setattr(knowing.importlib.util, "find_spec", lambda name: None)
+    assert knowing.simulated(tmp_path) is None
 
 
 def scores(g_iou: float) -> ProtocolScores:
