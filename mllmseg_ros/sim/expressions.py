@@ -20,15 +20,6 @@ from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.sim.vocabulary import PLAIN, Language
 
 FORMS = (*PLAIN_FORMS[:-1], *FLUENT_FORMS, "none")
-# Shares of the forms that have a target.
-_PLAIN_SHARES = dict(zip(PLAIN_FORMS[:-1], (0.10, 0.14, 0.20, 0.12, 0.17, 0.14, 0.13), strict=True))
-_FLUENT_SHARES = dict(
-    zip(
-        FORMS[:-1],
-        (0.06, 0.09, 0.13, 0.09, 0.11, 0.12, 0.09, 0.06, 0.06, 0.04, 0.11, 0.04),
-        strict=True,
-    )
-)
 _ROUNDS = 20  # forms drawn before it is said what is absent
 
 
@@ -65,12 +56,11 @@ def draw_expressions(
     Raises:
         ValueError: if a form is unknown, or forms are none.
     """
-    known = FORMS if language.fluent else PLAIN_FORMS
+    known = (*language.shares, "none")
     if forms is not None and (not forms or set(forms) - set(known)):
         raise ValueError(f"forms are {list(forms)}, expected some of {', '.join(known)}")
     kind_of_speaker = FluentSpeaker if language.fluent else Speaker
     speaker = kind_of_speaker(objects, rng, language, allow_held_out=allow_held_out)
-    spoken = _FLUENT_SHARES if language.fluent else _PLAIN_SHARES
     drawn: list[ReferringExpression] = []
     names: Sequence[str]
     while len(drawn) < n:
@@ -79,7 +69,7 @@ def draw_expressions(
         elif rng.random() < no_target_share:
             names, shares = ["none"], None
         else:
-            names, shares = list(spoken), list(spoken.values())
+            names, shares = list(language.shares), list(language.shares.values())
         drawn.append(_one_of(speaker, names, shares, rng))
     return drawn
 
