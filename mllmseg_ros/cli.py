@@ -177,6 +177,7 @@ def _add_adapt(verbs: Any) -> None:
         metavar="FOLDER",
         help="data set that the model must not forget; default: simulated scenes",
     )
+    adapt.add_argument("--keep-split", help="of that data set; default: train")
     adapt.add_argument("--recipe", default="adapt", help="YAML file; default: ours")
     adapt.add_argument("--steps", type=int, help="instead of the recipe's")
     adapt.add_argument(
@@ -342,7 +343,7 @@ def _adapt(asked: argparse.Namespace) -> None:
     from mllmseg_ros.checkpoint import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.train.adapt.adapt import adapt
-    from mllmseg_ros.train.adapt.known import Known, shared_out, simulated
+    from mllmseg_ros.train.adapt.known import of_data_set, simulated
     from mllmseg_ros.train.adapt.recipe import AdaptRecipe
     from mllmseg_ros.train.recipe_file import read_recipe
 
@@ -350,9 +351,15 @@ def _adapt(asked: argparse.Namespace) -> None:
     samples = load_samples(asked.data, asked.split, asked.images)
     if asked.keep is None:
         known = simulated(asked.run_folder / "simulated")
+        if known is None:
+            print(
+                "no simulator here (pip install '.[sim]', off-screen OpenGL): nothing is "
+                "rehearsed, nor is it measured what is forgotten; --keep names a set of your own",
+                file=sys.stderr,
+            )
     else:
-        rehearsed, kept = shared_out(load_samples(asked.keep), recipe.held_out_share, recipe.seed)
-        known = Known(rehearsed=rehearsed, asked=kept)
+        kept = load_samples(asked.keep, asked.keep_split)
+        known = of_data_set(kept, recipe.held_out_share, recipe.seed)
     report = adapt(
         asked.run_folder,
         find_checkpoint(asked.model),
@@ -368,13 +375,15 @@ def _adapt(asked: argparse.Namespace) -> None:
 
 def _train(asked: argparse.Namespace) -> None:
     from mllmseg_ros.train.recipe_file import read_recipe
+    from mllmseg_ros.train.run_state import agree_on_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
     from mllmseg_ros.train.tabletop.scenes import render_scenes
-    from mllmseg_ros.train.tabletop.training import train_tabletop
+    from mllmseg_ros.train.tabletop.training import told, train_tabletop
 
     recipe = read_recipe(TabletopRecipe, asked.recipe)
     scenes = asked.scenes or asked.run_folder / "scenes"
     if asked.scenes is None:
+        agree_on_recipe(asked.run_folder, told(recipe, asked.start))
         render_scenes(scenes, recipe)
     folder = train_tabletop(
         asked.run_folder, scenes, recipe, start=asked.start, threads=asked.threads

@@ -141,8 +141,12 @@ def _complete_lines(path: Path) -> list[bytes]:
 class SceneCache:
     """Rendered scenes of one split, as far as they were complete when it was opened."""
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, n_scenes: int | None = None) -> None:
         """Open the folder of a split.
+
+        Args:
+            folder: of its shards.
+            n_scenes: use no more than the first so many, whatever else was rendered there.
 
         Raises:
             ValueError: if it holds no rendered scene.
@@ -159,6 +163,7 @@ class SceneCache:
             self._lines += lines
             self._rgb.append(np.load(path.with_name("rgb.npy"), mmap_mode="r"))
             self._instances.append(np.load(path.with_name("instances.npy"), mmap_mode="r"))
+        self._places = self._places[:n_scenes]
         if not self._places:
             raise ValueError(f"{folder} holds no rendered scenes; `mllmseg sim render` makes them")
 

@@ -2,13 +2,16 @@
 """A run's folder: its recipe, and its state in one file that is replaced whole.
 
 A kill at any moment leaves the last good state. Entry points: :func:`agree_on_recipe`,
-:func:`write_state`, :func:`read_state`, :func:`optimiser_tensors`, :func:`load_optimiser`.
+:func:`digest_of`, :func:`replace_text`, :func:`write_state`, :func:`read_state`,
+:func:`optimiser_tensors`, :func:`load_optimiser`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from mllmseg_ros.data.sample import Sample
 
 
 def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
@@ -27,7 +32,7 @@ def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
     run.mkdir(parents=True, exist_ok=True)
     path = run / "recipe.json"
     if not path.is_file():
-        path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        replace_text(path, json.dumps(fields, indent=2) + "\n")
         return
     there = json.loads(path.read_text(encoding="utf-8"))
     differing = {k: (there.get(k), v) for k, v in fields.items() if there.get(k) != v}
@@ -36,6 +41,27 @@ def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
             f"{run} holds a run with another recipe (there, asked for): {differing}; "
             "use its settings to resume it, or another folder"
         )
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole: a kill leaves the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def digest_of(*data_sets: Sequence[Sample]) -> str:
+    """A short name of what samples say: pictures' names, expressions, regions, in their order."""
+    digest = hashlib.sha256()
+    for samples in data_sets:
+        digest.update(b"data set")
+        for sample in samples:
+            said = [(each.expressions, each.region) for each in sample.targets]
+            digest.update(repr((sample.image.name, sample.size_hw, said)).encode())
+    return digest.hexdigest()[:16]
 
 
 def write_state(path: Path, step: int, tensors: dict[str, Tensor]) -> None:

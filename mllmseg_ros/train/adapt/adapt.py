@@ -24,7 +24,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import load_model
+from mllmseg_ros.checkpoint import checkpoint_name, load_model
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
 from mllmseg_ros.model.mllmseg import MLLMSeg
@@ -41,13 +41,15 @@ from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.run_state import (
     agree_on_recipe,
+    digest_of,
     load_optimiser,
     optimiser_tensors,
     read_state,
+    replace_text,
     under,
     write_state,
 )
-from mllmseg_ros.train.write_model import write_model
+from mllmseg_ros.train.write_model import Written, write_model
 
 _SMALL = 50_000_000  # parameters, up to which everything may be trained
 _LARGEST_GRADIENT = 1.0
@@ -80,8 +82,9 @@ def adapt(
         ValueError: if the run there has another recipe, everything is trained and outputs shall be
             kept, or data cannot be read.
     """
+    began = time.monotonic()
     chosen_device, deployed = choose(device, None)
-    model = load_model(start, chosen_device, torch.float32)
+    model = load_model(start, chosen_device, torch.float32, checkpoint_name(start))
     trained = recipe.trained
     if trained == "auto":
         small = sum(each.numel() for each in model.parameters()) <= _SMALL
@@ -91,9 +94,17 @@ def adapt(
             "features are kept of what is frozen, and this recipe trains everything; set trained "
             "to lora or decoder"
         )
-    agree_on_recipe(run, {**asdict(recipe), "start": str(start)})
+    told = {
+        "start": str(start),
+        "data": digest_of(samples),
+        "known": digest_of(known.rehearsed, known.asked) if known else "none",
+        "features": features is not None,
+    }
+    agree_on_recipe(run, {**asdict(recipe), **told})
     learnt, held_out = shared_out(samples, recipe.held_out_share, recipe.seed)
-    judge = _Judge(start, chosen_device, deployed, held_out, known)
+    # What is shown things that are not there learns to say so.
+    absent = any(target.region is None for sample in samples for target in sample.targets)
+    judge = _Judge(start, chosen_device, deployed, held_out, known, can_reject=absent)
     before = judge.scores(None)
     tokenizer = Tokenizer.from_folder(start)
     prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
@@ -115,10 +126,19 @@ def adapt(
     optimiser = torch.optim.AdamW(
         parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    progress = _Progress(run, before)
+    progress = _Progress(run, before, began)
+    written = Written(
+        name=f"{model.config.name}-{run.name}",
+        can_reject=judge.segmenter.can_reject,
+        synthetic_only=False,
+    )
     first = progress.restore(parameters, optimiser)
     if kept is not None:
-        tqdm.write(f"frozen outputs are kept in {kept.folder}; pictures are not augmented")
+        states = isinstance(kept, StateCache)
+        tqdm.write(
+            f"frozen outputs are kept in {kept.folder}: pictures are not augmented"
+            + (", questions keep the deployed prompt's wording" if states else "")
+        )
     bar = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, mininterval=5)
     for step in bar:
         for group in optimiser.param_groups:
@@ -140,7 +160,7 @@ def adapt(
         if done % recipe.evaluate_every == 0 or done == recipe.steps:
             after = judge.scores(model)
             if progress.looked(done, after, recipe.forget_at_most):
-                write_model(run / "best", start, judge.model, judge.model.state_dict())
+                write_model(run / "best", start, judge.model, judge.model.state_dict(), written)
             progress.save(done, parameters, optimiser)
     return _finish(run, start, judge, progress, trained, len(learnt), recipe)
 
@@ -161,9 +181,13 @@ class _Judge:
         dtype: torch.dtype,
         held_out: Sequence[Sample],
         known: Known | None,
+        *,
+        can_reject: bool,
     ) -> None:
-        self.model = load_model(start, device, dtype)
+        self.model = load_model(start, device, dtype, checkpoint_name(start))
         self.segmenter = Segmenter(self.model, Tokenizer.from_folder(start))
+        if can_reject:
+            self.segmenter.can_reject = True
         self.held_out, self._known = held_out, known
 
     def scores(self, model: MLLMSeg | None) -> _Scores:
@@ -182,12 +206,12 @@ class _Judge:
 class _Progress:
     """What a run has reached: its log, its state, its best checkpoint."""
 
-    def __init__(self, run: Path, before: _Scores) -> None:
+    def __init__(self, run: Path, before: _Scores, began: float) -> None:
         self.before = before
         self.best: dict[str, Any] = {}
         self._state, self._log = run / "state.safetensors", run / "log.jsonl"
         self._seen = run / "best.json"
-        self._spent_s, self._began = 0.0, time.monotonic()
+        self._spent_s, self._began = 0.0, began
 
     def restore(
         self, parameters: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
@@ -213,7 +237,8 @@ class _Progress:
         optimiser: torch.optim.Optimizer,
     ) -> None:
         fields = {"best": self.best, "spent_s": self.spent_s}
-        self._seen.write_text(json.dumps(fields), encoding="utf-8")
+        # Before the state: a resumed run then repeats at most a look, with the same outcome.
+        replace_text(self._seen, json.dumps(fields))
         tensors = {f"trained.{name}": each.detach() for name, each in parameters.items()}
         tensors |= {f"optimiser.{name}": t for name, t in optimiser_tensors(optimiser).items()}
         write_state(self._state, done, tensors)

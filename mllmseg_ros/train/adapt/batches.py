@@ -9,6 +9,7 @@ Entry point: :class:`AdaptBatches`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from mllmseg_ros.pixels import resized
 from mllmseg_ros.prompt import Prompt, PromptBuilder
 from mllmseg_ros.train.augment import random_window, relit
 
-_SIDES = ("left", "right")
+_SIDES = re.compile("left|right", re.IGNORECASE)  # leftmost, right-hand and the like too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,9 @@ class AdaptBatches:
             said = [(each, target) for target in sample.targets for each in target.expressions]
             chosen = [said[int(k)] for k in rng.permutation(len(said))[:n_expressions]]
             masks = [sample.mask(target) for _, target in chosen]
-            square, masks = self._seen(read_rgb(sample), chosen, masks, rng)
+            # All that is annotated stays in sight: the second from the left needs the first.
+            kept = np.any([sample.mask(target) for target in sample.targets], axis=0)
+            square, masks = self._seen(read_rgb(sample), chosen, masks, kept, rng)
             squares.append(square)
             prompts.append(tuple(self._prompts.build([each]) for each, _ in chosen))
             there = [target.region is not None for _, target in chosen]
@@ -113,15 +116,16 @@ class AdaptBatches:
         rgb: NDArray[np.uint8],
         chosen: Sequence[tuple[str, Target]],
         masks: Sequence[NDArray[np.bool_]],
+        kept: NDArray[np.bool_],
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
         """Picture and masks as the network's squares."""
         if self._augment:
-            top, bottom, left, right = random_window(np.any(masks, axis=0), rng)
+            top, bottom, left, right = random_window(kept, rng)
             rgb = relit(rgb[top:bottom, left:right], rng)
             masks = [mask[top:bottom, left:right] for mask in masks]
-            words = {word for each, _ in chosen for word in each.lower().split()}
-            if self._flip and not words.intersection(_SIDES) and rng.random() < 0.5:
+            sided = any(_SIDES.search(each) for each, _ in chosen)
+            if self._flip and not sided and rng.random() < 0.5:
                 rgb, masks = rgb[:, ::-1], [mask[:, ::-1] for mask in masks]
         size = (self._side, self._side)
         squares = [

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import load_model
+from mllmseg_ros.checkpoint import checkpoint_name, load_model
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.pixels import to_pixel_values
@@ -40,13 +40,14 @@ from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.run_state import (
     agree_on_recipe,
+    digest_of,
     load_optimiser,
     optimiser_tensors,
     read_state,
     under,
     write_state,
 )
-from mllmseg_ros.train.write_model import write_model
+from mllmseg_ros.train.write_model import Written, write_model
 
 _STATE = "state.safetensors"
 _LARGEST_GRADIENT = 1.0
@@ -88,7 +89,8 @@ def train_as_in_paper(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if accelerator.is_main_process:
-        agree_on_recipe(run, {**asdict(recipe), "start": str(start)})
+        told = {"start": str(start), "data": digest_of(*data_sets)}
+        agree_on_recipe(run, {**asdict(recipe), **told})
     accelerator.wait_for_everyone()
     model, batches = _prepare(start, data_sets, recipe, accelerator.device)
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -114,7 +116,15 @@ def train_as_in_paper(
             ):
                 _save(run, model, optimiser, done)
     if accelerator.is_main_process:
-        write_model(run / "model", start, model, merged_state(model))
+        # A whole head or trained rows can tell [REJ] from [SEG]; frozen ones stay equal.
+        told_apart = recipe.answer_rows or model.lm_head.weight.requires_grad
+        absent = any(t.region is None for each in data_sets for s in each for t in s.targets)
+        written = Written(
+            name=f"{model.config.name}-{run.name}",
+            can_reject=model.config.can_reject or (absent and told_apart),
+            synthetic_only=False,
+        )
+        write_model(run / "model", start, model, merged_state(model), written)
     accelerator.wait_for_everyone()
     return run / "model"
 
@@ -149,7 +159,9 @@ def _prepare(
 ) -> tuple[MLLMSeg, PaperBatches]:
     # What is frozen rests in half precision on a GPU; what is trained keeps 32 bits everywhere.
     half = recipe.precision == "bf16" and device.type == "cuda"
-    model = load_model(start, device, torch.bfloat16 if half else torch.float32)
+    model = load_model(
+        start, device, torch.bfloat16 if half else torch.float32, checkpoint_name(start)
+    )
     tokenizer = Tokenizer.from_folder(start)
     prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
     torch.manual_seed(recipe.seed)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,18 +79,24 @@ def train_tabletop(
     worlds = ("", "varied_") if recipe.varied_steps else ("",)
     splits = {
         split: [
-            Scenes(cache=SceneCache(scenes / name), language=language_of(name))
+            Scenes(cache=SceneCache(scenes / name, n_scenes), language=language_of(name))
             for name in (world + split for world in worlds)
         ]
-        for split in ("train", "validation")
+        for split, n_scenes in (
+            ("train", recipe.scenes),
+            ("validation", recipe.validation_scenes),
+        )
     }
-    agree_on_recipe(run, asdict(recipe))
+    agree_on_recipe(run, told(recipe, start))
     model_folder = run / "model"
-    if not (model_folder / "config.json").is_file():
+    if not model_folder.is_dir():
+        partial = run / "model.partial"  # a kill leaves no half of a model
+        shutil.rmtree(partial, ignore_errors=True)
         if start is not None:
-            shutil.copytree(start, model_folder)
+            shutil.copytree(start, partial)
         else:
-            new_checkpoint(model_folder, _corpus(splits["train"]), recipe.seed)
+            new_checkpoint(partial, _corpus(splits["train"]), recipe.seed)
+        partial.rename(model_folder)
     model = load_model(model_folder, torch.device("cpu"), torch.float32).requires_grad_(True)
     prompts = PromptBuilder(
         Tokenizer.from_folder(model_folder), model.config.prompt, model.config.n_image_tokens
@@ -127,6 +134,11 @@ def train_tabletop(
                 _save(run, learner, optimisers, done)
                 saved = time.monotonic()
     return model_folder
+
+
+def told(recipe: TabletopRecipe, start: Path | None) -> dict[str, Any]:
+    """What a run is known by."""
+    return {**asdict(recipe), "start": str(start or "")}
 
 
 def _train_step(

@@ -86,6 +86,11 @@ def test_a_run_gives_a_model_a_report_and_pictures(adapted: tuple[Path, AdaptRep
     run, report = adapted
     segmenter = Segmenter.from_pretrained(run / "model", device="cpu")
     assert len(segmenter(np.zeros((40, 60, 3), np.uint8), ["the gizmo"])) == 1
+    fields = json.loads((run / "model" / "config.json").read_text())["mllmseg"]
+    assert fields["name"].endswith("-run")
+    assert fields["can_reject"]  # it was shown the moon, which is not there
+    assert not fields["synthetic_only"]
+    assert not (run / "model" / "recipe.json").exists()
     assert report.trained == "all"
     assert report.n_pictures == 5
     assert report.step in (2, 4)
@@ -131,6 +136,8 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
         assert all(torch.equal(once[key], tensor) for key, tensor in twice.items()), name
     with pytest.raises(ValueError, match="another recipe"):
         adapt(run, random_checkpoint, new, known, replace(TINY, seed=1), device="cpu")
+    with pytest.raises(ValueError, match=r"another recipe .*'data'"):
+        adapt(run, random_checkpoint, new[:-1], known, TINY, device="cpu")
 
 
 def test_shown_often_it_is_learnt(
@@ -226,6 +233,34 @@ def test_batches_are_of_step_and_seed_and_mirror_what_names_no_side(
 
     assert torch.equal(draw(1).squares, draw(1).squares)  # type: ignore[attr-defined]
     assert not torch.equal(draw(1).squares, draw(2).squares)  # type: ignore[attr-defined]
+    # Half of the pictures of which nothing names a side are mirrored, masks with them.
+    plain = [
+        replace(
+            sample,
+            targets=tuple(
+                replace(t, expressions=t.expressions[:1])
+                for t in sample.targets
+                if t.expressions[0] == "the gizmo"
+            ),
+        )
+        for sample in new
+    ]
+    sides = []
+    for step in range(12):
+        batch = AdaptBatches(plain, (), random_segmenter.prompts, 224, 0).draw(step, 2, 1, 0.0)
+        for square, target in zip(batch.squares, batch.target, strict=True):
+            red = square[..., 0].float() - square[..., 2].float() > 60
+            assert (red & target).sum() > 0.6 * (red | target).sum()
+            sides.append(bool(target[:, :112].sum() > target[:, 112:].sum()))
+    assert 4 < sum(sides) < 20
+    for words in ("leftmost gizmo", "Right-hand one.", "is it on the left?"):
+        named = [
+            replace(sample, targets=tuple(replace(t, expressions=(words,)) for t in sample.targets))
+            for sample in plain
+        ]
+        batches = AdaptBatches(named, (), random_segmenter.prompts, 224, 0)
+        drawn = [batches.draw(step, 2, 1, 0.0).target for step in range(6)]
+        assert all((each[..., :112].sum() > each[..., 112:].sum()) for each in drawn), words
     everything = draw(3)  # all expressions of a picture, sides among them: never mirrored
     middle = everything.target.float().mean(dim=1)  # type: ignore[attr-defined]
     texts = [p.expressions[0] for row in everything.prompts for p in row]  # type: ignore[attr-defined]
@@ -258,13 +293,13 @@ def test_simulated_scenes_are_rendered_once_and_again_where_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(knowing, "_REHEARSED", (("train", 2), ("varied_train", 1)))
-    monkeypatch.setattr(knowing, "_ASKED", ("validation", 1))
+    monkeypatch.setattr(knowing, "_ASKED", (("test", 1),))
     first = knowing.simulated(tmp_path)
     if first is None:
         pytest.skip("no simulator or no off-screen OpenGL")
     assert (len(first.rehearsed), len(first.asked)) == (3, 1)
     before = (tmp_path / "train" / "annotations.jsonl").stat().st_mtime_ns
-    (tmp_path / "validation" / "done").unlink()  # as if that one had been cut off
+    (tmp_path / "test" / "done").unlink()  # as if that one had been cut off
     again = knowing.simulated(tmp_path)
     assert again == first
     assert (tmp_path / "train" / "annotations.jsonl").stat().st_mtime_ns == before
@@ -291,7 +326,7 @@ def test_the_best_checkpoint_is_good_and_forgets_little(tmp_path: Path) -> None:
     def looked_at(new: float, known: float) -> adapting._Scores:
         return adapting._Scores(new=scores(new), known=scores(known))
 
-    progress = adapting._Progress(tmp_path, looked_at(20, 80))
+    progress = adapting._Progress(tmp_path, looked_at(20, 80), 0.0)
     assert progress.looked(1, looked_at(60, 70), 2.0)  # forgets, but is the first
     assert progress.looked(2, looked_at(40, 79), 2.0)
     assert not progress.looked(3, looked_at(70, 75), 2.0)

@@ -216,7 +216,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         own.write_text(changed)
         with pytest.raises(ValueError, match=message):
             read_recipe(PaperRecipe, str(own))
-    with pytest.raises(ValueError, match="no recipe 'rez'; there are gres, res"):
+    with pytest.raises(ValueError, match="no recipe 'rez'; there are adapt, gres, res, tabletop"):
         read_recipe(PaperRecipe, "rez")
 
 
