@@ -109,11 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--expressions", type=int, default=1000, help="how many to ask")
     scenes.add_argument("--seed", type=int, default=0, help="of the expressions")
     folder = measure.add_argument_group("data set")
-    folder.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+    folder.add_argument(
+        "--images", type=Path, nargs="+", default=(), help="folders of the pictures, if elsewhere"
+    )
     folder.add_argument(
         "--protocol",
         choices=("paper", "deployment", "both"),
-        default="both",
         help="paper: joint prompt with the true answers in it; deployment: as the node asks",
     )
     folder.add_argument("--markdown", action="store_true", help="print the table as Markdown")
@@ -124,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="print the threshold at which no more absent things than that are accepted",
     )
+    folder.add_argument("--threshold", type=float, help="of the score; default: the model's own")
     folder.add_argument(
         "--perturb", action="store_true", help="again under typos, noise and the like: what is lost"
     )
@@ -155,7 +157,13 @@ def _add_paper(recipes: Any) -> None:
             "--data", type=Path, nargs="+", required=True, help="data sets, see mllmseg data check"
         )
         stage.add_argument("--split", help="of the data sets; default: train")
-        stage.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+        stage.add_argument(
+            "--images",
+            type=Path,
+            nargs="+",
+            default=(),
+            help="folders of the pictures, if elsewhere",
+        )
         stage.add_argument("--recipe", default=name, help="YAML file; default: as published")
         stage.add_argument(
             "--features", type=Path, help="folder to keep the frozen vision side's outputs in"
@@ -170,7 +178,9 @@ def _add_adapt(verbs: Any) -> None:
     adapt.add_argument("data", type=Path, help="your pictures, see mllmseg data check")
     adapt.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
     adapt.add_argument("--split", help="of the data set; default: train")
-    adapt.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+    adapt.add_argument(
+        "--images", type=Path, nargs="+", default=(), help="folders of the pictures, if elsewhere"
+    )
     adapt.add_argument(
         "--keep",
         type=Path,
@@ -197,9 +207,17 @@ def _add_data(verbs: Any) -> None:
     )
     check.add_argument("folder", type=Path, help="RefCOCO and its like, ReasonSeg, or your own")
     check.add_argument("--split", help="which part of it; default: train")
-    check.add_argument("--images", type=Path, help="folder of the pictures, if elsewhere")
+    check.add_argument(
+        "--images", type=Path, nargs="+", default=(), help="folders of the pictures, if elsewhere"
+    )
     check.add_argument("-o", "--output", type=Path, help="contact sheet to write (PNG)")
     check.set_defaults(run=_check)
+
+
+def _add_images(parser: Any) -> None:
+    parser.add_argument(
+        "--images", type=Path, nargs="+", default=(), help="folders of the pictures, if elsewhere"
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -398,18 +416,24 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
     from mllmseg_ros.eval.robustness import evaluate_robustness, robustness_table
     from mllmseg_ros.eval.worst import draw_worst
 
-    wanted = PROTOCOLS if asked.protocol == "both" else (asked.protocol,)
+    wanted = PROTOCOLS if asked.protocol in (None, "both") else (asked.protocol,)
     deployed = (asked.worst, asked.reliability, asked.false_accept)
     if "deployment" not in wanted and any(each is not None for each in deployed):
         raise ValueError("--worst, --reliability and --false-accept need the deployment protocol")
     segmenter = _load(asked)
+    if asked.threshold is not None:
+        segmenter.threshold = asked.threshold
+    if asked.false_accept is not None and not segmenter.can_reject:
+        raise ValueError(f"{segmenter.name} was not trained to reject: it has no score")
     samples = load_samples(Path(asked.data), asked.split, asked.images)
     report = evaluate_samples(segmenter, samples, wanted)
-    text = to_text(report, markdown=asked.markdown)
-    print(text, file=sys.stderr if str(asked.json) == "-" else sys.stdout)
-    _write_json(report.to_dict(), asked.json)
+    out = sys.stderr if str(asked.json) == "-" else sys.stdout  # stdout is then the JSON's alone
+    fields = report.to_dict()
+    print(to_text(report, markdown=asked.markdown), file=out)
     if asked.perturb:
-        print(robustness_table(evaluate_robustness(segmenter, samples)))
+        rows = evaluate_robustness(segmenter, samples)
+        print(robustness_table(rows, markdown=asked.markdown), file=out)
+        fields["robustness"] = [row.to_dict() for row in rows]
     answers = report.asked.get("deployment", ())
     there = [each for each in answers if each.judged.target_px]
     if asked.worst is not None:
@@ -425,21 +449,34 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
                 [each.score for each in answers], [each.judged.target_px > 0 for each in answers]
             )
         _write_picture(draw_reliability(curves), asked.reliability)
+        fields["calibration"] = {name: curve.expected_error for name, curve in curves.items()}
+    _write_json(fields, asked.json)
     if asked.false_accept is not None:
-        if not segmenter.can_reject:
-            raise ValueError(f"{segmenter.name} was not trained to reject: it has no score")
         absent = [each.score for each in answers if not each.judged.target_px]
-        threshold = threshold_for(asked.false_accept, absent)
+        # Rounded up: the printed number is the one that holds.
+        threshold = math.ceil(1e6 * threshold_for(asked.false_accept, absent)) / 1e6
         kept = sum(each.score >= threshold for each in there) / max(1, len(there))
-        print(
-            f"threshold: {min(threshold, 1.0):.4f}  # accepts {100 * kept:.1f} % of what is there"
-        )
+        wrong = sum(score >= threshold for score in absent) / len(absent)
+        text = f"threshold: {threshold:.6f}  # accepts {100 * kept:.1f} % of what is there"
+        if threshold > 1:
+            text = "no threshold up to 1 does that: what is not there scores as high as can be"
+        print(f"{text}, {100 * wrong:.1f} % of what is not", file=out)
 
 
 def _evaluate(asked: argparse.Namespace) -> None:
     if asked.data != "tabletop":
         _evaluate_data(asked)
         return
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("images", "protocol", "markdown", "reliability", "false_accept", "perturb")
+        if getattr(asked, name)
+    ]
+    if given or asked.threshold is not None:
+        raise ValueError(
+            f"{', '.join(given) or '--threshold'}: for the folder of a data set; "
+            "`mllmseg sim export` writes scenes as one"
+        )
     from mllmseg_ros.eval.tabletop import evaluate_tabletop, to_text
     from mllmseg_ros.eval.worst import draw_worst
 

@@ -21,7 +21,9 @@ from mllmseg_ros.masks import box_xyxy
 from mllmseg_ros.position import Intrinsics, Position, locate
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
-_MIN_PX, _MIN_SHARE = 12, 0.04  # a part smaller than both, of the whole mask, is a speck
+# A part is a speck if it has fewer pixels, or is a smaller share of the largest part.
+_MIN_PX, _MIN_SHARE = 12, 0.03
+_MIN_CORE = 0.04  # of a part: what jumps in depth cut off must be so large to be a thing
 _JUMP_M, _JUMP_SHARE = 0.025, 0.02  # neighbours farther apart in depth (or that share of it)
 _MAX_GAP_SHARE = 0.6  # of the smaller part's size: how wide an occluder may be
 _NEARER_M = 0.01  # an occluder is nearer by this
@@ -124,7 +126,7 @@ def split_instances(
     x0, y0, x1, y1 = box
     crop = mask[y0:y1, x0:x1]
     depth = None if depth_m is None else depth_m[y0:y1, x0:x1]
-    parts = _without_specks(_components(crop), int(crop.sum()))
+    parts = _components(crop) or [crop]  # a mask of specks alone is still an answer
     if depth is not None:
         parts = [piece for part in parts for piece in _cut_at_jumps(part, depth)]
         parts = _joined_behind(parts, depth)
@@ -138,15 +140,11 @@ def split_instances(
 
 
 def _components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    n, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    return [labels == index for index in range(1, n)]
-
-
-def _without_specks(parts: list[NDArray[np.bool_]], area: int) -> list[NDArray[np.bool_]]:
-    least = max(_MIN_PX, _MIN_SHARE * area)
-    kept = [part for part in parts if part.sum() >= least]
-    # A mask of specks alone is still an answer: its largest stays.
-    return kept or [max(parts, key=lambda part: int(part.sum()))]
+    """Connected parts, those of noise left out before any is drawn."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    least = max(_MIN_PX, _MIN_SHARE * areas.max(initial=0))
+    return [labels == index for index in 1 + np.flatnonzero(areas >= least)]
 
 
 def _cut_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
@@ -163,8 +161,7 @@ def _cut_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[N
     jump = part & (far - near > np.maximum(_JUMP_M, _JUMP_SHARE * filled))
     if not jump.any():
         return [part]
-    area = int(part.sum())
-    least = max(_MIN_PX, _MIN_SHARE * area)
+    least = max(_MIN_PX, _MIN_CORE * int(part.sum()))
     cores = [core for core in _components(part & ~jump) if core.sum() >= least]
     if len(cores) < 2:
         return [part]

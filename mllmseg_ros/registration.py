@@ -113,6 +113,11 @@ def _projected(points: NDArray[np.float64], camera: Intrinsics) -> NDArray[np.fl
     rows = np.ascontiguousarray(points.T)[:, None]
     if camera.distortion_model == "equidistant":
         pixels = cv2.fisheye.projectPoints(rows, still, still, K, D[:4])[0]
-    else:
+    elif camera.distortion_model in ("plumb_bob", "rational_polynomial"):
         pixels = cv2.projectPoints(rows, still, still, K, D)[0]
+    else:
+        raise ValueError(
+            f"unknown distortion model {camera.distortion_model!r}; accepted: plumb_bob, "
+            "rational_polynomial, equidistant"
+        )
     return np.asarray(pixels, dtype=np.float64).reshape(-1, 2)

@@ -7,7 +7,7 @@ Entry points: :func:`check`, :func:`contact_sheet`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.data.picture import check_size, read_rgb
 from mllmseg_ros.data.region import decode
-from mllmseg_ros.data.sample import Problem, Sample
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, reason_of
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
@@ -29,7 +29,7 @@ _TARGETS_SHOWN = 4  # per picture; more hide each other
 class CheckReport:
     """What a data set holds."""
 
-    samples: tuple[Sample, ...]  # those without a problem
+    samples: tuple[Sample, ...]  # without the targets that cannot be used
     problems: tuple[Problem, ...]
     n_targets: int
     n_expressions: int
@@ -64,10 +64,22 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
             problems.append(each)
             continue
         try:
-            areas += _areas(each)
-            samples.append(each)
+            check_size(each)
         except ValueError as error:
             problems.append(Problem(file=each.image, entry=each.entry, reason=str(error)))
+            continue
+        sound = []
+        for target in each.targets:
+            try:
+                if target.region is not None:
+                    areas.append(100 * float(decode(target.region, each.size_hw).mean()))
+                sound.append(target)
+            except MALFORMED as error:
+                entry = target.entry or each.entry
+                reason = reason_of(error)
+                problems.append(Problem(file=each.image, entry=entry, reason=reason))
+        if sound:
+            samples.append(replace(each, targets=tuple(sound)))
     targets = [target for sample in samples for target in sample.targets]
     low, middle, high = np.percentile(areas, (5, 50, 95)) if areas else (np.nan,) * 3
     return CheckReport(
@@ -121,16 +133,6 @@ def _fitted(size_hw: tuple[int, ...]) -> tuple[int, int]:
     """Width and height of a picture in a tile, px."""
     scale = min(_TILE_HW[0] / size_hw[0], _TILE_HW[1] / size_hw[1])
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
-
-
-def _areas(sample: Sample) -> list[float]:
-    """Percent of the picture that each target covers; reads the picture's header only."""
-    check_size(sample)
-    return [
-        100 * float(decode(target.region, sample.size_hw).mean())
-        for target in sample.targets
-        if target.region is not None
-    ]
 
 
 def _drawn(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:

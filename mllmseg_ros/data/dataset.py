@@ -6,7 +6,7 @@ Entry points: :func:`load_samples` for use, :func:`read_samples` for looking int
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mllmseg_ros.data import json_folder, reason_seg, refcoco
@@ -23,16 +23,17 @@ _IMAGE_FOLDERS = (
 
 
 def read_samples(
-    folder: Path, split: str | None = None, images: Path | None = None
+    folder: Path, split: str | None = None, images: Sequence[Path] = ()
 ) -> Iterator[Sample | Problem]:
     """Read a data set of any known format.
 
     Args:
         folder: RefCLEF, RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO (``instances.json`` beside the
-            references), ReasonSeg (a folder per split) or your own (``annotations.jsonl``).
+            references, or the file with the references itself), ReasonSeg (a folder per split) or
+            your own (``annotations.jsonl``).
         split: which part of it; None for "train".
-        images: folder of the pictures, of RefCOCO and its like; None to look where they usually
-            lie.
+        images: folders to look for the pictures in, of RefCOCO and its like; none to look where
+            they usually lie.
 
     Yields:
         Samples, and what cannot be used.
@@ -41,12 +42,14 @@ def read_samples(
         ValueError: if the folder as a whole cannot be used.
     """
     split = split or json_folder.DEFAULT_SPLIT
+    if folder.is_file():
+        return refcoco.read_references(folder, split, _images_of(folder.parent, images))
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
     if json_folder.annotation_file(folder) is not None:
         return json_folder.read_json_folder(folder, split)
     if refcoco.references_files(folder) or (folder / refcoco.INSTANCES).is_file():
-        return refcoco.read_references(folder, split, images or _images_of(folder))
+        return refcoco.read_references(folder, split, _images_of(folder, images))
     if reason_seg.splits(folder):
         return reason_seg.read_reason_seg(folder, split)
     own = " or ".join(json_folder.ANNOTATIONS)
@@ -57,7 +60,7 @@ def read_samples(
 
 
 def load_samples(
-    folder: Path, split: str | None = None, images: Path | None = None
+    folder: Path, split: str | None = None, images: Sequence[Path] = ()
 ) -> list[Sample]:
     """Read a data set that must be whole.
 
@@ -74,10 +77,10 @@ def load_samples(
     return samples
 
 
-def _images_of(folder: Path) -> Path:
-    for name in _IMAGE_FOLDERS:
-        if (folder / name).is_dir():
-            return folder / name
+def _images_of(folder: Path, named: Sequence[Path]) -> Sequence[Path]:
+    found = named or [folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()]
+    if found:
+        return found
     raise ValueError(
         f"{folder}: no pictures found beside the annotations; name their folder with --images"
     )

@@ -24,7 +24,7 @@ from typing import Any
 
 from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
-from mllmseg_ros.data.sample import Problem, Sample, Target
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
 from mllmseg_ros.prompt import normalized
 
 ANNOTATIONS = ("annotations.jsonl", "annotations.json")
@@ -63,9 +63,9 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
             name = _image_name(fields)
             if name not in sizes:
                 sizes[name] = size_hw(_inside(folder, name))
-            targets[name].append(_target(fields, folder))
-        except ValueError as error:
-            yield Problem(file=path, entry=entry, reason=str(error))
+            targets[name].append(_target(fields, folder, f"{path.name} {entry}"))
+        except MALFORMED as error:
+            yield Problem(file=path, entry=entry, reason=reason_of(error))
     if split not in there:
         raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(there))}")
     for name, found in targets.items():
@@ -120,7 +120,7 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _target(fields: dict[str, Any], folder: Path) -> Target:
+def _target(fields: dict[str, Any], folder: Path, entry: str) -> Target:
     said = fields.get("expressions", fields.get("expression"))
     said = [said] if isinstance(said, str) else said
     if not isinstance(said, list) or not said or not all(isinstance(each, str) for each in said):
@@ -132,6 +132,7 @@ def _target(fields: dict[str, Any], folder: Path) -> Target:
     return Target(
         expressions=tuple(said),
         region=_region(fields["mask"], folder),
+        entry=entry,
         kind=str(fields.get("kind", "")),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Shapes
-from mllmseg_ros.data.sample import Problem, Sample, Target
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
 from mllmseg_ros.prompt import normalized
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -36,8 +36,8 @@ def read_reason_seg(folder: Path, split: str) -> Iterator[Sample | Problem]:
     for path in sorted((folder / split).glob("*.json")):
         try:
             yield _read(path)
-        except ValueError as error:
-            yield Problem(file=path, entry="", reason=str(error))
+        except MALFORMED as error:
+            yield Problem(file=path, entry="", reason=reason_of(error))
 
 
 def _read(path: Path) -> Sample:

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco
-from mllmseg_ros.data.sample import Problem, Sample, Target
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
 from mllmseg_ros.prompt import normalized
 
 INSTANCES = "instances.json"
+_USUAL = ("unc", "umd")  # RefCOCO, RefCOCO+, RefCLEF, gRefCOCO | RefCOCOg
 _NO_ANNOTATION = (-1, None)  # how gRefCOCO writes that there is none
 
 
@@ -30,19 +31,35 @@ def references_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("grefs(*).json")) + sorted(folder.glob("refs(*).p"))
 
 
+def _usual_file(folder: Path) -> Path:
+    """The references that the literature uses, where a data set comes with more than one."""
+    paths = references_files(folder)
+    if len(paths) == 1:
+        return paths[0]
+    for split_by in _USUAL:
+        usual = [path for path in paths if f"({split_by})" in path.name]
+        if len(usual) == 1:
+            return usual[0]
+    names = ", ".join(path.name for path in paths) or "none"
+    raise ValueError(
+        f"{folder}: expected one file refs(<split by>).p or grefs(<split by>).json, found "
+        f"{names}; name the file itself"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Instances:
     images: dict[int, dict[str, Any]]
     annotations: dict[int, dict[str, Any]]
 
 
-def read_references(folder: Path, split: str, images: Path) -> Iterator[Sample | Problem]:
+def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterator[Sample | Problem]:
     """Read one split: a sample per picture, a target per reference.
 
     Args:
-        folder: of the annotation files.
+        folder: of the annotation files, or the file with the references.
         split: as the references name it: train, val, test, testA, testB, …
-        images: folder of the pictures.
+        images: folders that may be that of the pictures.
 
     Yields:
         Samples in the order of their first reference, and what cannot be used.
@@ -50,14 +67,8 @@ def read_references(folder: Path, split: str, images: Path) -> Iterator[Sample |
     Raises:
         ValueError: if a file as a whole cannot be used, or no reference is of that split.
     """
-    paths = references_files(folder)
-    if len(paths) != 1:
-        names = ", ".join(path.name for path in paths) or "none"
-        raise ValueError(
-            f"{folder}: expected one file refs(<split by>).p or grefs(<split by>).json, found "
-            f"{names}"
-        )
-    path = paths[0]
+    path = folder if folder.is_file() else _usual_file(folder)
+    folder = path.parent
     references = _read_list(path)
     there = sorted({str(reference.get("split")) for reference in references})
     if split not in there:
@@ -76,10 +87,15 @@ def read_references(folder: Path, split: str, images: Path) -> Iterator[Sample |
             seen.add(reference.get("ref_id"))
             image_id, target = _target(reference, instances)
             by_image[image_id].append(target)
-        except ValueError as error:
-            yield Problem(file=path, entry=entry, reason=str(error))
+        except MALFORMED as error:
+            yield Problem(file=path, entry=entry, reason=reason_of(error))
+    lying_in: Path | None = None
     for image_id, targets in by_image.items():
-        yield _sample(instances.images[image_id], targets, images, folder / INSTANCES)
+        image = instances.images[image_id]
+        if lying_in is None:  # the first folder that has the first picture, else the first
+            with_it = (each for each in images if (each / str(image["file_name"])).is_file())
+            lying_in = next(with_it, images[0])
+        yield _sample(image, targets, lying_in, folder / INSTANCES)
 
 
 def _sample(
@@ -132,6 +148,7 @@ def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Targ
         region=_region(annotations) if annotations else None,
         box_xywh=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
         # gRefCOCO alone has lists.
+        entry=f"reference {reference.get('ref_id', '')}".strip(),
         kind=_KINDS[min(len(ids), 2)] if isinstance(reference["ann_id"], list) else "",
     )
 

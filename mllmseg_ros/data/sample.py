@@ -16,6 +16,16 @@ from mllmseg_ros.data.region import Region, decode
 
 Box = tuple[float, float, float, float]
 
+# What reading an entry of an annotation file may raise: another value, or one of another type.
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+
+
+def reason_of(error: Exception) -> str:
+    """Why an entry cannot be used, in one line."""
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"it has another form than it should ({type(error).__name__}: {error})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -24,6 +34,7 @@ class Target:
     expressions: tuple[str, ...]
     region: Region | None  # None: what is said is not there
     box_xywh: Box | None = None  # px, as annotated
+    entry: str = ""  # where it stands in its file, for messages
     kind: str = ""  # of expression, for a breakdown; "" where the data set knows none
 
 
@@ -47,7 +58,8 @@ class Sample:
         try:
             return decode(target.region, self.size_hw)
         except ValueError as error:
-            raise ValueError(f"{self.image}, {self.entry}: {error}") from error
+            where = target.entry or self.entry
+            raise ValueError(f"{self.image}, {where}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

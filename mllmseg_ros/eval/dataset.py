@@ -36,7 +36,9 @@ from mllmseg_ros.eval.metrics import (
 from mllmseg_ros.eval.paper import ask_as_in_paper
 from mllmseg_ros.eval.perturb import Perturbation
 from mllmseg_ros.eval.worst import Case
+from mllmseg_ros.instances import split_instances
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
 
 PROTOCOLS = ("paper", "deployment")
@@ -100,13 +102,13 @@ class DataSetReport:
     def to_dict(self) -> dict[str, Any]:
         """Scores as plain values for JSON, null for NaN."""
         by_kind = {
-            protocol: {kind: _plain(scores) for kind, scores in kinds.items()}
+            protocol: {kind: plain(scores) for kind, scores in kinds.items()}
             for protocol, kinds in self.by_kind.items()
         }
         return {
             "model": self.model,
             "n_pictures": self.n_pictures,
-            "scores": [_plain(scores) for scores in self.scores],
+            "scores": [plain(scores) for scores in self.scores],
             "by_kind": by_kind,
         }
 
@@ -265,11 +267,17 @@ def _shown(sample: Sample, perturbation: Perturbation | None, rng: np.random.Gen
 
 
 def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answers:
+    """As the node: what is too uncertain is no answer, specks are no targets."""
     context = segmenter.encode(shown.rgb)
     answers = [segmenter.segment(context, [each.expression])[0] for each in shown.questions]
+    probabilities = []
+    for answer in answers:
+        parts = split_instances(answer.mask) or [answer.mask]
+        speck = answer.mask & ~np.any(parts, axis=0)
+        probabilities.append(np.where(speck, np.float32(0), answer.probability))
     return (
-        np.stack([answer.probability for answer in answers]),
-        [not answer.found for answer in answers],
+        np.stack(probabilities),
+        [answer.status is not Status.FOUND for answer in answers],
         [answer.score for answer in answers],
     )
 
@@ -371,7 +379,8 @@ def _scores_by_kind(
     }
 
 
-def _plain(scores: ProtocolScores) -> dict[str, Any]:
+def plain(scores: ProtocolScores) -> dict[str, Any]:
+    """Scores as plain values for JSON, null for NaN."""
     return {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in asdict(scores).items()

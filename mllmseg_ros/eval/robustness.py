@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
+from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples, plain
 from mllmseg_ros.eval.perturb import PERTURBATIONS
 from mllmseg_ros.segmenter import Segmenter
 
@@ -24,6 +25,10 @@ class Robustness:
     name: str
     strength: str
     scores: ProtocolScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, null for NaN."""
+        return {"name": self.name, "strength": self.strength, **plain(self.scores)}
 
 
 def evaluate_robustness(
@@ -38,18 +43,24 @@ def evaluate_robustness(
     return rows
 
 
-def robustness_table(rows: Sequence[Robustness]) -> str:
-    """Lay them out for a terminal, with what is lost against the clean run in brackets."""
+def robustness_table(rows: Sequence[Robustness], *, markdown: bool = False) -> str:
+    """Lay them out as a table, with what is lost against the clean run in brackets."""
     clean = rows[0].scores
-    lines = [f"{'perturbation':<30}{'n':>6}{'cIoU':>16}{'gIoU':>16}{'N-acc':>16}{'T-acc':>16}"]
+    table = [["perturbation", "n", "cIoU", "gIoU", "N-acc", "T-acc"]]
     for row in rows:
         title = f"{row.name}, {row.strength}" if row.name else "clean"
-        cells = "".join(
-            f"{_against(getattr(row.scores, name), getattr(clean, name), bool(row.name)):>16}"
+        cells = [
+            _against(getattr(row.scores, name), getattr(clean, name), bool(row.name))
             for name in ("c_iou", "g_iou", "n_acc", "t_acc")
-        )
-        lines.append(f"{title:<30}{row.scores.n:>6}{cells}")
-    return "\n".join(lines)
+        ]
+        table.append([title, str(row.scores.n), *cells])
+    if markdown:
+        lines = [f"| {' | '.join(row)} |" for row in table]
+        return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+    return "\n".join(
+        f"{title:<30}{n:>6}" + "".join(f"{cell:>16}" for cell in cells)
+        for title, n, *cells in table
+    )
 
 
 def _against(value: float, clean: float, compare: bool) -> str:

@@ -99,7 +99,13 @@ class DepthPairing:
         if color is None:
             raise ValueError("camera_info says that the camera is not calibrated (K[0] = 0)")
         size_hw = (frame.rgb.shape[0], frame.rgb.shape[1])
-        own = self._own_camera(message.header.frame_id, frame.frame_id)
+        depth_frame = message.header.frame_id
+        if depth_frame and frame.frame_id and depth_frame != frame.frame_id:
+            raise ValueError(
+                f"the depth image is in frame {depth_frame!r}, the colour image in "
+                f"{frame.frame_id!r}; publish depth aligned to the colour image"
+            )
+        own = self._own_camera(rectified)
         if own is None and depth_m.shape == size_hw:
             return Depth(metres=depth_m, intrinsics=color)
         depth_hw = (depth_m.shape[0], depth_m.shape[1])
@@ -107,16 +113,11 @@ class DepthPairing:
         registered = register_depth(depth_m, lens, color, size_hw)
         return Depth(metres=registered, intrinsics=color)
 
-    def _own_camera(self, depth_frame: str, color_frame: str) -> Intrinsics | None:
+    def _own_camera(self, rectified: bool) -> Intrinsics | None:
         """How the depth camera projects, where that has been said."""
         if self._depth_info is None:
             return None
-        lens = intrinsics_from_info(self._depth_info, rectified=False)
+        lens = intrinsics_from_info(self._depth_info, rectified=rectified)
         if lens is None:
             raise ValueError("depth/camera_info says that the camera is not calibrated (K[0] = 0)")
-        if depth_frame and color_frame and depth_frame != color_frame:
-            raise ValueError(
-                f"the depth image is in frame {depth_frame!r}, the colour image in "
-                f"{color_frame!r}; publish depth aligned to the colour image"
-            )
         return lens

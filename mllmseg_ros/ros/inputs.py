@@ -49,13 +49,11 @@ class Inputs:
         self._on_image = on_image
         self._raw: Subscription | None = None
         self._compressed: Subscription | None = None
+        self._auto = image_transport == "auto"
         self._others = [
             self._subscribe(CameraInfo, "camera_info", depth.put_info, _DEPTH_QUEUE),
             self._subscribe(CameraInfo, "depth/camera_info", depth.put_depth_info, _DEPTH_QUEUE),
             self._subscribe(Image, "depth/image", depth.put_depth, _DEPTH_QUEUE),
-            self._subscribe(
-                CompressedImage, "depth/image/compressedDepth", depth.put_depth, _DEPTH_QUEUE
-            ),
             self._subscribe(
                 String,
                 "command",
@@ -68,17 +66,15 @@ class Inputs:
             self._compressed = self._subscribe(CompressedImage, "image/compressed", on_image)
         else:
             self._raw = self._subscribe(Image, "image", on_image)
-        self._timer = None
-        if image_transport == "auto":
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(
-                _TRANSPORT_CHECK_S, self._choose_transport, clock=steady
-            )
+        self._depth = depth
+        self._compressed_depth: Subscription | None = None
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_TRANSPORT_CHECK_S, self._choose_transports, clock=steady)
 
     @property
     def topics(self) -> list[str]:
         """Fully qualified names of the topics listened to now."""
-        all_ = (self._raw, self._compressed, *self._others)
+        all_ = (self._raw, self._compressed, self._compressed_depth, *self._others)
         return [each.topic_name for each in all_ if each is not None]
 
     def topic_of(self, image: Image | CompressedImage) -> str:
@@ -88,9 +84,8 @@ class Inputs:
 
     def destroy(self) -> None:
         """Stop to listen."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-        for subscription in (*self._others, self._raw, self._compressed):
+        self._node.destroy_timer(self._timer)
+        for subscription in (*self._others, self._raw, self._compressed, self._compressed_depth):
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
 
@@ -110,11 +105,29 @@ class Inputs:
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def _choose_transport(self) -> None:
-        assert self._raw is not None
-        wanted = not self._node.count_publishers(self._raw.topic_name)
-        if wanted and self._compressed is None:
-            self._compressed = self._subscribe(CompressedImage, "image/compressed", self._on_image)
-        elif not wanted and self._compressed is not None:
-            self._node.destroy_subscription(self._compressed)
-            self._compressed = None
+    def _choose_transports(self) -> None:
+        """Listen to what is compressed only while nobody publishes it raw."""
+        if self._auto and self._wanted("image", self._compressed):
+            self._compressed = self._switched(
+                self._compressed, "image/compressed", self._on_image, 1
+            )
+        if self._wanted("depth/image", self._compressed_depth):
+            self._compressed_depth = self._switched(
+                self._compressed_depth,
+                "depth/image/compressedDepth",
+                self._depth.put_depth,
+                _DEPTH_QUEUE,
+            )
+
+    def _wanted(self, raw_topic: str, compressed: Subscription | None) -> bool:
+        """Whether to change over."""
+        raw = self._node.resolve_topic_name(raw_topic)
+        return bool(self._node.count_publishers(raw)) == (compressed is not None)
+
+    def _switched(
+        self, compressed: Subscription | None, topic: str, callback: Callable, queue: int
+    ) -> Subscription | None:
+        if compressed is None:
+            return self._subscribe(CompressedImage, topic, callback, queue)
+        self._node.destroy_subscription(compressed)
+        return None

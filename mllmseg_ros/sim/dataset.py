@@ -46,7 +46,7 @@ def render_dataset(
 
     Args:
         folder: of the split's shards.
-        split: one of scene.SPLITS.
+        split: one of draw_scene.SPLITS.
         first_seed: a multiple of SHARD_SCENES.
         n_scenes: how many.
         size: side of the square pictures, px.

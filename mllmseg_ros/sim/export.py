@@ -34,7 +34,7 @@ def export_scenes(
 
     Args:
         folder: new or empty.
-        split: one of scene.SPLITS.
+        split: one of draw_scene.SPLITS.
         first_seed: of the first scene; the others follow.
         n_scenes: how many.
         n_expressions: per scene; fewer where the same is drawn twice.

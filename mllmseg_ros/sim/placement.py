@@ -33,7 +33,7 @@ def placed(
     objects: list[SceneObject], azimuth: float, rng: np.random.Generator
 ) -> tuple[SceneObject, ...]:
     """Put the objects on the table so that their footprints do not meet."""
-    radii = [footprint_radius_m(thing.kind, thing.scale) for thing in objects]
+    radii = [footprint_radius_m(thing.kind, thing.scale) * _widest(thing) for thing in objects]
     area = math.pi * sum(radius**2 for radius in radii) * rng.uniform(1.35, 2.5)
     across, deep = math.sqrt(area), math.sqrt(area)
     widening = rng.uniform(1.0, 1.3)
@@ -55,6 +55,11 @@ def placed(
         replace(thing, xy_m=(cos * x - sin * y, sin * x + cos * y))
         for thing, (x, y) in zip(objects, spots, strict=True)
     )
+
+
+def _widest(thing: SceneObject) -> float:
+    """How much wider than its kind a thing may be anywhere."""
+    return 1 + abs(thing.taper) / 2 + abs(thing.bulge) / 2
 
 
 def random_camera(

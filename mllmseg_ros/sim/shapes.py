@@ -447,5 +447,5 @@ _SHAPES = {
     "hammer": _Shape(_hammer, 0.108, 0.038),
     "screwdriver": _Shape(_screwdriver, 0.100, 0.038),
     "flashlight": _Shape(_flashlight, 0.100, 0.054),
-    CLUTTER: _Shape(_clutter, 0.062, 0.090),
+    CLUTTER: _Shape(_clutter, 0.085, 0.125),
 }

@@ -208,7 +208,9 @@ def send_with_depth(client: Client, late_ns: int) -> None:
     K = SAMPLE.K.ravel().tolist()
     small = np.full((240, 320), 800, dtype=np.uint16)
     stamp = time_message(nanoseconds(header.stamp) + late_ns)
-    client.depth.publish(image_from_array(small, "16UC1", Header(stamp=stamp, frame_id="camera")))
+    client.depth.publish(
+        image_from_array(small, "16UC1", Header(stamp=stamp, frame_id=header.frame_id))
+    )
     client.info.publish(CameraInfo(header=header, height=480, width=640, k=K))
     client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
     client.sent.append(nanoseconds(header.stamp))

@@ -36,7 +36,7 @@ def test_apart_in_the_picture_they_are_several_the_largest_first() -> None:
 
 
 def test_specks_are_no_things_but_a_small_mask_is_one() -> None:
-    thing, speck = disc(40, 60, 20), disc(120, 100, 2)
+    thing, speck = disc(40, 60, 20), disc(120, 100, 1)
     assert areas(split_instances(thing | speck)) == [thing.sum()]
     assert areas(split_instances(speck)) == [speck.sum()]
     assert split_instances(np.zeros((120, 160), np.bool_)) == []

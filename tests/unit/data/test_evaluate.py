@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -140,7 +141,9 @@ def test_perturbations_are_compared_with_the_clean_run(
     lines = robustness_table(rows).splitlines()
     assert lines[1].startswith("clean")
     assert len(lines) == 1 + len(rows)
-    assert "(+0.0)" in lines[-1] or "(-" in lines[-1] or "(+" in lines[-1]
+    assert re.search(r"\d+\.\d \([+-]\d+\.\d\)", lines[-1])
+    assert "(" not in lines[1]  # the clean run is compared with nothing
+    assert robustness_table(rows, markdown=True).splitlines()[1] == "|" + "---|" * 6
 
 
 def test_a_target_that_a_crop_has_cut_off_is_not_asked_for(

@@ -87,7 +87,45 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
     (folder / "images").rename(tmp_path / "pictures")
     with pytest.raises(ValueError, match="name their folder with --images"):
         load_samples(folder)
-    assert len(load_samples(folder, images=tmp_path / "pictures")) == 1
+    assert len(load_samples(folder, images=[tmp_path / "elsewhere", tmp_path / "pictures"])) == 1
+
+
+def test_of_several_reference_files_the_usual_one_is_read(tmp_path: Path) -> None:
+    write_refcoco(tmp_path)
+    (usual,) = tmp_path.glob("refs(*).p")
+    other = tmp_path / "refs(google).p"
+    other.write_bytes(pickle.dumps([], protocol=2))
+    assert usual.name == "refs(unc).p"
+    assert load_samples(tmp_path)
+    with pytest.raises(ValueError, match="unknown split 'train'"):
+        load_samples(other)  # named itself: it is empty
+    usual.rename(tmp_path / "refs(berkeley).p")
+    with pytest.raises(ValueError, match=r"found refs\(berkeley\).*name the file itself"):
+        load_samples(tmp_path)
+
+
+def test_what_has_another_form_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    folder = write_own(tmp_path)
+    path = folder / "annotations.jsonl"
+    n_sound = len(load_samples(folder)[0].targets)
+    image = json.loads(path.read_text().splitlines()[0])["image"]
+    wrong = (
+        {"mask": [[None, 1, 2]]},
+        {"mask": {"size": 3, "counts": "x"}},
+        {"mask": [[1, 2, 3]]},
+    )
+    with path.open("a") as file:
+        for number, fields in enumerate(wrong):
+            line = {"image": image, "expression": f"wrong {number}", **fields}
+            file.write(json.dumps(line) + "\n")
+    report = check(read_samples(folder))
+    n_lines = len(path.read_text().splitlines())
+    assert [each.entry for each in report.problems] == [
+        f"line {n_lines - 2}",
+        f"annotations.jsonl line {n_lines - 1}",
+        f"annotations.jsonl line {n_lines}",
+    ]
+    assert len(report.samples[0].targets) == n_sound
 
 
 def test_reason_seg(tmp_path: Path) -> None:
@@ -159,7 +197,7 @@ def test_a_bad_entry_is_named_and_the_rest_is_read(
     assert problem.entry
     assert re.search(reason, problem.reason), problem.reason
     assert report.samples or len(entries) < 3
-    if "image" not in problem.entry:
+    if any(isinstance(each, Problem) for each in read_samples(folder)):  # masks are not yet painted
         with pytest.raises(ValueError, match="data check"):
             load_samples(folder)
 
@@ -170,7 +208,7 @@ def test_a_mask_of_another_size_and_a_broken_one(tmp_path: Path) -> None:
 
     cv2.imwrite(str(folder / "a_square.png"), np.zeros((10, 12), np.uint8))
     (line,) = problems(folder)
-    assert "image a.png: mask" in line
+    assert "a.png, annotations.jsonl line " in line
     assert "is 12 x 10 px, its picture 64 x 48" in line
     (folder / "a_square.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
     assert "cannot be read as a PNG" in problems(folder)[0]
@@ -302,11 +340,7 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         load_samples(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="no data set in a known format"):
         load_samples(tmp_path)
-    folder = write_refcoco(tmp_path / "two")
-    (folder / "refs(google).p").write_bytes((folder / "refs(unc).p").read_bytes())
-    with pytest.raises(ValueError, match=r"found refs\(google\)\.p, refs\(unc\)\.p"):
-        load_samples(folder)
-    (folder / "refs(google).p").unlink()
+    folder = write_refcoco(tmp_path / "one")
     (folder / "instances.json").write_text('{"images": [')
     with pytest.raises(ValueError, match="not complete, valid JSON"):
         load_samples(folder)

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from mllmseg_ros.sim.draw_scene import SPLITS, random_scene
+from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS
+from mllmseg_ros.sim.samples import FRAMES, N_SAMPLES
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.shapes import footprint_radius_m
+from mllmseg_ros.sim.view import VisibleObject
 
 
 def pairs(scene: Scene) -> set[tuple[str, str]]:
@@ -20,6 +24,21 @@ def test_a_seed_gives_one_scene_and_splits_never_share_one() -> None:
     assert random_scene(7, "train").objects == random_scene(7, "train").objects
     first = {split: random_scene(7, split).objects for split in SPLITS}
     assert len({str(objects) for objects in first.values()}) == len(SPLITS)
+
+
+@pytest.mark.parametrize("index", range(N_SAMPLES))
+def test_the_plain_test_split_stays_what_it_was(index: int) -> None:
+    """The frames of the package are of it: drawn once, scenes and words must come out again."""
+    fields = json.loads((FRAMES / f"frame_{index}.json").read_text())
+    scene = random_scene(fields["seed"], "test")
+    shown = [VisibleObject.from_dict(each) for each in fields["objects"]]
+    assert [(each.kind, each.color, round(each.scale, 4)) for each in scene.objects] == [
+        (each.kind, each.color, each.scale) for each in shown
+    ]
+    said = draw_expressions(shown, np.random.default_rng(fields["seed"]), 8)
+    assert [(each.text, list(each.targets)) for each in said] == [
+        (each["text"], each["targets"]) for each in fields["expressions"]
+    ]
 
 
 def test_held_out_pairs_occur_in_test_alone() -> None:

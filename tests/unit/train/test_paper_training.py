@@ -230,6 +230,31 @@ def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
     assert isinstance(recipe, PaperRecipe)
 
 
+def test_two_processes_train_one_model(start: Path, data: Path, tmp_path: Path) -> None:
+    """Started as on several GPUs, here on the CPU: each draws its own pictures."""
+    own = tmp_path / "own.yaml"
+    text = (RECIPES / "res.yaml").read_text()
+    for old, new in (
+        ("steps: 50000", "steps: 2"),
+        ("precision: bf16", "precision: fp32"),
+        ("pictures: 4", "pictures: 1"),
+        ("lora_rank: 64", "lora_rank: 2"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    own.write_text(text)
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "mllmseg_ros.cli", "train", "res", str(run)]
+    command += ["--from", str(start), "--data", str(data), "--recipe", str(own)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = (run / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1]
+    assert Segmenter.from_pretrained(run / "model", device="cpu").name.endswith("-run")
+
+
 def test_kept_features_change_nothing_but_the_time(
     start: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
