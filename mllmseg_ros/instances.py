@@ -23,6 +23,7 @@ from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 # A part is a speck if it has fewer pixels, or is a smaller share of the largest part.
 _MIN_PX, _MIN_SHARE = 12, 0.03
+_SMALL_SHARE, _SURE = 0.2, 0.75  # of the largest part; mean probability
 _MIN_CORE = 0.04  # of a part: what jumps in depth cut off must be so large to be a thing
 _JUMP_M, _JUMP_SHARE = 0.025, 0.02  # neighbours farther apart in depth (or that share of it)
 _MAX_GAP_SHARE = 0.6  # of the smaller part's size: how wide an occluder may be
@@ -75,6 +76,7 @@ def instances_of(
     for index, answer in enumerate(segmentations):
         metres = None if depth is None else depth.metres
         parts = split_instances(answer.mask, metres) if answer.status is Status.FOUND else []
+        parts = [part for part in parts if _believed(part, parts[0], answer)]
         for number, part in enumerate(parts or [answer.mask]):
             one = _part_of(answer, part) if parts else answer
             position = None
@@ -89,6 +91,13 @@ def instances_of(
                 )
             )
     return found
+
+
+def _believed(part: NDArray[np.bool_], largest: NDArray[np.bool_], answer: Segmentation) -> bool:
+    """Whether a part is a thing: a small one has to be sure, else it has only spilt over."""
+    if part.sum() >= _SMALL_SHARE * largest.sum():
+        return True
+    return float(answer.probability[part].mean()) >= _SURE
 
 
 def _part_of(answer: Segmentation, part: NDArray[np.bool_]) -> Segmentation:

@@ -36,7 +36,7 @@ from mllmseg_ros.eval.metrics import (
 from mllmseg_ros.eval.paper import ask_as_in_paper
 from mllmseg_ros.eval.perturb import Perturbation
 from mllmseg_ros.eval.worst import Case
-from mllmseg_ros.instances import split_instances
+from mllmseg_ros.instances import instances_of
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
@@ -272,7 +272,7 @@ def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answer
     answers = [segmenter.segment(context, [each.expression])[0] for each in shown.questions]
     probabilities = []
     for answer in answers:
-        parts = split_instances(answer.mask) or [answer.mask]
+        parts = [each.segmentation.mask for each in instances_of([answer])]
         speck = answer.mask & ~np.any(parts, axis=0)
         probabilities.append(np.where(speck, np.float32(0), answer.probability))
     return (

@@ -121,3 +121,12 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     assert second.segmentation.box_xyxy == (96, 46, 125, 75)
     assert second.segmentation.mask_score == pytest.approx(0.9)
     assert [each.position for each in instances_of(answers)] == [None] * 4
+
+
+def test_a_small_part_that_is_unsure_has_only_spilt_over() -> None:
+    thing, spot = disc(40, 60, 20), disc(110, 60, 7)
+    probability = np.where(thing, 0.95, 0.1).astype(np.float32)
+    for sureness, n in ((0.6, 1), (0.9, 2)):
+        probability[spot] = sureness
+        both = segmentation_of("the thing", Status.FOUND, 0.9, 0.9, probability, thing | spot)
+        assert len(instances_of([both])) == n
