@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -53,6 +54,7 @@ from mllmseg_ros.train.write_model import Written, write_model
 
 _SMALL = 50_000_000  # parameters, up to which everything may be trained
 _LARGEST_GRADIENT = 1.0
+_SHARES = (1.0, 0.9, 0.8, 0.7)  # of the way from the start to the best checkpoint
 
 
 def adapt(
@@ -162,7 +164,7 @@ def adapt(
             if progress.looked(done, after, recipe.forget_at_most):
                 write_model(run / "best", start, judge.model, judge.model.state_dict(), written)
             progress.save(done, parameters, optimiser)
-    return _finish(run, start, judge, progress, trained, len(learnt), recipe)
+    return _finish(run, start, judge, progress, trained, len(learnt), recipe, written)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,11 +251,8 @@ class _Progress:
 
     def looked(self, done: int, after: _Scores, forget_at_most: float) -> bool:
         """Take note of a checkpoint's scores; True where it is the best so far."""
-        known = self.before.known
-        lost = after.known.g_iou - known.g_iou if after.known and known else 0.0
-        # What forgets too much is judged by how much it forgets, after all that do not.
-        too_much = max(0.0, -lost - forget_at_most)
-        worth = [-too_much, after.new.g_iou]
+        worth = self.worth(after, forget_at_most)
+        lost = self._gained_on_known(after)
         fields = {"step": done, "new": after.new.g_iou, "known": None, "worth": worth}
         if after.known:
             fields["known"] = after.known.g_iou
@@ -268,10 +267,34 @@ class _Progress:
         self.best = fields
         return True
 
+    def worth(self, after: _Scores, forget_at_most: float) -> list[float]:
+        """What a model is judged by, the greater the better.
+
+        One that forgets too much comes after all that do not, by how much it forgets.
+        """
+        too_much = max(0.0, -self._gained_on_known(after) - forget_at_most)
+        return [-too_much, after.new.g_iou]
+
+    def _gained_on_known(self, after: _Scores) -> float:
+        known = self.before.known
+        return after.known.g_iou - known.g_iou if after.known and known else 0.0
+
     @property
     def spent_s(self) -> float:
         """Seconds, of a resumed run too."""
         return self._spent_s + time.monotonic() - self._began
+
+
+def _between(old: dict[str, Tensor], new: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights that share of the way from the old to the new ones.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models": most of what is new is kept
+    on the way, and more of what was known.
+    """
+    return {
+        name: torch.lerp(old[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in new.items()
+    }
 
 
 def _choose(model: MLLMSeg, trained: str, recipe: AdaptRecipe, answer_ids: tuple[int, int]) -> None:
@@ -303,20 +326,31 @@ def _finish(
     trained: str,
     n_learnt: int,
     recipe: AdaptRecipe,
+    written: Written,
 ) -> AdaptReport:
-    """Put the best checkpoint in its place, measure it, draw it."""
-    if not (run / "model").is_dir():
-        shutil.copytree(run / "best", run / "model.partial", dirs_exist_ok=True)
-        (run / "model.partial").rename(run / "model")
-    spent_s = progress.spent_s
+    """Mix the best checkpoint with the start, put the best mixture in its place, draw it."""
     dtype, device = judge.segmenter.dtype, judge.segmenter.device
-    judge.model.load_state_dict(load_model(run / "model", device, dtype).state_dict())
-    after = judge.scores(None)
+    old = load_model(start, device, torch.float32).state_dict()
+    new = load_model(run / "best", device, torch.float32).state_dict()
+    looks = []
+    for share in _SHARES:
+        judge.model.load_state_dict(_between(old, new, share))
+        looks.append((share, judge.scores(None)))
+    # Where two are worth the same, the one nearer to what was trained comes first.
+    share, after = max(looks, key=lambda look: progress.worth(look[1], recipe.forget_at_most))
+    progress.note({"share": share, "new": after.new.g_iou})
+    shutil.rmtree(run / "model", ignore_errors=True)
+    mixed = _between(old, new, share)
+    write_model(run / "model.partial", start, judge.model, mixed, written)
+    (run / "model.partial").rename(run / "model")
+    judge.model.load_state_dict(mixed)
+    spent_s = progress.spent_s
     before = progress.before
     report = AdaptReport(
         trained=trained,
         n_pictures=n_learnt,
         step=progress.best["step"],
+        share=share,
         minutes=spent_s / 60,
         new=(before.new, after.new),
         known=(before.known, after.known) if before.known and after.known else None,
@@ -324,7 +358,7 @@ def _finish(
     )
     text = json.dumps(report.to_dict(), indent=2)
     (run / "report.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
-    old = Segmenter.from_pretrained(start, device=device, dtype=dtype)
-    sheet = draw_before_after(old, judge.segmenter, judge.held_out, run / "before_after")
+    as_it_was = Segmenter.from_pretrained(start, device=device, dtype=dtype)
+    sheet = draw_before_after(as_it_was, judge.segmenter, judge.held_out, run / "before_after")
     cv2.imwrite(str(run / "before_after.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     return report

@@ -34,6 +34,7 @@ class AdaptReport:
     trained: str  # all, lora or decoder
     n_pictures: int  # learnt from
     step: int  # of the checkpoint that was kept
+    share: float  # of the way that its weights have gone from the start's
     minutes: float
     new: tuple[ProtocolScores, ProtocolScores]  # held-out pictures, before and after
     known: tuple[ProtocolScores, ProtocolScores] | None
@@ -51,7 +52,7 @@ class AdaptReport:
     def __str__(self) -> str:
         lines = [
             f"{self.n_pictures} pictures learnt from, trained: {self.trained}, "
-            f"{self.minutes:.1f} minutes; kept: step {self.step}",
+            f"{self.minutes:.1f} minutes; kept: step {self.step}, {self.share:.0%} of the way",
             f"{'percent':<26}{'n':>6}{'empty':>7}{'gIoU':>8}{'cIoU':>8}{'N-acc':>8}{'T-acc':>8}",
         ]
         groups = [("new, held out", self.new)]

@@ -82,7 +82,9 @@ def adapted(
     return run, adapt(run, random_checkpoint, new, known, TINY, device="cpu")
 
 
-def test_a_run_gives_a_model_a_report_and_pictures(adapted: tuple[Path, AdaptReport]) -> None:
+def test_a_run_gives_a_model_a_report_and_pictures(
+    adapted: tuple[Path, AdaptReport], random_checkpoint: Path
+) -> None:
     run, report = adapted
     segmenter = Segmenter.from_pretrained(run / "model", device="cpu")
     assert len(segmenter(np.zeros((40, 60, 3), np.uint8), ["the gizmo"])) == 1
@@ -94,6 +96,12 @@ def test_a_run_gives_a_model_a_report_and_pictures(adapted: tuple[Path, AdaptRep
     assert report.trained == "all"
     assert report.n_pictures == 5
     assert report.step in (2, 4)
+    assert report.share in (1.0, 0.9, 0.8, 0.7)
+    start, best, kept = (
+        load_file(folder / "model.safetensors")["res_decoder.text_down.weight"].float()
+        for folder in (random_checkpoint, run / "best", run / "model")
+    )
+    torch.testing.assert_close(kept, torch.lerp(start, best, report.share), atol=1e-3, rtol=1e-2)
     assert report.new[0].n == report.new[1].n == 4  # one picture is held out
     assert report.known is not None
     fields = json.loads((run / "report.json").read_text())
@@ -339,6 +347,7 @@ def test_forgetting_is_warned_of() -> None:
         trained="all",
         n_pictures=40,
         step=80,
+        share=0.9,
         minutes=1.0,
         new=(scores(20), scores(60)),
         known=(scores(80), scores(70)),
