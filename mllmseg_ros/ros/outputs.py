@@ -83,12 +83,16 @@ class Outputs:
             u, v = position.points_uv.T
             cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
             messages.append((self._target_cloud, cloud))
-        if answer.located.depth is not None and self._scene_cloud.get_subscription_count():
-            points, rgb = scene_points(answer.rgb, answer.located.depth, union_mask(answer) > 0)
+        depth = answer.located.depth
+        wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
+        wants_mask = self._mask.get_subscription_count()
+        union = union_mask(answer) if wants_scene or wants_mask else None
+        if union is not None and depth is not None and wants_scene:
+            points, rgb = scene_points(answer.rgb, depth, union > 0)
             cloud = self._cloud_from_points(answer.header, points, rgb)
             messages.append((self._scene_cloud, cloud))
-        if self._mask.get_subscription_count():
-            mask = image_from_array(union_mask(answer), "mono8", answer.header)
+        if union is not None and wants_mask:
+            mask = image_from_array(union, "mono8", answer.header)
             messages.append((self._mask, mask))
             self._last_mask = (answer.header, answer.size_hw)
         if self._labels.get_subscription_count():

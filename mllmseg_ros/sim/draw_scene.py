@@ -16,10 +16,8 @@ from mllmseg_ros.sim.objects import (
     COLORS,
     HELD_OUT,
     KINDS,
-    SIZES,
     SceneObject,
-    random_rgb,
-    random_scale,
+    random_object,
 )
 from mllmseg_ros.sim.placement import placed, random_camera
 from mllmseg_ros.sim.scene import Scene
@@ -90,23 +88,4 @@ def _random_objects(
             pairs.append(pair)
     if split == "test" and rng.random() < _HELD_OUT_SHARE:
         pairs[int(rng.integers(n))] = sorted(HELD_OUT)[int(rng.integers(len(HELD_OUT)))]
-    return [_random_object(color, kind, azimuth, rng) for color, kind in pairs]
-
-
-def _random_object(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> SceneObject:
-    size_name = str(rng.choice(SIZES, p=(0.45, 0.55)))
-    yaw = float(rng.uniform(-math.pi, math.pi))
-    if kind == "mug":  # its handle in sight: at most 115 degrees off the side of the camera
-        yaw = azimuth + math.pi + float(rng.uniform(-2.0, 2.0))
-    return SceneObject(
-        kind=kind,
-        color=color,
-        size_name=size_name,
-        scale=random_scale(size_name, rng),
-        aspect=float(rng.uniform(0.9, 1.12)),
-        rgb=random_rgb(color, rng),
-        specular=float(rng.uniform(0.0, 0.6)),
-        shininess=float(rng.uniform(0.1, 0.9)),
-        xy_m=(0.0, 0.0),
-        yaw_rad=yaw,
-    )
+    return [random_object(color, kind, azimuth, rng) for color, kind in pairs]

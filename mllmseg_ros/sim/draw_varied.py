@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from mllmseg_ros.sim.objects import (
     TOOL_KINDS,
     VARIED_KINDS,
     SceneObject,
-    random_rgb,
+    random_object,
     random_scale,
 )
 from mllmseg_ros.sim.patterns import PATTERNS
@@ -100,21 +101,9 @@ def _things(
 
 
 def _thing(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> SceneObject:
-    size_name = str(rng.choice(SIZES, p=(0.45, 0.55)))
-    yaw = float(rng.uniform(-math.pi, math.pi))
-    if kind == "mug":  # its handle in sight: at most 115 degrees off the side of the camera
-        yaw = azimuth + math.pi + float(rng.uniform(-2.0, 2.0))
-    return SceneObject(
-        kind=kind,
-        color=color,
-        size_name=size_name,
-        scale=random_scale(size_name, rng),
-        aspect=float(rng.uniform(0.82, 1.2)),
-        rgb=random_rgb(color, rng),
-        specular=float(rng.uniform(0.0, 0.8)),
-        shininess=float(rng.uniform(0.1, 0.9)),
-        xy_m=(0.0, 0.0),
-        yaw_rad=yaw,
+    plain = random_object(color, kind, azimuth, rng, aspect=(0.82, 1.2), most_specular=0.8)
+    return replace(
+        plain,
         taper=float(rng.uniform(-0.14, 0.2)),
         bulge=float(rng.uniform(-0.1, 0.14)),
         pattern=str(rng.choice(PATTERNS)) if rng.random() < 0.4 else "flat",

@@ -18,6 +18,7 @@ from mllmseg_ros.sim.speaker import (
     CLEAR_M,
     CLEAR_UV,
     Description,
+    Form,
     ReferringExpression,
     Speaker,
     along,
@@ -36,7 +37,6 @@ from mllmseg_ros.sim.vocabulary import (
     RELATIONS,
     REQUESTS,
     SUPERLATIVES,
-    Language,
 )
 
 FLUENT_FORMS = ("negation", "ordinal", "count", "compound", "except")
@@ -50,17 +50,8 @@ _MAX_ALL = 8  # objects in a picture of which "everything but" is said
 class FluentSpeaker(Speaker):
     """One picture, spoken about in more ways."""
 
-    def __init__(
-        self,
-        objects: Sequence[VisibleObject],
-        rng: np.random.Generator,
-        language: Language,
-        *,
-        allow_held_out: bool = False,
-    ) -> None:
-        """Look at a picture; arguments as the plain speaker's."""
-        super().__init__(objects, rng, language, allow_held_out=allow_held_out)
-        self._forms |= {
+    def _known_forms(self) -> dict[str, Form]:
+        return super()._known_forms() | {
             "negation": self._negation,
             "ordinal": self._ordinal,
             "count": self._count,

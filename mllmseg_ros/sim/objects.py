@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The household objects of the simulated tabletop: their kinds, colours and sizes.
 
-Knows neither what they look like nor where they stand. Entry point: :class:`SceneObject`.
+Knows neither what they look like nor where they stand. Entry points: :class:`SceneObject`,
+:func:`random_object`.
 """
 
 from __future__ import annotations
 
 import colorsys
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,3 +93,40 @@ def random_rgb(color: str, rng: np.random.Generator) -> tuple[float, float, floa
 def random_scale(size_name: str, rng: np.random.Generator) -> float:
     """Draw a scale of that size."""
     return float(rng.uniform(*_SCALE[size_name]))
+
+
+def random_object(
+    color: str,
+    kind: str,
+    azimuth: float,
+    rng: np.random.Generator,
+    *,
+    aspect: tuple[float, float] = (0.9, 1.12),
+    most_specular: float = 0.6,
+) -> SceneObject:
+    """Draw an object of that colour and kind, not placed yet.
+
+    Args:
+        color: one of COLORS.
+        kind: one of ALL_KINDS.
+        azimuth: direction in which the camera looks, rad.
+        rng: source of chance.
+        aspect: range of its height over its usual share of the width.
+        most_specular: [0, 1].
+    """
+    size_name = str(rng.choice(SIZES, p=(0.45, 0.55)))
+    yaw = float(rng.uniform(-math.pi, math.pi))
+    if kind == "mug":  # its handle in sight: at most 115 degrees off the side of the camera
+        yaw = azimuth + math.pi + float(rng.uniform(-2.0, 2.0))
+    return SceneObject(
+        kind=kind,
+        color=color,
+        size_name=size_name,
+        scale=random_scale(size_name, rng),
+        aspect=float(rng.uniform(*aspect)),
+        rgb=random_rgb(color, rng),
+        specular=float(rng.uniform(0.0, most_specular)),
+        shininess=float(rng.uniform(0.1, 0.9)),
+        xy_m=(0.0, 0.0),
+        yaw_rad=yaw,
+    )

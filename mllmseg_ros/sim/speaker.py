@@ -57,6 +57,9 @@ class Description:
         return self.color in (None, thing.color) and self.kind in (None, thing.kind)
 
 
+Form = Callable[[], ReferringExpression | None]
+
+
 class Speaker:
     """One picture, spoken about."""
 
@@ -81,7 +84,10 @@ class Speaker:
         self._nameable = [thing for thing in objects if thing.nameable]
         self._rng = rng
         self._allow_held_out = allow_held_out
-        self._forms: dict[str, Callable[[], ReferringExpression | None]] = {
+        self._forms = self._known_forms()
+
+    def _known_forms(self) -> dict[str, Form]:
+        return {
             "color": self._color,
             "kind": self._kind,
             "color_kind": self._color_kind,

@@ -3,7 +3,7 @@
 
 A kill at any moment leaves the last good state. Entry points: :func:`agree_on_recipe`,
 :func:`digest_of`, :func:`replace_text`, :func:`write_state`, :func:`read_state`,
-:func:`optimiser_tensors`, :func:`load_optimiser`.
+:func:`write_training`, :func:`read_training`, :func:`optimiser_tensors`, :func:`load_optimiser`.
 """
 
 from __future__ import annotations
@@ -104,6 +104,34 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
         for index, state in optimiser.state_dict()["state"].items()
         for key, value in state.items()
     }
+
+
+def write_training(
+    path: Path, step: int, trained: dict[str, Tensor], optimiser: torch.optim.Optimizer
+) -> None:
+    """Write what is trained, its optimiser and the number of steps done."""
+    tensors = {f"trained.{name}": tensor for name, tensor in trained.items()}
+    tensors |= {f"optimiser.{name}": t for name, t in optimiser_tensors(optimiser).items()}
+    write_state(path, step, tensors)
+
+
+def read_training(path: Path, trained: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> int:
+    """Restore what :func:`write_training` wrote, in place; 0 steps where nothing was written yet.
+
+    Raises:
+        ValueError: if the file is no state of a run, or of another model or recipe.
+    """
+    step, tensors = read_state(path)
+    if not tensors:
+        return 0
+    stored = under(tensors, "trained.")
+    if stored.keys() != trained.keys():
+        raise ValueError(f"{path} is of another model or recipe")
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            tensor.copy_(stored[name])
+    load_optimiser(optimiser, under(tensors, "optimiser."))
+    return step
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -43,12 +43,9 @@ from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.run_state import (
     agree_on_recipe,
     digest_of,
-    load_optimiser,
-    optimiser_tensors,
-    read_state,
+    read_training,
     replace_text,
-    under,
-    write_state,
+    write_training,
 )
 from mllmseg_ros.train.write_model import Written, write_model
 
@@ -218,16 +215,9 @@ class _Progress:
     def restore(
         self, parameters: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
     ) -> int:
-        step, tensors = read_state(self._state)
-        if not tensors:
+        step = read_training(self._state, dict(parameters), optimiser)
+        if not step:
             return 0
-        stored = under(tensors, "trained.")
-        if stored.keys() != parameters.keys():
-            raise ValueError(f"{self._state} is of another model or recipe")
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(stored[name])
-        load_optimiser(optimiser, under(tensors, "optimiser."))
         fields = json.loads(self._seen.read_text(encoding="utf-8"))
         self.best, self._spent_s = fields["best"], fields["spent_s"]
         return step
@@ -241,9 +231,7 @@ class _Progress:
         fields = {"best": self.best, "spent_s": self.spent_s}
         # Before the state: a resumed run then repeats at most a look, with the same outcome.
         replace_text(self._seen, json.dumps(fields))
-        tensors = {f"trained.{name}": each.detach() for name, each in parameters.items()}
-        tensors |= {f"optimiser.{name}": t for name, t in optimiser_tensors(optimiser).items()}
-        write_state(self._state, done, tensors)
+        write_training(self._state, done, dict(parameters), optimiser)
 
     def note(self, fields: dict[str, Any]) -> None:
         with self._log.open("a", encoding="utf-8") as log:

@@ -41,11 +41,8 @@ from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.run_state import (
     agree_on_recipe,
     digest_of,
-    load_optimiser,
-    optimiser_tensors,
-    read_state,
-    under,
-    write_state,
+    read_training,
+    write_training,
 )
 from mllmseg_ros.train.write_model import Written, write_model
 
@@ -97,7 +94,7 @@ def train_as_in_paper(
     optimiser = torch.optim.AdamW(
         trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    first = _restore(run, model, optimiser)
+    first = read_training(run / _STATE, _trained_tensors(model), optimiser)
     cache = None
     if features is not None:
         half = recipe.precision == "bf16"
@@ -114,7 +111,7 @@ def train_as_in_paper(
             if accelerator.is_main_process and (
                 done % recipe.save_every == 0 or done == recipe.steps
             ):
-                _save(run, model, optimiser, done)
+                write_training(run / _STATE, done, _trained_tensors(model), optimiser)
     if accelerator.is_main_process:
         # A whole head or trained rows can tell [REJ] from [SEG]; frozen ones stay equal.
         told_apart = recipe.answer_rows or model.lm_head.weight.requires_grad
@@ -223,27 +220,6 @@ def _step(
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return sums
-
-
-def _save(run: Path, model: MLLMSeg, optimiser: torch.optim.Optimizer, done: int) -> None:
-    tensors = {f"trained.{name}": tensor for name, tensor in _trained_tensors(model).items()}
-    tensors |= {f"optimiser.{name}": t for name, t in optimiser_tensors(optimiser).items()}
-    write_state(run / _STATE, done, tensors)
-
-
-def _restore(run: Path, model: MLLMSeg, optimiser: torch.optim.Optimizer) -> int:
-    step, tensors = read_state(run / _STATE)
-    ours = _trained_tensors(model)
-    stored = under(tensors, "trained.")
-    if not tensors:
-        return 0
-    if stored.keys() != ours.keys():
-        raise ValueError(f"{run / _STATE} is of another model or recipe")
-    with torch.no_grad():
-        for name, tensor in ours.items():
-            tensor.copy_(stored[name])
-    load_optimiser(optimiser, under(tensors, "optimiser."))
-    return step
 
 
 def _trained_tensors(model: MLLMSeg) -> dict[str, Tensor]:
