@@ -69,10 +69,10 @@ $(READY): $(REQUIREMENTS) tools/fix_cmake_exports.py tools/install_ranges.py
 
 # The build links to the sources: an edited Python file needs no build, a new or removed one does.
 build/sources: FORCE
-	@mkdir -p build && find mllmseg_ros msg config launch rviz -type f ! -name '*.pyc' | sort > $@.new
+	@mkdir -p build && find mllmseg_ros msg srv action config launch rviz -type f ! -name '*.pyc' | sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in $(wildcard msg/*)
+$(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in $(wildcard msg/* srv/* action/*)
 	@[ ! -d install ] || find install -xtype l -delete  # links to sources that are gone
 	PATH=$(V)/bin:$$PATH $(BUILD_ENV) colcon build --merge-install --symlink-install \
 	  --cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(V)/bin/python

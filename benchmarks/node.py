@@ -24,7 +24,7 @@ from mllmseg_ros.instances import Depth, Instance, Located, instances_of
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.image_msgs import image_from_array, rgb_from_image
-from mllmseg_ros.ros.request import RequestDesk
+from mllmseg_ros.ros.request import Reception
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
@@ -52,7 +52,7 @@ def made_up_answer(width: int, height: int) -> Answer:
         )
     text = ";".join(each.expression for each in segmentations)
     return Answer(
-        request=RequestDesk().submit(text, 0).request,
+        request=Reception().receive(text, 0),
         header=Header(frame_id="camera"),
         rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
         located=Located(instances=instances(segmentations, width, height)),

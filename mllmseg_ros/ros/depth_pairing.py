@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instances and their positions, from the depth that belongs to a colour image.
+"""The depth that belongs to a colour image.
 
-Depth is paired by stamp, within a tolerance, and brought into the colour image where its size or
-lens is another. Without depth an answer stays two-dimensional, and says why. Entry point:
-:class:`DepthPairing`.
+Paired by stamp, within a tolerance, and brought into the colour image where its size or lens is
+another. Entry point: :class:`DepthPairing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth, Located, instances_of
+from mllmseg_ros.instances import Depth
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.registration import register_depth, scaled
 from mllmseg_ros.ros.image_msgs import (
@@ -22,25 +21,26 @@ from mllmseg_ros.ros.image_msgs import (
     intrinsics_from_info,
     nanoseconds,
 )
-from mllmseg_ros.ros.stamp_history import StampHistory
-from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.ros.stamp_history import Kept, StampHistory
 
 _WAIT_S = 0.1  # a depth image may come a little later than the colour image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What belongs to one image, as far as it has come."""
+
+    depth: Kept[Image | CompressedImage]
+    info: Kept[CameraInfo]
 
 
 class DepthPairing:
     """Keeps what came on the depth and camera info topics until its image is looked at."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
-        """Set up.
-
-        Args:
-            report: takes one line about a message that could not be used.
-        """
+    def __init__(self) -> None:
         self._depths: StampHistory[Image | CompressedImage] = StampHistory()
         self._infos: StampHistory[CameraInfo] = StampHistory()
         self._depth_info: CameraInfo | None = None  # the newest: a lens does not change
-        self._report = report
 
     def put_depth(self, msg: Image | CompressedImage) -> None:
         """Take a depth image in."""
@@ -54,10 +54,12 @@ class DepthPairing:
         """Take the depth camera's info in."""
         self._depth_info = msg
 
-    def expect(self, stamp_ns: int, tolerance_ns: int) -> None:
-        """Hold on to what is nearest to this stamp: an image with it is about to be looked at."""
-        self._depths.keep(stamp_ns, tolerance_ns)
-        self._infos.keep(stamp_ns, tolerance_ns)
+    def expect(self, stamp_ns: int, tolerance_ns: int) -> Expected:
+        """Hold on to what belongs to the image with this stamp, there or yet to come."""
+        return Expected(
+            depth=self._depths.keep(stamp_ns, tolerance_ns),
+            info=self._infos.keep(stamp_ns, tolerance_ns),
+        )
 
     def clear(self) -> None:
         """Forget all."""
@@ -65,32 +67,20 @@ class DepthPairing:
         self._infos.clear()
         self._depth_info = None
 
-    def locate(
-        self, frame: Frame, segmentations: Sequence[Segmentation], *, rectified: bool
-    ) -> Located:
-        """Part every found answer into its instances, and measure them where there is depth."""
-        if not any(each.status is Status.FOUND for each in segmentations):
-            return Located(instances=instances_of(segmentations))
-        try:
-            depth = self._depth_of(frame, rectified)
-            return Located(instances=instances_of(segmentations, depth), depth=depth)
-        except ValueError as error:
-            note = f"no position: {error}"
-            self._report(note)
-            return Located(instances=instances_of(segmentations), note=note)
+    def depth_of(self, frame: Frame, expected: Expected, *, rectified: bool) -> Depth | None:
+        """Depth in the pixels of a colour image; None where nobody publishes any.
 
-    def _depth_of(self, frame: Frame, rectified: bool) -> Depth | None:
-        """Depth in the colour image; None where nobody publishes any.
+        Waits a moment for a depth image that is late.
 
         Raises:
             ValueError: saying why there is none.
         """
-        message = self._depths.kept(frame.stamp_ns, _WAIT_S)
+        message = self._depths.wait_for(expected.depth, _WAIT_S)
         if message is None:
             if not len(self._depths):  # without any, nobody expects a position
                 return None
             raise ValueError("no depth image has the stamp of the colour image")
-        info = self._infos.kept(frame.stamp_ns, _WAIT_S)
+        info = self._infos.wait_for(expected.info, _WAIT_S)
         if info is None:
             raise ValueError("no camera_info has the stamp of the colour image")
         compressed = isinstance(message, CompressedImage)

@@ -264,6 +264,27 @@ def image_from_array(pixels: NDArray, encoding: str, header: Header) -> Image:
     return message
 
 
+def compressed_from_array(
+    pixels: NDArray[np.uint8], encoding: str, header: Header
+) -> CompressedImage:
+    """Build a compressed image as image_transport does: rgb8 as JPEG, mono8 without loss as PNG.
+
+    Args:
+        pixels: (H, W, 3) RGB for rgb8, (H, W) for mono8.
+        encoding: "rgb8" or "mono8".
+        header: copied by reference.
+    """
+    if encoding == "rgb8":
+        _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        coded = "jpeg compressed bgr8"
+    else:
+        _, data = cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+        coded = "png compressed mono8"
+    message = CompressedImage(header=header, format=f"{encoding}; {coded}")
+    message.data = array.array("B", data.tobytes())
+    return message
+
+
 def nanoseconds(stamp: Time) -> int:
     """A message's time as nanoseconds."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec

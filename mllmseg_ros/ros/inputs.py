@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that the node listens to, while it is active.
+"""The topics of one camera that the node listens to, while it is active.
 
-Entry point: :class:`Inputs`.
+Entry points: :class:`CameraInputs`, :class:`CommandInput`.
 """
 
 from __future__ import annotations
@@ -23,29 +23,54 @@ _DEPTH_QUEUE = 5
 _COMMAND_QUEUE = 10
 
 
-class Inputs:
-    """Subscriptions of a node."""
+class CommandInput:
+    """Subscription to a command topic."""
+
+    def __init__(self, node: Node, topic: str, on_command: Callable[[str], None]) -> None:
+        """Subscribe; ``on_command`` is called with each command's text."""
+        self._node = node
+        self._subscription = _subscribe(
+            node,
+            String,
+            topic,
+            lambda message: on_command(message.data),
+            _COMMAND_QUEUE,
+            ReliabilityPolicy.RELIABLE,
+        )
+
+    @property
+    def topic(self) -> str:
+        """Fully qualified name."""
+        return str(self._subscription.topic_name)
+
+    def destroy(self) -> None:
+        """Stop to listen."""
+        self._node.destroy_subscription(self._subscription)
+
+
+class CameraInputs:
+    """Subscriptions to what one camera publishes."""
 
     def __init__(
         self,
         node: Node,
+        prefix: str,
         *,
         image_transport: str,
         on_image: Callable[[Image | CompressedImage], None],
-        on_command: Callable[[str], None],
         depth: DepthPairing,
     ) -> None:
         """Subscribe.
 
         Args:
             node: owner of the subscriptions.
+            prefix: of all topics: "", or the camera's name and a slash.
             image_transport: "raw", "compressed", or "auto" for compressed images while nobody
                 publishes raw ones (to subscribe to both would make a camera encode for nothing).
             on_image: called with each image.
-            on_command: called with each command's text.
             depth: takes depth images and camera infos.
         """
-        self._node = node
+        self._node, self._prefix = node, prefix
         self._on_image = on_image
         self._raw: Subscription | None = None
         self._compressed: Subscription | None = None
@@ -54,13 +79,6 @@ class Inputs:
             self._subscribe(CameraInfo, "camera_info", depth.put_info, _DEPTH_QUEUE),
             self._subscribe(CameraInfo, "depth/camera_info", depth.put_depth_info, _DEPTH_QUEUE),
             self._subscribe(Image, "depth/image", depth.put_depth, _DEPTH_QUEUE),
-            self._subscribe(
-                String,
-                "command",
-                lambda message: on_command(message.data),
-                _COMMAND_QUEUE,
-                ReliabilityPolicy.RELIABLE,
-            ),
         ]
         if image_transport == "compressed":
             self._compressed = self._subscribe(CompressedImage, "image/compressed", on_image)
@@ -77,11 +95,6 @@ class Inputs:
         all_ = (self._raw, self._compressed, self._compressed_depth, *self._others)
         return [each.topic_name for each in all_ if each is not None]
 
-    def topic_of(self, image: Image | CompressedImage) -> str:
-        """Fully qualified topic that an image came from."""
-        compressed = isinstance(image, CompressedImage)
-        return self._node.resolve_topic_name("image/compressed" if compressed else "image")
-
     def destroy(self) -> None:
         """Stop to listen."""
         self._node.destroy_timer(self._timer)
@@ -90,20 +103,12 @@ class Inputs:
                 self._node.destroy_subscription(subscription)
 
     def _subscribe(  # type: ignore[no-untyped-def]
-        self,
-        message_type: type,
-        topic: str,
-        callback: Callable,
-        queue: int = 1,
-        reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT,
+        self, message_type: type, topic: str, callback: Callable, queue: int = 1
     ):
-        return self._node.create_subscription(
-            message_type,
-            topic,
-            callback,
-            QoSProfile(depth=queue, reliability=reliability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        return _subscribe(self._node, message_type, self._prefix + topic, callback, queue)
+
+    def _resolved(self, topic: str) -> str:
+        return str(self._node.resolve_topic_name(self._prefix + topic))
 
     def _choose_transports(self) -> None:
         """Listen to what is compressed only while nobody publishes it raw."""
@@ -121,7 +126,7 @@ class Inputs:
 
     def _wanted(self, raw_topic: str, compressed: Subscription | None) -> bool:
         """Whether to change over."""
-        raw = self._node.resolve_topic_name(raw_topic)
+        raw = self._resolved(raw_topic)
         return bool(self._node.count_publishers(raw)) == (compressed is not None)
 
     def _switched(
@@ -131,3 +136,20 @@ class Inputs:
             return self._subscribe(CompressedImage, topic, callback, queue)
         self._node.destroy_subscription(compressed)
         return None
+
+
+def _subscribe(  # type: ignore[no-untyped-def]
+    node: Node,
+    message_type: type,
+    topic: str,
+    callback: Callable,
+    queue: int,
+    reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT,
+):
+    return node.create_subscription(
+        message_type,
+        topic,
+        callback,
+        QoSProfile(depth=queue, reliability=reliability),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )

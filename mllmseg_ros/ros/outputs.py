@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that the node publishes. An image is only built when somebody subscribes.
+"""The topics that the node publishes for one camera. Nothing is built unless somebody subscribes.
 
-Entry point: :class:`Outputs`.
+Entry point: :class:`CameraOutputs`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from geometry_msgs.msg import PointStamped, PoseStamped
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
-from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.image_msgs import compressed_from_array, image_from_array
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.point_cloud import CloudBuilder, scene_points
 from mllmseg_ros.ros.request import Notice
@@ -36,21 +37,22 @@ from mllmseg_ros.ros.segmentation_msgs import (
 _SEGMENTATIONS_DEPTH = 100
 
 
-class Outputs:
+class CameraOutputs:
     """Publishers of a lifecycle node; nothing is sent while it is not active."""
 
-    def __init__(self, node: LifecycleNode, cloud_from_points: CloudBuilder) -> None:
+    def __init__(self, node: LifecycleNode, prefix: str, cloud_from_points: CloudBuilder) -> None:
         """Create the publishers.
 
         Args:
             node: to publish from.
+            prefix: of all topics: "", or the camera's name and a slash.
             cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
         """
 
         def publisher(message_type: type, topic: str, depth: int = 1):  # type: ignore[no-untyped-def]
             return node.create_lifecycle_publisher(
                 message_type,
-                topic,
+                prefix + topic,
                 QoSProfile(depth=depth),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
@@ -62,9 +64,10 @@ class Outputs:
         self._scene_cloud = publisher(PointCloud2, "scene_cloud")
         self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
-        self._mask = publisher(Image, "mask")
-        self._labels = publisher(Image, "labels")
-        self._overlay = publisher(Image, "overlay")
+        # Raw, and compressed as image_transport would.
+        self._mask = publisher(Image, "mask"), publisher(CompressedImage, "mask/compressed")
+        self._labels = publisher(Image, "labels"), publisher(CompressedImage, "labels/compressed")
+        self._overlay = publisher(Image, "overlay"), publisher(CompressedImage, "overlay/compressed")
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
 
     def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
@@ -85,22 +88,20 @@ class Outputs:
             messages.append((self._target_cloud, cloud))
         depth = answer.located.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
-        wants_mask = self._mask.get_subscription_count()
+        wants_mask = _wanted(self._mask)
         union = union_mask(answer) if wants_scene or wants_mask else None
         if union is not None and depth is not None and wants_scene:
             points, rgb = scene_points(answer.rgb, depth, union > 0)
             cloud = self._cloud_from_points(answer.header, points, rgb)
             messages.append((self._scene_cloud, cloud))
         if union is not None and wants_mask:
-            mask = image_from_array(union, "mono8", answer.header)
-            messages.append((self._mask, mask))
+            messages += _images(self._mask, union, "mono8", answer.header)
             self._last_mask = (answer.header, answer.size_hw)
-        if self._labels.get_subscription_count():
-            labels = image_from_array(label_image(answer), "mono8", answer.header)
-            messages.append((self._labels, labels))
-        if self._overlay.get_subscription_count():
+        if _wanted(self._labels):
+            messages += _images(self._labels, label_image(answer), "mono8", answer.header)
+        if _wanted(self._overlay):
             overlay = draw_overlay(answer.rgb, [each.segmentation for each in answer.instances])
-            messages.append((self._overlay, image_from_array(overlay, "rgb8", answer.header)))
+            messages += _images(self._overlay, overlay, "rgb8", answer.header)
         return messages
 
     def publish_notice(self, notice: Notice) -> None:
@@ -116,7 +117,26 @@ class Outputs:
         if self._markers.get_subscription_count():
             self._markers.publish(no_markers(newest[0] if newest else Header()))
         behind = newest or self._last_mask
-        if behind is not None and self._mask.get_subscription_count():
+        if behind is not None:
             header, size_hw = behind
-            self._mask.publish(image_from_array(np.zeros(size_hw, np.uint8), "mono8", header))
+            nothing = np.zeros(size_hw, np.uint8)
+            for publisher, message in _images(self._mask, nothing, "mono8", header):
+                publisher.publish(message)
         self._last_mask = None
+
+
+def _wanted(raw_and_compressed: tuple) -> bool:
+    return any(publisher.get_subscription_count() for publisher in raw_and_compressed)
+
+
+def _images(
+    raw_and_compressed: tuple, pixels: NDArray[np.uint8], encoding: str, header: Header
+) -> list[tuple]:
+    """The same picture, in the ways that somebody listens to."""
+    raw, compressed = raw_and_compressed
+    messages: list[tuple] = []
+    if raw.get_subscription_count():
+        messages.append((raw, image_from_array(pixels, encoding, header)))
+    if compressed.get_subscription_count():
+        messages.append((compressed, compressed_from_array(pixels, encoding, header)))
+    return messages

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +18,25 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 _LEAST_RATE = 1e-3  # Hz
+_CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # one word of a topic name
 
 
 def _parameter(
-    default: str | bool | float,
+    default: str | bool | float | tuple[str, ...],
     description: str,
     *,
     choices: Sequence[str] = (),
     range_: tuple[float, float] | None = None,
     live: bool = False,
+    read_only: bool = False,
 ) -> Any:
-    metadata = {"description": description, "choices": choices, "range": range_, "live": live}
+    metadata = {
+        "description": description,
+        "choices": choices,
+        "range": range_,
+        "live": live,
+        "read_only": read_only,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -36,7 +45,15 @@ class SegmenterParameters:
     """A checked snapshot of all parameters. Those not marked live take effect at configure."""
 
     autostart: bool = _parameter(
-        True, "configure and activate at start; false where a lifecycle manager does that"
+        True,
+        "configure and activate at start; false where a lifecycle manager does that",
+        read_only=True,
+    )
+    cameras: tuple[str, ...] = _parameter(
+        ("",),
+        "names of the cameras that one model looks through; a camera's topics are under its name "
+        "(front/image, front/segmentations), those of the empty name are image, segmentations",
+        read_only=True,
     )
     model: str = _parameter(
         "", "checkpoint: local folder or Hugging Face name; empty: the embedded model"
@@ -52,6 +69,13 @@ class SegmenterParameters:
         "auto: `image`, or `image/compressed` while nobody publishes `image`; raw or compressed: "
         "that one only",
         choices=("auto", "raw", "compressed"),
+    )
+    mode: str = _parameter(
+        "continuous",
+        "continuous: a message on command is answered for every image until another comes; "
+        "on_demand: once",
+        choices=("continuous", "on_demand"),
+        live=True,
     )
     prompt: str = _parameter(
         "single",
@@ -111,6 +135,15 @@ class SegmenterParameters:
                 raise ValueError(
                     f"parameter {field.name} is {value!r}, accepted: {', '.join(choices)}"
                 )
+        for name in self.cameras:
+            if name and not _CAMERA_NAME.fullmatch(name):
+                raise ValueError(
+                    f"parameter cameras has {name!r}; accepted: letters, digits and _, a letter first"
+                )
+        if len(set(self.cameras)) != len(self.cameras) or not self.cameras:
+            raise ValueError(
+                f"parameter cameras is {list(self.cameras)}; accepted: at least one name, each once"
+            )
         if 0 < self.max_rate < _LEAST_RATE:
             raise ValueError(
                 f"parameter max_rate is {self.max_rate!r} Hz, accepted: 0 (no limit) or at least "
@@ -126,9 +159,9 @@ def declare(node: Node) -> SegmenterParameters:
     """
     values = {}
     for field in dataclasses.fields(SegmenterParameters):
-        values[field.name] = node.declare_parameter(
-            field.name, field.default, _descriptor(field)
-        ).value
+        values[field.name] = _value(
+            node.declare_parameter(field.name, field.default, _descriptor(field)).value
+        )
     return SegmenterParameters(**values)
 
 
@@ -154,14 +187,18 @@ def changed(
         field = fields.get(parameter.name)
         if field is None:
             continue
-        if configured and not field.metadata["live"] and (
-            parameter.value != getattr(current, field.name)
-        ):  # fmt: skip
+        value = _value(parameter.value)
+        if configured and not field.metadata["live"] and value != getattr(current, field.name):
             raise ValueError(
                 f"parameter {field.name} takes effect at configure; clean up the node first"
             )
-        values[field.name] = parameter.value
+        values[field.name] = value
     return dataclasses.replace(current, **values)
+
+
+def _value(value: Any) -> Any:
+    """As a snapshot keeps it: what may not change is no list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
@@ -173,5 +210,5 @@ def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
         descriptor.floating_point_range = [
             FloatingPointRange(from_value=range_[0], to_value=range_[1], step=0.0)
         ]
-    descriptor.read_only = field.name == "autostart"
+    descriptor.read_only = field.metadata["read_only"]
     return descriptor

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a command: received, then answered once for the first time, or ended without.
 
-One command is in force at a time. The desk decides who may answer it, so that every command gets
-exactly one first answer whatever the threads do. It knows commands and times, nothing of images,
-models or ROS. Entry point: :class:`RequestDesk`.
+Each camera has a desk. One command is in force there at a time; beside it lie errands, which are
+what services and actions ask for and which are answered to the asker alone. The desk decides who
+may answer a command, so that every command gets exactly one first answer whatever the threads do.
+It knows commands and times, nothing of images, models or ROS. Entry points: :class:`Reception`,
+:class:`RequestDesk`.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from mllmseg_ros.command import Command, parse_command
+
+MAX_ERRANDS = 16  # of one camera at a time
 
 
 class Ending(Enum):
@@ -34,6 +40,12 @@ class Request:
     text: str  # as received
     stamp_ns: int  # ns, ROS time of reception
     command: Command | None  # None: refused
+    refusal: str = ""  # why it was refused
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it ends the command before it instead of naming something."""
+        return self.command is not None and self.command.is_stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +57,57 @@ class Notice:
     text: str  # one line for people
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submission:
-    """What came of a command."""
+class Reception:
+    """Makes requests of what people and programs ask. May be called from any thread."""
 
-    request: Request
-    notices: list[Notice]  # about it and the one before it, in the order to publish
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    def receive(self, text: str, now_ns: int) -> Request:
+        """Read a command and give it an id of its own, also where it is refused."""
+        request_id = f"{self._prefix}-{next(self._numbers)}"
+        command, refusal = None, ""
+        try:
+            command = parse_command(text)
+        except ValueError as error:
+            refusal = str(error)
+        return Request(
+            request_id=request_id, text=text, stamp_ns=now_ns, command=command, refusal=refusal
+        )
+
+
+class Errand:
+    """A request whose answers go to who asked.
+
+    Attributes:
+        request: what is asked; never a stop, never refused.
+        image: message to look at; None for the newest one that was taken after the request.
+        deliver: takes an answer or a :class:`Notice`; returns whether the next image is wanted too.
+        after_ns: ROS time from which on images count.
+        last_number: number of the image that it was last answered on.
+        waiting_since_ns: ROS time of the request or of its last answer.
+    """
+
+    def __init__(
+        self, request: Request, deliver: Callable[[Any], bool], image: Any | None = None
+    ) -> None:
+        assert request.command is not None
+        self.request, self.deliver, self.image = request, deliver, image
+        self.last_number = 0
+        self.after_ns = self.waiting_since_ns = request.stamp_ns
 
 
 class RequestDesk:
-    """Holds the request in force. All methods may be called from any thread."""
+    """Holds what is asked of one camera. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._prefix = secrets.token_hex(4)
-        self._numbers = itertools.count(1)
         self._current: Request | None = None
         self._answered = False  # the current request has had its first answer
         self._stale = False  # STALE_INPUT was said and no image was answered since
         self._waiting_since_ns = 0  # command or last answer, whichever is later
+        self._errands: list[Errand] = []
 
     @property
     def current(self) -> Request | None:
@@ -71,26 +115,30 @@ class RequestDesk:
         with self._lock:
             return self._current
 
-    def submit(self, text: str, now_ns: int) -> Submission:
-        """Take a command in. What it names is in force from here on."""
-        request_id = f"{self._prefix}-{next(self._numbers)}"
-        try:
-            command = parse_command(text)
-        except ValueError as error:
-            request = Request(request_id=request_id, text=text, stamp_ns=now_ns, command=None)
-            refusal = Notice(request=request, ending=Ending.REFUSED, text=str(error))
-            return Submission(request=request, notices=[refusal])
-        request = Request(request_id=request_id, text=text, stamp_ns=now_ns, command=command)
-        if command.is_stop:
-            notices = self.stop(f"stopped by command {request_id}")
-            own = Notice(request=request, ending=Ending.STOPPED, text="stopped on command")
-            return Submission(request=request, notices=[*notices, own])
+    @property
+    def errands(self) -> tuple[Errand, ...]:
+        """The errands not yet done."""
         with self._lock:
-            notices = self._end(Ending.SUPERSEDED, f"superseded by command {request_id}")
+            return tuple(self._errands)
+
+    def submit(self, request: Request) -> list[Notice]:
+        """Take a command in. What it names is in force from here on.
+
+        Returns:
+            What to publish about it and about the one before it, in this order.
+        """
+        if request.command is None:
+            return [Notice(request=request, ending=Ending.REFUSED, text=request.refusal)]
+        if request.is_stop:
+            notices = self.stop(f"stopped by command {request.request_id}")
+            own = Notice(request=request, ending=Ending.STOPPED, text="stopped on command")
+            return [*notices, own]
+        with self._lock:
+            notices = self._end(Ending.SUPERSEDED, f"superseded by command {request.request_id}")
             self._current = request
             self._answered = self._stale = False
-            self._waiting_since_ns = now_ns
-        return Submission(request=request, notices=notices)
+            self._waiting_since_ns = request.stamp_ns
+        return notices
 
     def stop(self, reason: str) -> list[Notice]:
         """End the request in force."""
@@ -114,7 +162,7 @@ class RequestDesk:
             return True
 
     def drop(self, request: Request) -> None:
-        """Take a request out of force that can never be answered."""
+        """Take a request out of force that needs no further answer."""
         with self._lock:
             if request is self._current:
                 self._current = None
@@ -132,10 +180,46 @@ class RequestDesk:
             self._answered = self._stale = True
             return [Notice(request=self._current, ending=Ending.STALE_INPUT, text=reason)]
 
+    def add(self, errand: Errand) -> None:
+        """Take an errand in.
+
+        Raises:
+            ValueError: if there are too many already.
+        """
+        with self._lock:
+            if len(self._errands) >= MAX_ERRANDS:
+                raise ValueError(
+                    f"{MAX_ERRANDS} requests are being answered already, accepted are "
+                    f"{MAX_ERRANDS} at a time"
+                )
+            self._errands.append(errand)
+
+    def remove(self, errand: Errand) -> bool:
+        """Take an errand out; False if somebody else has."""
+        with self._lock:
+            there = errand in self._errands
+            if there:
+                self._errands.remove(errand)
+            return there
+
+    def overdue_errands(self, now_ns: int, limit_ns: int) -> list[Errand]:
+        """Errands that have seen no image for ``limit_ns``, each once an outage."""
+        with self._lock:
+            overdue = [
+                each
+                for each in self._errands
+                if each.image is None and now_ns - each.waiting_since_ns > limit_ns
+            ]
+            for each in overdue:
+                each.waiting_since_ns = now_ns
+            return overdue
+
     def restart_clock(self, now_ns: int) -> None:
         """Count waiting times from now on, because ROS time has jumped."""
         with self._lock:
             self._waiting_since_ns = now_ns
+            for each in self._errands:
+                each.after_ns = each.waiting_since_ns = now_ns
 
     def _end(self, ending: Ending, reason: str) -> list[Notice]:
         if self._current is None or self._answered:

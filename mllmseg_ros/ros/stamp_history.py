@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the message that belongs to an image: by its stamp, from a short history.
 
-Knows nothing of what it stores. Entry point: :class:`StampHistory`.
+Knows nothing of what it stores. Entry points: :class:`StampHistory`, :class:`Kept`.
 """
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
@@ -16,14 +17,13 @@ _ALIVE_NS = 1_000_000_000  # a topic that was silent for longer is not waited fo
 
 
 class StampHistory(Generic[T]):
-    """The newest few items by stamp, and the one a slow reader has asked to keep."""
+    """The newest few items by stamp, and those that somebody slow has asked to keep."""
 
     def __init__(self, capacity: int = 8) -> None:
         self._changed = threading.Condition()
         self._capacity = capacity
         self._items: OrderedDict[int, T] = OrderedDict()
-        self._wanted_ns, self._tolerance_ns = -1, 0
-        self._kept: tuple[int, T] | None = None  # stamp and item nearest to the wanted stamp
+        self._kept: weakref.WeakSet[Kept[T]] = weakref.WeakSet()
 
     def __len__(self) -> int:
         with self._changed:
@@ -35,7 +35,8 @@ class StampHistory(Generic[T]):
             self._items[stamp_ns] = item
             if len(self._items) > self._capacity:
                 self._items.popitem(last=False)
-            self._consider(stamp_ns, item)
+            for kept in self._kept:
+                kept.consider(stamp_ns, item)
             self._changed.notify_all()
 
     def at(self, stamp_ns: int) -> T | None:
@@ -43,41 +44,50 @@ class StampHistory(Generic[T]):
         with self._changed:
             return self._items.get(stamp_ns)
 
-    def keep(self, stamp_ns: int, tolerance_ns: int = 0) -> None:
-        """Hold on to the item nearest to this stamp, there or yet to come, until the next call.
+    def keep(self, stamp_ns: int, tolerance_ns: int = 0) -> Kept[T]:
+        """Hold on to the item nearest to this stamp, there or yet to come.
 
         Args:
             stamp_ns: of the image.
             tolerance_ns: how far from it an item's stamp may be.
+
+        Returns:
+            What to ask for it; whoever holds that holds the item.
         """
+        kept: Kept[T] = Kept(stamp_ns, tolerance_ns)
         with self._changed:
-            self._wanted_ns, self._tolerance_ns, self._kept = stamp_ns, tolerance_ns, None
             for each_ns, item in self._items.items():
-                self._consider(each_ns, item)
+                kept.consider(each_ns, item)
+            self._kept.add(kept)
+        return kept
 
-    def kept(self, stamp_ns: int, timeout_s: float) -> T | None:
-        """The item asked for; waits for it where such items are arriving but this one is late.
-
-        None where it did not come, or another stamp was asked for in the meantime.
-        """
+    def wait_for(self, kept: Kept[T], timeout_s: float) -> T | None:
+        """The item kept; waits for it where such items are arriving but this one is late."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._on_its_way(), timeout_s)
-            return self._kept[1] if self._kept and self._wanted_ns == stamp_ns else None
+            self._changed.wait_for(lambda: not self._on_its_way(kept.stamp_ns), timeout_s)
+            return kept.item
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all but what is kept."""
         with self._changed:
             self._items.clear()
-            self._wanted_ns, self._kept = -1, None
 
-    def _consider(self, stamp_ns: int, item: T) -> None:
-        off_ns = abs(stamp_ns - self._wanted_ns)
-        if self._wanted_ns < 0 or off_ns > self._tolerance_ns:
-            return
-        if self._kept is None or off_ns <= abs(self._kept[0] - self._wanted_ns):
-            self._kept = (stamp_ns, item)
-
-    def _on_its_way(self) -> bool:
+    def _on_its_way(self, stamp_ns: int) -> bool:
         """Whether a nearer item than the one there may still come."""
         newest_ns = max(self._items, default=-_ALIVE_NS)
-        return self._wanted_ns - _ALIVE_NS <= newest_ns < self._wanted_ns
+        return stamp_ns - _ALIVE_NS <= newest_ns < stamp_ns
+
+
+class Kept(Generic[T]):
+    """The item nearest to a stamp, held on to until this is forgotten."""
+
+    def __init__(self, stamp_ns: int, tolerance_ns: int) -> None:
+        self.stamp_ns, self._tolerance_ns = stamp_ns, tolerance_ns
+        self._off_ns = 0
+        self.item: T | None = None
+
+    def consider(self, stamp_ns: int, item: T) -> None:
+        """Take this item if it is nearer than the one there."""
+        off_ns = abs(stamp_ns - self.stamp_ns)
+        if off_ns <= self._tolerance_ns and (self.item is None or off_ns <= self._off_ns):
+            self._off_ns, self.item = off_ns, item

@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.depth_pairing import DepthPairing
 from mllmseg_ros.ros.image_msgs import image_from_array, time_message
+from mllmseg_ros.ros.shot import Shot, locate
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 HEIGHT, WIDTH = 24, 32
@@ -31,8 +32,8 @@ def frame(stamp_ns: int) -> Frame:
 
 class Rig:
     def __init__(self) -> None:
-        self.reports: list[str] = []
-        self.pairing = DepthPairing(self.reports.append)
+        self.pairing = DepthPairing()
+        self.note = ""
 
     def depth(
         self,
@@ -50,8 +51,17 @@ class Rig:
         k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
         self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
 
-    def z_of(self, stamp_ns: int) -> float | None:
-        located = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
+    def shot(self, stamp_ns: int, tolerance_ns: int = 0) -> Shot:
+        message = Image(header=Header(stamp=time_message(stamp_ns), frame_id="camera"))
+        expected = self.pairing.expect(stamp_ns, tolerance_ns)
+        return Shot(
+            message,
+            lambda _: frame(stamp_ns),
+            lambda seen: self.pairing.depth_of(seen, expected, rectified=False),
+        )
+
+    def z_of(self, shot: Shot) -> float | None:
+        located = locate(shot, [found()])
         self.note = located.note
         (instance,) = located.instances
         position = instance.position
@@ -69,30 +79,29 @@ def rig() -> Rig:
 
 def test_the_depth_of_the_same_stamp_is_used(rig: Rig) -> None:
     for stamp_ns, metres in ((1, 0.5), (2, 0.9)):
-        rig.pairing.expect(stamp_ns, 0)
-        assert rig.z_of(stamp_ns) == pytest.approx(metres)
-    assert rig.reports == []
+        assert rig.z_of(rig.shot(stamp_ns)) == pytest.approx(metres)
+        assert rig.note == ""
 
 
-def test_another_image_s_depth_is_never_used(rig: Rig) -> None:
-    rig.pairing.expect(1, 0)
-    rig.pairing.expect(2, 0)  # somebody asks for the next image's while this one is looked at
-    assert rig.z_of(1) is None
+def test_what_belongs_to_an_image_stays_with_it(rig: Rig) -> None:
+    first = rig.shot(1)
+    for stamp_ns in range(3, 40):  # while somebody slow looks at it
+        rig.depth(stamp_ns, 2.0)
+        rig.info(stamp_ns)
+    assert rig.z_of(first) == pytest.approx(0.5)
+    assert rig.z_of(rig.shot(1)) is None  # what nobody held on to is gone
 
 
 def test_a_stamp_nearby_will_do_where_that_is_allowed(rig: Rig) -> None:
-    rig.pairing.expect(4, 2)
-    assert rig.z_of(4) == pytest.approx(0.9)
-    rig.pairing.expect(5, 2)
-    assert rig.z_of(5) is None
+    assert rig.z_of(rig.shot(4, 2)) == pytest.approx(0.9)
+    assert rig.z_of(rig.shot(5, 2)) is None
     assert rig.note == "no position: no depth image has the stamp of the colour image"
 
 
 def test_depth_of_another_size_is_looked_up(rig: Rig) -> None:
     rig.depth(3, 0.7, (HEIGHT // 2, WIDTH // 2))
     rig.info(3)
-    rig.pairing.expect(3, 0)
-    assert rig.z_of(3) == pytest.approx(0.7)
+    assert rig.z_of(rig.shot(3)) == pytest.approx(0.7)
     assert rig.note == ""
 
 
@@ -100,12 +109,11 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
     """Its lens sees a narrower field: the target at the picture's left lies outside it."""
     k = [300.0, 0.0, 15.5, 0.0, 300.0, 11.5, 0.0, 0.0, 1.0]
     rig.pairing.put_depth_info(CameraInfo(k=k))
-    rig.pairing.expect(2, 0)
-    assert rig.z_of(2) is None
+    assert rig.z_of(rig.shot(2)) is None
     rig.pairing.put_depth_info(CameraInfo(k=[30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]))
-    assert rig.z_of(2) == pytest.approx(0.9)
+    assert rig.z_of(rig.shot(2)) == pytest.approx(0.9)
     rig.pairing.put_depth_info(CameraInfo())
-    assert rig.z_of(2) is None
+    assert rig.z_of(rig.shot(2)) is None
     assert rig.note == (
         "no position: depth/camera_info says that the camera is not calibrated (K[0] = 0)"
     )
@@ -114,33 +122,26 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
 def test_depth_in_another_frame_is_refused_with_both_names(rig: Rig) -> None:
     rig.depth(3, 0.7, frame_id="infra")
     rig.info(3)
-    rig.pairing.expect(3, 0)
-    assert rig.z_of(3) is None
+    assert rig.z_of(rig.shot(3)) is None
     assert "in frame 'infra', the colour image in 'camera'" in rig.note
 
 
 def test_what_does_not_pair_is_said(rig: Rig) -> None:
-    rig.pairing.expect(3, 0)
-    assert rig.z_of(3) is None
+    assert rig.z_of(rig.shot(3)) is None
+    assert rig.note == "no position: no depth image has the stamp of the colour image"
     rig.depth(3, 0.7)
-    rig.pairing.expect(3, 0)
-    assert rig.z_of(3) is None
-    assert rig.reports == [
-        "no position: no depth image has the stamp of the colour image",
-        "no position: no camera_info has the stamp of the colour image",
-    ]
+    assert rig.z_of(rig.shot(3)) is None
+    assert rig.note == "no position: no camera_info has the stamp of the colour image"
 
 
 def test_without_any_depth_nothing_is_said() -> None:
     rig = Rig()
-    rig.pairing.expect(1, 0)
-    assert rig.z_of(1) is None
-    assert rig.reports == []
+    assert rig.z_of(rig.shot(1)) is None
+    assert rig.note == ""
 
 
 def test_wrong_intrinsics_cost_the_position_alone(rig: Rig) -> None:
     rig.depth(3, 0.7)
     rig.info(3, distortion_model="plumb_bob", d=[float("nan")] * 5)
-    rig.pairing.expect(3, 0)
-    assert rig.z_of(3) is None
-    assert "expected 4 or 5 or 8 or 12 or 14 finite numbers" in rig.reports[0]
+    assert rig.z_of(rig.shot(3)) is None
+    assert "expected 4 or 5 or 8 or 12 or 14 finite numbers" in rig.note

@@ -14,7 +14,7 @@ from visualization_msgs.msg import Marker
 from mllmseg_ros.instances import Depth, Located, instances_of
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.markers import marker_array, no_markers
-from mllmseg_ros.ros.request import RequestDesk
+from mllmseg_ros.ros.request import Reception
 from mllmseg_ros.ros.segmentation_msgs import Answer, pose_message
 from mllmseg_ros.segmentation import Status, segmentation_of
 
@@ -35,7 +35,7 @@ def answered(*, with_depth: bool) -> Answer:
     ]
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
     return Answer(
-        request=RequestDesk().submit("the mugs; a", 0).request,
+        request=Reception().receive("the mugs; a", 0),
         header=HEADER,
         rgb=np.zeros((120, 160, 3), np.uint8),
         located=Located(

@@ -22,8 +22,10 @@ FIELDS = dataclasses.fields(SegmenterParameters)
 
 def test_the_file_has_every_parameter_with_its_default() -> None:
     values = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]
-    assert values == {field.name: field.default for field in FIELDS}
-    assert [type(values[field.name]) for field in FIELDS] == [type(f.default) for f in FIELDS]
+    defaults = {field.name: field.default for field in FIELDS}
+    defaults["cameras"] = list(defaults["cameras"])
+    assert values == defaults
+    assert [type(each) for each in values.values()] == [type(each) for each in defaults.values()]
 
 
 def test_the_file_explains_every_parameter_in_the_code_s_words() -> None:
@@ -54,6 +56,9 @@ def test_a_change_is_checked() -> None:
     for rate in (1e-12, 9e-4):
         with pytest.raises(ValueError, match=r"max_rate is .* Hz, accepted: 0 \(no limit\) or"):
             changed(current, [Parameter("max_rate", value=rate)], configured=True)
+    for cameras in (["front", "front"], ["a/b"], ["1st"], []):
+        with pytest.raises(ValueError, match="parameter cameras .* accepted: "):
+            SegmenterParameters(cameras=tuple(cameras))
     with pytest.raises(ValueError, match="clean up the node first"):
         changed(current, [Parameter("device", value="cuda")], configured=True)
     assert changed(current, [Parameter("device", value="cuda")], configured=False).device == "cuda"

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from mllmseg_ros.instances import Instance, Located
 from mllmseg_ros.position import Position
 from mllmseg_ros.ros.image_msgs import time_message
-from mllmseg_ros.ros.request import Notice, RequestDesk
+from mllmseg_ros.ros.request import Notice, Reception, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
@@ -58,7 +58,7 @@ def position(x: float) -> Position:
 
 
 def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Answer:
-    request = RequestDesk().submit(command, 5_000_000_007).request
+    request = Reception().receive(command, 5_000_000_007)
     assert request.command is not None
     return Answer(
         request=request,
@@ -216,11 +216,11 @@ def test_a_failure_has_its_image_but_no_entries() -> None:
 
 
 def test_notices_have_no_image_behind_them() -> None:
-    desk = RequestDesk()
-    desk.submit("the mug", 0)
+    desk, reception = RequestDesk(), Reception()
+    desk.submit(reception.receive("the mug", 0))
     notices: list[Notice] = []
     for text in ("the bowl", "stop", "x" * 5000):
-        notices += desk.submit(text, 1).notices
+        notices += desk.submit(reception.receive(text, 1))
     messages = [notice_message(notice) for notice in notices]
     assert [(message.command[:8], message.status) for message in messages] == [
         ("the mug", SegmentationArray.STATUS_SUPERSEDED),

@@ -51,7 +51,7 @@ from mllmseg_ros.train.write_model import Written, write_model
 
 _SMALL = 50_000_000  # parameters, up to which everything may be trained
 _LARGEST_GRADIENT = 1.0
-_SHARES = (1.0, 0.9, 0.8, 0.7)  # of the way from the start to the best checkpoint
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of the way from the start to the best checkpoint
 
 
 def adapt(

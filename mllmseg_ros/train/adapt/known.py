@@ -16,10 +16,12 @@ import numpy as np
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.sample import Sample
 
-# Split, scenes; none of them is asked about by `mllmseg eval tabletop`, which begins at seed 0.
+# Split, scenes, expressions of each; none of the scenes is asked about by `mllmseg eval tabletop`,
+# which begins at seed 0. Rehearsed with 160 + 160 scenes of six expressions, a model learnt those by
+# heart and lost 3.2 points on others.
 _FIRST_SEED = 500_000
-_REHEARSED = (("train", 160), ("varied_train", 160))
-_ASKED = (("test", 40), ("varied_test", 20))
+_REHEARSED = (("train", 400, 20), ("varied_train", 240, 20))
+_ASKED = (("test", 60, 6), ("varied_test", 30, 6))
 _MOST_ASKED = 100  # pictures of a user's own set, asked at every look
 
 
@@ -56,19 +58,21 @@ def simulated(folder: Path) -> Known | None:
         return None
     from mllmseg_ros.sim.export import export_scenes
 
-    for split, n_scenes in (*_REHEARSED, *_ASKED):
+    for split, n_scenes, n_expressions in (*_REHEARSED, *_ASKED):
         done = folder / split / "done"
         if done.is_file():
             continue
         for file in sorted((folder / split).rglob("*"), reverse=True):  # of a run that was cut off
             file.unlink() if file.is_file() else file.rmdir()
         try:
-            export_scenes(folder / split, split, _FIRST_SEED, n_scenes)
+            export_scenes(
+                folder / split, split, _FIRST_SEED, n_scenes, n_expressions=n_expressions
+            )
         except RuntimeError:  # no off-screen OpenGL
             return None
         done.touch()
     rehearsed, asked = (
-        tuple(sample for split, _ in splits for sample in load_samples(folder / split, split))
+        tuple(sample for split, *_ in splits for sample in load_samples(folder / split, split))
         for splits in (_REHEARSED, _ASKED)
     )
     return Known(rehearsed=rehearsed, asked=asked)

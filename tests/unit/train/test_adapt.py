@@ -300,8 +300,8 @@ def test_augmentation_keeps_what_must_stay() -> None:
 def test_simulated_scenes_are_rendered_once_and_again_where_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knowing, "_REHEARSED", (("train", 2), ("varied_train", 1)))
-    monkeypatch.setattr(knowing, "_ASKED", (("test", 1),))
+    monkeypatch.setattr(knowing, "_REHEARSED", (("train", 2, 3), ("varied_train", 1, 3)))
+    monkeypatch.setattr(knowing, "_ASKED", (("test", 1, 3),))
     first = knowing.simulated(tmp_path)
     if first is None:
         pytest.skip("no simulator or no off-screen OpenGL")

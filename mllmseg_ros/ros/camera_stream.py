@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera of the node: its topics, its newest image, what is asked of it, and its answers.
+
+Everything that comes from a camera goes out under the same prefix. Entry point:
+:class:`CameraStream`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage, Image
+
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.instances import Depth, Located
+from mllmseg_ros.ros.depth_pairing import DepthPairing
+from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
+from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed
+from mllmseg_ros.ros.inference import Limits, Result, age_text
+from mllmseg_ros.ros.inputs import CameraInputs, CommandInput
+from mllmseg_ros.ros.outputs import CameraOutputs
+from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.ros.point_cloud import CloudBuilder
+from mllmseg_ros.ros.request import Ending, Errand, Notice, Request, RequestDesk
+from mllmseg_ros.ros.segmentation_msgs import Answer, array_message, notice_message
+from mllmseg_ros.ros.shot import Shot, locate
+
+
+class CameraStream:
+    """A source of the inference thread (:class:`mllmseg_ros.ros.inference.Source`)."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        *,
+        settings: Callable[[], SegmenterParameters],
+        rgb_from_image: Callable[[Image], NDArray[np.uint8]],
+        cloud_from_points: CloudBuilder,
+        report: Callable[[str], None],
+    ) -> None:
+        """Create the publishers.
+
+        Args:
+            node: owner of the topics.
+            name: of the camera, "" where its topics have no prefix.
+            settings: returns the parameters that hold now.
+            rgb_from_image: one of :mod:`mllmseg_ros.ros.cv_bridge_path`.
+            cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
+            report: takes one line about something that could not be used.
+        """
+        self.name = name
+        self.desk = RequestDesk()
+        self.slot: FrameSlot[Shot] = FrameSlot()
+        self._node, self._settings, self._report = node, settings, report
+        self._prefix = f"{name}/" if name else ""
+        self._rgb_from_image = rgb_from_image
+        self._outputs = CameraOutputs(node, self._prefix, cloud_from_points)
+        self._depth = DepthPairing()
+        self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
+        self._inputs: CameraInputs | None = None
+        self._command: CommandInput | None = None
+        self._model = ""
+        self._wake: Callable[[], None] = lambda: None
+
+    # Lifecycle
+
+    def listen(
+        self, model: str, wake: Callable[[], None], on_command: Callable[[str], None]
+    ) -> list[str]:
+        """Subscribe.
+
+        Args:
+            model: name of the model that answers.
+            wake: called when there is something to look at.
+            on_command: called with each command to this camera alone.
+
+        Returns:
+            Fully qualified names of the topics listened to.
+        """
+        self._model, self._wake = model, wake
+        self._inputs = CameraInputs(
+            self._node,
+            self._prefix,
+            image_transport=self._settings().image_transport,
+            on_image=self._on_image,
+            depth=self._depth,
+        )
+        topics = self._inputs.topics
+        if self._prefix:
+            self._command = CommandInput(self._node, f"{self._prefix}command", on_command)
+            topics.append(self._command.topic)
+        return topics
+
+    def silence(self, reason: str) -> None:
+        """Unsubscribe and end what is asked."""
+        for listener in (self._inputs, self._command):
+            if listener is not None:
+                listener.destroy()
+        self._inputs = self._command = None
+        in_force = self.desk.current is not None
+        with self._publishing:
+            self._send(self.desk.stop(reason))
+            if in_force:
+                self._send_empty_mask()
+        self.end_errands(reason)
+        self._wake = lambda: None
+
+    def end_errands(self, reason: str) -> None:
+        """Tell every asker that there will be no further answer."""
+        for errand in self.desk.errands:
+            if self.desk.remove(errand):
+                notice = Notice(request=errand.request, ending=Ending.STOPPED, text=reason)
+                errand.deliver(notice_message(notice))
+
+    def forget(self) -> None:
+        """Forget images and depths."""
+        self.slot.clear()
+        self._depth.clear()
+
+    def restart_clock(self, now_ns: int) -> None:
+        """Forget what came before ROS time jumped."""
+        self.forget()
+        self.desk.restart_clock(now_ns)
+
+    # In
+
+    def shot(self, message: Image | CompressedImage) -> Shot:
+        """Wrap an image of this camera together with the depth that belongs to it."""
+        tolerance_ns = int(self._settings().depth_tolerance * 1e9)
+        expected = self._depth.expect(nanoseconds(message.header.stamp), tolerance_ns)
+
+        def depth_of(frame: Frame) -> Depth | None:
+            rectified = self._settings().rectified
+            return self._depth.depth_of(frame, expected, rectified=rectified)
+
+        return Shot(message, self._to_frame, depth_of)
+
+    def submit(self, request: Request) -> None:
+        """Put a command in force, or end the one in force."""
+        with self._publishing:
+            self._send(self.desk.submit(request))
+            if request.is_stop:
+                self._send_empty_mask()
+
+    def check_stale(self, now_ns: int, reason: str) -> None:
+        """Tell who waits for an image that none has come."""
+        limits = self.limits()
+        if not limits.max_age_ns:
+            return
+        newest = self.slot.peek()
+        if newest is not None:
+            age = age_text(now_ns - newest.item.stamp_ns)
+            reason = f"the newest image is {age}, max_age is {self._settings().max_age}"
+        reason = reason or "no image has come"
+        period_ns = int(limits.period_s * 1e9)
+        with self._publishing:
+            self._send(self.desk.check_stale(now_ns, limits.max_age_ns, period_ns, reason))
+        for errand in self.desk.overdue_errands(now_ns, limits.max_age_ns):
+            notice = Notice(request=errand.request, ending=Ending.STALE_INPUT, text=reason)
+            if not errand.deliver(notice_message(notice)):
+                self.desk.remove(errand)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self.slot.put(self.shot(message))
+        self._wake()
+
+    def _to_frame(self, message: Image | CompressedImage) -> Frame:
+        compressed = isinstance(message, CompressedImage)
+        rgb = rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
+        header = message.header
+        return Frame(rgb=rgb, stamp_ns=nanoseconds(header.stamp), frame_id=header.frame_id)
+
+    # A source of the inference thread
+
+    def stamp_ns(self, image: Shot) -> int:
+        """Stamp of an image, ns."""
+        return image.stamp_ns
+
+    def frame(self, image: Shot) -> Frame:
+        """Convert an image; raises ValueError for a malformed one."""
+        return image.frame()
+
+    def limits(self) -> Limits:
+        """What holds now."""
+        rate = self._settings().max_rate
+        return Limits(
+            max_age_ns=int(self._settings().max_age * 1e9), period_s=1 / rate if rate else 0.0
+        )
+
+    def wants(self, request: Request) -> bool:
+        """Every image is worth a look."""
+        return True
+
+    def begin(self, arrival: Arrival[Shot]) -> None:
+        """An image is about to be looked at for the command in force."""
+
+    def publish(self, result: Result[Shot]) -> bool:
+        """Publish the answer to a command; False if that is no longer in force."""
+        answer = self._answer(result)
+        messages = self._outputs.prepare(answer, self._topic_of(result.image), self._model)
+        with self._publishing:
+            now_ns = int(self._node.get_clock().now().nanoseconds)
+            if not self.desk.claim(result.request, now_ns):
+                return False
+            for publisher, message in messages:
+                publisher.publish(message)
+            if self._settings().mode == "on_demand":
+                self.desk.drop(result.request)
+        return True
+
+    def deliver(self, errand: Errand, outcome: Result[Shot] | Notice) -> bool:
+        """Hand an answer to who asked; returns whether the next image is wanted too."""
+        return errand.deliver(
+            notice_message(outcome)
+            if isinstance(outcome, Notice)
+            else array_message(self._answer(outcome), self._topic_of(outcome.image), self._model)
+        )
+
+    # Out
+
+    def _answer(self, result: Result[Shot]) -> Answer:
+        located, error = Located(instances=()), result.error
+        if not error:
+            try:
+                located = locate(result.image, result.segmentations)
+            except Exception as caught:  # a step that is not ours may raise anything
+                error = " ".join(f"{type(caught).__name__}: {caught}".split())
+                self._report(f"position failed: {error}")
+        if located.note:
+            self._report(located.note)
+        return Answer(
+            request=result.request,
+            header=result.image.header,
+            rgb=result.frame.rgb,
+            located=located,
+            latency_ns=result.latency_ns,
+            error=error,
+        )
+
+    def _topic_of(self, image: Shot) -> str:
+        transport = "image/compressed" if image.is_compressed else "image"
+        return str(self._node.resolve_topic_name(self._prefix + transport))
+
+    def _send(self, notices: Sequence[Notice]) -> None:
+        for notice in notices:
+            self._outputs.publish_notice(notice)
+
+    def _send_empty_mask(self) -> None:
+        newest, behind = self.slot.peek(), None
+        if newest is not None:
+            try:
+                rgb = newest.item.frame().rgb
+                behind = newest.item.header, (rgb.shape[0], rgb.shape[1])
+            except Exception:  # noqa: S110 - the inference thread reports malformed images
+                pass
+        self._outputs.publish_nothing_selected(behind)
