@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A slow model at the camera's rate: its last answer, followed into the newest image.
+
+    tracker = Tracker()
+    tracker.see(frame)                          # each camera image, in order
+    if tracker.wants_key_frame(frame.stamp_ns):  # asked while the model is free
+        key = tracker.begin()                   # this image goes to the model
+    ...                                         # the model answers, images go on being seen
+    tracker.finish(key, segmentations)          # late: carried forward to the newest image
+    tracker.current()                           # of the newest image, with identities
+
+What cannot be followed is not shown, until the model has looked again. Not thread-safe: its caller
+locks. Knows neither models nor ROS.
+
+Entry points: :class:`Tracker`, :class:`Tracked`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.assignment import best_pairs
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.instances import Depth, Instance, instances_of
+from mllmseg_ros.propagation import Change, FlowMap, ImageFlow, SoftMask
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on
+_LEAST_CONFIDENCE = 0.5  # below, a target is not shown
+_LOW_CONFIDENCE = 0.75  # below, a key frame is asked for
+_AREA_JUMP = 1.4  # times the area that the model saw, or one over that
+_MIN_PX = 12
+_MIN_LEFT = 0.1  # of the area that the model saw; less is as good as gone
+_RIM_PX = 4  # how far around an instance its soft border reaches
+_SAME_IOU = 0.15  # of a track and an answer that may be one
+_REGAIN_S = 5.0  # so long a lost target can come back as the same
+_NEAR_SIZES, _NEAR_SIZES_PER_S = 1.5, 1.0  # how far from where it was lost, in its own size
+
+_IDS = itertools.count(1)  # over all cameras of a process: an id is never used twice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """One instance of an answer, in the newest image."""
+
+    expression_index: int  # place of the expression among those asked
+    instance_index: int  # place among the expression's instances, as inferred
+    segmentation: Segmentation  # in the newest image; of this instance alone
+    track_id: str  # "" where the model found nothing
+    confidence: float  # [0, 1] that it was followed rightly; 1 unless propagated
+    propagated: bool  # False: inferred on the newest image itself
+    inference_stamp_ns: int  # ns, of the image inferred on
+
+
+@dataclass(eq=False)
+class _Track:
+    """A target over several answers."""
+
+    track_id: str
+    expression: str
+    seen_ns: int  # when it was last shown
+    centre_uv: NDArray[np.float64]  # px of the newest image; while lost, moved with the camera
+    area_px: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Then:
+    """A track as it was when a key image was taken."""
+
+    track: _Track
+    mask: NDArray[np.bool_] | None  # (H, W) of the key image; None where it was lost
+    centre_uv: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """One instance as the model gave it."""
+
+    instance: Instance
+    soft: SoftMask | None  # None for what is not there
+    track: _Track | None  # None for what is not found
+
+
+@dataclass
+class _KeyFrame:
+    """An image that went to the model."""
+
+    key: int
+    stamp_ns: int
+    then: list[_Then]
+    shift_uv: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))  # px, camera's, since
+
+
+class Tracker:
+    """Follows the answers to one command through the images of one camera."""
+
+    def __init__(self, key_age_s: float = 1.0) -> None:
+        """Start with nothing seen.
+
+        Args:
+            key_age_s: s, a moving picture is to be looked at again when the last look is this old.
+        """
+        self.key_age_s = key_age_s
+        self._flow = ImageFlow()
+        self._newest: Frame | None = None
+        self._tracks: list[_Track] = []  # running and lost ones
+        self._shown: _KeyFrame | None = None  # whose answers are shown
+        self._asked: _KeyFrame | None = None  # at the model
+        self._answers: list[_Answer] = []  # to the shown key frame
+        self._current: list[Tracked] | None = None  # worked out for the newest image
+        self._jumped = False  # since the last key frame was taken
+
+    @property
+    def newest(self) -> Frame | None:
+        """The image that was seen last; the one that :meth:`begin` is about."""
+        return self._newest
+
+    @property
+    def n_flows(self) -> int:
+        """How many images flow was computed for."""
+        return self._flow.n_flows
+
+    def see(self, frame: Frame, depth: Depth | None = None) -> Change:
+        """Take the camera's next image.
+
+        Args:
+            frame: later than the one before.
+            depth: of that image, where there is any.
+
+        Returns:
+            NONE for the same picture, which costs nothing more; JUMPED where nothing of the last
+            one can be followed.
+        """
+        change = self._flow.see(frame.rgb)
+        self._newest = frame
+        if change is Change.NONE:
+            return change
+        self._current = None
+        if change is Change.JUMPED:
+            self._jumped = True
+        shift = np.array(self._flow.shift_uv)
+        for track in self._tracks:
+            track.centre_uv = track.centre_uv + shift
+        for key in {id(k): k for k in (self._shown, self._asked) if k}.values():
+            key.shift_uv = key.shift_uv + shift
+        return change
+
+    def begin(self) -> int:
+        """Note that the newest image goes to the model now; one image at a time does.
+
+        Returns:
+            The number to hand to :meth:`finish`.
+
+        Raises:
+            ValueError: if no image was seen.
+        """
+        if self._newest is None:
+            raise ValueError("no image was seen, expected see() before begin()")
+        shown = {
+            each.track_id: each.segmentation.mask
+            for each in self.current()
+            if each.track_id and each.segmentation.area_px
+        }
+        then = [
+            _Then(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
+            for track in self._tracks
+        ]
+        key = self._flow.mark()
+        self._asked = _KeyFrame(key=key, stamp_ns=self._newest.stamp_ns, then=then)
+        self._jumped = False
+        self._let_go()
+        return key
+
+    def finish(
+        self, key: int, segmentations: Sequence[Segmentation], depth: Depth | None = None
+    ) -> bool:
+        """Take the model's answers, however late; from now on they are shown.
+
+        Args:
+            key: from :meth:`begin`. The last key may be finished again: a new command may be
+                answered on the image that was looked at last.
+            segmentations: one per expression, in the order asked.
+            depth: of the key image, to part a mask into its instances.
+
+        Returns:
+            False where the answers came to nothing, because the picture has jumped, everything was
+            forgotten, or a later image went to the model since.
+
+        Raises:
+            ValueError: if masks and depth differ in size.
+        """
+        asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
+        if asked is None or self._flow.map_to(key) is None:
+            return False
+        assert self._newest is not None
+        instances = instances_of(segmentations, depth)
+        tracks = self._identified(instances, asked)
+        self._answers = [
+            _Answer(instance=one, soft=_soft(one, instances), track=track)
+            for one, track in zip(instances, tracks, strict=True)
+        ]
+        asked.then = [
+            _Then(track=track, mask=one.segmentation.mask, centre_uv=_centre(one.segmentation))
+            for one, track in zip(instances, tracks, strict=True)
+            if track is not None
+        ] + [t for t in asked.then if t.track not in tracks and t.track in self._tracks]
+        self._shown = asked
+        if self._asked is asked:
+            self._asked = None
+        self._current = None
+        self._let_go()
+        return True
+
+    def current(self) -> Sequence[Tracked]:
+        """Answer for the newest image: at least one entry per expression, in the order asked.
+
+        A found target that cannot be followed has status LOW_CONFIDENCE and an empty mask. Nothing
+        before the first answer.
+        """
+        if self._newest is None or self._shown is None:
+            return ()
+        if self._current is None:
+            flow_map = self._flow.map_to(self._shown.key)
+            self._current = [self._followed(answer, flow_map) for answer in self._answers]
+        if self._shown.stamp_ns != self._newest.stamp_ns:
+            # The same picture at a later time was not inferred on either.
+            self._current = [
+                each if each.propagated else replace(each, propagated=True)
+                for each in self._current
+            ]
+        return tuple(self._current)
+
+    def wants_key_frame(self, now_ns: int) -> str:
+        """Say why the newest image should go to the model, which is free; "" if it need not.
+
+        Args:
+            now_ns: ns, ROS time.
+        """
+        if self._newest is None:
+            return ""
+        if self._shown is None:
+            return "nothing was answered yet"
+        flow_map = self._flow.map_to(self._shown.key)
+        if self._jumped or flow_map is None:
+            return "the picture jumped"
+        if flow_map.n_steps == 0:
+            return ""
+        age_s = (now_ns - self._shown.stamp_ns) / 1e9
+        if age_s >= self.key_age_s:
+            return f"the last look is {age_s:.2f} s old"
+        for answer, each in zip(self._answers, self.current(), strict=True):
+            if answer.track is None:
+                continue
+            if each.confidence < _LOW_CONFIDENCE:
+                return f"{each.segmentation.expression}: followed with confidence {each.confidence:.2f}"
+            was, now = answer.instance.segmentation.area_px, each.segmentation.area_px
+            if not was / _AREA_JUMP <= now <= was * _AREA_JUMP:
+                return f"{each.segmentation.expression}: {now} px, was {was} px"
+        return ""
+
+    def release(self) -> None:
+        """Show nothing any more, for another command came; its answers may be the same targets."""
+        self._answers, self._shown, self._current = [], None, None
+        self._let_go()
+
+    def forget(self) -> None:
+        """Forget images, answers and identities, because time has jumped."""
+        self.release()
+        self._tracks, self._asked, self._newest = [], None, None
+        self._flow.forget()
+
+    def _let_go(self) -> None:
+        self._flow.keep(*(k.key for k in (self._shown, self._asked) if k))
+
+    def _followed(self, answer: _Answer, flow_map: FlowMap | None) -> Tracked:
+        """One answer in the newest image."""
+        assert self._newest is not None
+        assert self._shown is not None
+        inferred = answer.instance.segmentation
+        confidence = 1.0
+        segmentation = inferred
+        still = flow_map is not None and flow_map.n_steps == 0
+        if not still:
+            segmentation, confidence = self._moved(inferred, answer.soft, flow_map)
+        track = answer.track
+        if track is not None and segmentation.status is Status.FOUND:
+            track.seen_ns = self._newest.stamp_ns
+            track.centre_uv = _centre(segmentation)
+            track.area_px = float(segmentation.area_px)
+        return Tracked(
+            expression_index=answer.instance.expression_index,
+            instance_index=answer.instance.instance_index,
+            segmentation=segmentation,
+            track_id=track.track_id if track else "",
+            confidence=confidence,
+            propagated=not still,
+            inference_stamp_ns=self._shown.stamp_ns,
+        )
+
+    def _moved(
+        self, inferred: Segmentation, soft: SoftMask | None, flow_map: FlowMap | None
+    ) -> tuple[Segmentation, float]:
+        assert self._newest is not None
+        probability = np.zeros(self._newest.rgb.shape[:2], np.float32)
+        confidence = 0.0
+        if soft is not None and flow_map is not None:
+            probability, confidence = flow_map.carried(soft)
+        elif soft is None:
+            confidence = 1.0  # what is not there needs no following
+        mask = probability >= FOREGROUND
+        area = int(mask.sum())
+        status = inferred.status
+        if status is not Status.NO_TARGET and (
+            confidence < _LEAST_CONFIDENCE or area < max(_MIN_PX, _MIN_LEFT * inferred.area_px)
+        ):
+            status = Status.LOW_CONFIDENCE
+            probability, mask, area = np.zeros_like(probability), np.zeros_like(mask), 0
+        mask_score = float(cv2.mean(probability, mask.view(np.uint8))[0]) if area else 0.0
+        moved = segmentation_of(
+            inferred.expression, status, inferred.score, mask_score, probability, mask
+        )
+        return moved, confidence
+
+    def _identified(
+        self, instances: Sequence[Instance], asked: _KeyFrame
+    ) -> list[_Track | None]:
+        """Give each found instance a track: a running one, else a lost one, else a new one."""
+        assert self._newest is not None
+        tracks: list[_Track | None] = [None] * len(instances)
+        found = [k for k, one in enumerate(instances) if one.segmentation.status is Status.FOUND]
+        open_ = list(asked.then)
+        for likeness in (_overlap, self._nearness):
+            gain = np.array(
+                [[likeness(instances[k].segmentation, then, asked) for then in open_] for k in found]
+            ).reshape(len(found), len(open_))
+            pairs = best_pairs(gain)
+            for row, column in pairs:
+                tracks[found[row]] = open_[column].track
+            open_ = [t for k, t in enumerate(open_) if k not in {c for _, c in pairs}]
+            found = [k for k in found if tracks[k] is None]
+        for k in found:
+            tracks[k] = _Track(
+                track_id=f"t{next(_IDS)}",
+                expression=instances[k].segmentation.expression,
+                seen_ns=asked.stamp_ns,
+                centre_uv=np.zeros(2),
+                area_px=0.0,
+            )
+        for one, track in zip(instances, tracks, strict=True):
+            if track is not None:
+                track.seen_ns = max(track.seen_ns, asked.stamp_ns)
+                track.centre_uv = _centre(one.segmentation) + asked.shift_uv
+                track.area_px = float(one.segmentation.area_px)
+        running = [track for track in tracks if track is not None]
+        lost = [
+            then.track
+            for then in open_
+            if self._newest.stamp_ns - then.track.seen_ns <= 1e9 * _REGAIN_S
+        ]
+        self._tracks = running + lost
+        return tracks
+
+    def _nearness(self, segmentation: Segmentation, then: _Then, asked: _KeyFrame) -> float:
+        """How near an answer is to where a track was lost, 0 where it is too far to be it."""
+        track = then.track
+        if segmentation.expression != track.expression:
+            return 0.0
+        away_s = max(0.0, (asked.stamp_ns - track.seen_ns) / 1e9)
+        reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * np.sqrt(
+            max(track.area_px, segmentation.area_px)
+        )
+        distance = float(np.linalg.norm(_centre(segmentation) - then.centre_uv))
+        return max(0.0, 1 - distance / reach_px)
+
+
+def _overlap(segmentation: Segmentation, then: _Then, _: _KeyFrame) -> float:
+    """IoU of an answer and a running track of the same expression, 0 where they are not one."""
+    if then.mask is None or segmentation.expression != then.track.expression:
+        return 0.0
+    if segmentation.mask.shape != then.mask.shape:
+        return 0.0
+    both = int((segmentation.mask & then.mask).sum())
+    iou = both / max(1, segmentation.area_px + int(then.mask.sum()) - both)
+    return iou if iou >= _SAME_IOU else 0.0
+
+
+def _centre(segmentation: Segmentation) -> NDArray[np.float64]:
+    return np.array(segmentation.centroid_uv or (np.inf, np.inf))
+
+
+def _soft(one: Instance, instances: Sequence[Instance]) -> SoftMask | None:
+    """An instance's own part of its answer's soft mask."""
+    answer = one.segmentation
+    if answer.status is Status.NO_TARGET or answer.box_xyxy is None:
+        return None
+    x0, y0, x1, y1 = answer.box_xyxy
+    height, width = answer.mask.shape
+    x0, y0 = max(0, x0 - _RIM_PX), max(0, y0 - _RIM_PX)
+    x1, y1 = min(width, x1 + _RIM_PX), min(height, y1 + _RIM_PX)
+    size = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
+    own = cv2.dilate(answer.mask[y0:y1, x0:x1].astype(np.uint8), size) > 0
+    for other in instances:
+        if other is not one and other.expression_index == one.expression_index:
+            own &= ~other.segmentation.mask[y0:y1, x0:x1]
+    patch = np.where(own, answer.probability[y0:y1, x0:x1], np.float32(0))
+    return SoftMask(patch=patch, origin_uv=(x0, y0))
+
