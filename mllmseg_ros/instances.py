@@ -38,6 +38,8 @@ class Instance:
     instance_index: int  # place among the expression's instances, the largest first
     segmentation: Segmentation  # of this instance alone
     position: Position | None  # None without depth, and where nothing was found
+    track_id: str = ""  # identity over several images, "" where it is not tracked
+    inferred_ns: int | None = None  # stamp of the image inferred on, where that is another one
 
 
 @dataclass(frozen=True, kw_only=True)

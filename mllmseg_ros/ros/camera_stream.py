@@ -8,6 +8,7 @@ Everything that comes from a camera goes out under the same prefix. Entry point:
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,16 +19,17 @@ from sensor_msgs.msg import CompressedImage, Image
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.instances import Depth, Located
 from mllmseg_ros.ros.depth_pairing import DepthPairing
+from mllmseg_ros.ros.following import Followed, Following
 from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed
-from mllmseg_ros.ros.inference import Limits, Result, age_text
+from mllmseg_ros.ros.inference import Limits, Result, age_text, is_stale
 from mllmseg_ros.ros.inputs import CameraInputs, CommandInput
 from mllmseg_ros.ros.outputs import CameraOutputs
 from mllmseg_ros.ros.parameters import SegmenterParameters
 from mllmseg_ros.ros.point_cloud import CloudBuilder
 from mllmseg_ros.ros.request import Ending, Errand, Notice, Request, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import Answer, array_message, notice_message
-from mllmseg_ros.ros.shot import Shot, locate
+from mllmseg_ros.ros.shot import Shot, locate, locate_tracks
 
 
 class CameraStream:
@@ -65,6 +67,7 @@ class CameraStream:
         self._inputs: CameraInputs | None = None
         self._command: CommandInput | None = None
         self._model = ""
+        self._following: Following | None = None
         self._wake: Callable[[], None] = lambda: None
 
     # Lifecycle
@@ -83,6 +86,16 @@ class CameraStream:
             Fully qualified names of the topics listened to.
         """
         self._model, self._wake = model, wake
+        self._following = Following(
+            self.desk,
+            self.slot,
+            period_s=lambda: self.limits().period_s,
+            is_stale=self._is_stale,
+            publish=self._publish_followed,
+            wake_inference=wake,
+            report=self._report,
+        )
+        self._following.start()
         self._inputs = CameraInputs(
             self._node,
             self._prefix,
@@ -102,6 +115,9 @@ class CameraStream:
             if listener is not None:
                 listener.destroy()
         self._inputs = self._command = None
+        if self._following is not None:
+            self._following.stop()
+        self._following = None
         in_force = self.desk.current is not None
         with self._publishing:
             self._send(self.desk.stop(reason))
@@ -125,6 +141,8 @@ class CameraStream:
     def restart_clock(self, now_ns: int) -> None:
         """Forget what came before ROS time jumped."""
         self.forget()
+        if self._following is not None:
+            self._following.forget()
         self.desk.restart_clock(now_ns)
 
     # In
@@ -146,6 +164,13 @@ class CameraStream:
             self._send(self.desk.submit(request))
             if request.is_stop:
                 self._send_empty_mask()
+        if request.command is not None and self._following is not None:
+            self._following.release()
+
+    def look_again(self) -> None:
+        """Have the command in force answered anew, because parameters have changed."""
+        if self._following is not None:
+            self._following.look_again()
 
     def check_stale(self, now_ns: int, reason: str) -> None:
         """Tell who waits for an image that none has come."""
@@ -167,6 +192,9 @@ class CameraStream:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self.slot.put(self.shot(message))
+        following = self._follows()
+        if following is not None:
+            following.wake()
         self._wake()
 
     def _to_frame(self, message: Image | CompressedImage) -> Frame:
@@ -193,25 +221,25 @@ class CameraStream:
         )
 
     def wants(self, request: Request) -> bool:
-        """Every image is worth a look."""
-        return True
+        """Whether a further look for the command in force would tell more than following does."""
+        following = self._follows()
+        if following is None:
+            return True
+        return following.wants_look(self._now_ns(), self._settings().key_frame_age)
 
-    def begin(self, arrival: Arrival[Shot]) -> None:
-        """An image is about to be looked at for the command in force."""
+    def begin(self, arrival: Arrival[Shot]) -> Arrival[Shot]:
+        """Choose the image to look at for the command in force, this one or a newer one."""
+        following = self._follows()
+        return arrival if following is None else following.begin(arrival)
 
     def publish(self, result: Result[Shot]) -> bool:
         """Publish the answer to a command; False if that is no longer in force."""
-        answer = self._answer(result)
-        messages = self._outputs.prepare(answer, self._topic_of(result.image), self._model)
-        with self._publishing:
-            now_ns = int(self._node.get_clock().now().nanoseconds)
-            if not self.desk.claim(result.request, now_ns):
-                return False
-            for publisher, message in messages:
-                publisher.publish(message)
-            if self._settings().mode == "on_demand":
-                self.desk.drop(result.request)
-        return True
+        following = self._follows()
+        if following is not None and not result.error:
+            return following.finish(
+                result.request, result.image, result.segmentations, result.began_ns
+            )
+        return self._send_answer(self._answer(result), result.image)
 
     def deliver(self, errand: Errand, outcome: Result[Shot] | Notice) -> bool:
         """Hand an answer to who asked; returns whether the next image is wanted too."""
@@ -222,6 +250,30 @@ class CameraStream:
         )
 
     # Out
+
+    def _publish_followed(self, followed: Followed) -> bool:
+        shot = followed.shot
+        answer = Answer(
+            request=followed.request,
+            header=shot.header,
+            rgb=shot.frame().rgb,
+            located=locate_tracks(shot, followed.tracks),
+            latency_ns=followed.latency_ns,
+        )
+        if answer.located.note:
+            self._report(answer.located.note)
+        return self._send_answer(answer, shot)
+
+    def _send_answer(self, answer: Answer, shot: Shot) -> bool:
+        messages = self._outputs.prepare(answer, self._topic_of(shot), self._model)
+        with self._publishing:
+            if not self.desk.claim(answer.request, self._now_ns()):
+                return False
+            for publisher, message in messages:
+                publisher.publish(message)
+            if self._settings().mode == "on_demand":
+                self.desk.drop(answer.request)
+        return True
 
     def _answer(self, result: Result[Shot]) -> Answer:
         located, error = Located(instances=()), result.error
@@ -238,13 +290,23 @@ class CameraStream:
             header=result.image.header,
             rgb=result.frame.rgb,
             located=located,
-            latency_ns=result.latency_ns,
+            latency_ns=time.monotonic_ns() - result.began_ns,
             error=error,
         )
 
     def _topic_of(self, image: Shot) -> str:
         transport = "image/compressed" if image.is_compressed else "image"
         return str(self._node.resolve_topic_name(self._prefix + transport))
+
+    def _follows(self) -> Following | None:
+        """Who follows, while somebody is to."""
+        return self._following if self._settings().tracking else None
+
+    def _is_stale(self, shot: Shot) -> bool:
+        return is_stale(self._now_ns() - shot.stamp_ns, self.limits().max_age_ns)
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
 
     def _send(self, notices: Sequence[Notice]) -> None:
         for notice in notices:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
@@ -40,7 +40,7 @@ class Result(Generic[M]):
     image: M
     frame: Frame
     segmentations: Sequence[Segmentation]  # one per expression; none where looking failed
-    latency_ns: int  # from taking up the image
+    began_ns: int  # monotonic time at which the image was taken up
     error: str = ""  # why looking failed
     hopeless: bool = False  # it will fail on every image: the words are at fault
 
@@ -63,8 +63,8 @@ class Source(Protocol[M]):
     def wants(self, request: Request) -> bool:
         """Whether a further look for the command in force would tell more than is known."""
 
-    def begin(self, arrival: Arrival[M]) -> None:
-        """An image is about to be looked at for the command in force."""
+    def begin(self, arrival: Arrival[M]) -> Arrival[M]:
+        """Choose the image to look at for the command in force, this one or a newer one."""
 
     def publish(self, result: Result[M]) -> bool:
         """Publish the answer to a command; False if that is no longer in force."""
@@ -200,9 +200,15 @@ class InferenceThread(Generic[M, C]):
             return pause_s
         if request is not None:
             turn.next_due_s = time.monotonic() + limits.period_s
-            source.begin(arrival)
+            arrival = self._begun(source, arrival)
         self._look(turn, arrival, request, errands)
         return 0.0
+
+    def _begun(self, source: Source[M], arrival: Arrival[M]) -> Arrival[M]:
+        try:
+            return source.begin(arrival)
+        except ValueError:
+            return arrival  # malformed, as the look will tell
 
     def _due_errands(self, turn: _Turn[M], arrival: Arrival[M]) -> tuple[Errand, ...]:
         """Errands that this image is for and that were not answered on it."""
@@ -298,7 +304,7 @@ class InferenceThread(Generic[M, C]):
             image=image,
             frame=frame,
             segmentations=segmentations,
-            latency_ns=time.monotonic_ns() - began_ns,
+            began_ns=began_ns,
             error=_one_line(failure) if failure else "",
             hopeless=hopeless,
         )

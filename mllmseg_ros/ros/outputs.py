@@ -67,7 +67,10 @@ class CameraOutputs:
         # Raw, and compressed as image_transport would.
         self._mask = publisher(Image, "mask"), publisher(CompressedImage, "mask/compressed")
         self._labels = publisher(Image, "labels"), publisher(CompressedImage, "labels/compressed")
-        self._overlay = publisher(Image, "overlay"), publisher(CompressedImage, "overlay/compressed")
+        self._overlay = (
+            publisher(Image, "overlay"),
+            publisher(CompressedImage, "overlay/compressed"),
+        )
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
 
     def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:

@@ -77,6 +77,20 @@ class SegmenterParameters:
         choices=("continuous", "on_demand"),
         live=True,
     )
+    tracking: bool = _parameter(
+        True,
+        "between two looks of the model the masks follow the image by optical flow and go out at "
+        "the camera's rate, with a track_id; false: an answer goes out per look, on the image "
+        "looked at",
+        live=True,
+    )
+    key_frame_age: float = _parameter(
+        0.5,
+        "s, tracking; a picture that moves is looked at again when the last look is this old, one "
+        "that does not move is not; 0: as often as the model can",
+        range_=(0.0, 1e6),
+        live=True,
+    )
     prompt: str = _parameter(
         "single",
         "single: each expression is asked on its own; joint: all in one prompt, as in the paper",

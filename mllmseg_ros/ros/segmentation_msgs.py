@@ -26,7 +26,7 @@ from mllmseg_ros.instances import Instance, Located
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.position import Position
-from mllmseg_ros.ros.image_msgs import image_from_array, time_message
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
 from mllmseg_ros.ros.request import Ending, Notice, Request
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
@@ -77,11 +77,9 @@ def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
     if answer.error:
         message.status, message.text = SegmentationArray.STATUS_ERROR, answer.error
         return message
-    # All instances of an expression have its status.
-    first = [each.segmentation for each in answer.instances if each.instance_index == 0]
-    message.status = _array_status(first)
-    n_found = sum(each.status is Status.FOUND for each in first)
-    message.text = f"{n_found} of {len(first)} found" + (
+    statuses = _expression_statuses(answer.instances)
+    message.status = _array_status(statuses)
+    message.text = f"{statuses.count(Status.FOUND)} of {len(statuses)} found" + (
         f"; {answer.located.note}" if answer.located.note else ""
     )
     message.segmentations = [_entry(answer, index) for index in range(len(answer.instances))]
@@ -183,8 +181,17 @@ def _message(request: Request) -> SegmentationArray:
     return message
 
 
-def _array_status(segmentations: Sequence[Segmentation]) -> int:
-    statuses = [each.status for each in segmentations]
+def _expression_statuses(instances: Sequence[Instance]) -> list[Status]:
+    """What became of each expression: found where one instance of it is."""
+    statuses: dict[int, Status] = {}
+    for each in instances:
+        status = each.segmentation.status
+        if status is Status.FOUND or each.expression_index not in statuses:
+            statuses[each.expression_index] = status
+    return [statuses[index] for index in sorted(statuses)]
+
+
+def _array_status(statuses: Sequence[Status]) -> int:
     if all(status is Status.FOUND for status in statuses):
         return SegmentationArray.STATUS_OK
     if Status.FOUND in statuses:
@@ -206,6 +213,11 @@ def _entry(answer: Answer, index: int) -> SegmentationMsg:
     entry.status = _ENTRY_STATUS[segmentation.status]
     entry.score = segmentation.score
     entry.mask_score = segmentation.mask_score
+    entry.track_id = instance.track_id
+    if instance.inferred_ns is not None:
+        entry.propagated = True
+        age_ns = nanoseconds(answer.header.stamp) - instance.inferred_ns
+        entry.inference_age = _duration(max(0, age_ns))
     entry.centroid_uv = [math.nan, math.nan]
     entry.inside_uv = [-1, -1]
     if segmentation.status is Status.NO_TARGET or segmentation.box_xyxy is None:

@@ -243,6 +243,8 @@ class SegmenterNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         if self._segmenter is not None:
             engine.apply(self._segmenter, self._defaults, self._settings)
+        for stream in self._streams:
+            stream.look_again()
         self._wake()
         return SetParametersResult(successful=True)
 

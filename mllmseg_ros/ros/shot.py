@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One image of a camera with all that belongs to it, converted once by whoever looks first.
 
-Entry points: :class:`Shot`, :func:`locate`.
+Entry points: :class:`Shot`, :func:`locate`, :func:`locate_tracks`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth, Located, instances_of
+from mllmseg_ros.instances import Depth, Instance, Located, instances_of
+from mllmseg_ros.position import locate as position_of
 from mllmseg_ros.ros.image_msgs import nanoseconds
 from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.tracks import Tracked
 
 
 class Shot:
@@ -83,6 +85,32 @@ class Shot:
             if self._no_depth:
                 raise ValueError(self._no_depth)
             return self._depth
+
+
+def locate_tracks(shot: Shot, tracks: Sequence[Tracked]) -> Located:
+    """Measure what was followed into an image, where that has depth."""
+    depth, note = None, ""
+    if any(each.segmentation.status is Status.FOUND for each in tracks):
+        try:
+            depth = shot.depth()
+        except ValueError as error:
+            note = f"no position: {error}"
+    instances = []
+    for each in tracks:
+        one, position = each.segmentation, None
+        if depth is not None and one.status is Status.FOUND and one.inside_uv:
+            position = position_of(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
+        instances.append(
+            Instance(
+                expression_index=each.expression_index,
+                instance_index=each.instance_index,
+                segmentation=one,
+                position=position,
+                track_id=each.track_id,
+                inferred_ns=each.inference_stamp_ns if each.propagated else None,
+            )
+        )
+    return Located(instances=instances, depth=depth, note=note)
 
 
 def locate(shot: Shot, segmentations: Sequence[Segmentation]) -> Located:

@@ -88,7 +88,12 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         assert each.status == Segmentation.STATUS_FOUND
         assert each.mask.encoding == "mono8"
         assert (each.mask.width, each.mask.height) == (each.box.width, each.box.height)
-        assert not each.propagated
+        assert each.track_id
+        # A picture that does not move is not looked at again: the age tells when it was.
+        age_ns = nanoseconds(each.inference_age)
+        assert each.propagated == (age_ns > 0)
+        assert nanoseconds(answer.header.stamp) - age_ns in client.sent
+    assert len({each.track_id for each in answer.segmentations}) == len(answer.segmentations)
 
     # The same image's mask and labels say the same as the entries.
     stamp_ns = nanoseconds(answer.header.stamp)

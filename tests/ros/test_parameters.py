@@ -57,7 +57,7 @@ def test_a_change_is_checked() -> None:
         with pytest.raises(ValueError, match=r"max_rate is .* Hz, accepted: 0 \(no limit\) or"):
             changed(current, [Parameter("max_rate", value=rate)], configured=True)
     for cameras in (["front", "front"], ["a/b"], ["1st"], []):
-        with pytest.raises(ValueError, match="parameter cameras .* accepted: "):
+        with pytest.raises(ValueError, match=r"parameter cameras .* accepted: "):
             SegmenterParameters(cameras=tuple(cameras))
     with pytest.raises(ValueError, match="clean up the node first"):
         changed(current, [Parameter("device", value="cuda")], configured=True)

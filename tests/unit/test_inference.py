@@ -44,8 +44,9 @@ class Camera:
     def wants(self, request: Request) -> bool:
         return self.wanted
 
-    def begin(self, arrival: Arrival) -> None:
+    def begin(self, arrival: Arrival) -> Arrival:
         self.begun.append(arrival.item)
+        return arrival
 
     def publish(self, result: Result) -> bool:
         if self.broken is not None:

@@ -17,8 +17,8 @@ from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.sample import Sample
 
 # Split, scenes, expressions of each; none of the scenes is asked about by `mllmseg eval tabletop`,
-# which begins at seed 0. Rehearsed with 160 + 160 scenes of six expressions, a model learnt those by
-# heart and lost 3.2 points on others.
+# which begins at seed 0. Rehearsed with 160 + 160 scenes of six expressions, a model learnt those
+# by heart and lost 3.2 points on others.
 _FIRST_SEED = 500_000
 _REHEARSED = (("train", 400, 20), ("varied_train", 240, 20))
 _ASKED = (("test", 60, 6), ("varied_test", 30, 6))
@@ -65,9 +65,7 @@ def simulated(folder: Path) -> Known | None:
         for file in sorted((folder / split).rglob("*"), reverse=True):  # of a run that was cut off
             file.unlink() if file.is_file() else file.rmdir()
         try:
-            export_scenes(
-                folder / split, split, _FIRST_SEED, n_scenes, n_expressions=n_expressions
-            )
+            export_scenes(folder / split, split, _FIRST_SEED, n_scenes, n_expressions=n_expressions)
         except RuntimeError:  # no off-screen OpenGL
             return None
         done.touch()
