@@ -65,11 +65,9 @@ class CameraOutputs:
         self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
         # Raw, and compressed as image_transport would.
-        self._mask = publisher(Image, "mask"), publisher(CompressedImage, "mask/compressed")
-        self._labels = publisher(Image, "labels"), publisher(CompressedImage, "labels/compressed")
-        self._overlay = (
-            publisher(Image, "overlay"),
-            publisher(CompressedImage, "overlay/compressed"),
+        self._mask, self._labels, self._overlay = (
+            (publisher(Image, topic), publisher(CompressedImage, f"{topic}/compressed"))
+            for topic in ("mask", "labels", "overlay")
         )
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
 

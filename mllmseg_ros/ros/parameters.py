@@ -152,7 +152,8 @@ class SegmenterParameters:
         for name in self.cameras:
             if name and not _CAMERA_NAME.fullmatch(name):
                 raise ValueError(
-                    f"parameter cameras has {name!r}; accepted: letters, digits and _, a letter first"
+                    f"parameter cameras has {name!r}; accepted: letters, digits and _, a letter "
+                    "first"
                 )
         if len(set(self.cameras)) != len(self.cameras) or not self.cameras:
             raise ValueError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -134,11 +135,8 @@ class SegmenterNode(LifecycleNode):
         )
         topics = [self._command.topic]
         for stream in self._streams:
-            topics += stream.listen(
-                segmenter.name,
-                self._wake,
-                lambda text, stream=stream: self._on_command(text, [stream]),
-            )
+            to_it_alone = partial(self._on_command, streams=[stream])
+            topics += stream.listen(segmenter.name, self._wake, to_it_alone)
         self._thread.start()
         self._asking.is_active = True
         self._stale_timer = self.create_timer(_STALE_CHECK_S, self._check_stale)
