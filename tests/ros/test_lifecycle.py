@@ -16,6 +16,7 @@ from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.srv import Segment
 from ros_harness import ANSWER_S, START_S, Client, NodeProcess, new_domain, stamps
 from rosgraph_msgs.msg import Clock
 
@@ -33,8 +34,14 @@ class Managed:
         self.client = Client(domain)
         self._change = self.client.node.create_client(ChangeState, "/mllmseg/change_state")
         self._state = self.client.node.create_client(GetState, "/mllmseg/get_state")
+        self.segment = self.client.node.create_client(Segment, "segment")
         assert self._change.wait_for_service(START_S)
         assert self._state.wait_for_service(START_S)
+
+    def ask(self, expression: str) -> SegmentationArray:
+        future = self.segment.call_async(Segment.Request(expressions=[expression]))
+        self.client.wait(future.done)
+        return future.result().answer
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -70,6 +77,7 @@ def managed() -> Iterator[Managed]:
 def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     client = managed.client
     assert managed.state() == State.PRIMARY_STATE_UNCONFIGURED
+    assert managed.ask("the mug").text == "the node is not active"
 
     # A failed transition says what to do, in one error line, and the node can try again.
     (result,) = client.set_parameters(model=str(tmp_path / "nothing_here"))
@@ -99,10 +107,12 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     (result,) = client.set_parameters(max_age=100.0)
     client.wait(client.connected)
     client.command("the bowl")
+    waiting = managed.segment.call_async(Segment.Request(expressions=["the can"]))
     client.spin(0.5)
     assert managed.change(Transition.TRANSITION_DEACTIVATE)
-    client.wait(lambda: client.to("the bowl"))
+    client.wait(lambda: client.to("the bowl") and waiting.done())
     assert client.to("the bowl")[0].status == SegmentationArray.STATUS_STOPPED
+    assert waiting.result().answer.status == SegmentationArray.STATUS_STOPPED
 
     # Parameters that take effect at configure cannot be changed behind the model's back.
     (result,) = client.set_parameters(model="another")
@@ -134,6 +144,15 @@ def test_a_signal_ends_an_active_node_cleanly(number: signal.Signals) -> None:
     assert node.end(number) == 0
     assert "Traceback" not in node.log
     assert "stopped after 0 images" in node.log
+
+
+def test_a_waiting_call_does_not_keep_the_process(managed: Managed) -> None:
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert managed.change(transition)
+    managed.client.set_parameters(max_age=100.0)
+    managed.segment.call_async(Segment.Request(expressions=["the can"]))
+    managed.client.spin(0.5)
+    assert managed.node.end() == 0
 
 
 def test_a_wrong_parameter_is_one_line_and_a_status() -> None:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks that follow the picture between two looks of the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+from mllmseg_ros.msg import Segmentation, SegmentationArray
+
+from mllmseg_ros.ros.image_msgs import nanoseconds
+from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.sim.samples import load_sample
+
+if TYPE_CHECKING:
+    from ros_harness import Client
+
+SAMPLE = load_sample(0)
+COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
+ONE_LOOK = {
+    "decide_by": "auto",
+    "threshold": -1.0,
+    "tracking": True,
+    "key_frame_age": 1000.0,
+    "max_age": 10.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_look(client: Client) -> None:
+    assert all(result.successful for result in client.set_parameters(**ONE_LOOK))
+
+
+class PanningCamera:
+    """Shows the sample from the side, two pixels further each time."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.shift_px = client, 0
+        self.shifts: dict[int, int] = {}
+
+    def send(self) -> None:
+        self.shift_px += 2
+        header = self.client.send_image(np.roll(SAMPLE.rgb, self.shift_px, axis=1))
+        self.shifts[nanoseconds(header.stamp)] = self.shift_px
+
+    def iou(self, answer: SegmentationArray) -> float:
+        shift_px = self.shifts[nanoseconds(answer.header.stamp)]
+        truth = np.roll(SAMPLE.instances == TARGET, shift_px, axis=1)
+        size_hw = (answer.image_height, answer.image_width)
+        mask = segmentation_from_message(answer.segmentations[0], size_hw).mask
+        return float((mask & truth).sum() / (mask | truth).sum())
+
+
+def test_every_image_is_answered_by_one_look(client: Client) -> None:
+    camera = PanningCamera(client)
+    client.command(COMMAND)
+    client.wait(lambda: len(client.to(COMMAND)) >= 20, timeout_s=40.0, each=camera.send)
+    answers = client.to(COMMAND)
+    first, last = answers[0], answers[-1]
+    assert len(answers) >= 0.7 * (
+        camera.shift_px // 2 - 5
+    )  # those before the first answer are free
+    (track_id,) = {answer.segmentations[0].track_id for answer in answers}
+    assert track_id
+    assert all(answer.segmentations[0].status == Segmentation.STATUS_FOUND for answer in answers)
+    assert last.segmentations[0].propagated
+    looked = {
+        nanoseconds(answer.header.stamp) - nanoseconds(answer.segmentations[0].inference_age)
+        for answer in answers
+    }
+    assert len(looked) == 1
+    assert looked <= set(camera.shifts)
+    assert camera.iou(last) > camera.iou(first) - 0.1
+    assert camera.iou(last) > 0.7
+
+
+def test_what_the_model_decides_by_is_asked_anew(client: Client) -> None:
+    """A still picture is looked at once, until a parameter says what counts as found."""
+    client.command(COMMAND)
+    client.wait(lambda: len(client.to(COMMAND)) > 3, each=lambda: client.send_image(SAMPLE.rgb))
+    assert client.to(COMMAND)[-1].status == SegmentationArray.STATUS_OK
+    client.set_parameters(decide_by="score", threshold=1.0)
+    client.wait(
+        lambda: client.to(COMMAND)[-1].status == SegmentationArray.STATUS_NO_TARGET,
+        each=lambda: client.send_image(SAMPLE.rgb),
+    )
+
+
+def test_a_cut_is_looked_at_at_once(client: Client) -> None:
+    client.command(COMMAND)
+    client.wait(lambda: len(client.to(COMMAND)) > 2, each=lambda: client.send_image(SAMPLE.rgb))
+    mirrored = np.ascontiguousarray(SAMPLE.rgb[::-1])
+    sent = nanoseconds(client.send_image(mirrored).stamp)
+
+    def is_looked_at() -> bool:
+        answer = client.to(COMMAND)[-1]
+        age_ns = nanoseconds(answer.segmentations[0].inference_age)
+        return nanoseconds(answer.header.stamp) - age_ns >= sent
+
+    client.wait(is_looked_at, each=lambda: client.send_image(mirrored))
+
+
+def test_without_tracking_an_answer_is_of_the_image_looked_at(client: Client) -> None:
+    client.set_parameters(tracking=False)
+    camera = PanningCamera(client)
+    client.command(COMMAND)
+    client.wait(lambda: len(client.to(COMMAND)) >= 5, each=camera.send)
+    for answer in client.to(COMMAND):
+        for entry in answer.segmentations:
+            assert (entry.track_id, entry.propagated) == ("", False)
+            assert nanoseconds(entry.inference_age) == 0
