@@ -334,16 +334,15 @@ class Tracker:
         assert self._newest is not None
         tracks: list[_Track | None] = [None] * len(instances)
         found = [k for k, one in enumerate(instances) if one.segmentation.status is Status.FOUND]
-        open_ = list(asked.then)
-        for likeness in (_overlap, self._nearness):
-            gain = np.array(
-                [[likeness(instances[k].segmentation, then, asked) for then in open_] for k in found]
-            ).reshape(len(found), len(open_))
-            pairs = best_pairs(gain)
-            for row, column in pairs:
-                tracks[found[row]] = open_[column].track
-            open_ = [t for k, t in enumerate(open_) if k not in {c for _, c in pairs}]
-            found = [k for k in found if tracks[k] is None]
+        gain = np.array(
+            [
+                [_likeness(instances[k].segmentation, then, asked.stamp_ns) for then in asked.then]
+                for k in found
+            ]
+        ).reshape(len(found), len(asked.then))
+        for row, column in best_pairs(gain):
+            tracks[found[row]] = asked.then[column].track
+        found = [k for k in found if tracks[k] is None]
         for k in found:
             tracks[k] = _Track(
                 track_id=f"t{next(_IDS)}",
@@ -360,34 +359,37 @@ class Tracker:
         running = [track for track in tracks if track is not None]
         lost = [
             then.track
-            for then in open_
-            if self._newest.stamp_ns - then.track.seen_ns <= 1e9 * _REGAIN_S
+            for then in asked.then
+            if then.track not in running
+            and self._newest.stamp_ns - then.track.seen_ns <= 1e9 * _REGAIN_S
         ]
         self._tracks = running + lost
         return tracks
 
-    def _nearness(self, segmentation: Segmentation, then: _Then, asked: _KeyFrame) -> float:
-        """How near an answer is to where a track was lost, 0 where it is too far to be it."""
-        track = then.track
-        if segmentation.expression != track.expression:
-            return 0.0
-        away_s = max(0.0, (asked.stamp_ns - track.seen_ns) / 1e9)
-        reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * np.sqrt(
-            max(track.area_px, segmentation.area_px)
-        )
-        distance = float(np.linalg.norm(_centre(segmentation) - then.centre_uv))
-        return max(0.0, 1 - distance / reach_px)
 
-
-def _overlap(segmentation: Segmentation, then: _Then, _: _KeyFrame) -> float:
-    """IoU of an answer and a running track of the same expression, 0 where they are not one."""
-    if then.mask is None or segmentation.expression != then.track.expression:
+def _likeness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
+    """How much an answer is a track: IoU with it, and half of how near it is; 0 where it is not."""
+    if segmentation.expression != then.track.expression:
         return 0.0
-    if segmentation.mask.shape != then.mask.shape:
+    return _overlap(segmentation, then) + 0.5 * _nearness(segmentation, then, stamp_ns)
+
+
+def _overlap(segmentation: Segmentation, then: _Then) -> float:
+    """IoU with a running track; 0 where it is too little to count."""
+    if then.mask is None or then.mask.shape != segmentation.mask.shape:
         return 0.0
     both = int((segmentation.mask & then.mask).sum())
     iou = both / max(1, segmentation.area_px + int(then.mask.sum()) - both)
     return iou if iou >= _SAME_IOU else 0.0
+
+
+def _nearness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
+    """1 where a track was last, moved with the camera; 0 where it cannot have gone since."""
+    away_s = max(0.0, (stamp_ns - then.track.seen_ns) / 1e9)
+    size_px = np.sqrt(max(then.track.area_px, segmentation.area_px))
+    reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * size_px
+    distance = float(np.linalg.norm(_centre(segmentation) - then.centre_uv))
+    return max(0.0, 1 - distance / reach_px)
 
 
 def _centre(segmentation: Segmentation) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.scene import Scene
+from mllmseg_ros.sim.scene import CameraView, Scene
 from mllmseg_ros.sim.sensor import exposed
 from mllmseg_ros.sim.shapes import height_m
 from mllmseg_ros.sim.view import View, VisibleObject, visible_objects
@@ -132,11 +132,18 @@ class TabletopCamera:
         self._instance_of_geom = np.asarray(self._model.geom_bodyid).astype(np.uint8)
         self._scene = scene
 
-    def render(self, moved: Mapping[int, Pose] | None = None, *, describe: bool = True) -> View:
+    def render(
+        self,
+        moved: Mapping[int, Pose] | None = None,
+        *,
+        camera: CameraView | None = None,
+        describe: bool = True,
+    ) -> View:
         """Take a picture.
 
         Args:
             moved: instance id -> (x, y, yaw) on the table; the others stand as in the scene.
+            camera: where the camera is now; as in the scene where not given.
             describe: say what it shows of each object, too; takes a quarter of the time. Without
                 it the view's ``objects`` are empty.
 
@@ -146,31 +153,43 @@ class TabletopCamera:
         if self._scene is None:
             raise ValueError("no scene is loaded, expected load(scene) before render()")
         self._gl.make_current()
+        camera = camera or self._scene.camera
+        self._aim(camera)
         places = self._move(moved or {})
         rgb = self._draw_rgb()
         if self._scene.sensor is not None:
             rgb = exposed(rgb, self._scene.sensor)
         instances, depth_m = self._draw_instances()
-        camera = self._scene.camera
         return View(
             rgb=rgb,
             depth_m=depth_m,
             instances=instances,
             K=_intrinsics(self._width, self._height, camera.vertical_fov_rad),
             camera_pose=_pose(camera.rotation, camera.position_m),
-            objects=self._described(instances, depth_m, places) if describe else (),
+            objects=self._described(instances, depth_m, places, camera) if describe else (),
         )
 
     def _described(
-        self, instances: NDArray[np.uint8], depth_m: NDArray[np.float32], places: Sequence[Pose]
+        self,
+        instances: NDArray[np.uint8],
+        depth_m: NDArray[np.float32],
+        places: Sequence[Pose],
+        camera: CameraView,
     ) -> tuple[VisibleObject, ...]:
         assert self._scene is not None
-        things, camera = self._scene.objects, self._scene.camera
+        things = self._scene.objects
         middles = np.array(
             [(x, y, height_m(thing) / 2) for thing, (x, y, _) in zip(things, places, strict=True)]
         )
         middles = (middles - camera.position_m) @ camera.rotation
         return visible_objects(things, instances, depth_m, self._outlines_px(), middles)
+
+    def _aim(self, camera: CameraView) -> None:
+        # MuJoCo's cameras look along -z with y up.
+        turned = np.empty(4)
+        self._mj.mju_mat2Quat(turned, (camera.rotation * (1.0, -1.0, -1.0)).ravel())
+        self._model.cam_pos[0], self._model.cam_quat[0] = camera.position_m, turned
+        self._model.cam_fovy[0] = math.degrees(camera.vertical_fov_rad)
 
     def _move(self, moved: Mapping[int, Pose]) -> list[Pose]:
         assert self._scene is not None

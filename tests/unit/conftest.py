@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.tabletop.embedded import new_checkpoint
+
+# Test folders are no packages and not on the path.
+sys.path.insert(0, str(Path(__file__).parent))
 
 TEXTS = ["the red mug left of the bowl:", "all the blue cans:", "a small green ball:"] * 20
 

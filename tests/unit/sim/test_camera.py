@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,23 @@ def test_objects_are_where_their_pixels_are(camera: TabletopCamera) -> None:
             assert seen.centroid_uv[1] == pytest.approx((v.mean() + 0.5) / 240, abs=1e-3)
             in_world = view.camera_pose @ np.array([*seen.position_m, 1.0])
             np.testing.assert_allclose(in_world[:2], thing.xy_m, atol=1e-3)
+
+
+def test_a_camera_that_moves_sees_what_one_that_stands_there_would(camera: TabletopCamera) -> None:
+    scene, elsewhere = random_scene(1), random_scene(2).camera
+    camera.load(scene)
+    at_home = camera.render()
+    moved = camera.render(camera=elsewhere)
+    back = camera.render()
+    camera.load(replace(scene, camera=elsewhere))
+    there = camera.render()
+    np.testing.assert_array_equal(moved.rgb, there.rgb)
+    np.testing.assert_array_equal(moved.instances, there.instances)
+    np.testing.assert_allclose(moved.K, there.K)
+    np.testing.assert_allclose(moved.camera_pose, there.camera_pose)
+    assert moved.objects == there.objects
+    np.testing.assert_array_equal(back.rgb, at_home.rgb)
+    assert (moved.instances != at_home.instances).any()
 
 
 def test_same_scene_same_picture_and_contexts_can_be_reused(camera: TabletopCamera) -> None:
