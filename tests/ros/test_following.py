@@ -36,7 +36,7 @@ def one_look(client: Client) -> None:
 
 
 class PanningCamera:
-    """Shows the sample from the side, two pixels further each time."""
+    """Shows the sample from the side, two pixels further to the right each time."""
 
     def __init__(self, client: Client) -> None:
         self.client, self.shift_px = client, 0
@@ -44,12 +44,12 @@ class PanningCamera:
 
     def send(self) -> None:
         self.shift_px += 2
-        header = self.client.send_image(np.roll(SAMPLE.rgb, self.shift_px, axis=1))
+        header = self.client.send_image(np.roll(SAMPLE.rgb, -self.shift_px, axis=1))
         self.shifts[nanoseconds(header.stamp)] = self.shift_px
 
     def iou(self, answer: SegmentationArray) -> float:
         shift_px = self.shifts[nanoseconds(answer.header.stamp)]
-        truth = np.roll(SAMPLE.instances == TARGET, shift_px, axis=1)
+        truth = np.roll(SAMPLE.instances == TARGET, -shift_px, axis=1)
         size_hw = (answer.image_height, answer.image_width)
         mask = segmentation_from_message(answer.segmentations[0], size_hw).mask
         return float((mask & truth).sum() / (mask | truth).sum())
