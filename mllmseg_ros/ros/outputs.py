@@ -74,22 +74,24 @@ class Outputs:
             return messages
         position = chosen_position(answer)
         if position is not None and self._centroid.get_subscription_count():
-            messages.append((self._centroid, centroid_message(answer.header, position)))
+            messages.append((self._centroid, centroid_message(answer.position_header, position)))
         if position is not None and self._target_pose.get_subscription_count():
-            messages.append((self._target_pose, pose_message(answer.header, position)))
+            messages.append((self._target_pose, pose_message(answer.position_header, position)))
         if self._markers.get_subscription_count():
             messages.append((self._markers, marker_array(answer)))
         if position is not None and self._target_cloud.get_subscription_count():
             u, v = position.points_uv.T
-            cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
+            cloud = self._cloud_from_points(
+                answer.position_header, position.points, answer.rgb[v, u]
+            )
             messages.append((self._target_cloud, cloud))
         depth = answer.located.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
         wants_mask = self._mask.get_subscription_count()
         union = union_mask(answer) if wants_scene or wants_mask else None
         if union is not None and depth is not None and wants_scene:
-            points, rgb = scene_points(answer.rgb, depth, union > 0)
-            cloud = self._cloud_from_points(answer.header, points, rgb)
+            points, rgb = scene_points(answer.rgb, depth, union > 0, answer.located.frame)
+            cloud = self._cloud_from_points(answer.position_header, points, rgb)
             messages.append((self._scene_cloud, cloud))
         if union is not None and wants_mask:
             mask = image_from_array(union, "mono8", answer.header)

@@ -65,6 +65,13 @@ class Answer:
         """Size of the image, px."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
+    @property
+    def position_header(self) -> Header:
+        """Stamp of the image, and the frame that its positions are told in."""
+        if self.located.frame is None:
+            return self.header
+        return Header(stamp=self.header.stamp, frame_id=self.located.frame.frame_id)
+
 
 def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
     """Build the answer to a request on an image."""
@@ -130,12 +137,22 @@ def chosen_position(answer: Answer) -> Position | None:
 
 
 def centroid_message(header: Header, position: Position) -> PointStamped:
-    """Build the message that says where a target is, in the camera's optical frame."""
+    """Build the message that says where a target is.
+
+    Args:
+        header: with the frame of the position.
+        position: the target's.
+    """
     return PointStamped(header=header, point=point_message(position.mean))
 
 
 def pose_message(header: Header, position: Position) -> PoseStamped:
-    """Build the message that says where a target's box is and how it lies."""
+    """Build the message that says where a target's box is and how it lies.
+
+    Args:
+        header: with the frame of the position.
+        position: the target's.
+    """
     pose = Pose(
         position=point_message(position.box_center),
         orientation=quaternion_message(position.box_axes),
@@ -220,7 +237,7 @@ def _entry(answer: Answer, index: int) -> SegmentationMsg:
     if segmentation.status is Status.FOUND:
         entry.label = _label(index)
     if position is not None:
-        _fill_position(entry, position, answer.header.frame_id)
+        _fill_position(entry, position, answer.position_header.frame_id)
     return entry
 
 

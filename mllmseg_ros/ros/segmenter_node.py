@@ -36,6 +36,7 @@ from mllmseg_ros.ros.point_cloud import choose_cloud_builder
 from mllmseg_ros.ros.request import Notice, Request, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import Answer
 from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.tf import Transforms
 from mllmseg_ros.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class SegmenterNode(LifecycleNode):
         self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
         self._desk = RequestDesk()
         self._slot: FrameSlot[Image | CompressedImage] = FrameSlot()
-        self._depth = DepthPairing(self._warn)
+        self._transforms = Transforms(self, self._warn)
+        self._depth = DepthPairing(self._warn, self._transforms)
         self._segmenter: Segmenter | None = None
         self._thread: InferenceThread | None = None
         self._inputs: Inputs | None = None
@@ -128,6 +130,7 @@ class SegmenterNode(LifecycleNode):
             publish=self._publish,
             report=self._warn,
         )
+        self._transforms.start(self._settings.target_frame)
         self._thread = InferenceThread(self._desk, self._slot, steps, self._limits)
         self._inputs = Inputs(
             self,
@@ -182,6 +185,7 @@ class SegmenterNode(LifecycleNode):
             self._send(self._desk.stop("the node was deactivated"))
             if in_force:
                 self._send_empty_mask()
+        self._transforms.stop()  # before the thread, which may be waiting for one
         self._thread.stop()
         self.get_logger().info(
             f"stopped after {self._slot.received} images, {self._thread.answered} answers, "
@@ -232,6 +236,7 @@ class SegmenterNode(LifecycleNode):
         self.get_logger().info("ROS time jumped: images and depths before it are forgotten")
         self._slot.clear()
         self._depth.clear()
+        self._transforms.clear()
         self._desk.restart_clock(self._now_ns())
         if self._thread is not None:
             self._thread.forget()
@@ -254,7 +259,13 @@ class SegmenterNode(LifecycleNode):
         return self._segmenter.segment(context, request.command.expressions, self._settings.prompt)
 
     def _locate(self, frame: Frame, segmentations: Sequence[Segmentation]) -> Located:
-        return self._depth.locate(frame, segmentations, rectified=self._settings.rectified)
+        return self._depth.locate(
+            frame,
+            segmentations,
+            rectified=self._settings.rectified,
+            target_frame=self._settings.target_frame,
+            timeout_s=self._settings.transform_timeout,
+        )
 
     def _limits(self) -> Limits:
         rate = self._settings.max_rate

@@ -15,6 +15,7 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.depth_pairing import DepthPairing
 from mllmseg_ros.ros.image_msgs import image_from_array, time_message
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.transforms import TransformBuffer
 
 HEIGHT, WIDTH = 24, 32
 
@@ -29,10 +30,23 @@ def frame(stamp_ns: int) -> Frame:
     return Frame(rgb=np.zeros((HEIGHT, WIDTH, 3), np.uint8), stamp_ns=stamp_ns, frame_id="camera")
 
 
+class Tree(TransformBuffer):
+    """Transforms without topics."""
+
+    asked = False
+
+    def listen(self) -> None:
+        self.asked = True
+
+    def matrix(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> np.ndarray:
+        return self.lookup(target, source, stamp_ns)
+
+
 class Rig:
     def __init__(self) -> None:
         self.reports: list[str] = []
-        self.pairing = DepthPairing(self.reports.append)
+        self.tree = Tree()
+        self.pairing = DepthPairing(self.reports.append, self.tree)
 
     def depth(
         self,
@@ -50,9 +64,11 @@ class Rig:
         k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
         self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
 
-    def z_of(self, stamp_ns: int) -> float | None:
-        located = self.pairing.locate(frame(stamp_ns), [found()], rectified=False)
-        self.note = located.note
+    def z_of(self, stamp_ns: int, target_frame: str = "") -> float | None:
+        located = self.pairing.locate(
+            frame(stamp_ns), [found()], rectified=False, target_frame=target_frame
+        )
+        self.note, self.located = located.note, located
         (instance,) = located.instances
         position = instance.position
         return None if position is None else float(position.mean[2])
@@ -111,12 +127,37 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
     )
 
 
-def test_depth_in_another_frame_is_refused_with_both_names(rig: Rig) -> None:
+def test_depth_of_another_frame_is_brought_over_by_its_transform(rig: Rig) -> None:
+    k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+    assert not rig.tree.asked  # all was in one frame until here
     rig.depth(3, 0.7, frame_id="infra")
     rig.info(3)
     rig.pairing.expect(3, 0)
+    assert rig.tree.asked
     assert rig.z_of(3) is None
-    assert "in frame 'infra', the colour image in 'camera'" in rig.note
+    assert "in frame 'infra', the colour image in 'camera'; publish depth/camera_info" in rig.note
+    rig.pairing.put_depth_info(CameraInfo(k=k))
+    assert rig.z_of(3) is None
+    assert "no transform from 'infra' to 'camera': frame 'camera' is unknown" in rig.note
+    rig.tree.put("camera", "infra", 1, (0.0, 0.0, -0.2), (0.0, 0.0, 0.0, 1.0), static=True)
+    assert rig.z_of(3) == pytest.approx(0.5)
+    assert rig.note == ""
+
+
+def test_positions_are_told_in_the_target_frame_or_not_at_all(rig: Rig) -> None:
+    rig.pairing.expect(2, 0)
+    assert rig.z_of(2, "camera") == pytest.approx(0.9)  # its own needs no transform
+    assert rig.located.frame is None
+    assert rig.z_of(2, "base") is None
+    assert rig.note.startswith("no position: no transform from 'camera' to 'base': frame 'base'")
+    assert rig.located.depth is None  # nothing is left to publish in a wrong frame
+    rig.tree.put("base", "camera", 2, (0.0, 0.0, 1.5), (1.0, 0.0, 0.0, 0.0))  # looks down
+    assert rig.z_of(2, "base") == pytest.approx(0.6)
+    assert rig.located.frame is not None
+    assert rig.located.frame.frame_id == "base"
+    rig.pairing.expect(1, 0)
+    assert rig.z_of(1, "base") is None  # at another moment it is not known
+    assert "into the past" in rig.note
 
 
 def test_what_does_not_pair_is_said(rig: Rig) -> None:
