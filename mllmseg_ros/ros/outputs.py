@@ -17,6 +17,7 @@ from visualization_msgs.msg import MarkerArray
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.ros import detections
 from mllmseg_ros.ros.image_msgs import image_from_array
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.point_cloud import CloudBuilder, scene_points
@@ -47,11 +48,11 @@ class Outputs:
             cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
         """
 
-        def publisher(message_type: type, topic: str, depth: int = 1):  # type: ignore[no-untyped-def]
+        def publisher(message_type: type, topic: str, qos: QoSProfile | int = 1):  # type: ignore[no-untyped-def]
             return node.create_lifecycle_publisher(
                 message_type,
                 topic,
-                QoSProfile(depth=depth),
+                qos,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
 
@@ -66,12 +67,17 @@ class Outputs:
         self._labels = publisher(Image, "labels")
         self._overlay = publisher(Image, "overlay")
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
+        self._detections: detections.DetectionPublishers | None = None
+        if detections.is_available():
+            self._detections = detections.DetectionPublishers(publisher)
 
     def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
         """Build the messages of an answer, for who listens: (publisher, message) pairs."""
         messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
         if answer.error:
             return messages
+        if self._detections is not None:
+            messages += self._detections.prepare(messages[0][1], answer.score_limit)
         position = chosen_position(answer)
         if position is not None and self._centroid.get_subscription_count():
             messages.append((self._centroid, centroid_message(answer.position_header, position)))
@@ -117,6 +123,8 @@ class Outputs:
         """
         if self._markers.get_subscription_count():
             self._markers.publish(no_markers(newest[0] if newest else Header()))
+        if self._detections is not None:
+            self._detections.publish_nothing(newest[0] if newest else Header())
         behind = newest or self._last_mask
         if behind is not None and self._mask.get_subscription_count():
             header, size_hw = behind

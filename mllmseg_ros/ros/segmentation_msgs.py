@@ -53,6 +53,7 @@ class Answer:
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
     located: Located  # at least one instance per target of the request, none where it failed
     latency_ns: int  # from taking up the image
+    score_limit: float = 0.5  # score from which on the model says that a target is there
     error: str = ""  # why looking failed
 
     @property

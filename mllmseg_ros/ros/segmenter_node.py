@@ -284,6 +284,7 @@ class SegmenterNode(LifecycleNode):
             rgb=result.frame.rgb,
             located=result.located,
             latency_ns=result.latency_ns,
+            score_limit=engine.score_limit(self._segmenter),
             error=result.error,
         )
         camera = self._inputs.topic_of(result.message)
