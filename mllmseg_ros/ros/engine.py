@@ -2,7 +2,7 @@
 """The model behind the node: load and warm it, apply live parameters, free it.
 
 Torch is imported when a model is loaded, not before: a node without it can say what is missing.
-Entry points: :func:`load`, :func:`apply`, :func:`free_memory`.
+Entry points: :func:`load`, :func:`apply`, :func:`score_limit`, :func:`free_memory`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ def apply(segmenter: Segmenter, defaults: ModelDefaults, parameters: SegmenterPa
     segmenter.mask_score_limit = (
         defaults.mask_score_limit if own_limit else parameters.mask_score_limit
     )
+
+
+def score_limit(segmenter: Segmenter) -> float:
+    """The score (of a model that cannot reject: the mask's) from which on a target is found."""
+    return segmenter.threshold if segmenter.can_reject else segmenter.mask_score_limit
 
 
 def free_memory() -> None:

@@ -18,6 +18,7 @@ from visualization_msgs.msg import MarkerArray
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.ros import detections
 from mllmseg_ros.ros.image_msgs import compressed_from_array, image_from_array
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.point_cloud import CloudBuilder, scene_points
@@ -49,11 +50,11 @@ class CameraOutputs:
             cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
         """
 
-        def publisher(message_type: type, topic: str, depth: int = 1):  # type: ignore[no-untyped-def]
+        def publisher(message_type: type, topic: str, qos: QoSProfile | int = 1):  # type: ignore[no-untyped-def]
             return node.create_lifecycle_publisher(
                 message_type,
                 prefix + topic,
-                QoSProfile(depth=depth),
+                qos,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
 
@@ -70,30 +71,37 @@ class CameraOutputs:
             for topic in ("mask", "labels", "overlay")
         )
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
+        self._detections: detections.DetectionPublishers | None = None
+        if detections.is_available():
+            self._detections = detections.DetectionPublishers(publisher)
 
     def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
         """Build the messages of an answer, for who listens: (publisher, message) pairs."""
         messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
         if answer.error:
             return messages
+        if self._detections is not None:
+            messages += self._detections.prepare(messages[0][1], answer.score_limit)
         position = chosen_position(answer)
         if position is not None and self._centroid.get_subscription_count():
-            messages.append((self._centroid, centroid_message(answer.header, position)))
+            messages.append((self._centroid, centroid_message(answer.position_header, position)))
         if position is not None and self._target_pose.get_subscription_count():
-            messages.append((self._target_pose, pose_message(answer.header, position)))
+            messages.append((self._target_pose, pose_message(answer.position_header, position)))
         if self._markers.get_subscription_count():
             messages.append((self._markers, marker_array(answer)))
         if position is not None and self._target_cloud.get_subscription_count():
             u, v = position.points_uv.T
-            cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
+            cloud = self._cloud_from_points(
+                answer.position_header, position.points, answer.rgb[v, u]
+            )
             messages.append((self._target_cloud, cloud))
         depth = answer.located.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
         wants_mask = _wanted(self._mask)
         union = union_mask(answer) if wants_scene or wants_mask else None
         if union is not None and depth is not None and wants_scene:
-            points, rgb = scene_points(answer.rgb, depth, union > 0)
-            cloud = self._cloud_from_points(answer.header, points, rgb)
+            points, rgb = scene_points(answer.rgb, depth, union > 0, answer.located.frame)
+            cloud = self._cloud_from_points(answer.position_header, points, rgb)
             messages.append((self._scene_cloud, cloud))
         if union is not None and wants_mask:
             messages += _images(self._mask, union, "mono8", answer.header)
@@ -117,6 +125,8 @@ class CameraOutputs:
         """
         if self._markers.get_subscription_count():
             self._markers.publish(no_markers(newest[0] if newest else Header()))
+        if self._detections is not None:
+            self._detections.publish_nothing(newest[0] if newest else Header())
         behind = newest or self._last_mask
         if behind is not None:
             header, size_hw = behind

@@ -53,6 +53,7 @@ class Answer:
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
     located: Located  # at least one instance per target of the request, none where it failed
     latency_ns: int  # from taking up the image
+    score_limit: float = 0.5  # score from which on the model says that a target is there
     error: str = ""  # why looking failed
 
     @property
@@ -64,6 +65,13 @@ class Answer:
     def size_hw(self) -> tuple[int, int]:
         """Size of the image, px."""
         return self.rgb.shape[0], self.rgb.shape[1]
+
+    @property
+    def position_header(self) -> Header:
+        """Stamp of the image, and the frame that its positions are told in."""
+        if self.located.frame is None:
+            return self.header
+        return Header(stamp=self.header.stamp, frame_id=self.located.frame.frame_id)
 
 
 def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
@@ -128,12 +136,22 @@ def chosen_position(answer: Answer) -> Position | None:
 
 
 def centroid_message(header: Header, position: Position) -> PointStamped:
-    """Build the message that says where a target is, in the camera's optical frame."""
+    """Build the message that says where a target is.
+
+    Args:
+        header: with the frame of the position.
+        position: the target's.
+    """
     return PointStamped(header=header, point=point_message(position.mean))
 
 
 def pose_message(header: Header, position: Position) -> PoseStamped:
-    """Build the message that says where a target's box is and how it lies."""
+    """Build the message that says where a target's box is and how it lies.
+
+    Args:
+        header: with the frame of the position.
+        position: the target's.
+    """
     pose = Pose(
         position=point_message(position.box_center),
         orientation=quaternion_message(position.box_axes),
@@ -232,7 +250,7 @@ def _entry(answer: Answer, index: int) -> SegmentationMsg:
     if segmentation.status is Status.FOUND:
         entry.label = _label(index)
     if position is not None:
-        _fill_position(entry, position, answer.header.frame_id)
+        _fill_position(entry, position, answer.position_header.frame_id)
     return entry
 
 

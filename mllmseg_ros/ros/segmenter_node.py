@@ -31,6 +31,7 @@ from mllmseg_ros.ros.segment_service import SegmentService
 from mllmseg_ros.ros.segment_target_action import SegmentTargetAction
 from mllmseg_ros.ros.shot import Shot
 from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.tf import Transforms
 from mllmseg_ros.segmentation import Segmentation
 from mllmseg_ros.srv import SetExpressions
 
@@ -53,6 +54,7 @@ class SegmenterNode(LifecycleNode):
         self.get_logger().info(f"{conversion}; {clouds}")
         self._quiet_until_s: dict[str, float] = {}  # monotonic time by kind of warning
         self._reception = Reception()
+        self._transforms = Transforms(self, self._warn)
         self._streams = [
             CameraStream(
                 self,
@@ -60,6 +62,7 @@ class SegmenterNode(LifecycleNode):
                 settings=lambda: self._settings,
                 rgb_from_image=rgb_from_image,
                 cloud_from_points=cloud_from_points,
+                transforms=self._transforms,
                 report=self._warn,
             )
             for name in self._settings.cameras
@@ -129,6 +132,7 @@ class SegmenterNode(LifecycleNode):
             segment=self._segment,
             report=self._warn,
         )
+        self._transforms.start(self._settings.target_frame)
         self._thread = InferenceThread(self._streams, steps)
         self._command = CommandInput(
             self, "command", lambda text: self._on_command(text, self._streams)
@@ -136,7 +140,8 @@ class SegmenterNode(LifecycleNode):
         topics = [self._command.topic]
         for stream in self._streams:
             to_it_alone = partial(self._on_command, streams=[stream])
-            topics += stream.listen(segmenter.name, self._wake, to_it_alone)
+            score_limit = partial(engine.score_limit, segmenter)
+            topics += stream.listen(segmenter.name, score_limit, self._wake, to_it_alone)
         self._thread.start()
         self._asking.is_active = True
         self._stale_timer = self.create_timer(_STALE_CHECK_S, self._check_stale)
@@ -193,6 +198,7 @@ class SegmenterNode(LifecycleNode):
     def _silence(self, reason: str) -> None:
         """Unsubscribe and end what is asked."""
         self._asking.is_active = False
+        self._transforms.stop()  # before the threads, which may be waiting for one
         if self._stale_timer is not None:
             self.destroy_timer(self._stale_timer)
         if self._command is not None:
@@ -248,6 +254,7 @@ class SegmenterNode(LifecycleNode):
 
     def _on_time_jump(self, jump: object) -> None:
         self.get_logger().info("ROS time jumped: images and depths before it are forgotten")
+        self._transforms.clear()
         for stream in self._streams:
             stream.restart_clock(self._now_ns())
         if self._thread is not None:
