@@ -41,12 +41,12 @@ _STEP_S = 0.05
 _START_TIMEOUT_S = 120.0  # loading a model takes its time on a busy machine
 _TASK_TIMEOUT_S = 60.0
 _STILL_S = 3.0  # so long nothing may move where nothing is to be picked up
+_HELD_S = 1.5  # so long an outcome has to last
 _HISTORY = 40  # images
 _MOMENTS = ("before", "during", "after")
 _STATUS = {
-    value: name.removeprefix("STATUS_")
-    for name, value in vars(type(SegmentationArray)).items()
-    if name.startswith("STATUS_")
+    getattr(SegmentationArray, f"STATUS_{name}"): name
+    for name in ("OK", "PARTIAL", "NO_TARGET", "LOW_CONFIDENCE", "SUPERSEDED", "STOPPED", "ERROR")
 }
 
 
@@ -66,7 +66,7 @@ class PickCommander(Node):
         self._pictures: dict[str, Image] = {}  # the newest of each topic
         self._panels: dict[str, NDArray[np.uint8] | None] = {}
         self._reset_ns: int | None = None  # when the world was last put back; None: under way
-        self._sent_ns, self._answered_s = 0, 0.0
+        self._sent_ns, self._answered_s, self._right_since_s = 0, 0.0, 0.0
         self._deadline_s = time.monotonic() + _START_TIMEOUT_S
         self.create_subscription(Image, "image", self._on_image, 10)
         self.create_subscription(
@@ -151,7 +151,8 @@ class PickCommander(Node):
         self._panels = dict.fromkeys(views)
         self._show("before")
         self._sent_ns = self.get_clock().now().nanoseconds
-        self._deadline_s = time.monotonic() + _TASK_TIMEOUT_S
+        self._right_since_s = time.monotonic()
+        self._deadline_s = self._right_since_s + _TASK_TIMEOUT_S
         self._commands.publish(String(data=task.text))
 
     def _show(self, moment: str) -> None:
@@ -173,7 +174,9 @@ class PickCommander(Node):
             outcome = "right" if self._task.target is None else "did not move"
         if outcome is None and now_s > self._deadline_s:
             outcome = "lifted nothing"
-        if outcome is not None:
+        if outcome is None:
+            self._right_since_s = now_s
+        elif self._task.target is None or now_s - self._right_since_s > _HELD_S:
             self._end(outcome)
 
     def _end(self, outcome: str) -> None:

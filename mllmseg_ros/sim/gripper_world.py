@@ -9,7 +9,6 @@ shows it. Entry point: :class:`GripperWorld`.
 from __future__ import annotations
 
 import importlib
-import math
 from typing import Any
 
 import numpy as np
@@ -62,9 +61,8 @@ class GripperWorld:
         option.cone = mj.mjtCone.mjCONE_ELLIPTIC
         option.impratio = 10.0  # friction is stiffer than what it holds apart: no creep
         spec.worldbody.add_geom(
-            type=mj.mjtGeom.mjGEOM_BOX,
+            type=mj.mjtGeom.mjGEOM_PLANE,
             size=[_REACH_M, _REACH_M, 0.05],
-            pos=[0.0, 0.0, -0.05],
             group=HIDDEN_GROUP,
             condim=CONDIM,
             friction=FRICTION,
@@ -204,7 +202,7 @@ def _add_gripper(mj: Any, spec: Any, gripper: Gripper) -> None:
     for name, axis in zip("xyz", np.eye(3), strict=True):
         span = [-0.02, _HEIGHT_M] if name == "z" else [-_REACH_M, _REACH_M]
         palm.add_joint(name=name, type=slide, axis=axis, range=span)
-    palm.add_joint(name="yaw", type=hinge, axis=[0, 0, 1], range=[-2 * math.pi, 2 * math.pi])
+    palm.add_joint(name="yaw", type=hinge, axis=[0, 0, 1])
     length, thick = gripper.finger_length_m, gripper.finger_thickness_m
     most = gripper.max_opening_m / 2
     touch = {"condim": CONDIM, "friction": [1.2, 0.02, 0.001]}
@@ -235,14 +233,14 @@ def _add_gripper(mj: Any, spec: Any, gripper: Gripper) -> None:
             **touch,
         )
     # A rack and pinion: both fingers go the same way.
-    spec.add_equality(
+    rack = spec.add_equality(
         type=mj.mjtEq.mjEQ_JOINT,
         objtype=mj.mjtObj.mjOBJ_JOINT,
         name1="left",
         name2="right",
-        data=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
         solref=[0.004, 1.0],
     )
+    rack.data[:5] = [0.0, 1.0, 0.0, 0.0, 0.0]  # of a polynomial
     for name, stiff, damp, most_force in (
         ("x", 6000.0, 160.0, 300.0),
         ("y", 6000.0, 160.0, 300.0),
