@@ -112,7 +112,9 @@ def main() -> None:
         counts = Counter(outcome for _, _, outcome in row)
         right = counts.pop("right", 0)
         rest = ", ".join(f"{cause} {n}" for cause, n in counts.most_common())
-        print(f"{name:<22} {100 * right / len(row):5.1f} % of {len(row)} right; {rest or 'no other'}")
+        print(
+            f"{name:<22} {100 * right / len(row):5.1f} % of {len(row)} right; {rest or 'no other'}"
+        )
     if asked.json:
         asked.json.write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
 
@@ -120,7 +122,8 @@ def main() -> None:
 def load_example() -> ModuleType:
     """Import the example, which is a script and in no package."""
     spec = importlib.util.spec_from_file_location("pick_and_place", EXAMPLE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -155,7 +158,9 @@ def questions(scene: Scene, rng: np.random.Generator) -> dict[str, Question]:
     name = absent[int(rng.integers(len(absent)))]
     asked["absent"] = Question(text=f"pick: {name}", truth=[(name, None)])
     things = [each for each in things if each.kind != "bowl"]
-    if things and any(each.instance_id == scene.bowl and each.nameable for each in scene.view.objects):
+    if things and any(
+        each.instance_id == scene.bowl and each.nameable for each in scene.view.objects
+    ):
         thing = things[int(rng.integers(len(things)))]
         name = f"the {thing.color} {thing.kind}"
         truth = [(name, thing.instance_id), ("the bowl", scene.bowl)]
@@ -178,7 +183,9 @@ def episode(
     world, target = scene.world, question.truth[0][1]
     world.reset()
     try:
-        waypoints = example.plan(*messages(scene, question, answers), camera_pose(scene.view), world.home)
+        waypoints = example.plan(
+            *messages(scene, question, answers), camera_pose(scene.view), world.home
+        )
     except NoGrasp as reason:
         if target is None:
             return "right"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pick up what was named and put it where was said: a consumer of mllmseg_ros to copy from.
 
-In: ``segmentations``, ``target_cloud`` and ``scene_cloud`` of the node, ``camera_pose`` (the camera's
+In: ``segmentations``, ``target_cloud`` and ``scene_cloud`` of the node, ``camera_pose`` (of the
 optical frame in the table's, z up) and ``joint_states`` of a gripper that points down. Out:
 ``joint_trajectory`` for that gripper. It decides once a command, on its first answer, and where it
 does not move it says why.
@@ -13,13 +13,13 @@ import sys
 import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Pose, PoseStamped
+from mllmseg_ros.msg import SegmentationArray as Answer
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState, PointCloud2
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mllmseg_ros.grasp import Gripper, NoGrasp, plan_grasp
-from mllmseg_ros.msg import SegmentationArray as Answer
 from mllmseg_ros.ros.point_cloud import points_from_cloud
 from mllmseg_ros.ros.poses import box_corners, out_of
 from mllmseg_ros.ros.spin import run
@@ -63,7 +63,7 @@ def plan(
     for container in (each for each in answer.segmentations if each.role == "place"):
         corners = out_of(camera, box_corners(container))
         # The middle of what is held goes over that of the container, its lower end to the rim.
-        x, y = _middle(corners) + (x, y) - _middle(points)
+        x, y = [x, y] + _middle(corners) - _middle(points)
         z += corners[:, 2].max()
         waypoints += [(x, y, TRAVEL_M, yaw, 0.0), (x, y, z, yaw, 0.0), (x, y, z, yaw, wide)]
         waypoints += [(x, y, TRAVEL_M, yaw, wide), tuple(home)]

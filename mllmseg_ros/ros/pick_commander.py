@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
@@ -77,7 +78,7 @@ class PickCommander(Node):
             SegmentationArray, "segmentations", self._on_answer, 100
         )
         self._commands = self.create_publisher(String, "command", 10)
-        self._reset = self.create_client(Trigger, "reset")
+        self._reset: Client = self.create_client(Trigger, "reset")
         self.create_timer(_STEP_S, self._step)
 
     def stop(self) -> None:
@@ -161,7 +162,8 @@ class PickCommander(Node):
 
     def _look(self, now_s: float) -> None:
         """Judge the task in hand, and end it once it is decided."""
-        assert self._task is not None and self._truth is not None
+        assert self._task is not None
+        assert self._truth is not None
         outcome = judge(self._task, self._truth)
         if self._truth.held and self._panels["onlooker: during"] is None and self._truth.lifted:
             self._show("during")

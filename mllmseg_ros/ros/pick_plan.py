@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.sim.draw_pick import GRASPABLE
 
-_PANEL_HW = (300, 400)
+_PANEL_HW, _CAPTION_PX = (300, 400), 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +31,19 @@ class PickTask:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldTruth:
-    """What the simulated robot says about its world; instance ids are places in ``names``, from 1."""
+    """What the simulated robot says; instance ids are places in ``names``, from 1."""
 
-    names: tuple[str, ...]
-    lifted: tuple[int, ...]
-    held: tuple[int, ...]
-    in_bowl: tuple[int, ...]
+    names: Sequence[str]
+    lifted: Sequence[int]
+    held: Sequence[int]
+    in_bowl: Sequence[int]
     away: bool  # the gripper is not at home
     done: bool  # the gripper has come to the end of its way
 
     @staticmethod
     def from_json(text: str) -> WorldTruth:
         """Read what ``truth/grasp`` says."""
-        fields = json.loads(text)
-        return WorldTruth(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        )
+        return WorldTruth(**json.loads(text))
 
 
 def plan_tasks(names: Sequence[str]) -> list[PickTask]:
@@ -72,7 +69,7 @@ def judge(task: PickTask, truth: WorldTruth) -> str | None:
         return f"lifted the {', '.join(wrong)}"
     if task.target is None:
         return "moved" if truth.away else None
-    if not truth.done or not truth.away and not task.into_bowl:
+    if not truth.done or (not truth.away and not task.into_bowl):
         return None
     if task.into_bowl:
         return "right" if task.target in truth.in_bowl else None
@@ -84,13 +81,11 @@ def contact_sheet(panels: Mapping[str, NDArray[np.uint8] | None]) -> NDArray[np.
     height, width = _PANEL_HW
     tiles = []
     for caption, rgb in panels.items():
-        if rgb is None:
-            tile = np.full((height, width, 3), 40, np.uint8)
-        else:
-            tile = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA))
-        for ink, thick in ((0, 3), (255, 1)):
-            where, font = (8, 20), cv2.FONT_HERSHEY_SIMPLEX
-            cv2.putText(tile, caption, where, font, 0.5, (ink,) * 3, thick, cv2.LINE_AA)
+        tile = np.full((height + _CAPTION_PX, width, 3), 30, np.uint8)
+        if rgb is not None:
+            tile[_CAPTION_PX:] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        where, font = (8, _CAPTION_PX - 7), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(tile, caption, where, font, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
         tiles.append(tile)
     while len(tiles) % 3:
         tiles.append(np.zeros_like(tiles[0]))
@@ -101,6 +96,8 @@ def table(rows: Sequence[tuple[PickTask, str, str, float]]) -> str:
     """Write tasks with the node's answer, the outcome and the seconds as a table for a terminal."""
     lines = [f"{'command':<40} {'expected':<16} {'answer':<15} {'outcome':<28} {'time':>7}"]
     for task, answer, outcome, seconds in rows:
-        expected = "no motion" if task.target is None else "in the bowl" if task.into_bowl else "lifted"
+        expected = (
+            "no motion" if task.target is None else "in the bowl" if task.into_bowl else "lifted"
+        )
         lines.append(f"{task.text:<40} {expected:<16} {answer:<15} {outcome:<28} {seconds:5.1f} s")
     return "\n".join(lines)

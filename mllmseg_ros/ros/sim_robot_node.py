@@ -34,7 +34,10 @@ from mllmseg_ros.sim.gripper_world import JOINTS, GripperWorld
 
 TABLE_FRAME = "table"
 WANTED = (("red", "mug"), ("red", "cube"), ("blue", "bowl"))  # stand on the table in every scene
-_STEP_S, _LONGEST_STEP_S = 0.03, 0.09  # of the world; where rendering takes longer, time goes slower
+_STEP_S, _LONGEST_STEP_S = (
+    0.03,
+    0.09,
+)  # of the world; where rendering takes longer, time goes slower
 _AWAY_M = 0.01  # from home: it has moved
 
 
@@ -67,9 +70,9 @@ class SimRobotNode(Node):
         ahead = scene.camera.rotation[:, 2]
         self._aim_m = tuple(np.mean([(*each.xy_m, 0.12) for each in scene.objects], axis=0))
         self._onlooker = Spot(
-            distance_m=1.25,
-            azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.9,
-            elevation_rad=0.35,
+            distance_m=1.0,
+            azimuth_rad=math.atan2(ahead[1], ahead[0]) + 2.2,
+            elevation_rad=0.4,
         )
         self._topics = CameraTopics(self)
         self._picture = self.create_publisher(Image, "onlooker/image", 1)
@@ -102,7 +105,9 @@ class SimRobotNode(Node):
     def _on_trajectory(self, message: JointTrajectory) -> None:
         try:
             order = [list(message.joint_names).index(name) for name in JOINTS]
-            times = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in message.points]
+            times = [
+                p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in message.points
+            ]
             places = np.array([np.array(point.positions)[order] for point in message.points])
             self._world.follow(np.array(times), places)
         except (ValueError, IndexError) as error:

@@ -136,7 +136,7 @@ class TabletopCamera:
         """Take a world in place of the last one, and show it as it is whenever a picture is taken.
 
         Args:
-            scene: of which the world's body k is the k-th object; bodies after them are surroundings.
+            scene: its k-th object is the world's body k; bodies after those are surroundings.
             model: a ``mujoco.MjModel`` for pictures of this size; its camera 0 is the scene's.
             data: its ``mujoco.MjData``, moved by whoever made it.
         """

@@ -9,6 +9,7 @@ object, each is its own solid. For the kinds of ``objects.KINDS``. Entry points:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -92,7 +93,7 @@ def add_solid_object(spec: Any, name: str, thing: SceneObject) -> None:
         )
     line, thickness = _WALLS.get(thing.kind, ((), 0.0))
     points = [(r * stretch[0], z * stretch[2]) for r, z in line]
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in itertools.pairwise(points):
         for turn in np.linspace(0, 2 * math.pi, _SIDES, endpoint=False):
             body.add_geom(
                 type=mj.mjtGeom.mjGEOM_BOX,

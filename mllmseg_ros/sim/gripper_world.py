@@ -2,8 +2,8 @@
 """A tabletop with physics, and a gripper over it: what it lifts, it holds by friction.
 
 The gripper hangs from three slides and a turning joint, all position-controlled like its two
-fingers. Nothing is welded or moved by hand. Knows nothing of pictures: ``TabletopCamera.load_world``
-shows it. Entry point: :class:`GripperWorld`.
+fingers. Nothing is welded or moved by hand. Knows nothing of pictures, which
+``TabletopCamera.load_world`` takes of it. Entry point: :class:`GripperWorld`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.world import empty_scene
 
 STEP_S, _STEPS_A_COMMAND = 0.002, 5
+GRIPPER = Gripper()
 JOINTS = ("x", "y", "z", "yaw", "opening")  # of the point between the fingertips: m and rad
 LIFTED_M = 0.05  # over where it stood
 _SETTLING_S = 0.4
@@ -38,22 +39,18 @@ _GREY, _DARK = [0.45, 0.47, 0.5, 1.0], [0.13, 0.13, 0.14, 1.0]
 class GripperWorld:
     """The physics of one scene. Give a way, let time pass, ask what happened."""
 
-    def __init__(
-        self, scene: Scene, size: tuple[int, int] = (640, 480), gripper: Gripper = Gripper()
-    ) -> None:
+    def __init__(self, scene: Scene, size: tuple[int, int] = (640, 480)) -> None:
         """Build the world; its objects come to rest.
 
         Args:
             scene: objects of ``objects.KINDS`` on the table; instance ids 1 to N in their order.
             size: width and height of the pictures to take of it, px.
-            gripper: its size.
 
         Raises:
             ValueError: if a kind of object has no solid form.
         """
         mj = importlib.import_module("mujoco")
-        self._mj, self._gripper = mj, gripper
-        self.scene = scene
+        self._mj, self.scene = mj, scene
         spec = empty_scene(mj, scene, *size)
         option = spec.option
         option.timestep = STEP_S
@@ -69,15 +66,17 @@ class GripperWorld:
         )
         for index, thing in enumerate(scene.objects):
             add_solid_object(spec, f"object_{index + 1}", thing)
-        _add_gripper(mj, spec, gripper)
+        _add_gripper(mj, spec, GRIPPER)
         self.model = spec.compile()
         self.data = mj.MjData(self.model)
         self._joints = [
             int(self.model.joint(name).qposadr[0]) for name in (*JOINTS[:4], "left", "right")
         ]
-        self._speeds = [int(self.model.joint(name).dofadr[0]) for name in (*JOINTS[:4], "left", "right")]
+        self._speeds = [
+            int(self.model.joint(name).dofadr[0]) for name in (*JOINTS[:4], "left", "right")
+        ]
         self._left, self._right = (self.model.body(name).id for name in ("left", "right"))
-        self.home = np.array([*_home_m(scene), 0.0, gripper.max_opening_m])
+        self.home = np.array([*_home_m(scene), 0.0, GRIPPER.max_opening_m])
         self.reset()
 
     def reset(self) -> None:
