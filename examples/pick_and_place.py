@@ -63,7 +63,7 @@ def plan(
     for container in (each for each in answer.segmentations if each.role == "place"):
         corners = out_of(camera, box_corners(container))
         # The middle of what is held goes over that of the container, its lower end to the rim.
-        x, y = [x, y] + _middle(corners) - _middle(points)
+        x, y = np.add((x, y), _middle(corners) - _middle(points))
         z += corners[:, 2].max()
         waypoints += [(x, y, TRAVEL_M, yaw, 0.0), (x, y, z, yaw, 0.0), (x, y, z, yaw, wide)]
         waypoints += [(x, y, TRAVEL_M, yaw, wide), tuple(home)]

@@ -25,15 +25,24 @@ CONDIM, ROUND_CONDIM = 4, 6  # what lies on a point rolls unless that is held ba
 _DENSITY = 400.0  # kg/m^3: a small cube weighs 100 g, a small carton 300 g
 _SIDES = 16  # of a ring of boxes
 
-# At scale 1, m: cylinders (radius, bottom, top), and walls (line of (radius, z), thickness).
-_Cylinder = tuple[float, float, float]
+# At scale 1, m: cylinders (radius, bottom, top, x, y), and walls (line of (radius, z), thickness).
+_Cylinder = tuple[float, float, float, float, float]
 _Wall = tuple[Sequence[tuple[float, float]], float]
 _SOLIDS: dict[str, tuple[_Cylinder, ...]] = {
-    "mug": ((0.046, 0.0, 0.0075),),
-    "bowl": ((0.036, 0.0, 0.015),),
-    "plate": ((0.064, 0.0, 0.005),),
-    "can": ((0.040, 0.0, 0.122),),
-    "bottle": ((0.038, 0.0, 0.118), (0.030, 0.118, 0.143), (0.0145, 0.143, 0.216)),
+    "mug": ((0.046, 0.0, 0.0075, 0.0, 0.0),),
+    "bowl": ((0.036, 0.0, 0.015, 0.0, 0.0),),
+    "plate": ((0.064, 0.0, 0.005, 0.0, 0.0),),
+    "can": ((0.040, 0.0, 0.122, 0.0, 0.0),),
+    "bottle": (
+        (0.038, 0.0, 0.118, 0.0, 0.0),
+        (0.030, 0.118, 0.143, 0.0, 0.0),
+        (0.0145, 0.143, 0.216, 0.0, 0.0),
+    ),
+    # Feet: round things would rock.
+    "duck": ((0.026, 0.0, 0.008, 0.0, 0.0),),
+    "banana": tuple(
+        (0.010, 0.0, 0.020, x, y) for x, y in ((-0.069, -0.006), (0.069, -0.006), (0.0, 0.025))
+    ),
 }
 _BOWL_TURN = (0.42, 0.80, 1.18, math.pi / 2)
 _WALLS: dict[str, _Wall] = {
@@ -84,11 +93,11 @@ def add_solid_object(spec: Any, name: str, thing: SceneObject) -> None:
         "group": HIDDEN_GROUP,
     }
     stretch = np.array([1.0, 1.0, thing.aspect]) * thing.scale
-    for radius, low, high in _SOLIDS.get(thing.kind, ()):
+    for radius, low, high, x, y in _SOLIDS.get(thing.kind, ()):
         body.add_geom(
             type=mj.mjtGeom.mjGEOM_CYLINDER,
             size=[radius * stretch[0], (high - low) / 2 * stretch[2], 0.0],
-            pos=[0.0, 0.0, (low + high) / 2 * stretch[2]],
+            pos=[x * stretch[0], y * stretch[1], (low + high) / 2 * stretch[2]],
             **solid,
         )
     line, thickness = _WALLS.get(thing.kind, ((), 0.0))

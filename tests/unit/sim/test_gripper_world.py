@@ -159,8 +159,8 @@ def test_a_camera_sees_the_world_as_it_sees_the_scene_and_no_gripper() -> None:
             expected = [(each.visible_share, each.nameable) for each in plain.objects]
             np.testing.assert_allclose(shares, expected, atol=0.02)
             # Once it is over the table, it is seen, and is none of the objects.
-            x, y = world.scene.objects[0].xy_m
-            world.follow(np.array([2.0]), np.array([[x, y, 0.3, 0.0, OPEN_M]]))
+            x, y = np.mean([each.xy_m for each in world.scene.objects], axis=0)
+            world.follow(np.array([2.0]), np.array([[x, y, 0.2, 0.0, OPEN_M]]))
             world.step(2.5)
             nearer = camera.render().depth_m < view.depth_m - 0.05
             assert nearer.sum() > 200
