@@ -5,7 +5,7 @@
 In: ``segmentations``, ``target_cloud`` and ``scene_cloud`` of the node, ``camera_pose`` (of the
 optical frame in the table's, z up) and ``joint_states`` of a gripper that points down. Out:
 ``joint_trajectory`` for that gripper. It decides once a command, on its first answer, and where it
-does not move it says why.
+does not move it says why. The command "stop" halts it.
 """
 
 import sys
@@ -21,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mllmseg_ros.grasp import Gripper, NoGrasp, plan_grasp
 from mllmseg_ros.ros.point_cloud import points_from_cloud
-from mllmseg_ros.ros.poses import box_corners, out_of
+from mllmseg_ros.ros.poses import box_corners, middle_xy, out_of
 from mllmseg_ros.ros.spin import run
 
 GRIPPER = Gripper()
@@ -63,15 +63,11 @@ def plan(
     for container in (each for each in answer.segmentations if each.role == "place"):
         corners = out_of(camera, box_corners(container))
         # The middle of what is held goes over that of the container, its lower end to the rim.
-        x, y = np.add((x, y), _middle(corners) - _middle(points))
+        x, y = np.add((x, y), middle_xy(corners) - middle_xy(points))
         z += corners[:, 2].max()
         waypoints += [(x, y, TRAVEL_M, yaw, 0.0), (x, y, z, yaw, 0.0), (x, y, z, yaw, wide)]
         waypoints += [(x, y, TRAVEL_M, yaw, wide), tuple(home)]
     return np.array(waypoints)
-
-
-def _middle(points: np.ndarray) -> np.ndarray:
-    return (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
 
 
 def timed(waypoints: np.ndarray, start: np.ndarray) -> JointTrajectory:
@@ -113,6 +109,8 @@ class PickAndPlace(Node):
             self.newest.get,
             ("camera_pose", "joint_states", "segmentations", "target_cloud", "scene_cloud"),
         )
+        if answer and answer.status == Answer.STATUS_STOPPED:
+            self.stop()
         if not answer or not answer.image_height or answer.request_id == self.decided:
             return  # no answer about an image, or one more to a command that is done with
         try:
@@ -140,7 +138,11 @@ class PickAndPlace(Node):
             self.get_logger().info(f"done, the fingers are {1000 * at[4]:.0f} mm apart")
 
     def stop(self) -> None:
-        """Leave the gripper as it is."""
+        """Halt where the gripper is, its fingers pressed on what they may hold."""
+        if self.goal is not None:
+            self.goal = None
+            at = np.array(self.newest["joint_states"].position) - (0, 0, 0, 0, 0.01)
+            self.trajectory.publish(timed(at[None], at))
 
 
 if __name__ == "__main__":

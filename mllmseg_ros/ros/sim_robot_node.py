@@ -48,7 +48,7 @@ class SimRobotNode(Node):
         super().__init__("sim_robot")
         seed: int = self.declare_parameter(
             "seed",
-            0,
+            22,
             ParameterDescriptor(
                 description="number of the scene; a red mug, a red cube and a bowl are in each",
                 integer_range=[IntegerRange(from_value=0, to_value=2**31, step=1)],
@@ -70,9 +70,9 @@ class SimRobotNode(Node):
         ahead = scene.camera.rotation[:, 2]
         self._aim_m = tuple(np.mean([(*each.xy_m, 0.12) for each in scene.objects], axis=0))
         self._onlooker = Spot(
-            distance_m=1.0,
+            distance_m=0.85,
             azimuth_rad=math.atan2(ahead[1], ahead[0]) + 2.2,
-            elevation_rad=0.4,
+            elevation_rad=0.45,
         )
         self._topics = CameraTopics(self)
         self._picture = self.create_publisher(Image, "onlooker/image", 1)

@@ -259,6 +259,11 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
         each=lambda: client.say(answered("pick: a", found, depth=depth)),
     )
     assert len(client.ways) == 1
+    stopped = SegmentationArray(status=SegmentationArray.STATUS_STOPPED)
+    client.wait(lambda: len(client.ways) > 1, each=lambda: client.answer.publish(stopped))
+    (halt,) = client.ways[1].points
+    np.testing.assert_allclose(halt.positions[:4], HOME[:4])
+    assert halt.positions[4] < HOME[4]
 
 
 def test_the_demo_picks_and_places_and_leaves_what_is_not_there(tmp_path: Path) -> None:
