@@ -4,8 +4,8 @@
 
 In: ``segmentations``, ``target_cloud`` and ``scene_cloud`` of the node, ``camera_pose`` (of the
 optical frame in the table's, z up) and ``joint_states`` of a gripper that points down. Out:
-``joint_trajectory`` for that gripper. It decides once a command, on its first answer, and where it
-does not move it says why. The command "stop" halts it.
+``joint_trajectory`` for that gripper. It decides once a command, on its first answer, says why
+where it does not move, and halts at the command "stop".
 """
 
 import sys
@@ -26,8 +26,7 @@ from mllmseg_ros.ros.spin import run
 
 GRIPPER = Gripper()
 JOINTS = ("x", "y", "z", "yaw", "opening")  # m and rad, of the point between the fingertips
-SPEED = (0.5, 0.5, 0.4, 2.0, 0.1)  # of each joint, per s
-PAUSE_S = 0.2  # at each waypoint
+SPEED, PAUSE_S = (0.5, 0.5, 0.4, 2.0, 0.1), 0.2  # of each joint, per s; at each waypoint
 TRAVEL_M, LIFTED_M = 0.45, 0.35  # of the fingertips over the table: what they carry clears the rest
 WHY_NOT = {
     Answer.STATUS_NO_TARGET: "it is not there",
@@ -58,8 +57,8 @@ def plan(
     points, others = (out_of(camera, points_from_cloud(each)) for each in (target, scene))
     grasp = plan_grasp(points, others, GRIPPER)
     (x, y, z), yaw, wide = grasp.tip_m, grasp.yaw_rad, grasp.opening_m
-    down = [(x, y, TRAVEL_M, yaw, wide), (x, y, z, yaw, wide), (x, y, z, yaw, 0.0)]
-    waypoints = [*down, (x, y, LIFTED_M, yaw, 0.0)]
+    waypoints = [(x, y, TRAVEL_M, yaw, wide), (x, y, z, yaw, wide), (x, y, z, yaw, 0.0)]
+    waypoints += [(x, y, LIFTED_M, yaw, 0.0)]
     for container in (each for each in answer.segmentations if each.role == "place"):
         corners = out_of(camera, box_corners(container))
         # The middle of what is held goes over that of the container, its lower end to the rim.
@@ -85,7 +84,7 @@ class PickAndPlace(Node):
 
     def __init__(self) -> None:
         super().__init__("pick_and_place")
-        self.newest, self.decided, self.goal = {}, "", None
+        self.newest, self.decided, self.way = {}, "", []
         self.trajectory = self.create_publisher(JointTrajectory, "joint_trajectory", 1)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.listen(PoseStamped, "camera_pose", self.decide, latched)
@@ -120,27 +119,28 @@ class PickAndPlace(Node):
             if not (camera and state):
                 raise NoGrasp("camera_pose or joint_states are missing")
             start = np.array(state.position)
-            if self.goal is not None or start[4] < 0.9 * GRIPPER.max_opening_m:
+            if self.way or start[4] < 0.9 * GRIPPER.max_opening_m:
                 raise NoGrasp("the gripper is busy")
             waypoints = plan(answer, *clouds, camera.pose, start)
             self.trajectory.publish(timed(waypoints, start))
-            self.goal = waypoints[-1]
+            self.way = list(waypoints)
             self.get_logger().info(f"{answer.command!r}: moving to {waypoints[1].round(3)}")
         except NoGrasp as reason:
             self.get_logger().warning(f"{answer.command!r}: not moving: {reason}")
         self.decided = answer.request_id
 
     def watch(self) -> None:
-        """Say when the gripper has arrived."""
+        """Tick off the waypoints, and say when the last one is reached."""
         at = np.array(self.newest["joint_states"].position)
-        if self.goal is not None and np.abs(at - self.goal)[:4].max() < 0.01:
-            self.goal = None
-            self.get_logger().info(f"done, the fingers are {1000 * at[4]:.0f} mm apart")
+        if self.way and np.abs(at - self.way[0])[:4].max() < 0.01:
+            self.way.pop(0)
+            if not self.way:
+                self.get_logger().info(f"done, the fingers are {1000 * at[4]:.0f} mm apart")
 
     def stop(self) -> None:
         """Halt where the gripper is, its fingers pressed on what they may hold."""
-        if self.goal is not None:
-            self.goal = None
+        if self.way:
+            self.way = []
             at = np.array(self.newest["joint_states"].position) - (0, 0, 0, 0, 0.01)
             self.trajectory.publish(timed(at[None], at))
 

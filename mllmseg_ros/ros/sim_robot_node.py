@@ -68,10 +68,10 @@ class SimRobotNode(Node):
         scene = self._world.scene
         self._camera.load_world(scene, self._world.model, self._world.data)
         ahead = scene.camera.rotation[:, 2]
-        self._aim_m = tuple(np.mean([(*each.xy_m, 0.12) for each in scene.objects], axis=0))
+        self._aim_m = tuple(np.mean([(*each.xy_m, 0.18) for each in scene.objects], axis=0))
         self._onlooker = Spot(
-            distance_m=0.85,
-            azimuth_rad=math.atan2(ahead[1], ahead[0]) + 2.2,
+            distance_m=1.0,
+            azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.4,
             elevation_rad=0.45,
         )
         self._topics = CameraTopics(self)

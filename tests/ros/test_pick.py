@@ -244,16 +244,16 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
     client.wait(lambda: client.node.count_subscribers("segmentations") > 1, 60)
     client.wait(lambda: "it is not there" in "".join(lines), each=lambda: client.say(refused))
     # A later image of the same command finds it: the command is done with all the same.
-    found = said("a", labels == 1)
+    found, container = said("a", labels == 1), said("b", labels == 2)
     late = dataclasses.replace(answered("pick: a", found, depth=depth), request=refused.request)
     client.spin(1.0, each=lambda: client.say(late))
     assert client.ways == []
-    asked = answered("pick: a", found, depth=depth)
+    asked = answered("pick: a; place: b", found, container, depth=depth)
     client.wait(lambda: client.ways, each=lambda: client.say(asked))
     client.spin(1.0, each=lambda: client.say(asked))
     assert len(client.ways) == 1
-    assert len(client.ways[0].points) == 4
-    # While it is under way, nothing else counts.
+    assert len(client.ways[0].points) == 9
+    # While it is under way, though still at home, where it ends, nothing else counts but "stop".
     client.wait(
         lambda: "the gripper is busy" in "".join(lines),
         each=lambda: client.say(answered("pick: a", found, depth=depth)),
