@@ -2,7 +2,8 @@
 """Coloured points to sensor_msgs/PointCloud2: by sensor_msgs_py where it is installed and sound.
 
 Both ways give the same bytes: x, y, z in metres and rgb packed into a float, as RViz and PCL read
-it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`, :func:`scene_points`.
+it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`, :func:`scene_points`, and
+:func:`points_from_cloud` for who listens.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def cloud_from_points(
     # As with images: rclpy checks every element of any other type.
     cloud.data = array.array("B", packed.tobytes())
     return cloud
+
+
+def points_from_cloud(cloud: PointCloud2) -> NDArray[np.float32]:
+    """Read the points (N, 3) in metres of one of our clouds back."""
+    return np.frombuffer(cloud.data, np.float32).reshape(-1, _POINT.itemsize // 4)[:, :3]
 
 
 def scene_points(
