@@ -31,7 +31,7 @@ from mllmseg_ros.grasp import NoGrasp
 from mllmseg_ros.instances import Depth, Located, instances_of
 from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.point_cloud import cloud_from_points, scene_points
-from mllmseg_ros.ros.request import RequestDesk
+from mllmseg_ros.ros.request import Reception
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
@@ -225,7 +225,7 @@ def messages(scene: Scene, question: Question, answers: Sequence[Segmentation]) 
     view = scene.view
     depth = Depth(metres=scene.depth_m, intrinsics=Intrinsics(K=view.K, D=np.zeros(5)))
     answer = Answer(
-        request=RequestDesk().submit(question.text, 0).request,
+        request=Reception().receive(question.text, 0),
         header=Header(frame_id="camera"),
         rgb=view.rgb,
         located=Located(instances=instances_of(answers, depth), depth=depth),

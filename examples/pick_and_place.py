@@ -4,8 +4,8 @@
 
 In: ``segmentations``, ``target_cloud`` and ``scene_cloud`` of the node, ``camera_pose`` (of the
 optical frame in the table's, z up) and ``joint_states`` of a gripper that points down. Out:
-``joint_trajectory`` for that gripper. It decides once a command, on its first answer, says why
-where it does not move, and halts at the command "stop".
+``joint_trajectory`` for that gripper. It decides once a command, on the first image taken after it,
+says why where it does not move, and halts at the command "stop".
 """
 
 import sys
@@ -20,6 +20,7 @@ from sensor_msgs.msg import JointState, PointCloud2
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mllmseg_ros.grasp import Gripper, NoGrasp, plan_grasp
+from mllmseg_ros.ros.image_msgs import nanoseconds
 from mllmseg_ros.ros.point_cloud import points_from_cloud
 from mllmseg_ros.ros.poses import box_corners, middle_xy, out_of
 from mllmseg_ros.ros.spin import run
@@ -27,6 +28,7 @@ from mllmseg_ros.ros.spin import run
 GRIPPER = Gripper()
 JOINTS = ("x", "y", "z", "yaw", "opening")  # m and rad, of the point between the fingertips
 SPEED, PAUSE_S = (0.5, 0.5, 0.4, 2.0, 0.1), 0.2  # of each joint, per s; at each waypoint
+TOPICS = ("camera_pose", "joint_states", "segmentations", "target_cloud", "scene_cloud")
 TRAVEL_M, LIFTED_M = 0.45, 0.35  # of the fingertips over the table: what they carry clears the rest
 WHY_NOT = {
     Answer.STATUS_NO_TARGET: "it is not there",
@@ -89,9 +91,8 @@ class PickAndPlace(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.listen(PoseStamped, "camera_pose", self.decide, latched)
         self.listen(JointState, "joint_states", self.watch)
-        self.listen(Answer, "segmentations", self.decide)
-        self.listen(PointCloud2, "target_cloud", self.decide)
-        self.listen(PointCloud2, "scene_cloud", self.decide)
+        for kind, topic in zip((Answer, PointCloud2, PointCloud2), TOPICS[2:], strict=True):
+            self.listen(kind, topic, self.decide)
 
     def listen(self, kind: type, topic: str, react, qos=10) -> None:
         """Keep the newest message of a topic, and react to it."""
@@ -104,14 +105,13 @@ class PickAndPlace(Node):
 
     def decide(self) -> None:
         """Move or say why not, once for each command, when all that belongs to it has come."""
-        camera, state, answer, *clouds = map(
-            self.newest.get,
-            ("camera_pose", "joint_states", "segmentations", "target_cloud", "scene_cloud"),
-        )
+        camera, state, answer, *clouds = (self.newest.get(topic) for topic in TOPICS)
         if answer and answer.status == Answer.STATUS_STOPPED:
             self.stop()
         if not answer or not answer.image_height or answer.request_id == self.decided:
             return  # no answer about an image, or one more to a command that is done with
+        if nanoseconds(answer.header.stamp) < nanoseconds(answer.request_stamp):
+            return  # clouds of that image may be of what was asked for before
         try:
             check(answer)
             if not all(cloud and cloud.header == answer.header for cloud in clouds):

@@ -36,7 +36,7 @@ from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.ros.pick_plan import PickTask, WorldTruth, judge, plan_tasks, table
 from mllmseg_ros.ros.point_cloud import cloud_from_points, points_from_cloud
 from mllmseg_ros.ros.poses import box_corners, out_of
-from mllmseg_ros.ros.request import RequestDesk
+from mllmseg_ros.ros.request import Reception
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
     array_message,
@@ -82,12 +82,15 @@ def said(expression: str, mask: np.ndarray, status: Status = Status.FOUND) -> Se
     return segmentation_of(expression, status, 0.9, 0.9, mask.astype(np.float32), mask)
 
 
-def answered(text: str, *answers: Segmentation, depth: np.ndarray | None = None) -> Answer:
+def answered(
+    text: str, *answers: Segmentation, depth: np.ndarray | None = None, stamp_ns: int = 0
+) -> Answer:
+    """An answer on an image of stamp 0 to a command of the given stamp."""
     seen = None
     if depth is not None:
         seen = Depth(metres=depth, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
     return Answer(
-        request=RequestDesk().submit(text, 0).request,
+        request=Reception().receive(text, stamp_ns),
         header=HEADER,
         rgb=np.zeros((*SIZE_HW, 3), np.uint8),
         located=Located(instances=instances_of(answers, seen), depth=seen),
@@ -225,14 +228,20 @@ def robot() -> Iterator[tuple[Robot, list[str]]]:
     )
     lines: list[str] = []
     assert process.stdout is not None
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")))
+    reader = threading.Thread(
+        target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True
+    )
     reader.start()
-    client = Robot(domain)
-    yield client, lines
-    client.close()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0, lines
-    reader.join(5)
+    try:
+        client = Robot(domain)
+        yield client, lines
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, lines
+        reader.join(5)
+    finally:
+        process.kill()
+        process.wait()
     assert "Traceback" not in "".join(lines)
 
 
@@ -247,6 +256,10 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
     found, container = said("a", labels == 1), said("b", labels == 2)
     late = dataclasses.replace(answered("pick: a", found, depth=depth), request=refused.request)
     client.spin(1.0, each=lambda: client.say(late))
+    assert client.ways == []
+    # Nor does an image from before the command count, which may have answered another one, too.
+    early = answered("pick: a", found, depth=depth, stamp_ns=1)
+    client.spin(1.0, each=lambda: client.say(early))
     assert client.ways == []
     asked = answered("pick: a; place: b", found, container, depth=depth)
     client.wait(lambda: client.ways, each=lambda: client.say(asked))
