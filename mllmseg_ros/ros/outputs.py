@@ -28,6 +28,7 @@ from mllmseg_ros.ros.segmentation_msgs import (
     array_message,
     centroid_message,
     chosen_position,
+    confidence_image,
     label_image,
     notice_message,
     pose_message,
@@ -66,9 +67,9 @@ class CameraOutputs:
         self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
         # Raw, and compressed as image_transport would.
-        self._mask, self._labels, self._overlay = (
+        self._mask, self._labels, self._confidence, self._overlay = (
             (publisher(Image, topic), publisher(CompressedImage, f"{topic}/compressed"))
-            for topic in ("mask", "labels", "overlay")
+            for topic in ("mask", "labels", "confidence", "overlay")
         )
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
         self._detections: detections.DetectionPublishers | None = None
@@ -108,6 +109,8 @@ class CameraOutputs:
             self._last_mask = (answer.header, answer.size_hw)
         if _wanted(self._labels):
             messages += _images(self._labels, label_image(answer), "mono8", answer.header)
+        if _wanted(self._confidence):
+            messages += _images(self._confidence, confidence_image(answer), "mono8", answer.header)
         if _wanted(self._overlay):
             overlay = draw_overlay(answer.rgb, [each.segmentation for each in answer.instances])
             messages += _images(self._overlay, overlay, "rgb8", answer.header)

@@ -3,7 +3,8 @@
 
 Only what the model found for certain (FOUND) is drawn into mask, labels and centroid: a robot acts
 on those. A LOW_CONFIDENCE mask travels in its entry, a NO_TARGET entry is empty. Entry points:
-:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`chosen_position`, and
+:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`confidence_image`,
+:func:`chosen_position`, and
 :func:`segmentation_from_message` for who listens.
 """
 
@@ -119,6 +120,20 @@ def label_image(answer: Answer) -> NDArray[np.uint8]:
         if each.status is Status.FOUND:
             labels[each.mask] = _label(index)
     return labels
+
+
+def confidence_image(answer: Answer) -> NDArray[np.uint8]:
+    """How sure each pixel of :func:`label_image` is, (H, W), 255 for certain.
+
+    Of a labelled pixel it is its mask's probability, of any other that no mask covers it.
+    """
+    none = np.ones(answer.size_hw, dtype=np.float32)
+    sure = np.zeros(answer.size_hw, dtype=np.float32)
+    for each in reversed([one.segmentation for one in answer.instances]):
+        if each.status is Status.FOUND:
+            np.minimum(none, 1 - each.probability, out=none)
+            sure[each.mask] = each.probability[each.mask]
+    return np.asarray(np.round(255 * np.where(sure > 0, sure, none)), dtype=np.uint8)
 
 
 def chosen_position(answer: Answer) -> Position | None:
