@@ -20,8 +20,12 @@ import math
 import os
 import threading
 import time
+
+# The model that waits keeps one core busy, not all of them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +55,9 @@ class Motion:
     """How a sequence moves."""
 
     seed: int  # of the scene
-    rows: bool  # things drive along three rows one behind another, else each circles about its place
+    rows: (
+        bool  # things drive along three rows one behind another, else each circles about its place
+    )
     camera: float  # how much the camera moves; 1: about as in a careful hand
 
 
@@ -152,7 +158,7 @@ def _on_table(camera: CameraView) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def targets_of(scene: Scene, seen: set[int]) -> list[tuple[str, tuple[int, ...]]]:
-    """Expressions that mean the same throughout: kinds of which there are several, single things."""
+    """Expressions that mean the same throughout: kinds that are several, and single things."""
     names = [(thing.color, thing.kind) for thing in scene.objects]
     kinds: dict[str, list[int]] = {}
     for index, (_, kind) in enumerate(names):
@@ -193,7 +199,9 @@ def recorded(name: str, seconds: float, cache: Path) -> Recording:
             camera.load(scene)
             for k in range(n):
                 view = camera.render(
-                    moved(scene, k / RATE), camera=camera_at(scene, motion, k / RATE), describe=k == 0
+                    moved(scene, k / RATE),
+                    camera=camera_at(scene, motion, k / RATE),
+                    describe=k == 0,
                 )
                 if k == 0:
                     seen = {thing.instance_id for thing in view.objects if thing.nameable}
@@ -219,9 +227,7 @@ def true_answers(recording: Recording, k: int) -> list[Segmentation]:
     for text, ids in recording.targets:
         mask = recording.truth(k, ids)
         status = Status.FOUND if mask.sum() >= MIN_PX / 4 else Status.NO_TARGET
-        answers.append(
-            segmentation_of(text, status, 1.0, 1.0, mask.astype(np.float32), mask)
-        )
+        answers.append(segmentation_of(text, status, 1.0, 1.0, mask.astype(np.float32), mask))
     return answers
 
 
@@ -427,9 +433,7 @@ def identities(recording: Recording, done: Replay) -> Identities:
     return count
 
 
-def row(
-    recording: Recording, done: Replay, reference: float
-) -> dict[str, float]:
+def row(recording: Recording, done: Replay, reference: float) -> dict[str, float]:
     """The figures of one run."""
     ours, frozen = published_iou(recording, done)
     first, last = min(done.entries), max(done.entries)
@@ -467,7 +471,8 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     print(
         f"{'':24}{'IoU':>6}{'of 0 s':>8}{'frozen':>8}{'Hz':>6}{'age ms p50/p95':>16}"
-        f"{'cost ms':>12}{'answers':>9}{'switch':>8}{'hidden':>8}{'lost':>6}{'regained':>10}{'load':>6}"
+        f"{'cost ms':>12}{'answers':>9}{'switch':>8}{'hidden':>8}{'lost':>6}"
+        f"{'regained':>10}{'load':>6}"
     )
     for name in asked.sequences:
         recording = recorded(name, asked.seconds, asked.cache)

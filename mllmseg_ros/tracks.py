@@ -30,12 +30,15 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.instances import Depth, Instance, instances_of
 from mllmseg_ros.propagation import Change, FlowMap, ImageFlow, SoftMask
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.target_motion import TargetMotion
 
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on
 _LEAST_CONFIDENCE = 0.5  # below, a target is not shown
 _LOW_CONFIDENCE = 0.75  # below, a key frame is asked for
 _AREA_JUMP = 1.4  # times the area that the model saw, or one over that
 _MIN_PX = 12
+_JUMP_M = 0.03  # what is nearer or farther than a target by more is none of it
+_MOVED_SINCE_KEY_M = 0.3  # so far it may have come or gone while the model looked
 _MIN_LEFT = 0.1  # of the area that the model saw; less is as good as gone
 _RIM_PX = 4  # how far around an instance its soft border reaches
 _SAME_IOU = 0.15  # of a track and an answer that may be one
@@ -78,13 +81,35 @@ class _Then:
     centre_uv: NDArray[np.float64]
 
 
+@dataclass(kw_only=True)
+class _DepthRange:
+    """How far away an instance is, followed from image to image, and how deep it is, m."""
+
+    middle: float
+    near: float  # from the middle to its nearest part
+    far: float  # from the middle to its farthest part
+    is_late: bool = True  # its distance is that of the key image
+
+    def covered(self, z: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which depths of its mask, NaN where invalid, are of what covers it or is behind it."""
+        known = np.isfinite(z) & (z > 0)
+        if known.sum() >= _MIN_PX:
+            now = float(np.median(z[known]))
+            # One that jumps is that of what covers most of it.
+            if abs(now - self.middle) < (_MOVED_SINCE_KEY_M if self.is_late else _JUMP_M):
+                self.middle, self.is_late = now, False
+        off = z - self.middle
+        return np.asarray(known & ((off < -self.near - _JUMP_M) | (off > self.far + _JUMP_M)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
     """One instance as the model gave it."""
 
     instance: Instance
-    soft: SoftMask | None  # None for what is not there
+    motion: TargetMotion | None  # None for what is not there
     track: _Track | None  # None for what is not found
+    depth: _DepthRange | None  # of the instance in the key image; None without depth
 
 
 @dataclass
@@ -94,7 +119,9 @@ class _KeyFrame:
     key: int
     stamp_ns: int
     then: list[_Then]
-    shift_uv: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))  # px, camera's, since
+    shift_uv: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(2)
+    )  # px, camera's, since
 
 
 class Tracker:
@@ -109,6 +136,7 @@ class Tracker:
         self.key_age_s = key_age_s
         self._flow = ImageFlow()
         self._newest: Frame | None = None
+        self._depth: Depth | None = None  # of the newest image
         self._tracks: list[_Track] = []  # running and lost ones
         self._shown: _KeyFrame | None = None  # whose answers are shown
         self._asked: _KeyFrame | None = None  # at the model
@@ -138,7 +166,7 @@ class Tracker:
             one can be followed.
         """
         change = self._flow.see(frame.rgb)
-        self._newest = frame
+        self._newest, self._depth = frame, depth
         if change is Change.NONE:
             return change
         self._current = None
@@ -202,7 +230,12 @@ class Tracker:
         instances = instances_of(segmentations, depth)
         tracks = self._identified(instances, asked)
         self._answers = [
-            _Answer(instance=one, soft=_soft(one, instances), track=track)
+            _Answer(
+                instance=one,
+                motion=_motion(one, instances),
+                track=track,
+                depth=_depth_range(one, depth),
+            )
             for one, track in zip(instances, tracks, strict=True)
         ]
         asked.then = [
@@ -258,7 +291,8 @@ class Tracker:
             if answer.track is None:
                 continue
             if each.confidence < _LOW_CONFIDENCE:
-                return f"{each.segmentation.expression}: followed with confidence {each.confidence:.2f}"
+                name = each.segmentation.expression
+                return f"{name}: followed with confidence {each.confidence:.2f}"
             was, now = answer.instance.segmentation.area_px, each.segmentation.area_px
             if not was / _AREA_JUMP <= now <= was * _AREA_JUMP:
                 return f"{each.segmentation.expression}: {now} px, was {was} px"
@@ -287,7 +321,7 @@ class Tracker:
         segmentation = inferred
         still = flow_map is not None and flow_map.n_steps == 0
         if not still:
-            segmentation, confidence = self._moved(inferred, answer.soft, flow_map)
+            segmentation, confidence = self._moved(answer, flow_map)
         track = answer.track
         if track is not None and segmentation.status is Status.FOUND:
             track.seen_ns = self._newest.stamp_ns
@@ -303,17 +337,18 @@ class Tracker:
             inference_stamp_ns=self._shown.stamp_ns,
         )
 
-    def _moved(
-        self, inferred: Segmentation, soft: SoftMask | None, flow_map: FlowMap | None
-    ) -> tuple[Segmentation, float]:
+    def _moved(self, answer: _Answer, flow_map: FlowMap | None) -> tuple[Segmentation, float]:
         assert self._newest is not None
+        inferred, motion = answer.instance.segmentation, answer.motion
         probability = np.zeros(self._newest.rgb.shape[:2], np.float32)
         confidence = 0.0
-        if soft is not None and flow_map is not None:
-            probability, confidence = flow_map.carried(soft)
-        elif soft is None:
+        if motion is not None and flow_map is not None:
+            probability, confidence = motion.carried(flow_map)
+        elif motion is None:
             confidence = 1.0  # what is not there needs no following
         mask = probability >= FOREGROUND
+        if answer.depth is not None and self._depth is not None:
+            mask[mask] = ~answer.depth.covered(self._depth.metres[mask])
         area = int(mask.sum())
         status = inferred.status
         if status is not Status.NO_TARGET and (
@@ -327,9 +362,7 @@ class Tracker:
         )
         return moved, confidence
 
-    def _identified(
-        self, instances: Sequence[Instance], asked: _KeyFrame
-    ) -> list[_Track | None]:
+    def _identified(self, instances: Sequence[Instance], asked: _KeyFrame) -> list[_Track | None]:
         """Give each found instance a track: a running one, else a lost one, else a new one."""
         assert self._newest is not None
         tracks: list[_Track | None] = [None] * len(instances)
@@ -386,6 +419,8 @@ def _overlap(segmentation: Segmentation, then: _Then) -> float:
 def _nearness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
     """1 where a track was last, moved with the camera; 0 where it cannot have gone since."""
     away_s = max(0.0, (stamp_ns - then.track.seen_ns) / 1e9)
+    if away_s > _REGAIN_S:
+        return 0.0
     size_px = np.sqrt(max(then.track.area_px, segmentation.area_px))
     reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * size_px
     distance = float(np.linalg.norm(_centre(segmentation) - then.centre_uv))
@@ -396,8 +431,19 @@ def _centre(segmentation: Segmentation) -> NDArray[np.float64]:
     return np.array(segmentation.centroid_uv or (np.inf, np.inf))
 
 
-def _soft(one: Instance, instances: Sequence[Instance]) -> SoftMask | None:
-    """An instance's own part of its answer's soft mask."""
+def _depth_range(one: Instance, depth: Depth | None) -> _DepthRange | None:
+    if depth is None or one.segmentation.status is not Status.FOUND:
+        return None
+    z = depth.metres[one.segmentation.mask]
+    z = z[np.isfinite(z) & (z > 0)]
+    if len(z) < _MIN_PX:
+        return None
+    near, middle, far = np.percentile(z, (5, 50, 95)).tolist()
+    return _DepthRange(middle=middle, near=middle - near, far=far - middle)
+
+
+def _motion(one: Instance, instances: Sequence[Instance]) -> TargetMotion | None:
+    """The motion of an instance's own part of its answer's soft mask."""
     answer = one.segmentation
     if answer.status is Status.NO_TARGET or answer.box_xyxy is None:
         return None
@@ -411,5 +457,4 @@ def _soft(one: Instance, instances: Sequence[Instance]) -> SoftMask | None:
         if other is not one and other.expression_index == one.expression_index:
             own &= ~other.segmentation.mask[y0:y1, x0:x1]
     patch = np.where(own, answer.probability[y0:y1, x0:x1], np.float32(0))
-    return SoftMask(patch=patch, origin_uv=(x0, y0))
-
+    return TargetMotion(SoftMask(patch=patch, origin_uv=(x0, y0)))

@@ -6,10 +6,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from moving_pictures import Stage, Thing, iou
+from numpy.typing import NDArray
 
 from mllmseg_ros.propagation import Change, ImageFlow, SoftMask
+from mllmseg_ros.target_motion import TargetMotion
 
 RED, BLUE = (200.0, 60.0, 50.0), (50.0, 70.0, 190.0)
 
@@ -23,15 +24,16 @@ def test_a_mask_follows_its_thing_under_a_moving_camera() -> None:
     image, (first,) = stage.picture([(100, 100)])
     flow.see(image)
     key = flow.mark()
+    motion = TargetMotion(soft(first))
     for k in range(1, 31):
         image, (truth,) = stage.picture([(100 + 3.3 * k, 100 + 1.2 * k)], (-1.7 * k, 0.8 * k))
         assert flow.see(image) is Change.MOVED
-    found = flow.map_to(key)
-    assert found is not None
+        found = flow.map_to(key)
+        assert found is not None
+        probability, confidence = motion.carried(found)
+        assert iou(probability >= 0.5, truth) > 0.95
+        assert confidence > 0.8
     assert found.n_steps == flow.n_flows == 30
-    probability, confidence = found.carried(soft(first))
-    assert iou(probability >= 0.5, truth) > 0.9
-    assert confidence > 0.8
     assert flow.shift_uv == pytest.approx((-1.7, 0.8), abs=0.2)
 
 
@@ -44,7 +46,7 @@ def test_blur_does_not_pile_up() -> None:
         flow.see(stage.picture([(100 + 20 * np.sin(k / 6), 100)])[0])
     found = flow.map_to(key)
     assert found is not None
-    probability, _ = found.carried(soft(first))
+    probability, _ = TargetMotion(soft(first)).carried(found)
     between = (probability > 0.1) & (probability < 0.9)
     assert between.sum() < 2.5 * 2 * np.pi * 30  # a rim of about two pixels, after forty steps
 
@@ -75,7 +77,7 @@ def test_what_passes_in_front_takes_its_share_and_does_not_drag_the_mask_along()
         flow.see(image)
     found = flow.map_to(key)
     assert found is not None
-    mask = found.carried(soft(first))[0] >= 0.5
+    mask = TargetMotion(soft(first)).carried(found)[0] >= 0.5
     assert truth.sum() < 0.85 * first.sum()  # it is covered by now
     assert iou(mask, truth) > 0.85
     assert (mask & front).sum() < 0.15 * front.sum()
@@ -93,7 +95,7 @@ def test_any_size_comes_back_at_its_own(size_hw: tuple[int, int]) -> None:
         flow.see(image)
     found = flow.map_to(key)
     assert found is not None
-    probability, _ = found.carried(soft(first))
+    probability, _ = TargetMotion(soft(first)).carried(found)
     assert probability.shape == size_hw
     assert iou(probability >= 0.5, truth) > 0.9
 
@@ -103,12 +105,13 @@ def test_light_may_change_but_a_cut_ends_it() -> None:
     image, (first,) = stage.picture([(100, 100)])
     flow.see(image)
     key = flow.mark()
+    motion = TargetMotion(soft(first))
     for k in range(1, 11):
         image, (truth,) = stage.picture([(100 + 2 * k, 100)])
-        flow.see(np.clip(image * (1 - 0.03 * k), 0, 255).astype(np.uint8))
-    found = flow.map_to(key)
-    assert found is not None
-    probability, confidence = found.carried(soft(first))
+        flow.see(np.clip(image * (1 - 0.02 * k), 0, 255).astype(np.uint8))
+        found = flow.map_to(key)
+        assert found is not None
+        probability, confidence = motion.carried(found)
     assert iou(probability >= 0.5, truth) > 0.9
     assert confidence > 0.5
     assert flow.see(image[::-1].copy()) is Change.JUMPED

@@ -57,7 +57,7 @@ def test_numbers_that_are_not_finite_are_no_answer(
         sound = weight.detach().clone()
         with torch.no_grad():
             weight.fill_(float("nan"))
-        with pytest.raises(RuntimeError, match="numbers that are not finite in torch.float32"):
+        with pytest.raises(RuntimeError, match=r"numbers that are not finite in torch\.float32"):
             random_segmenter.segment(context, EXPRESSIONS)
         with torch.no_grad():
             weight.copy_(sound)

@@ -11,6 +11,8 @@ from moving_pictures import Stage, Thing, iou
 from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.instances import Depth
+from mllmseg_ros.position import Intrinsics
 from mllmseg_ros.propagation import Change
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.tracks import Tracker
@@ -250,3 +252,24 @@ def test_a_new_command_shows_nothing_old_and_the_same_words_keep_the_same_target
     assert not tracker.finish(key, [answer("the red ball", red)])
     looked(tracker, image, 0, answer("the red ball", red))
     assert not {red_id, blue_id, other} & set(ids(tracker))
+
+
+def test_depth_tells_what_passes_in_front_from_the_target() -> None:
+    """Two of one colour and pattern: no picture shows where one ends and the other begins."""
+    stage, tracker = Stage([Thing(30, 1, RED), Thing(20, 1, RED)]), Tracker()
+    K = np.array([[300.0, 0, 160], [0, 300.0, 120], [0, 0, 1]])
+
+    def seen(at: int, k: int) -> tuple[NDArray[np.bool_], Depth]:
+        image, (behind, front) = stage.picture([(150, 110), (at, 110)])
+        metres = np.full(behind.shape, 1.2, np.float32)
+        metres[behind], metres[front] = 0.9, 0.6
+        depth = Depth(metres=metres, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
+        tracker.see(frame(image, k * PERIOD), depth)
+        return behind, depth
+
+    truth, depth = seen(60, 0)
+    tracker.finish(tracker.begin(), [answer("the ball", truth)], depth)
+    for k in range(1, 31):
+        truth, _ = seen(60 + 3 * k, k)
+        (shown,) = tracker.current()
+        assert iou(shown.segmentation.mask, truth) > 0.85
