@@ -9,6 +9,7 @@ says why where it does not move, and halts at the command "stop".
 """
 
 import sys
+import time
 
 import numpy as np
 from builtin_interfaces.msg import Duration
@@ -86,11 +87,11 @@ class PickAndPlace(Node):
 
     def __init__(self) -> None:
         super().__init__("pick_and_place")
-        self.newest, self.decided, self.way = {}, "", []
+        self.newest, self.decided, self.until_s = {}, "", 0.0
         self.trajectory = self.create_publisher(JointTrajectory, "joint_trajectory", 1)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.listen(PoseStamped, "camera_pose", self.decide, latched)
-        self.listen(JointState, "joint_states", self.watch)
+        self.listen(JointState, "joint_states", lambda: None)
         for kind, topic in zip((Answer, PointCloud2, PointCloud2), TOPICS[2:], strict=True):
             self.listen(kind, topic, self.decide)
 
@@ -119,30 +120,27 @@ class PickAndPlace(Node):
             if not (camera and state):
                 raise NoGrasp("camera_pose or joint_states are missing")
             start = np.array(state.position)
-            if self.way or start[4] < 0.9 * GRIPPER.max_opening_m:
-                raise NoGrasp("the gripper is busy")
+            if time.monotonic() < self.until_s or start[4] < 0.9 * GRIPPER.max_opening_m:
+                return  # the gripper is busy; a command is answered on every image, so it can wait
             waypoints = plan(answer, *clouds, camera.pose, start)
-            self.trajectory.publish(timed(waypoints, start))
-            self.way = list(waypoints)
+            self.move(waypoints, start)
             self.get_logger().info(f"{answer.command!r}: moving to {waypoints[1].round(3)}")
         except NoGrasp as reason:
             self.get_logger().warning(f"{answer.command!r}: not moving: {reason}")
         self.decided = answer.request_id
 
-    def watch(self) -> None:
-        """Tick off the waypoints, and say when the last one is reached."""
-        at = np.array(self.newest["joint_states"].position)
-        if self.way and np.abs(at - self.way[0])[:4].max() < 0.01:
-            self.way.pop(0)
-            if not self.way:
-                self.get_logger().info(f"done, the fingers are {1000 * at[4]:.0f} mm apart")
+    def move(self, waypoints: np.ndarray, start: np.ndarray) -> None:
+        """Send the gripper on its way; until that is over it is busy."""
+        way = timed(waypoints, start)
+        self.trajectory.publish(way)
+        self.until_s = time.monotonic() + way.points[-1].time_from_start.sec + 2.0
 
     def stop(self) -> None:
         """Halt where the gripper is, its fingers pressed on what they may hold."""
-        if self.way:
-            self.way = []
+        if time.monotonic() < self.until_s:
             at = np.array(self.newest["joint_states"].position) - (0, 0, 0, 0, 0.01)
             self.trajectory.publish(timed(at[None], at))
+            self.until_s = 0.0
 
 
 if __name__ == "__main__":

@@ -267,10 +267,7 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
     assert len(client.ways) == 1
     assert len(client.ways[0].points) == 9
     # While it is under way, though still at home, where it ends, nothing else counts but "stop".
-    client.wait(
-        lambda: "the gripper is busy" in "".join(lines),
-        each=lambda: client.say(answered("pick: a", found, depth=depth)),
-    )
+    client.spin(2.0, each=lambda: client.say(answered("pick: a", found, depth=depth)))
     assert len(client.ways) == 1
     stopped = SegmentationArray(status=SegmentationArray.STATUS_STOPPED)
     client.wait(lambda: len(client.ways) > 1, each=lambda: client.answer.publish(stopped))
