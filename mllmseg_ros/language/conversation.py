@@ -140,6 +140,8 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
     forbidden = language.phrases("forbid").length_at(keys_of(without_openers(words, language)), 0)
     if forbidden and not begins_with_verb(words, language):
         return _allowed(words, language, last) or _STOP
+    if language.phrases("forbid_at_end").length_before(keys_of(words), len(words)):
+        return _STOP
     begin, end = _meant(words, language)
     meant, meant_not = _without_negated(words[begin:end], language)
     if begin or end < len(words) or meant_not:

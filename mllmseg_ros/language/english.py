@@ -285,6 +285,7 @@ ENGLISH = Language(
         "stop looking|stop searching|stop following|stop tracking|stop picking|stop going|"
         "stop driving|stop moving|stop bringing|stop putting|stop pointing"
     ),
+    forbid_at_end="",
     correct=(
         "no|nope|nah|no no|no wait|wait no|wait|oh no|wrong|wrong one|that's wrong|that is wrong|"
         "that's not it|that's not right|that is not what i meant|that's not what i meant|"

@@ -31,7 +31,7 @@ class Phrases:
     """
 
     def __init__(self, phrases: Iterable[str]) -> None:
-        self.all = tuple(dict.fromkeys(tuple(fold(phrase).split()) for phrase in phrases))
+        self.all = tuple(dict.fromkeys(tuple(fold(phrase).split()) for phrase in phrases if phrase))
         self._from: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         self._to: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         for phrase in sorted(self.all, key=len, reverse=True):  # the longest first
@@ -84,14 +84,15 @@ class Destination:
 class Glossary:
     """English for the words of another language, so that the model understands them."""
 
-    nouns: Mapping[str, tuple[str, str]]  # "Tasse Tassen": singular and plural in English
+    # "Tasse Tassen", singular and plural, then other forms of the singular: both in English
+    nouns: Mapping[str, tuple[str, str]]
     adjectives: Mapping[str, str]  # stem -> English; the endings are below
     endings: tuple[str, ...]  # that an adjective may have
     noun_endings: tuple[str, ...]  # that a noun may have beside its plural
     phrases: Mapping[str, str]  # all other words, also several at once
     parts: Mapping[str, str]  # first parts of compounds: "tee" in "Teetasse"
     shades: Mapping[str, str]  # first parts of colours: "dunkel" in "dunkelrot"
-    determiners: frozenset[str]  # English words before which nothing is lacking
+    plural_determiners: frozenset[str]  # before a noun whose plural looks like its singular
     plural_after: frozenset[str]  # English words after which "one" is "ones"
 
 
@@ -123,6 +124,7 @@ class Language:
     stop: str
     repeat: str
     forbid: str  # openers of what is not to be done: that stops
+    forbid_at_end: str  # the same at the end
     # Corrections
     correct: str  # openers
     instead: str  # closers

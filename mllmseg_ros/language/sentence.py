@@ -148,8 +148,9 @@ def _verb(
     openers = language.phrases("openers")
     while words:
         keys = keys_of(words)
-        candidates = [*language.by_first_word.get(keys[0], ()), *language.by_first_word.get("", ())]
-        for pattern in candidates:
+        length = openers.length_at(keys, 0)
+        begins_with_thing = () if length else language.by_first_word.get("", ())
+        for pattern in (*language.by_first_word.get(keys[0], ()), *begins_with_thing):
             begin, end = len(pattern.before), len(words) - len(pattern.after)
             if begin >= end or tuple(keys[:begin]) != pattern.before or (sure and not begin):
                 continue
@@ -159,7 +160,6 @@ def _verb(
             is_noun_too = begin == 1 and keys[0] in language.nouns_too
             if _may_be_named(thing, language, sure=sure or is_noun_too):
                 return pattern, thing
-        length = openers.length_at(keys, 0)
         if not length:
             return None
         words = words[length:]

@@ -14,6 +14,7 @@ from mllmseg_ros.language.language import Glossary, Language, Phrases, fold
 from mllmseg_ros.language.words import Word, keys_of, said
 
 _LEAST_STEM = 2  # letters
+_WORDS_BEFORE = 4  # of a noun, that may hold its article
 
 
 def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str]]:
@@ -33,7 +34,7 @@ def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str
             english.append(index.phrase[tuple(keys[at : at + length])])
             at, ends_as = at + length, ""
             continue
-        noun, adjective = index.noun(keys[at]), index.adjective(keys[at])
+        noun, adjective = index.noun(keys[at], keys[max(0, at - _WORDS_BEFORE) : at]), index.adjective(keys[at])
         if noun or adjective:
             english.append(noun or adjective)
             ends_as = "" if noun else "adjective"
@@ -55,32 +56,46 @@ def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str
 class _Index:
     """A glossary, ready to be looked up."""
 
-    def __init__(self, glossary: Glossary) -> None:
-        self._glossary = glossary
+    def __init__(self, glossary: Glossary, determiners: frozenset[str]) -> None:
+        self._glossary, self._determiners = glossary, determiners
         self.phrase = {tuple(fold(key).split()): value for key, value in glossary.phrases.items()}
         self.phrases = Phrases(glossary.phrases)
-        self._nouns: dict[str, str] = {}
+        self._singular: dict[str, str] = {}
+        self._plural: dict[str, str] = {}
         for key, (one, several) in glossary.nouns.items():
-            single, plural = fold(key).split()
-            for form in [plural + ending for ending in ("n", "")]:
-                self._nouns[form] = several
-            for ending in (*glossary.noun_endings, ""):
-                self._nouns.setdefault(single + ending, one)
-            self._nouns[single] = one
+            single, plural, *more = fold(key).split()
+            for form in (single, *more):
+                self._singular[form] = one
+            for ending in glossary.noun_endings:
+                self._singular.setdefault(single + ending, one)
+            for form in (plural, plural + "n"):
+                self._plural[form] = several
+                if form != single and form not in more:
+                    self._singular.pop(form, None)
+        self._plural_determiners = {fold(word) for word in glossary.plural_determiners}
         self._adjectives = {fold(stem): value for stem, value in glossary.adjectives.items()}
         self._parts = {fold(part): value for part, value in glossary.parts.items()}
         self._shades = {fold(part): value for part, value in glossary.shades.items()}
 
-    def noun(self, key: str) -> str:
-        """English for a noun or a compound that ends in one, "" for others."""
-        if key in self._nouns:
-            return self._nouns[key]
-        for cut in range(_LEAST_STEM, len(key) - 1):
-            head = self._nouns.get(key[cut:].lstrip("-"))
+    def noun(self, key: str, before: Sequence[str]) -> str:
+        """English for a noun or a compound that ends in one, "" for others.
+
+        Where singular and plural are the same, the words before decide.
+        """
+        found = self._one_noun(key, before)
+        for cut in range(_LEAST_STEM, 0 if found else len(key) - 1):
+            head = self._one_noun(key[cut:].lstrip("-"), before)
             part = self._parts.get(key[:cut].rstrip("-"))
             if head and part is not None:
                 return f"{part} {head}".strip()
-        return ""
+        return found
+
+    def _one_noun(self, key: str, before: Sequence[str]) -> str:
+        one, several = self._singular.get(key, ""), self._plural.get(key, "")
+        if one and several:
+            nearest = next((word for word in reversed(before) if word in self._determiners), "")
+            return several if nearest in self._plural_determiners else one
+        return one or several
 
     def adjective(self, key: str) -> str:
         """English for an adjective in any of its forms, "" for others."""
@@ -99,4 +114,4 @@ class _Index:
 @cache
 def _index(language: Language) -> _Index:
     assert language.glossary is not None
-    return _Index(language.glossary)
+    return _Index(language.glossary, language.determiners)
