@@ -67,7 +67,8 @@ def parse_command(text: str) -> Command:
     """Read a command.
 
     Expressions are separated by ";". A word and a colon before an expression give its role; the
-    roles together are the intent, in which "destination" is "go_to". "stop" or nothing but whitespace asks to stop.
+    roles together are the intent, in which "destination" is "go_to". "stop" or nothing but
+    whitespace asks to stop.
 
     Raises:
         ValueError: saying what is wrong and what is accepted: too long, too many expressions,

@@ -98,9 +98,7 @@ def understand(text: str, language: Language, last: Command | None = None) -> He
     return heard
 
 
-def _understood(
-    words: Sequence[Word], language: Language, last: Command | None
-) -> Heard | None:
+def _understood(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
     first, *repairs = _at_repairs(words, language)
     heard = _sentence(first, language, last)
     for repair in repairs:

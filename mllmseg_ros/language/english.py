@@ -7,7 +7,7 @@ Entry points: :data:`ENGLISH`, and what follow-ups need to know of English expre
 
 from __future__ import annotations
 
-from mllmseg_ros.language.language import Destination, Language
+from mllmseg_ros.language.language import Destination, Language, word_map, word_set
 from mllmseg_ros.sim import objects, vocabulary
 
 # Things that people name beside the tabletop's: singular and plural.
@@ -29,9 +29,8 @@ _TABLETOP = [
     for forms in (*names, *vocabulary.ANY)
 ]
 _PAIRS = [(one.split(), many.split()) for one, many in _TABLETOP]
-PLURALS = {one[-1]: many[-1] for one, many in _PAIRS} | dict(
-    (one, many) for one, many in (pair.split() for pair in _MORE_NOUNS)
-)
+_PAIRS += [([one], [many]) for one, many in map(str.split, _MORE_NOUNS)]
+PLURALS = {one[-1]: many[-1] for one, many in _PAIRS}
 SINGULARS = {many: one for one, many in PLURALS.items()}
 _FIRST_PARTS = {part for one, _ in _PAIRS for part in one[:-1]}
 _NOUNS = frozenset(PLURALS) | frozenset(SINGULARS) | frozenset(_FIRST_PARTS)
@@ -40,26 +39,24 @@ _NOUNS = frozenset(PLURALS) | frozenset(SINGULARS) | frozenset(_FIRST_PARTS)
 ADJECTIVE_CLASSES = {
     "color": frozenset(objects.COLORS)
     | {"violet", "brown", "grey", "gray", "silver", "gold", "golden", "beige", "turquoise"},
-    "shade": frozenset({"light", "lighter", "lightest", "dark", "darker", "darkest", "bright"}),
-    "size": frozenset(
+    "shade": word_set("light lighter lightest dark darker darkest bright"),
+    "size": word_set(
         "small smaller smallest little tiny tiniest large larger largest big bigger biggest "
         "huge short shorter shortest tall taller tallest long longer longest thin thick "
-        "wide wider narrow medium giant mini".split()
+        "wide wider narrow medium giant mini"
     ),
-    "side": frozenset(
+    "side": word_set(
         "left right leftmost rightmost middle center centre central front back rear far near "
-        "nearest nearer closest closer farthest furthest top bottom upper lower other".split()
+        "nearest nearer closest closer farthest furthest top bottom upper lower other"
     ),
-    "order": frozenset("first second third fourth fifth sixth last next".split()),
-    "stuff": frozenset(
-        "wooden plastic metal paper rubber leather glass steel ceramic cardboard".split()
-    ),
-    "state": frozenset("empty full open closed clean dirty new old broken hot cold".split()),
+    "order": word_set("first second third fourth fifth sixth last next"),
+    "stuff": word_set("wooden plastic metal paper rubber leather glass steel ceramic cardboard"),
+    "state": word_set("empty full open closed clean dirty new old broken hot cold"),
 }
 # Where things are put; what else the tabletop has is rather put there.
-PLACES = frozenset(
+PLACES = word_set(
     "bowl box plate carton package tray basket bin table desk shelf drawer chair pan vase bucket "
-    "container pot jar bag crate dish skillet hat sofa bed lid".split()
+    "container pot jar bag crate dish skillet hat sofa bed lid"
 )
 
 _PICKED = "(up |out |over |)"
@@ -78,7 +75,8 @@ ENGLISH = Language(
         "be so kind and|be so kind as to|be a dear and|do me a favor and|do me a favour and|"
         "if you can|if you could|if possible|when you can|when you get a chance|when you have time|"
         "when you are ready|i want you to|i would like you to|i'd like you to|i need you to|"
-        "i'd love you to|i want to|i'd love to|we want to|i would like to|i'd like to|i wonder if you could|i was wondering if you could|"
+        "i'd love you to|i want to|i'd love to|we want to|i would like to|i'd like to|"
+        "i wonder if you could|i was wondering if you could|"
         "i think you should|it would be nice if you could|it would be great if you could|"
         "any chance you could|your task is to|your job is to|your next task is to|"
         "go ahead and|go and|come and|try to|try and|help me|help me to|help me out and|"
@@ -96,27 +94,21 @@ ENGLISH = Language(
     contractions={},
     numbers={
         **{str(index): word for index, word in enumerate(vocabulary.COUNTS) if index},
-        **{"6": "six", "1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth"},
+        **word_map("6: six, 1st: first, 2nd: second, 3rd: third, 4th: fourth"),
     },
-    misheard_adjectives={
-        **{"read": "red", "reds": "red", "rad": "red", "blew": "blue", "bleu": "blue"},
-        **{"write": "right", "wright": "right", "rite": "right", "too": "two", "won": "one"},
-        **{"wight": "white", "greene": "green", "grean": "green", "yello": "yellow"},
-        **{"peak": "pink", "smell": "small", "pinke": "pink", "larch": "large", "blacke": "black"},
-        **{"purpose": "purple", "yellows": "yellow", "whites": "white"},
-    },
-    misheard_nouns={
-        **{"bowel": "bowl", "bole": "bowl", "boll": "bowl", "bawl": "ball", "bowls": "bowls"},
-        **{"plait": "plate", "plates": "plates", "mud": "mug", "muck": "mug", "mugg": "mug"},
-        **{"bocks": "box", "bare": "bear", "duct": "duck", "docks": "ducks", "wring": "ring"},
-        **{"vows": "vase", "coupe": "cup", "cop": "cup", "balk": "ball", "canned": "can"},
-        **{"kin": "can", "brook": "book", "bottled": "bottle", "queue": "cube", "khan": "can"},
-    },
+    misheard_adjectives=word_map(
+        "read: red, rad: red, blew: blue, wight: white, write: right, rite: right, too: two, "
+        "won: one, grean: green, yello: yellow"
+    ),
+    misheard_nouns=word_map(
+        "bowel: bowl, bole: bowl, boll: bowl, bawl: ball, plait: plate, mugg: mug, bocks: box, "
+        "bare: bear, wring: ring"
+    ),
     sentences={
         "carry": (
             "(bring|carry|deliver|take|transport|pass|hand|give|get) (over |back |){}",
             f"(bring|carry|deliver|take) {_ME} {{}}",
-            f"(bring|carry|deliver|take) {{}} (over |back |)(here|over here|to me|to us|over to me)",
+            "(bring|carry|deliver|take) {} (over |back |)(here|over here|to me|to us|over to me)",
             f"bringing ({_ME[1:-1]}|) {{}}",
         ),
         "pick": (
@@ -141,7 +133,8 @@ ENGLISH = Language(
             "(clear|take) {} away",
         ),
         "put": (
-            "(put|place|set|lay|stick|drop|stack|leave|insert|position|pop|shove|stuff) (down |back |){}",
+            "(put|place|set|lay|stick|drop|stack|leave|insert|position|pop|shove|stuff) "
+            "(down |back |){}",
             "(move|shift|transfer|transport|push|slide|relocate|toss|throw|chuck|dump) {}",
             "(pour|empty|load|pack|store|park|stand|rest|hang|deposit|release|balance) {}",
             "(putting|placing|moving|dropping|setting) {}",
@@ -179,7 +172,8 @@ ENGLISH = Language(
         ),
         "destination": (
             "(go|move|drive|walk|come|head|navigate|travel|run|roll|fly|proceed|return|back|turn|"
-            "get|step|ride|race|rush|hurry|steer) (straight |over |back |closer |up |out |on |all the way |)"
+            "get|step|ride|race|rush|hurry|steer) (straight |over |back |closer |up |out |on |"
+            "all the way |)"
             "(to|towards|toward|up to|near|into|next to|close to) {}",
             "(head|make|leave|start|set off|set out) (off |straight |out |)for {}",
             "(approach|reach|visit|enter|near|follow me to) {}",
@@ -201,18 +195,18 @@ ENGLISH = Language(
             "(point|pointing|looking) (to|at) {}",
             "(check|check out|circle|label|mask|draw|colour|color|describe) {}",
             "(have|take) a (look|closer look|good look) at {}",
-            f"(point out|indicate) {{}}",
+            "(point out|indicate) {}",
             f"let {_ME} (have a look at|take a look at|see) {{}}",
             "(give|get) me the (mask|outline|position|location|pixels|coordinates) of {}",
             "(what|which) (is|are) {}",
         ),
     },
-    nouns_too=frozenset(
+    nouns_too=word_set(
         "place set lay stick drop stack mark point watch park head can back hand pass light box "
         "book set step ride race stand rest near pop catch grip hold pack store load pickup back "
         "turn label circle mask draw check count see spot scan show run track roll move lift "
         "empty open close leave color colour park match fish throw dump push slide return "
-        "reach visit get take clear carry".split()
+        "reach visit get take clear carry"
     ),
     destinations=(
         Destination(role="place", prepositions="into|onto|inside|inside of|back into|back onto"),
@@ -245,7 +239,7 @@ ENGLISH = Language(
     ),
     carry_to="into|onto|to|over to|back to|inside",
     here="there|over there|in there|on there|inside it",
-    copulas=frozenset("is are was were isn't aren't not lies stands sits standing lying".split()),
+    copulas=word_set("is are was were isn't aren't not lies stands sits standing lying"),
     locative=frozenset(),
     two_way=frozenset(),
     stop=(
@@ -253,12 +247,15 @@ ENGLISH = Language(
         "stop moving|stop looking|stop searching|stop everything|stop what you are doing|"
         "stop what you're doing|stop tracking|stop going|stop there|stop working|full stop|"
         "emergency stop|please stop|just stop|do stop|stop doing that|stop the robot|"
-        "halt|freeze|hold it|hold on|hold it right there|hold still|stay|stay there|stay where you are|"
+        "halt|freeze|hold it|hold on|hold it right there|hold still|stay|stay there|"
+        "stay where you are|"
         "wait|wait a minute|wait a second|wait a moment|whoa|woah|easy|pause|"
-        "never mind|nevermind|never mind that|never mind then|forget it|forget that|forget about it|"
+        "never mind|nevermind|never mind that|never mind then|forget it|forget that|"
+        "forget about it|"
         "forget about that|forget everything|cancel|cancel that|cancel it|cancel everything|"
         "cancel the command|cancel that command|cancel the last command|abort|abort mission|quit|"
-        "enough|that's enough|that is enough|that'll do|that will do|that's it|that's all|that is all|"
+        "enough|that's enough|that is enough|that'll do|that will do|that's it|that's all|"
+        "that is all|"
         "that's fine|we're done|we are done|i'm done|you're done|done|you are done|all done|"
         "no more|leave it|leave it be|let it be|drop it|let it go|don't|do not|don't do that|"
         "don't move|do not move|don't do it|do nothing|no thanks|no thank you|no stop|end|finish|"
@@ -298,7 +295,10 @@ ENGLISH = Language(
         "i wanted|what about|how about|try|use|on second thought|on second thoughts|"
         "i'd rather have|i would rather have|i'd prefer|i would prefer|i prefer|let's try|try with"
     ),
-    instead="instead|i meant|i mean|rather|is what i meant|was what i meant|not that one|not that|not this one|not this",
+    instead=(
+        "instead|i meant|i mean|rather|is what i meant|was what i meant|not that one|not that|"
+        "not this one|not this"
+    ),
     repairs=(
         "no wait|wait no|no sorry|sorry no|i mean|i meant|sorry i meant|sorry i mean|or rather|"
         "correction|scratch that|no i mean|no i meant|wait i mean|actually no|no actually|"
@@ -311,18 +311,16 @@ ENGLISH = Language(
     connectors="and|then|and then|and after that|after that|afterwards|and afterwards|and also|"
     "and now|and finally|before you|next",
     joiners="and|and also|and then|as well as|plus|or",
-    binders=frozenset("between with that which who whose except but without among both".split()),
-    determiners=frozenset(
+    binders=word_set("between with that which who whose except but without among both"),
+    determiners=word_set(
         "the a an my your our his her its their this that these those all every each any some "
         "both either no two three four five six several another one everything anything "
-        "something nothing everyone someone anybody somebody whatever".split()
+        "something nothing everyone someone anybody somebody whatever"
     )
     - {"no"},
-    pronouns=frozenset(
-        "it that this them those these him her both".split()
-        + ["both of them", "all of them", "the same", "these two", "those two"]
-        + ["the same one", "the same thing"]
-    ),
+    pronouns=word_set("it that this them those these him her both")
+    | {"both of them", "all of them", "the same", "these two", "those two"}
+    | {"the same one", "the same thing"},
     tails=(
         "in|on|at|of|to|from|with|without|near|by|next to|beside|behind|under|below|above|over|"
         "between|among|in front of|inside|on top of|against|around|beneath|underneath|for|left of|"
@@ -332,7 +330,7 @@ ENGLISH = Language(
         "i|you|we|they|he|she|standing|lying|sitting|holding|wearing|made|full|up|down|out|off|"
         "away|here|there|nearest|not|before|after"
     ),
-    sides=frozenset("left right middle center centre top bottom front back side rear end".split()),
+    sides=word_set("left right middle center centre top bottom front back side rear end"),
     adjectives=frozenset().union(*ADJECTIVE_CLASSES.values()) | {"very", "most", "same"},
     nouns=_NOUNS,
 )

@@ -6,7 +6,7 @@ A table, see language.py for what each entry means. Entry point: :data:`GERMAN`.
 
 from __future__ import annotations
 
-from mllmseg_ros.language.language import Destination, Glossary, Language, fold
+from mllmseg_ros.language.language import Destination, Glossary, Language, fold, word_map, word_set
 
 # German singular and plural: English singular and plural.
 _NOUNS = {
@@ -75,36 +75,36 @@ _NOUNS = {
     "Küche Küchen": ("kitchen", "kitchens"),
 }
 # First parts of compounds; an empty one adds nothing that can be seen.
-_PARTS = {
-    **{"Kaffee": "coffee", "Tee": "tea", "Suppen": "soup", "Bade": "rubber", "Gummi": "rubber"},
-    **{"Plastik": "plastic", "Holz": "wooden", "Metall": "metal", "Papp": "cardboard"},
-    **{"Spielzeug": "toy", "Spiel": "toy", "Wein": "wine", "Wasser": "water", "Blumen": "flower"},
-    **{"Brat": "frying", "Teddy": "teddy", "Limo": "soda", "Limonaden": "soda", "Cola": "soda"},
-    **{"Getränke": "drink", "Farb": "paint", "Sonnen": "sun", "Verkehrs": "traffic"},
-    **{"Obst": "fruit", "Müsli": "cereal", "Salat": "salad", "Küchen": "kitchen", "Holzspiel": "toy"},
-    **{"Noten": "note", "Bau": "", "Trink": "", "Porzellan": "", "Kunststoff": "plastic"},
-    **{"Milch": "milk", "Kekse": "biscuit", "Keks": "biscuit", "Haus": "house", "Glas": "glass"},
-}
-_ADJECTIVES = {
-    **{"rot": "red", "orange": "orange", "orangefarben": "orange", "gelb": "yellow"},
-    **{"grün": "green", "blau": "blue", "lila": "purple", "violett": "purple", "pink": "pink"},
-    **{"rosa": "pink", "rosafarben": "pink", "lilafarben": "purple", "weiß": "white"},
-    **{"schwarz": "black", "braun": "brown", "grau": "grey", "bunt": "colorful"},
-    **{"klein": "small", "kleiner": "smaller", "kleinst": "smallest", "winzig": "tiny"},
-    **{"groß": "large", "größer": "bigger", "größt": "biggest", "riesig": "huge"},
-    **{"lang": "long", "länger": "longer", "längst": "longest", "kurz": "short", "kürzer": "shorter"},
-    **{"hoh": "tall", "hoch": "tall", "höher": "taller", "höchst": "tallest", "niedrig": "low"},
-    **{"link": "left", "recht": "right", "mittler": "middle", "vorder": "front", "hinter": "rear"},
-    **{"vorderst": "front", "hinterst": "rear", "ober": "top", "unter": "bottom", "oberst": "top"},
-    **{"unterst": "bottom", "linkest": "leftmost", "rechtest": "rightmost"},
-    **{"nächst": "nearest", "nah": "near", "näher": "nearer", "nächstgelegen": "nearest"},
-    **{"fern": "far", "entferntest": "farthest", "fernst": "farthest", "weitest": "farthest"},
-    **{"erst": "first", "zweit": "second", "dritt": "third", "viert": "fourth", "letzt": "last"},
-    **{"ander": "other", "hell": "light", "dunkel": "dark", "dunkl": "dark", "heller": "lighter"},
-    **{"dunkler": "darker", "leer": "empty", "voll": "full", "offen": "open", "alt": "old"},
-    **{"neu": "new", "rund": "round", "eckig": "square", "dünn": "thin", "dick": "thick"},
-    **{"hölzern": "wooden", "metallen": "metal"},
-}
+_PARTS = word_map(
+        "Kaffee: coffee, Tee: tea, Suppen: soup, Bade: rubber, Gummi: rubber, "
+        "Plastik: plastic, Holz: wooden, Metall: metal, Papp: cardboard, "
+        "Spielzeug: toy, Spiel: toy, Wein: wine, Wasser: water, Blumen: flower, "
+        "Brat: frying, Teddy: teddy, Limo: soda, Limonaden: soda, Cola: soda, "
+        "Getränke: drink, Farb: paint, Sonnen: sun, Verkehrs: traffic", "
+        "Obst: fruit, Müsli: cereal, Salat: salad, Küchen: kitchen, Holzspiel: toy, "
+        "Noten: note, Bau: , Trink: , Porzellan: , Kunststoff: plastic, "
+        "Milch: milk, Kekse: biscuit, Keks: biscuit, Haus: house, Glas: glass"
+)
+_ADJECTIVES = word_map(
+        "rot: red, orange: orange, orangefarben: orange, gelb: yellow, "
+        "grün: green, blau: blue, lila: purple, violett: purple, pink: pink, "
+        "rosa: pink, rosafarben: pink, lilafarben: purple, weiß: white, "
+        "schwarz: black, braun: brown, grau: grey, bunt: colorful, "
+        "klein: small, kleiner: smaller, kleinst: smallest, winzig: tiny, "
+        "groß: large, größer: bigger, größt: biggest, riesig: huge, "
+        "lang: long, länger: longer, längst: longest, kurz: short, kürzer: shorter, "
+        "hoh: tall, hoch: tall, höher: taller, höchst: tallest, niedrig: low, "
+        "link: left, recht: right, mittler: middle, vorder: front, hinter: rear, "
+        "vorderst: front, hinterst: rear, ober: top, unter: bottom, oberst: top, "
+        "unterst: bottom, linkest: leftmost, rechtest: rightmost, "
+        "nächst: nearest, nah: near, näher: nearer, nächstgelegen: nearest, "
+        "fern: far, entferntest: farthest, fernst: farthest, weitest: farthest, "
+        "erst: first, zweit: second, dritt: third, viert: fourth, letzt: last, "
+        "ander: other, hell: light, dunkel: dark, dunkl: dark, heller: lighter, "
+        "dunkler: darker, leer: empty, voll: full, offen: open, alt: old, "
+        "neu: new, rund: round, eckig: square, dünn: thin, dick: thick, "
+        "hölzern: wooden, metallen: metal"
+)
 _PHRASES = {
     # Articles, and what stands for them
     **dict.fromkeys(("der", "die", "das", "den", "dem", "des"), "the"),
@@ -120,19 +120,25 @@ _PHRASES = {
     **dict.fromkeys(("beide", "beiden"), "both"),
     **dict.fromkeys(("die beiden", "den beiden", "die zwei"), "the two"),
     **dict.fromkeys(("kein", "keine", "keinen", "keinem", "keiner"), "no"),
-    **{"zwei": "two", "drei": "three", "vier": "four", "fünf": "five", "sechs": "six"},
-    **{"einige": "some", "mehrere": "several", "ein paar": "some", "etwas": "something"},
-    **{"alles": "everything", "irgendetwas": "anything", "irgendwas": "anything"},
+    **word_map(
+        "zwei: two, drei: three, vier: four, fünf: five, sechs: six, "
+        "einige: some, mehrere: several, ein paar: some, etwas: something, "
+        "alles: everything, irgendetwas: anything, irgendwas: anything"
+    ),
     "noch einer": "another one",
     **dict.fromkeys(("noch ein", "noch eine", "noch einen"), "another"),
     # Pronouns
     **dict.fromkeys(("es", "ihn", "ihm"), "it"),
     "sie": "it",
-    **{"den da": "that", "beides": "both", "dort": "there", "dorthin": "there", "da": "there"},
-    **{"dahin": "there", "hinein": "there", "rein": "there", "darauf": "there", "drauf": "there"},
-    **{"da rein": "there", "da drauf": "there", "dort hinein": "there", "dort rein": "there"},
+    **word_map(
+        "den da: that, beides: both, dort: there, dorthin: there, da: there, "
+        "dahin: there, hinein: there, rein: there, darauf: there, drauf: there, "
+        "da rein: there, da drauf: there, dort hinein: there, dort rein: there"
+    ),
     # Where
-    **dict.fromkeys(("ganz links", "am weitesten links", "am linken Rand", "ganz linke"), "on the far left"),
+    **dict.fromkeys(
+        ("ganz links", "am weitesten links", "am linken Rand", "ganz linke"), "on the far left"
+    ),
     **dict.fromkeys(("ganz rechts", "am weitesten rechts", "am rechten Rand"), "on the far right"),
     **dict.fromkeys(("ganz vorne", "ganz vorn"), "at the very front"),
     **dict.fromkeys(("ganz hinten",), "at the very back"),
@@ -142,16 +148,18 @@ _PHRASES = {
     **dict.fromkeys(("rechts", "auf der rechten Seite", "zur Rechten"), "on the right"),
     **dict.fromkeys(("vorne", "vorn"), "in front"),
     "hinten": "at the back",
-    **{"oben": "at the top", "unten": "at the bottom", "in der Mitte": "in the middle"},
+    **word_map("oben: at the top, unten: at the bottom, in der Mitte: in the middle"),
     **dict.fromkeys(("am nächsten an", "am nächsten bei", "am nächsten zu"), "closest to"),
     **dict.fromkeys(("am weitesten weg von", "am weitesten entfernt von"), "farthest from"),
-    **{"von links": "from the left", "von rechts": "from the right"},
-    **{"neben": "next to", "bei": "near", "nahe": "near", "vor": "in front of", "hinter": "behind"},
-    **{"zwischen": "between", "in": "in", "auf": "on", "unter": "under", "über": "above"},
-    **{"an": "at", "von": "from", "aus": "from", "mit": "with", "ohne": "without", "zu": "to"},
-    **{"außer": "except", "nicht": "not", "und": "and", "oder": "or", "ist": "is", "sind": "are"},
-    **{"am": "at the", "dort drüben": "over there", "da drüben": "over there"},
-    **{"da vorne": "in front", "da hinten": "at the back", "hier": "here", "sehr": "very"},
+    **word_map(
+        "von links: from the left, von rechts: from the right, "
+        "neben: next to, bei: near, nahe: near, vor: in front of, hinter: behind, "
+        "zwischen: between, in: in, auf: on, unter: under, über: above, "
+        "an: at, von: from, aus: from, mit: with, ohne: without, zu: to, "
+        "außer: except, nicht: not, und: and, oder: or, ist: is, sind: are, "
+        "am: at the, dort drüben: over there, da drüben: over there, "
+        "da vorne: in front, da hinten: at the back, hier: here, sehr: very"
+    ),
 }
 _GLOSSARY = Glossary(
     nouns=_NOUNS,
@@ -161,16 +169,12 @@ _GLOSSARY = Glossary(
     phrases=_PHRASES,
     parts=_PARTS,
     shades={"dunkel": "dark", "hell": "light", "knall": "bright"},
-    plural_determiners=frozenset(
+    plural_determiners=word_set(
         "die meine deine unsere diese jene alle beide beiden zwei drei vier fünf sechs keine "
-        "mehrere einige viele sämtliche".split()
+        "mehrere einige viele sämtliche"
     ),
     plural_after=frozenset({"two", "three", "four", "all", "both"}),
 )
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(fold(text).split())
 
 
 _ALL_ADJECTIVES = frozenset(
@@ -198,14 +202,14 @@ GERMAN = Language(
         "sofort|wieder|ja|ok|okay|roboter|wenn du kannst|wenn es geht|wenn möglich|her|zuerst|dann|"
         "auch|noch|nochmal|gern|gerne"
     ),
-    contractions={
-        **{"zum": "zu dem", "zur": "zu der", "vom": "von dem", "im": "in dem", "ins": "in das"},
-        **{"aufs": "auf das", "beim": "bei dem", "vors": "vor das", "hinters": "hinter das"},
-        **{"unters": "unter das", "uebers": "über das", "gib's": "gib es", "nimm's": "nimm es"},
-    },
+    contractions=word_map(
+        "zum: zu dem, zur: zu der, vom: von dem, im: in dem, ins: in das, "
+        "aufs: auf das, beim: bei dem, vors: vor das, hinters: hinter das, "
+        "unters: unter das, uebers: über das, gib's: gib es, nimm's: nimm es"
+    ),
     numbers={"2": "zwei", "3": "drei", "4": "vier", "5": "fünf", "6": "sechs", "1.": "erste"},
     misheard_adjectives={"rod": "rot", "rode": "rote", "roden": "roten", "weise": "weiße"},
-    misheard_nouns={"taste": "tasse", "masse": "tasse", "base": "vase", "bar": "bär", "teile": "teller"},
+    misheard_nouns={},
     sentences={
         "carry": (
             "(bring|bringe|trag|trage|transportier|transportiere|schaff|schaffe) {}",
@@ -213,7 +217,8 @@ GERMAN = Language(
         ),
         "pick": (
             "(nimm|nehme|greif|greife|schnapp|schnappe|pack|packe|hol|hole|gib|reich|reiche) {}",
-            "(nimm|greif|heb|hebe|hol|hole|nehmen sie|heben sie) {} (auf|hoch|heraus|raus|weg|in die Hand)",
+            "(nimm|greif|heb|hebe|hol|hole|nehmen sie|heben sie) {} "
+            "(auf|hoch|heraus|raus|weg|in die Hand)",
             "(gib|reich|reiche|hol|hole) {} (her|rüber|herüber|an)",
             "(heb|hebe) {}",
             "(greif|greife|such und bring) (nach|zu) {}",
@@ -229,7 +234,8 @@ GERMAN = Language(
         "put": (
             "(leg|lege|stell|stelle|setz|setze|tu|tue|pack|packe|steck|stecke|wirf|werfe) {}",
             "(leg|stell|setz|tu|pack|steck|leere|kipp) {} (hinein|rein|hin|drauf|ab)",
-            "(schieb|schiebe|bewege|beweg|verschieb|verschiebe|räum|räume|lass|stapel|stapele|staple) {}",
+            "(schieb|schiebe|bewege|beweg|verschieb|verschiebe|räum|räume|lass) {}",
+            "(stapel|stapele|staple) {}",
             "{} (legen|stellen|setzen|tun|packen|stecken|werfen|schieben|räumen|stapeln)",
             "(legen|stellen|setzen|tun) sie {}",
         ),
@@ -253,7 +259,8 @@ GERMAN = Language(
             "sag (wo) {} (ist|sind|steht|liegt)",
         ),
         "destination": (
-            "(fahr|fahre|geh|gehe|lauf|laufe|roll|rolle|beweg dich|bewege dich|komm|komme|flieg|dreh dich) "
+            "(fahr|fahre|geh|gehe|lauf|laufe|roll|rolle|beweg dich|bewege dich|komm|komme|flieg|"
+            "dreh dich) "
             "(hin |rüber |weiter |zurück |)(zu|in|an|auf|vor|neben|hinter|bis zu|richtung|nach) {}",
             "(fahr|fahre|geh|gehe|lauf|laufe) {} (entgegen|an)",
             "(nähere dich|steuere) {}",
@@ -261,7 +268,8 @@ GERMAN = Language(
             "zu {} (fahren|gehen|laufen|kommen|rollen)",
         ),
         "segment": (
-            "(zeig|zeige|markier|markiere|verfolge|verfolg|beobachte|segmentiere|umrande|betrachte) {}",
+            "(zeig|zeige|markier|markiere|verfolge|verfolg|beobachte|segmentiere|umrande) {}",
+            "betrachte {}",
             "(zeig|zeige|deute|schau|schaue|guck|sieh|blick) auf {}",
             "(schau|schaue|guck|sieh) {} an",
             "(schau|schaue|guck|sieh) (dir|) {} (an|)",
@@ -286,13 +294,14 @@ GERMAN = Language(
     ),
     carry_to="in|auf|zu|neben|vor|hinter|unter|über|zwischen|links neben|rechts neben|hin zu|an",
     here="dorthin|dort|dahin|da rein|da drauf|hinein|rein|darauf|drauf|dort rein|dort hinein",
-    copulas=_words("ist sind steht liegt nicht"),
-    locative=_words("der dem einem einer meinem meiner diesem dieser linken rechten"),
-    two_way=_words("in auf neben vor hinter unter über zwischen an links rechts"),
+    copulas=word_set("ist sind steht liegt nicht"),
+    locative=word_set("der dem einem einer meinem meiner diesem dieser linken rechten"),
+    two_way=word_set("in auf neben vor hinter unter über zwischen an links rechts"),
     stop=(
         "stopp|stop|halt|halt an|anhalten|stehen bleiben|stehenbleiben|bleib stehen|warte|warten|"
         "hör auf|höre auf|aufhören|abbrechen|brich ab|abbruch|vergiss es|vergiss das|egal|"
-        "schon gut|ist gut|lass es|lass das|lass gut sein|lass|nicht|das reicht|es reicht|reicht|genug|"
+        "schon gut|ist gut|lass es|lass das|lass gut sein|lass|nicht|das reicht|es reicht|"
+        "reicht|genug|"
         "fertig|das war's|das wars|das war alles|danke das reicht|pause|ruhe|nichts|nein danke|"
         "ach egal|nicht so wichtig|ist egal|beenden|ende|schluss|stopp stopp|sofort stopp|"
         "notaus|not aus|nicht bewegen|keine bewegung|halt stopp|tu nichts|mach nichts|lass los"
@@ -301,7 +310,8 @@ GERMAN = Language(
         "noch mal|nochmal|noch einmal|nochmals|wiederhole|wiederhol|wiederholen|wiederhole das|"
         "wiederhol das|das gleiche noch mal|das gleiche nochmal|das gleiche noch einmal|"
         "dasselbe noch mal|dasselbe nochmal|dasselbe|das gleiche|das selbe|mach das noch mal|"
-        "mach das nochmal|mach das noch einmal|mach es noch mal|mach es nochmal|mach es noch einmal|"
+        "mach das nochmal|mach das noch einmal|mach es noch mal|mach es nochmal|"
+        "mach es noch einmal|"
         "tu das noch mal|versuch es noch mal|versuch es nochmal|versuch es noch einmal|"
         "versuche es noch einmal|probier es noch mal|probier es nochmal|schau noch mal|erneut|"
         "und noch mal|weiter|mach weiter|wie eben|wie vorhin|noch einmal das gleiche|such weiter"
@@ -309,7 +319,8 @@ GERMAN = Language(
     forbid="nicht|niemals|vergiss|ich will nicht|du sollst nicht|auf keinen fall",
     forbid_at_end="nicht",
     correct=(
-        "nein|nee|ne|nö|nein nein|nein nicht|falsch|stopp|nein falsch|das ist falsch|das war falsch|"
+        "nein|nee|ne|nö|nein nein|nein nicht|falsch|stopp|nein falsch|das ist falsch|"
+        "das war falsch|"
         "entschuldigung|sorry|verzeihung|ich meine|ich meinte|ich meinte eher|ich hab gemeint|"
         "ich habe gemeint|warte|moment|halt|lieber|sondern|vielmehr|besser|doch lieber|doch eher|"
         "eher|stattdessen|nicht der|nicht den|nicht die|nicht das|nicht der da|das nicht|den nicht|"
@@ -327,21 +338,22 @@ GERMAN = Language(
     but="sondern|aber|sondern lieber|vielmehr|und",
     connectors="und|dann|und dann|danach|und danach|anschließend|und anschließend",
     joiners="und|und auch|sowie|oder|und dann",
-    binders=_words("zwischen mit ohne außer"),
-    determiners=_words(
-        "der die das den dem des ein eine einen einem einer dieser diese dieses diesen diesem jene "
-        "mein meine meinen meinem meiner dein deine deinen unser unsere alle allen jeder jede jedes "
+    binders=word_set("zwischen mit ohne außer"),
+    determiners=word_set(
+        "der die das den dem des ein eine einen einem einer dieser diese dieses diesen diesem "
+        "jene mein meine meinen meinem meiner dein deine deinen unser unsere alle allen jeder jede jedes "
         "jeden beide beiden zwei drei vier fünf sechs einige mehrere etwas alles kein keine keinen "
         "irgendetwas irgendwas sämtliche noch"
     )
     - {"noch"},
-    pronouns=_words("es ihn sie das die den dies diese beides beide"),
+    pronouns=word_set("es ihn sie das die den dies diese beides beide"),
     tails=(
-        "in|auf|an|am|von|zu|mit|ohne|bei|neben|vor|hinter|unter|über|zwischen|aus|außer|links|rechts|"
+        "in|auf|an|am|von|zu|mit|ohne|bei|neben|vor|hinter|unter|über|zwischen|aus|außer|links|"
+        "rechts|"
         "vorne|vorn|hinten|ganz|oben|unten|da|dort|hier|nicht|und|oder|die ist|das ist|der ist|nahe"
     ),
-    sides=_words("links rechts linken rechten linke rechte seite mitte rand"),
-    adjectives=_ALL_ADJECTIVES - _words("unter hinter über aus"),
+    sides=word_set("links rechts linken rechten linke rechte seite mitte rand"),
+    adjectives=_ALL_ADJECTIVES - word_set("unter hinter über aus"),
     nouns=_ALL_NOUNS,
     glossary=_GLOSSARY,
 )

@@ -2,7 +2,7 @@
 """What a table of a language holds: phrases and sentence patterns, no rules.
 
 ``english.py`` and ``german.py`` are such tables, docs/commands.md says how to add one. Entry
-points: :class:`Language`, :class:`Glossary`, :func:`fold`.
+points: :class:`Language`, :class:`Glossary`, :func:`word_set`, :func:`fold`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,17 @@ _GROUP = re.compile(r"\(([^()]*)\)")
 def fold(text: str) -> str:
     """Lower case, plain apostrophes, umlauts in two letters: how words are compared."""
     return text.casefold().translate(_FOLDED)
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, folded."""
+    return frozenset(fold(text).split())
+
+
+def word_map(text: str) -> dict[str, str]:
+    """Read "read: red, blew: blue"."""
+    pairs = (pair.split(":") for pair in text.split(","))
+    return {key.strip(): value.strip() for key, value in pairs}
 
 
 class Phrases:
@@ -156,7 +167,9 @@ class Language:
     @cached_property
     def prepositions(self) -> tuple[tuple[str, Phrases], ...]:
         """Role and prepositions, the preferred ones first."""
-        return tuple((each.role, Phrases(each.prepositions.split("|"))) for each in self.destinations)
+        return tuple(
+            (each.role, Phrases(each.prepositions.split("|"))) for each in self.destinations
+        )
 
     @cached_property
     def by_first_word(self) -> Mapping[str, Sequence[SentencePattern]]:

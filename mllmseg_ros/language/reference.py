@@ -179,4 +179,3 @@ def _replaced(before: Sequence[Target], said: Sequence[str], meant_not: str, rol
         if noun in ENGLISH.nouns and noun not in PLACES:
             return is_place.index(False)
     return len(before) - 1
-

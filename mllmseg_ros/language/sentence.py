@@ -77,6 +77,7 @@ def without_closers(words: Sequence[Word], language: Language) -> Sequence[Word]
 
 
 def without_openers(words: Sequence[Word], language: Language) -> Sequence[Word]:
+    """Without the openers before a sentence."""
     openers = language.phrases("openers")
     while length := openers.length_at(keys_of(words), 0):
         words = words[length:]
@@ -196,17 +197,22 @@ def _split_destination(
         is_bound = is_bound or keys[at] in language.binders
         rank, length = _preposition(keys, at, language)
         rest = keys[at + length :]
-        if length and rank <= best_rank and not _says_which(keys, at, rest, is_bound, language):
-            if not to_it or (
-                keys[at : at + length] in language.phrases("carry_to")
-                and _may_be_named(words[at + length :], language, sure=True)
-            ):
-                best, best_rank = (at, length), rank
+        if (
+            length
+            and rank <= best_rank
+            and not _says_which(keys, at, rest, is_bound, language)
+            and (not to_it or _says_to_what(keys[at : at + length], words[at + length :], language))
+        ):
+            best, best_rank = (at, length), rank
         at += max(1, length)
     if best is None:
         return None
     at, length = best
     return words[:at], language.prepositions[best_rank][0], words[at + length :]
+
+
+def _says_to_what(preposition: Sequence[str], words: Sequence[Word], language: Language) -> bool:
+    return preposition in language.phrases("carry_to") and _may_be_named(words, language, sure=True)
 
 
 def _preposition(keys: Sequence[str], at: int, language: Language) -> tuple[int, int]:

@@ -34,7 +34,10 @@ def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str
             english.append(index.phrase[tuple(keys[at : at + length])])
             at, ends_as = at + length, ""
             continue
-        noun, adjective = index.noun(keys[at], keys[max(0, at - _WORDS_BEFORE) : at]), index.adjective(keys[at])
+        noun, adjective = (
+            index.noun(keys[at], keys[max(0, at - _WORDS_BEFORE) : at]),
+            index.adjective(keys[at]),
+        )
         if noun or adjective:
             english.append(noun or adjective)
             ends_as = "" if noun else "adjective"
@@ -72,7 +75,7 @@ class _Index:
                 self._plural[form] = several
                 if form != single and form not in more:
                     self._singular.pop(form, None)
-        self._plural_determiners = {fold(word) for word in glossary.plural_determiners}
+        self._plural_determiners = glossary.plural_determiners
         self._adjectives = {fold(stem): value for stem, value in glossary.adjectives.items()}
         self._parts = {fold(part): value for part, value in glossary.parts.items()}
         self._shades = {fold(part): value for part, value in glossary.shades.items()}

@@ -55,7 +55,7 @@ def words_of(text: str, language: Language) -> list[Word]:
 
 def said(words: Sequence[Word]) -> str:
     """The words as they were said, without punctuation around them."""
-    return " ".join(word.text for word in words).strip(_PAUSES + "\"“”„ ")
+    return " ".join(word.text for word in words).strip(_PAUSES + '"“”„ ')
 
 
 def keys_of(words: Sequence[Word]) -> list[str]:
