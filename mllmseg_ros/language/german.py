@@ -341,8 +341,9 @@ GERMAN = Language(
     binders=word_set("zwischen mit ohne außer"),
     determiners=word_set(
         "der die das den dem des ein eine einen einem einer dieser diese dieses diesen diesem "
-        "jene mein meine meinen meinem meiner dein deine deinen unser unsere alle allen jeder jede jedes "
-        "jeden beide beiden zwei drei vier fünf sechs einige mehrere etwas alles kein keine keinen "
+        "jene mein meine meinen meinem meiner dein deine deinen unser unsere alle allen jeder "
+        "jede jedes jeden beide beiden zwei drei vier fünf sechs einige mehrere etwas "
+        "alles kein keine keinen "
         "irgendetwas irgendwas sämtliche noch"
     )
     - {"noch"},
