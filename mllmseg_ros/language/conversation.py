@@ -239,7 +239,8 @@ def _without_negated(
         for split in range(length + 1, len(words)):
             joiner = language.phrases("but").length_at(keys, split)
             follows = split + joiner
-            if (joiner or words[split - 1].pause or keys[split] in language.determiners) and (
+            article = keys[split] in language.determiners and split + 1 < len(words)
+            if (joiner or words[split - 1].pause or article) and (
                 names_a_thing(words[follows:], language)
                 or begins_with_verb(words[follows:], language)
             ):

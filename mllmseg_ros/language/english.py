@@ -81,7 +81,8 @@ ENGLISH = Language(
         "any chance you could|your task is to|your job is to|your next task is to|"
         "go ahead and|go and|come and|try to|try and|help me|help me to|help me out and|"
         "let's|let us|lets|like|actually|simply|right now|this time|for me|start to|begin to|"
-        "go|to|time to|why don't you|how about you|i said|i say|the task is to|make sure to"
+        "go|to|time to|why don't you|how about you|i said|i say|the task is to|make sure to|"
+        "do you happen to|did you happen to|stop and|you know what"
     ),
     closers=(
         "thanks|thank you|thank you very much|thanks a lot|many thanks|cheers|for me|for us|"
@@ -160,6 +161,7 @@ ENGLISH = Language(
             "(looking|searching) for {}",
             "(i'm|i am|we're|we are) (looking|searching) for {}",
             "(i've|i have) lost {}",
+            "any sign of {}",
             "(i can't|i cannot|i can not|i couldn't) (find|see) {}",
             "(tell|show) me where {} (is|are)",
             "(tell|show) me (if|whether) you (can |)(see|find) {}",
@@ -194,11 +196,11 @@ ENGLISH = Language(
             "(keep an eye|keep your eyes|keep your eye) on {}",
             "(point|pointing|looking) (to|at) {}",
             "(check|check out|circle|label|mask|draw|colour|color|describe) {}",
-            "(have|take) a (look|closer look|good look) at {}",
+            "(have|take|get) a (look|closer look|better look|good look) at {}",
             "(point out|indicate) {}",
             f"let {_ME} (have a look at|take a look at|see) {{}}",
             "(give|get) me the (mask|outline|position|location|pixels|coordinates) of {}",
-            "(what|which) (is|are) {}",
+            "(what|which|which one|which of these|which of them|which of those) (is|are) {}",
         ),
     },
     nouns_too=word_set(

@@ -14,6 +14,7 @@ from mllmseg_ros.language.english import ADJECTIVE_CLASSES, ENGLISH, PLACES, PLU
 from mllmseg_ros.language.language import fold
 
 _ONES = ("one", "ones")
+_SEVERAL = ("them", "these", "those", "both", "both of them", "all of them", "these two")
 _NUMBERS = frozenset({"two", "three", "four", "five", "six"})
 _CLASS_OF = {word: name for name, words in ADJECTIVE_CLASSES.items() for word in words}
 
@@ -102,7 +103,7 @@ def resolved(
         new = [target]
         if is_pronoun(target.expression):
             context = found or before
-            meant = _meant_by_pronoun(context, before, found, target.role)
+            meant = _meant_by_pronoun(fold(target.expression), context, before, found, target.role)
             if is_moved and (not meant or _is_held(context)):
                 continue
             if not meant:
@@ -123,11 +124,17 @@ def _is_held(context: Sequence[Target]) -> bool:
 
 
 def _meant_by_pronoun(
-    context: Sequence[Target], before: Sequence[Target], found: Sequence[Target], role: str
+    expression: str,
+    context: Sequence[Target],
+    before: Sequence[Target],
+    found: Sequence[Target],
+    role: str,
 ) -> list[Target]:
     if role.startswith("place"):  # not what is to be put there
         return [each for each in (*before, *found) if each.role != "pick"][-1:] or list(before[-1:])
     picks = [each for each in context if each.role == "pick"]
+    if expression in _SEVERAL:
+        return picks or list(context)
     return picks or list(context[-1:])
 
 

@@ -31,6 +31,7 @@ def read_sentence(words: Sequence[Word], language: Language) -> list[Mention] | 
     Returns:
         What is named, in the order said; None where there is no such verb.
     """
+    words = _from_verb(words, language)
     clauses = [_clause(clause, language) for clause in _split_clauses(words, language)]
     if not any(clauses) or any(clause is None for clause in clauses[1:]):
         return None
@@ -165,6 +166,15 @@ def _verb(
             return None
         words = words[length:]
     return None
+
+
+def _from_verb(words: Sequence[Word], language: Language) -> Sequence[Word]:
+    """Without the openers before the verb: "go ahead and" is no sentence of its own."""
+    match = _verb(words, language, sure=True)
+    if match is None:
+        return words
+    pattern, thing = match
+    return words[len(words) - len(thing) - len(pattern.before) :]
 
 
 def _may_be_named(words: Sequence[Word], language: Language, *, sure: bool) -> bool:
