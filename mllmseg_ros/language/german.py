@@ -186,7 +186,8 @@ _ALL_NOUNS = frozenset(
 _HELPS = "(geben|reichen|bringen|holen|nehmen|greifen|heben|aufheben|hochheben|haben|anreichen)"
 GERMAN = Language(
     fillers=(
-        "äh|ähm|öh|hm|hmm|tja|ach|bitte|mal|bitte mal|doch|doch mal|eben|halt mal|einfach|gerade|"
+        "noch mal|nochmal|noch einmal|äh|ähm|öh|hm|hmm|tja|ach|bitte|mal|bitte mal|doch|"
+        "doch mal|eben|halt mal|einfach|gerade|"
         "mir|uns|mir mal|eigentlich|nämlich|bitteschön|bitte schön|irgendwo|irgendwie|jetzt|gleich"
     ),
     openers=(

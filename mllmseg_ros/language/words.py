@@ -66,6 +66,12 @@ def keys_of(words: Sequence[Word]) -> list[str]:
 def _without_fillers(words: Sequence[Word], language: Language) -> list[Word]:
     fillers, keys, kept, at = language.phrases("fillers"), keys_of(words), [], 0
     while at < len(words):
+        # "noch mal" is more than the filler "mal" where it is the command.
+        whole = 0 if kept else language.phrases("repeat").length_at(keys, at)
+        if whole:
+            kept += words[at : at + whole]
+            at += whole
+            continue
         length = fillers.length_at(keys, at)
         if not length:
             kept.append(words[at])
