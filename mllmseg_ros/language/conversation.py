@@ -120,7 +120,8 @@ def _at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word
         rest = words[at + bare :]
         if bare and (begins_with_verb(rest, language) or names_a_thing(rest, language)):
             length = max(length, bare)
-        if length and at + length < len(words):
+        begun = without_openers(words[began:at], language)
+        if length and begun and at + length < len(words):
             parts.append(words[began:at])
             began = at + length
         at += length or 1

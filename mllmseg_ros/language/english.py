@@ -62,7 +62,7 @@ PLACES = word_set(
 _PICKED = "(up |out |over |)"
 _ME = "(me|us)"
 ENGLISH = Language(
-    fillers="um|umm|uh|uhm|er|erm|em|hm|hmm|mm|mhm|ah|oh|uh huh|you know|please|pls|kindly",
+    fillers="um|umm|uh|uhm|er|erm|em|hm|hmm|mm|mhm|ah|oh|uh huh|please|pls|kindly",
     openers=(
         "hey|hi|hello|ok|okay|alright|all right|yes|yeah|yep|sure|great|good|well|so|now|and|then|"
         "but|just|maybe|perhaps|possibly|quickly|quick|carefully|gently|slowly|first|next|finally|"
@@ -82,7 +82,7 @@ ENGLISH = Language(
         "go ahead and|go and|come and|try to|try and|help me|help me to|help me out and|"
         "let's|let us|lets|like|actually|simply|right now|this time|for me|start to|begin to|"
         "go|to|time to|why don't you|how about you|i said|i say|the task is to|make sure to|"
-        "do you happen to|did you happen to|stop and|you know what"
+        "do you happen to|did you happen to|stop and|you know what|you know"
     ),
     closers=(
         "thanks|thank you|thank you very much|thanks a lot|many thanks|cheers|for me|for us|"
@@ -180,7 +180,7 @@ ENGLISH = Language(
             "(head|make|leave|start|set off|set out) (off |straight |out |)for {}",
             "(approach|reach|visit|enter|near|follow me to) {}",
             f"(take|bring|lead|guide|drive|carry|get) {_ME} (over |back |)(to|into|towards) {{}}",
-            "(go|drive|move) (stand |wait |park |)(at|by|beside|in front of|near) {}",
+            "(go|drive|move) (at|by|beside|in front of|near) {}",
             "(wait|stand|park|stop) (for me |)(at|by|beside|next to|near|in front of) {}",
             "(going|driving|moving|heading|walking|coming) (over |)(to|towards|toward) {}",
             "(dock|park) (at|on|in|by) {}",
@@ -189,7 +189,7 @@ ENGLISH = Language(
         ),
         "segment": (
             f"show {_ME} {{}}",
-            f"show {{}} (to {_ME}|)",
+            "show {} (to me|to us|)",
             "(look|point|aim|gaze|stare|glance) (over |straight |directly |)at {}",
             "(highlight|mark|outline|select|segment|track|follow|watch|observe|examine|inspect) {}",
             "(focus|concentrate|zoom in|zoom) (on|in on) {}",

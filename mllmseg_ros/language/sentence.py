@@ -214,7 +214,8 @@ def _split_destination(
             and (not to_it or _says_to_what(keys[at : at + length], words[at + length :], language))
         ):
             best, best_rank = (at, length), rank
-        at += max(1, length)
+        # After a side part of it may be one: "in front of" in "on the right in front of".
+        at += 1 if _is_side(rest, language) else max(1, length)
     if best is None:
         return None
     at, length = best

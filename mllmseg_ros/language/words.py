@@ -64,7 +64,8 @@ def keys_of(words: Sequence[Word]) -> list[str]:
 
 
 def _without_fillers(words: Sequence[Word], language: Language) -> list[Word]:
-    fillers, keys, kept, at = language.phrases("fillers"), keys_of(words), [], 0
+    fillers, keys, at = language.phrases("fillers"), keys_of(words), 0
+    kept: list[Word] = []
     while at < len(words):
         # "noch mal" is more than the filler "mal" where it is the command.
         whole = 0 if kept else language.phrases("repeat").length_at(keys, at)

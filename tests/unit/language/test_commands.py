@@ -71,6 +71,13 @@ def test_every_stop_and_repetition_of_a_table_is_one(language: Language) -> None
                 assert understand(text, language, last).act == act, text
 
 
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_patterns_are_read_to_the_end(language: Language) -> None:
+    for patterns in language.by_first_word.values():
+        for pattern in patterns:
+            assert not set("(){}|") & set("".join((*pattern.before, *pattern.after))), pattern
+
+
 def test_nothing_to_repeat_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no command to repeat"):
         understand("once more", LANGUAGES["en"])
