@@ -102,6 +102,8 @@ def _understood(words: Sequence[Word], language: Language, last: Command | None)
     first, *repairs = _at_repairs(words, language)
     heard = _sentence(first, language, last)
     for repair in repairs:
+        if keys_of(repair) in language.phrases("stop"):
+            return _STOP
         before = heard.command if heard is not None and not heard.command.is_stop else None
         again = _correction(repair, (), language, before) if before else None
         heard = again or _sentence(repair, language, last) or heard
@@ -120,6 +122,9 @@ def _at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word
         rest = words[at + bare :]
         if bare and (begins_with_verb(rest, language) or names_a_thing(rest, language)):
             length = max(length, bare)
+        for cut in (0, length, bare):  # a stop counts wherever a pause or a "no" is before it
+            if (cut or words[at - 1].pause) and keys[at + cut :] in language.phrases("stop"):
+                return [words[began:at], words[at + cut :]]
         begun = without_openers(words[began:at], language)
         if length and begun and at + length < len(words):
             parts.append(words[began:at])

@@ -33,9 +33,7 @@ def read_sentence(words: Sequence[Word], language: Language) -> list[Mention] | 
     """
     words = _from_verb(words, language)
     clauses = [_clause(clause, language) for clause in _split_clauses(words, language)]
-    if not any(clauses) or any(clause is None for clause in clauses[1:]):
-        return None
-    if clauses[0] is None:  # "the mug, put it in the bowl"
+    if any(clause is None for clause in clauses):
         return None
     return [mention for clause in clauses for mention in clause or ()]
 
