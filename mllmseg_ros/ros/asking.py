@@ -47,10 +47,16 @@ class Asking:
         """Make the executor look at its coroutines again, from any thread."""
         self._guard.trigger()
 
-    def receive(self, expressions: Sequence[str]) -> Request:
-        """Make a request of expressions; without any it is a stop."""
+    def receive(self, expressions: Sequence[str], *, remember: bool) -> Request:
+        """Make a request of expressions; without any it is a stop.
+
+        Args:
+            expressions: several, or a single one that may be a sentence ("pick up the mug").
+            remember: later commands may refer to it.
+        """
         now_ns = int(self._node.get_clock().now().nanoseconds)
-        request = self._reception.receive("; ".join(expressions), now_ns)
+        text = "; ".join(expressions)
+        request = self._reception.receive(text, now_ns, remember=remember)
         several = next((each for each in expressions if ";" in each), None)
         if request.command is None or several is None:
             return request
@@ -86,7 +92,7 @@ class Asking:
         Returns:
             None where answers will come, else the message that says why not.
         """
-        request = self.receive(expressions)
+        request = self.receive(expressions, remember=False)
         try:
             if request.command is None:
                 raise ValueError(request.refusal)

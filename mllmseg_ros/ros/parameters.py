@@ -17,6 +17,8 @@ from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from mllmseg_ros.language.conversation import LANGUAGES
+
 _LEAST_RATE = 1e-3  # Hz
 _CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # one word of a topic name
 
@@ -75,6 +77,13 @@ class SegmenterParameters:
         "continuous: a message on command is answered for every image until another comes; "
         "on_demand: once",
         choices=("continuous", "on_demand"),
+        live=True,
+    )
+    language: str = _parameter(
+        "en",
+        "in which commands are said in words (docs/commands.md); what is named reaches the model "
+        "in English",
+        choices=tuple(LANGUAGES),
         live=True,
     )
     tracking: bool = _parameter(

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from mllmseg_ros.command import Command, parse_command
+from mllmseg_ros.command import Command
+from mllmseg_ros.language.conversation import Conversation
 
 MAX_ERRANDS = 16  # of one camera at a time
 
@@ -41,6 +42,7 @@ class Request:
     stamp_ns: int  # ns, ROS time of reception
     command: Command | None  # None: refused
     refusal: str = ""  # why it was refused
+    note: str = ""  # how it was understood, where that is not plain from the text
 
     @property
     def is_stop(self) -> bool:
@@ -58,22 +60,46 @@ class Notice:
 
 
 class Reception:
-    """Makes requests of what people and programs ask. May be called from any thread."""
+    """Makes requests of what people and programs ask. May be called from any thread.
 
-    def __init__(self) -> None:
+    This is where text becomes a command, whichever way it came: in structured form, or as people
+    say it. A node has one conversation, so that "the other one" follows on any camera's topic.
+    """
+
+    def __init__(self, language: Callable[[], str] = lambda: "en") -> None:
+        """Begin.
+
+        Args:
+            language: returns the key of the language spoken now
+                (:data:`mllmseg_ros.language.conversation.LANGUAGES`).
+        """
+        self._language, self._conversation = language, Conversation()
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
-    def receive(self, text: str, now_ns: int) -> Request:
-        """Read a command and give it an id of its own, also where it is refused."""
+    def receive(self, text: str, now_ns: int, *, remember: bool = True) -> Request:
+        """Read a command and give it an id of its own, also where it is refused.
+
+        Args:
+            text: as received.
+            now_ns: ROS time, ns.
+            remember: "again" and "the other one" may mean this one later; not what is asked beside
+                the command in force.
+        """
         request_id = f"{self._prefix}-{next(self._numbers)}"
-        command, refusal = None, ""
+        command, refusal, note = None, "", ""
         try:
-            command = parse_command(text)
+            heard = self._conversation.hear(text, self._language(), remember=remember)
+            command, note = heard.command, heard.note
         except ValueError as error:
             refusal = str(error)
         return Request(
-            request_id=request_id, text=text, stamp_ns=now_ns, command=command, refusal=refusal
+            request_id=request_id,
+            text=text,
+            stamp_ns=now_ns,
+            command=command,
+            refusal=refusal,
+            note=note,
         )
 
 

@@ -88,9 +88,9 @@ def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
         return message
     statuses = _expression_statuses(answer.instances)
     message.status = _array_status(statuses)
-    message.text = f"{statuses.count(Status.FOUND)} of {len(statuses)} found" + (
-        f"; {answer.located.note}" if answer.located.note else ""
-    )
+    found = f"{statuses.count(Status.FOUND)} of {len(statuses)} found"
+    notes = (answer.request.note, answer.located.note)
+    message.text = "; ".join([found, *filter(None, notes)])
     message.segmentations = [_entry(answer, index) for index in range(len(answer.instances))]
     return message
 

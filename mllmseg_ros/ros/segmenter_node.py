@@ -53,7 +53,7 @@ class SegmenterNode(LifecycleNode):
         cloud_from_points, clouds = choose_cloud_builder()
         self.get_logger().info(f"{conversion}; {clouds}")
         self._quiet_until_s: dict[str, float] = {}  # monotonic time by kind of warning
-        self._reception = Reception()
+        self._reception = Reception(language=lambda: self._settings.language)
         self._transforms = Transforms(self, self._warn)
         self._streams = [
             CameraStream(
@@ -220,13 +220,14 @@ class SegmenterNode(LifecycleNode):
         if request.command is None:
             self._warn(f"command refused: {request.refusal} ({shown})")
         else:
-            self.get_logger().info(f"command {request.request_id}: {shown}")
+            note = f", {ascii(request.note)[1:-1]}" if request.note else ""
+            self.get_logger().info(f"command {request.request_id}: {shown}{note}")
         self._wake()
 
     def _on_set_expressions(
         self, asked: SetExpressions.Request, response: SetExpressions.Response
     ) -> SetExpressions.Response:
-        request = self._asking.receive(asked.expressions)
+        request = self._asking.receive(asked.expressions, remember=True)
         response.request_id = request.request_id
         try:
             if not self._asking.is_active:

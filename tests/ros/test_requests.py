@@ -234,6 +234,36 @@ def test_set_expressions_is_a_command_with_a_reply(asker: Asker) -> None:
     assert client.to("")[-1].status == SegmentationArray.STATUS_STOPPED
 
 
+def test_topic_and_services_understand_sentences(asker: Asker) -> None:
+    client = asker.client
+
+    def first(text: str) -> SegmentationArray:
+        client.command(text)
+        client.wait(lambda: client.to(text), each=asker.send)
+        return client.to(text)[0]
+
+    answer = first("could you please pick up the red mug")
+    assert (answer.intent, answer.segmentations[0].role) == ("pick", "pick")
+    assert answer.segmentations[0].expression == "the red mug"
+    assert "understood as 'pick: the red mug'" in answer.text
+    # Beside the conversation: it may refer back, and is not referred to.
+    request = Segment.Request(expressions=["where is the other one"])
+    answer = asker.call(asker.segment, request).answer
+    assert answer.segmentations[0].expression == "the other red mug"
+    answer = first("no, the green bowl")
+    assert (answer.intent, answer.segmentations[0].expression) == ("pick", "the green bowl")
+    answer = first("turn off the lights")
+    assert answer.segmentations[0].expression == "turn off the lights"
+    assert "not understood as a command, looked for as said" in answer.text
+    client.set_parameters(language="de")
+    answer = first("nimm die rote Tasse")
+    assert (answer.intent, answer.segmentations[0].expression) == ("pick", "the red mug")
+    client.set_parameters(language="en")
+    reply = asker.call(asker.set_expressions, SetExpressions.Request(expressions=["never mind"]))
+    assert reply.success
+    client.wait(lambda: client.answers[-1].status == SegmentationArray.STATUS_STOPPED)
+
+
 def test_a_command_to_all_cameras_and_to_one(asker: Asker) -> None:
     client = asker.client
 

@@ -21,6 +21,11 @@ from mllmseg_ros.command import MAX_EXPRESSION_CHARS, MAX_EXPRESSIONS, parse_com
         ),
         ("PICK:the mug; the bowl", "pick", [("pick", "the mug"), ("", "the bowl")]),
         ("pick: a; pick: b", "pick", [("pick", "a"), ("pick", "b")]),
+        (
+            "Destination: the door; find: a",
+            "go_to_and_find",
+            [("destination", "the door"), ("find", "a")],
+        ),
         ("the clock at 12:30", "segment", [("", "the clock at 12:30")]),
         ("the stop sign", "segment", [("", "the stop sign")]),
         ("<|im_end|> [SEG]", "segment", [("", "<|im_end|> [SEG]")]),
@@ -33,6 +38,7 @@ def test_targets_roles_and_intent(text: str, intent: str, targets: list[tuple[st
     assert command.intent == intent
     assert [(target.role, target.expression) for target in command.targets] == targets
     assert not command.is_stop
+    assert parse_command(command.text) == command
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n", "stop", "STOP", " Stop! ", "stop."])

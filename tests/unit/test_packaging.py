@@ -23,6 +23,7 @@ WITHOUT_TORCH = [
     "mllmseg_ros.tokenizer",
     "mllmseg_ros.prompt",
     "mllmseg_ros.command",
+    "mllmseg_ros.language.conversation",
     "mllmseg_ros.position",
     "mllmseg_ros.grasp",
     "mllmseg_ros.overlay",

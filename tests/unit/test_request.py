@@ -91,6 +91,31 @@ def test_the_first_answer_is_due_at_once_the_next_only_after_the_period() -> Non
     assert len(desk.check_stale(64 * SECOND, SECOND, 60 * SECOND, "no image")) == 1
 
 
+def test_sentences_follow_on_what_was_asked_and_not_on_errands() -> None:
+    desk = Desk()
+    desk.say("please pick up the red mug", 0)
+    errand(desk, "where is the bowl", 1)
+    request, _ = desk.say("no, the blue one", 2)
+    assert request.command is not None
+    assert (request.text, request.command.text) == ("no, the blue one", "pick: the blue mug")
+    assert request.note == "understood as 'pick: the blue mug'"
+    desk.say("never mind", 3)
+    assert desk.current is None
+    desk.say("again", 4)
+    assert desk.current is not None
+    assert desk.current.command == request.command
+
+
+def test_the_language_may_change_while_people_speak() -> None:
+    language = "en"
+    reception = Reception(language=lambda: language)
+    assert "not understood" in reception.receive("nimm die rote Tasse", 0).note
+    language = "de"
+    command = reception.receive("nimm die rote Tasse", 1).command
+    assert command is not None
+    assert (command.intent, command.expressions) == ("pick", ["the red mug"])
+
+
 def test_request_ids_are_unique_over_restarts() -> None:
     ids = [desk.say(text, 0)[0].request_id for desk in (Desk(), Desk())
            for text in ("a", "a", "pick:", "stop")]  # fmt: skip
@@ -127,7 +152,8 @@ def test_every_command_ends_exactly_once_whatever_the_threads_do() -> None:
 
 
 def errand(desk: Desk, text: str, now_ns: int, image: object | None = None) -> Errand:
-    errand = Errand(desk.reception.receive(text, now_ns), lambda answer: False, image)
+    request = desk.reception.receive(text, now_ns, remember=False)
+    errand = Errand(request, lambda answer: False, image)
     desk.add(errand)
     return errand
 

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""English: how people command a robot. A table, see language.py for what each entry means.
+
+Entry points: :data:`ENGLISH`, and what follow-ups need to know of English expressions
+(reference.py): :data:`ADJECTIVE_CLASSES`, :data:`PLURALS`, :data:`SINGULARS`, :data:`PLACES`.
+"""
+
+from __future__ import annotations
+
+from mllmseg_ros.language.language import Destination, Language, word_map, word_set
+from mllmseg_ros.sim import objects, vocabulary
+
+# Things that people name beside the tabletop's: singular and plural.
+_MORE_NOUNS = (
+    *("apple apples", "orange oranges", "pear pears", "lemon lemons", "tomato tomatoes"),
+    *("glass glasses", "jar jars", "pot pots", "tray trays", "basket baskets", "bin bins"),
+    *("knife knives", "fork forks", "napkin napkins", "towel towels", "sponge sponges"),
+    *("table tables", "desk desks", "shelf shelves", "drawer drawers", "chair chairs"),
+    *("door doors", "window windows", "sofa sofas", "bed beds", "lamp lamps", "plant plants"),
+    *("key keys", "phone phones", "remote remotes", "pen pens", "pencil pencils", "bag bags"),
+    *("wrench wrenches", "spanner spanners", "screw screws", "tool tools", "toy toys"),
+    *("person people", "man men", "woman women", "dog dogs", "cat cats", "shoe shoes"),
+    *("bucket buckets", "container containers", "tape tapes", "scissors scissors"),
+)
+_TABLETOP = [
+    forms
+    for nouns in (vocabulary.VARIED.nouns, vocabulary.WORKSHOP.nouns)
+    for names in nouns.values()
+    for forms in (*names, *vocabulary.ANY)
+]
+_PAIRS = [(one.split(), many.split()) for one, many in _TABLETOP]
+_PAIRS += [([one], [many]) for one, many in map(str.split, _MORE_NOUNS)]
+PLURALS = {one[-1]: many[-1] for one, many in _PAIRS}
+SINGULARS = {many: one for one, many in PLURALS.items()}
+_FIRST_PARTS = {part for one, _ in _PAIRS for part in one[:-1]}
+_NOUNS = frozenset(PLURALS) | frozenset(SINGULARS) | frozenset(_FIRST_PARTS)
+
+# Of one class an expression has one at a time: "no, the blue one" takes the place of "red".
+ADJECTIVE_CLASSES = {
+    "color": frozenset(objects.COLORS)
+    | {"violet", "brown", "grey", "gray", "silver", "gold", "golden", "beige", "turquoise"},
+    "shade": word_set("light lighter lightest dark darker darkest bright"),
+    "size": word_set(
+        "small smaller smallest little tiny tiniest large larger largest big bigger biggest "
+        "huge short shorter shortest tall taller tallest long longer longest thin thick "
+        "wide wider narrow medium giant mini"
+    ),
+    "side": word_set(
+        "left right leftmost rightmost middle center centre central front back rear far near "
+        "nearest nearer closest closer farthest furthest top bottom upper lower other"
+    ),
+    "order": word_set("first second third fourth fifth sixth last next"),
+    "stuff": word_set("wooden plastic metal paper rubber leather glass steel ceramic cardboard"),
+    "state": word_set("empty full open closed clean dirty new old broken hot cold"),
+}
+# Where things are put; what else the tabletop has is rather put there.
+PLACES = word_set(
+    "bowl box plate carton package tray basket bin table desk shelf drawer chair pan vase bucket "
+    "container pot jar bag crate dish skillet hat sofa bed lid"
+)
+
+_PICKED = "(up |out |over |)"
+_ME = "(me|us)"
+ENGLISH = Language(
+    fillers="um|umm|uh|uhm|er|erm|em|hm|hmm|mm|mhm|ah|oh|uh huh|please|pls|kindly",
+    openers=(
+        "hey|hi|hello|ok|okay|alright|all right|yes|yeah|yep|sure|great|good|well|so|now|and|then|"
+        "but|just|maybe|perhaps|possibly|quickly|quick|carefully|gently|slowly|first|next|finally|"
+        "also|listen|look here|excuse me|pardon me|thanks|thank you|robot|hey robot|dear robot|"
+        "robbie|buddy|my friend|computer|machine|everybody|"
+        "can you|could you|would you|will you|can u|could we|can we|shall we|you can|you could|"
+        "you should|you must|you may|you need to|you have to|you will|"
+        "would you mind|do you mind|would you be able to|are you able to|would you be so kind to|"
+        "would you be so kind as to|would it be possible to|is it possible to|"
+        "be so kind and|be so kind as to|be a dear and|do me a favor and|do me a favour and|"
+        "if you can|if you could|if possible|when you can|when you get a chance|when you have time|"
+        "when you are ready|i want you to|i would like you to|i'd like you to|i need you to|"
+        "i'd love you to|i want to|i'd love to|we want to|i would like to|i'd like to|"
+        "i wonder if you could|i was wondering if you could|"
+        "i think you should|it would be nice if you could|it would be great if you could|"
+        "any chance you could|your task is to|your job is to|your next task is to|"
+        "go ahead and|go and|come and|try to|try and|help me|help me to|help me out and|"
+        "let's|let us|lets|like|actually|simply|right now|this time|for me|start to|begin to|"
+        "go|to|time to|why don't you|how about you|i said|i say|the task is to|make sure to|"
+        "do you happen to|did you happen to|stop and|you know what|you know"
+    ),
+    closers=(
+        "thanks|thank you|thank you very much|thanks a lot|many thanks|cheers|for me|for us|"
+        "now|right now|right away|immediately|quickly|quick|carefully|gently|slowly|"
+        "at once|asap|will you|would you|could you|can you|won't you|if you can|if you could|"
+        "if possible|if you don't mind|if you would|when you can|when you get a chance|"
+        "when you have time|when you have a moment|first|okay|ok|robot|buddy|my friend|again|then|"
+        "too|as well|real quick|and be careful|be careful|but be careful|alright|you know"
+    ),
+    contractions={},
+    numbers={
+        **{str(index): word for index, word in enumerate(vocabulary.COUNTS) if index},
+        **word_map("6: six, 1st: first, 2nd: second, 3rd: third, 4th: fourth"),
+    },
+    misheard_adjectives=word_map(
+        "read: red, rad: red, blew: blue, wight: white, write: right, rite: right, too: two, "
+        "won: one, grean: green, yello: yellow"
+    ),
+    misheard_nouns=word_map(
+        "bowel: bowl, bole: bowl, boll: bowl, bawl: ball, plait: plate, mugg: mug, bocks: box, "
+        "bare: bear, wring: ring"
+    ),
+    sentences={
+        "carry": (
+            "(bring|carry|deliver|take|transport|pass|hand|give|get) (over |back |){}",
+            f"(bring|carry|deliver|take) {_ME} {{}}",
+            "(bring|carry|deliver|take) {} (over |back |)(here|over here|to me|to us|over to me)",
+            f"bringing ({_ME[1:-1]}|) {{}}",
+        ),
+        "pick": (
+            f"(pick|lift|take|grab|get|fish) {_PICKED}{{}}",
+            "(pick|lift|take|get|fish|hand|pass|give|grab) {} (up|out|over)",
+            "(pick|lift|take|get) {} up (again|off there)",
+            "(pickup|fetch|grasp|grip|catch|collect|retrieve|seize|hold|clutch|snatch) {}",
+            "(get|take|grab|catch) hold of {}",
+            f"(hand|pass|give|get|fetch|grab|throw|find and bring|go get|go and get) {_ME} {{}}",
+            "(hand|pass|give) (over |out |){}",
+            "(hand|pass|give|get|fetch) {} (over |)(to me|to us|here|over here|back)",
+            f"(handing|passing|giving|getting|fetching|grabbing) {_ME} {{}}",
+            "(picking up|getting|fetching|grabbing|taking|lifting|passing|handing over) {}",
+            f"let {_ME} have {{}}",
+            "(i need|i want|i'd like|i would like|i'll take|i'll have|we need|i could use) {}",
+            "(i need|i want|i'd like|i would like) to have {}",
+            "(can|could|may|might) i (please |)(have|get) {}",
+            "remove {}",
+            "(choose|pick out) {}",
+            "(grab|get) hold of {}",
+            "(clear|take) away {}",
+            "(clear|take) {} away",
+        ),
+        "put": (
+            "(put|place|set|lay|stick|drop|stack|leave|insert|position|pop|shove|stuff) "
+            "(down |back |){}",
+            "(move|shift|transfer|transport|push|slide|relocate|toss|throw|chuck|dump) {}",
+            "(pour|empty|load|pack|store|park|stand|rest|hang|deposit|release|balance) {}",
+            "(putting|placing|moving|dropping|setting) {}",
+        ),
+        "find": (
+            "find (me |us |out |){}",
+            "(see|spot|locate|detect|identify|recognize|recognise|notice) {}",
+            "(look|search|scan|check|hunt|watch out) (around |everywhere |)for {}",
+            "(where is|where's|wheres|where are|where did you see|where was|where were) {}",
+            "(where is|where's|where are|where was) {} (at|now|hiding|again|located)",
+            "(where) {} (is|are)",
+            "where (did|do) (i|you|we|they) (put|leave|lay|have|keep|see) {}",
+            "where (can|could|do|would) (i|we|you) (find|see) {}",
+            "(do|did|can|could|have|don't|if) you (see|seen|spot|have|find|found|spotted) {}",
+            "(do|can|could) you (see|spot|find) {} (anywhere|somewhere|here)",
+            "(see|spot|find) {} (anywhere|somewhere)",
+            "have you (seen|got|found) {}",
+            "have you (seen|got|found) {} anywhere",
+            "(is|are) there {}",
+            "(is|are) there {} (anywhere|here|around|around here|in sight|somewhere)",
+            "(is|are) {} (there|here|visible|in sight|in view|around|in the picture|on the table)",
+            "(do|does) (we|you) have {}",
+            "(looking|searching) for {}",
+            "(i'm|i am|we're|we are) (looking|searching) for {}",
+            "(i've|i have) lost {}",
+            "any sign of {}",
+            "(i can't|i cannot|i can not|i couldn't) (find|see) {}",
+            "(tell|show) me where {} (is|are)",
+            "(tell|show) me (if|whether) you (can |)(see|find) {}",
+            "(tell|show) me if there (is|are) {}",
+            "do you know where {} (is|are)",
+            "(count|how many) {}",
+            "how many {} (are there|do you see|are on the table|can you find|are here)",
+            "(finding|locating|looking for|searching for) {}",
+            "what about finding {}",
+        ),
+        "destination": (
+            "(go|move|drive|walk|come|head|navigate|travel|run|roll|fly|proceed|return|back|turn|"
+            "get|step|ride|race|rush|hurry|steer) (straight |over |back |closer |up |out |on |"
+            "all the way |)"
+            "(to|towards|toward|up to|near|into|next to|close to) {}",
+            "(head|make|leave|start|set off|set out) (off |straight |out |)for {}",
+            "(approach|reach|visit|enter|near|follow me to) {}",
+            f"(take|bring|lead|guide|drive|carry|get) {_ME} (over |back |)(to|into|towards) {{}}",
+            "(go|drive|move) (at|by|beside|in front of|near) {}",
+            "(wait|stand|park|stop) (for me |)(at|by|beside|next to|near|in front of) {}",
+            "(going|driving|moving|heading|walking|coming) (over |)(to|towards|toward) {}",
+            "(dock|park) (at|on|in|by) {}",
+            "(make|find|work) your way (over |)(to|towards) {}",
+            "meet me (at|by|near) {}",
+        ),
+        "segment": (
+            f"show {_ME} {{}}",
+            "show {} (to me|to us|)",
+            "(look|point|aim|gaze|stare|glance) (over |straight |directly |)at {}",
+            "(highlight|mark|outline|select|segment|track|follow|watch|observe|examine|inspect) {}",
+            "(focus|concentrate|zoom in|zoom) (on|in on) {}",
+            "(keep an eye|keep your eyes|keep your eye) on {}",
+            "(point|pointing|looking) (to|at) {}",
+            "(check|check out|circle|label|mask|draw|colour|color|describe) {}",
+            "(have|take|get) a (look|closer look|better look|good look) at {}",
+            "(point out|indicate) {}",
+            f"let {_ME} (have a look at|take a look at|see) {{}}",
+            "(give|get) me the (mask|outline|position|location|pixels|coordinates) of {}",
+            "(what|which|which one|which of these|which of them|which of those) (is|are) {}",
+        ),
+    },
+    nouns_too=word_set(
+        "place set lay stick drop stack mark point watch park head can back hand pass light box "
+        "book set step ride race stand rest near pop catch grip hold pack store load pickup back "
+        "turn label circle mask draw check count see spot scan show run track roll move lift "
+        "empty open close leave color colour park match fish throw dump push slide return "
+        "reach visit get take clear carry"
+    ),
+    destinations=(
+        Destination(role="place", prepositions="into|onto|inside|inside of|back into|back onto"),
+        Destination(role="place", prepositions="in|back in|down in|right in|straight in"),
+        Destination(
+            role="place",
+            prepositions="on|on top of|upon|atop|back on|down on|to the top of|over onto|right on",
+        ),
+        Destination(role="place", prepositions="to|over to|back to|at|over at|towards"),
+        Destination(
+            role="place_beside",
+            prepositions="next to|beside|near|close to|by|alongside|right next to|to the side of|"
+            "over by|up against|against|down next to",
+        ),
+        Destination(role="place_behind", prepositions="behind|in back of|in the back of"),
+        Destination(role="place_in_front_of", prepositions="in front of|before|down in front of"),
+        Destination(
+            role="place_left_of",
+            prepositions="left of|to the left of|on the left of|on the left side of|"
+            "to the left side of",
+        ),
+        Destination(
+            role="place_right_of",
+            prepositions="right of|to the right of|on the right of|on the right side of|"
+            "to the right side of",
+        ),
+        Destination(role="place_under", prepositions="under|underneath|below|beneath"),
+        Destination(role="place_above", prepositions="above|over"),
+        Destination(role="place_between", prepositions="between|in between"),
+    ),
+    carry_to="into|onto|to|over to|back to|inside",
+    here="there|over there|in there|on there|inside it",
+    copulas=word_set("is are was were isn't aren't not lies stands sits standing lying"),
+    locative=frozenset(),
+    two_way=frozenset(),
+    stop=(
+        "stop|stop it|stop that|stop this|stop now|stop there|stop right there|stop here|stop stop|"
+        "stop moving|stop looking|stop searching|stop everything|stop what you are doing|"
+        "stop what you're doing|stop tracking|stop going|stop there|stop working|full stop|"
+        "emergency stop|please stop|just stop|do stop|stop doing that|stop the robot|"
+        "halt|freeze|hold it|hold on|hold it right there|hold still|stay|stay there|"
+        "stay where you are|"
+        "wait|wait a minute|wait a second|wait a moment|whoa|woah|easy|pause|"
+        "never mind|nevermind|never mind that|never mind then|forget it|forget that|"
+        "forget about it|"
+        "forget about that|forget everything|cancel|cancel that|cancel it|cancel everything|"
+        "cancel the command|cancel that command|cancel the last command|abort|abort mission|quit|"
+        "enough|that's enough|that is enough|that'll do|that will do|that's it|that's all|"
+        "that is all|"
+        "that's fine|we're done|we are done|i'm done|you're done|done|you are done|all done|"
+        "no more|leave it|leave it be|let it be|drop it|let it go|don't|do not|don't do that|"
+        "don't move|do not move|don't do it|do nothing|no thanks|no thank you|no stop|end|finish|"
+        "finished|give up|relax|stand by|standby|at ease|shut up|quiet|scrap that|scratch that|"
+        "i changed my mind|i've changed my mind|changed my mind|knock it off|cut it out|"
+        "not now|nothing|off|undo|terminate|cease|stand down|back off"
+    ),
+    repeat=(
+        "again|once again|once more|one more time|repeat|repeat that|repeat it|repeat please|"
+        "repeat the command|repeat the last command|repeat the last one|repeat what you did|"
+        "do it again|do that again|do it once more|do that once more|do it one more time|"
+        "do that one more time|try again|try it again|try that again|try once more|"
+        "try it once more|try one more time|try it one more time|give it another try|"
+        "give it another go|another try|have another go|same again|the same again|same thing|"
+        "the same thing|same thing again|the same thing again|do the same|do the same again|"
+        "do the same thing|do the same thing again|redo|redo that|redo it|look again|"
+        "check again|go again|another time|encore|as before|same as before|the same as before|"
+        "like before|like last time|same as last time|say again|go on|continue|carry on|resume|"
+        "keep going|keep looking|keep trying"
+    ),
+    forbid=(
+        "don't|do not|dont|never|you must not|you mustn't|you should not|you shouldn't|never mind|"
+        "forget|forget about|cancel|i don't want|i do not want|leave out|"
+        "stop looking|stop searching|stop following|stop tracking|stop picking|stop going|"
+        "stop driving|stop moving|stop bringing|stop putting|stop pointing"
+    ),
+    forbid_at_end="",
+    correct=(
+        "no|nope|nah|no no|no wait|wait no|wait|oh no|wrong|wrong one|that's wrong|that is wrong|"
+        "that's not it|that's not right|that is not what i meant|that's not what i meant|"
+        "not what i meant|no not that|not that|not that one|not this one|not this|not it|"
+        "no not that one|no that's wrong|that's not the one|sorry|sorry no|my mistake|my bad|oops|"
+        "i meant|i mean|i actually meant|what i meant was|what i mean is|i really meant|"
+        "i was talking about|i'm talking about|i was thinking of|"
+        "actually|rather|or rather|correction|instead|better|make it|make that|let's make it|"
+        "change that to|change it to|change to|switch to|it's|it is|it should be|it was|i said|"
+        "i wanted|what about|how about|try|use|on second thought|on second thoughts|"
+        "i'd rather have|i would rather have|i'd prefer|i would prefer|i prefer|let's try|try with"
+    ),
+    instead=(
+        "instead|i meant|i mean|rather|is what i meant|was what i meant|not that one|not that|"
+        "not this one|not this"
+    ),
+    repairs=(
+        "no wait|wait no|no sorry|sorry no|i mean|i meant|sorry i meant|sorry i mean|or rather|"
+        "correction|scratch that|no i mean|no i meant|wait i mean|actually no|no actually|"
+        "no make that|make that|oh wait|wait|no no|or actually|no rather|strike that|"
+        "oops i mean|oh sorry|i'm sorry|sorry|well actually|or no"
+    ),
+    bare_repairs="no|actually|nope|oh no",
+    negations="not|rather than|instead of|and not|but not|don't want|no not",
+    but="but|but rather|i meant|rather|it's|it is|and",
+    connectors="and|then|and then|and after that|after that|afterwards|and afterwards|and also|"
+    "and now|and finally|before you|next",
+    joiners="and|and also|and then|as well as|plus|or",
+    binders=word_set("between with that which who whose except but without among both"),
+    determiners=word_set(
+        "the a an my your our his her its their this that these those all every each any some "
+        "both either no two three four five six several another one everything anything "
+        "something nothing everyone someone anybody somebody whatever"
+    )
+    - {"no"},
+    pronouns=word_set("it that this them those these him her both")
+    | {"both of them", "all of them", "the same", "these two", "those two"}
+    | {"the same one", "the same thing"},
+    tails=(
+        "in|on|at|of|to|from|with|without|near|by|next to|beside|behind|under|below|above|over|"
+        "between|among|in front of|inside|on top of|against|around|beneath|underneath|for|left of|"
+        "right of|to the left of|to the right of|furthest to|closest to|closest|farthest|furthest|"
+        "that is|that are|that isn't|that aren't|that was|that has|that have|that i|that you|"
+        "that we|that can|that looks|that's|which|who|whose|where|except|but|other than|over there|"
+        "i|you|we|they|he|she|standing|lying|sitting|holding|wearing|made|full|up|down|out|off|"
+        "away|here|there|nearest|not|before|after"
+    ),
+    sides=word_set("left right middle center centre top bottom front back side rear end"),
+    adjectives=frozenset().union(*ADJECTIVE_CLASSES.values()) | {"very", "most", "same"},
+    nouns=_NOUNS,
+)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a table of a language holds: phrases and sentence patterns, no rules.
+
+``english.py`` and ``german.py`` are such tables, docs/commands.md says how to add one. Entry
+points: :class:`Language`, :class:`Glossary`, :func:`word_set`, :func:`fold`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+_FOLDED = str.maketrans({"’": "'", "ä": "ae", "ö": "oe", "ü": "ue"})
+_GROUP = re.compile(r"\(([^()]*)\)")
+
+
+def fold(text: str) -> str:
+    """Lower case, plain apostrophes, umlauts in two letters: how words are compared."""
+    return text.casefold().translate(_FOLDED)
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, folded."""
+    return frozenset(fold(text).split())
+
+
+def word_map(text: str) -> dict[str, str]:
+    """Read "read: red, blew: blue"."""
+    pairs = (pair.split(":") for pair in text.split(","))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+class Phrases:
+    """Phrases of one or more words, looked up by their place in a sentence.
+
+    Attributes:
+        all: the phrases, each a tuple of folded words.
+    """
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self.all = tuple(dict.fromkeys(tuple(fold(phrase).split()) for phrase in phrases if phrase))
+        self._from: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        self._to: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for phrase in sorted(self.all, key=len, reverse=True):  # the longest first
+            self._from[phrase[0]].append(phrase)
+            self._to[phrase[-1]].append(phrase)
+
+    def __contains__(self, keys: Sequence[str]) -> bool:
+        return bool(keys) and tuple(keys) in self._from.get(keys[0], ())
+
+    def length_at(self, keys: Sequence[str], start: int) -> int:
+        """Number of words of the longest phrase that begins at a word; 0 without one."""
+        for phrase in self._from.get(keys[start], ()) if start < len(keys) else ():
+            if tuple(keys[start : start + len(phrase)]) == phrase:
+                return len(phrase)
+        return 0
+
+    def length_before(self, keys: Sequence[str], end: int) -> int:
+        """Number of words of the longest phrase that ends before a word; 0 without one."""
+        for phrase in self._to.get(keys[end - 1], ()) if end else ():
+            if len(phrase) <= end and tuple(keys[end - len(phrase) : end]) == phrase:
+                return len(phrase)
+        return 0
+
+
+def alternatives(pattern: str) -> list[str]:
+    """All readings of a pattern: ``(pick|lift) {} up`` is two. An empty choice leaves it out."""
+    parts = _GROUP.split(pattern)
+    choices = [part.split("|") if index % 2 else [part] for index, part in enumerate(parts)]
+    return [" ".join("".join(chosen).split()) for chosen in itertools.product(*choices)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentencePattern:
+    """Words before and after the one thing that a sentence is about."""
+
+    kind: str  # a key of Language.sentences
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Prepositions that may say where something is to be put."""
+
+    role: str  # of what follows: "place" where it is put in or on that, else "place_..."
+    prepositions: str  # separated by "|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glossary:
+    """English for the words of another language, so that the model understands them."""
+
+    # "Tasse Tassen", singular and plural, then other forms of the singular: both in English
+    nouns: Mapping[str, tuple[str, str]]
+    adjectives: Mapping[str, str]  # stem -> English; the endings are below
+    endings: tuple[str, ...]  # that an adjective may have
+    noun_endings: tuple[str, ...]  # that a noun may have beside its plural
+    phrases: Mapping[str, str]  # all other words, also several at once
+    parts: Mapping[str, str]  # first parts of compounds: "tee" in "Teetasse"
+    shades: Mapping[str, str]  # first parts of colours: "dunkel" in "dunkelrot"
+    plural_determiners: frozenset[str]  # before a noun whose plural looks like its singular
+    plural_after: frozenset[str]  # English words after which "one" is "ones"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # compared, and so remembered, by identity
+class Language:
+    """A table. Phrases are separated by "|"; upper and lower case are the same."""
+
+    # Left out
+    fillers: str  # wherever they stand
+    openers: str  # before a sentence
+    closers: str  # after a sentence
+    # Repaired
+    contractions: Mapping[str, str]  # "zum": "zu dem"
+    numbers: Mapping[str, str]  # "2": "two", before a word for things
+    misheard_adjectives: Mapping[str, str]  # "read": "red", before a word for things
+    misheard_nouns: Mapping[str, str]  # "bawl": "ball", after an adjective
+    # Sentences: kind ("pick", "find", "destination", "segment", "put", "carry") -> patterns.
+    # "put" and "carry" move a thing; "put" wants a destination, "carry" may have one after
+    # `carry_to`, and is "pick" without it.
+    sentences: Mapping[str, Sequence[str]]
+    nouns_too: frozenset[str]  # first words of patterns that may begin an expression as well
+    destinations: Sequence[Destination]  # what is said earlier here is preferred
+    carry_to: str
+    here: str  # words for a place named before
+    copulas: frozenset[str]  # verbs of relative clauses: "that is on the table"
+    locative: frozenset[str]  # articles that make a preposition say where something is already
+    two_way: frozenset[str]  # the prepositions for which that holds
+    # Whole sentences
+    stop: str
+    repeat: str
+    forbid: str  # openers of what is not to be done: that stops
+    forbid_at_end: str  # the same at the end
+    # Corrections
+    correct: str  # openers
+    instead: str  # closers
+    repairs: str  # in the middle of a sentence: what follows replaces what was said
+    bare_repairs: str  # the same, where an article follows
+    negations: str  # before what was not meant
+    but: str  # between what was not meant and what was
+    # Expressions
+    connectors: str  # between sentences
+    joiners: str  # between expressions
+    binders: frozenset[str]  # words after which a joiner stays inside the expression
+    determiners: frozenset[str]
+    pronouns: frozenset[str]
+    tails: str  # prepositions, relative words: where the plain noun phrase ends
+    sides: frozenset[str]  # "left": a preposition before it names no thing
+    adjectives: frozenset[str]
+    nouns: frozenset[str]  # singular and plural; each word of those of several words
+    glossary: Glossary | None = None  # none: the expressions are English as said
+
+    def phrases(self, name: str) -> Phrases:
+        """The phrases of a field, ready to be looked up."""
+        return _phrases(self, name)
+
+    @cached_property
+    def things(self) -> frozenset[str]:
+        """Words that belong to the name of a thing."""
+        return self.adjectives | self.nouns
+
+    @cached_property
+    def prepositions(self) -> tuple[tuple[str, Phrases], ...]:
+        """Role and prepositions, the preferred ones first."""
+        return tuple(
+            (each.role, Phrases(each.prepositions.split("|"))) for each in self.destinations
+        )
+
+    @cached_property
+    def by_first_word(self) -> Mapping[str, Sequence[SentencePattern]]:
+        """Sentence patterns that begin with a word; "" for those that begin with the thing."""
+        found: dict[str, list[SentencePattern]] = defaultdict(list)
+        for kind, patterns in self.sentences.items():
+            for pattern in patterns:
+                for reading in alternatives(pattern):
+                    before, after = (tuple(fold(part).split()) for part in reading.split("{}"))
+                    found[before[0] if before else ""].append(
+                        SentencePattern(kind=kind, before=before, after=after)
+                    )
+        for each in found.values():  # the one with most words fits best
+            each.sort(key=lambda pattern: len(pattern.before) + len(pattern.after), reverse=True)
+        return dict(found)
+
+
+@cache
+def _phrases(language: Language, name: str) -> Phrases:
+    return Phrases(getattr(language, name).split("|"))

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Test folders are no packages: put the reader of command files on the path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
