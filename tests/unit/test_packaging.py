@@ -23,6 +23,8 @@ WITHOUT_TORCH = [
     "mllmseg_ros.tokenizer",
     "mllmseg_ros.prompt",
     "mllmseg_ros.command",
+    "mllmseg_ros.hub",
+    "mllmseg_ros.integrity",
     "mllmseg_ros.position",
     "mllmseg_ros.overlay",
     "mllmseg_ros.eval.metrics",
