@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
@@ -18,6 +20,7 @@ from lifecycle_msgs.srv import ChangeState
 from mllmseg_ros.msg import SegmentationArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_harness import START_S, Client, NodeProcess, new_domain
+from safetensors.numpy import load_file, save_file
 from sensor_msgs.msg import Image
 
 from mllmseg_ros.hub import EMBEDDED
@@ -243,3 +246,40 @@ def test_the_process_ends_while_a_model_is_loaded(tmp_path: Path) -> None:
         client.close()
         assert node.end() == 0, node.log
     assert "Traceback" not in node.log
+
+
+def test_out_of_memory_names_what_would_fit_and_leaves_the_node_unconfigured(
+    unconfigured: tuple[NodeProcess, Watcher], tmp_path: Path
+) -> None:
+    node, client = unconfigured
+    large = shutil.copytree(EMBEDDED, tmp_path / "large")
+    config = json.loads((large / "config.json").read_text())
+    n_rows = config["llm_config"]["vocab_size"] = 200_000
+    (large / "config.json").write_text(json.dumps(config))
+    tensors = load_file(large / "model.safetensors")
+    for name in ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"):
+        rows = tensors[name]
+        tensors[name] = np.vstack([rows, np.zeros((n_rows - len(rows), rows.shape[1]), rows.dtype)])
+    save_file(tensors, large / "model.safetensors")
+
+    assert client.change(Transition.TRANSITION_CONFIGURE)  # torch is imported by now
+    assert client.change(Transition.TRANSITION_CLEANUP)
+    client.set_parameters(model=str(large), dtype="float32")
+    pid = node.process.pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    in_use = next(int(line.split()[1]) for line in status.splitlines() if "VmSize" in line) << 10
+    unlimited = resource.prlimit(pid, resource.RLIMIT_AS, (in_use + 250_000_000, -1))
+    assert not client.change(Transition.TRANSITION_CONFIGURE)  # 0.3 GB
+    (error,) = [line for line in node.lines if "[ERROR]" in line]
+    assert f"memory ran out for {large} in float32 on cpu (0.3 GB of weights)" in error
+    assert "set parameter dtype to bfloat16 (0.2 GB)" in error
+    client.wait(lambda: client.level(MODEL) == ERROR)
+    assert client.value(MODEL, "state") == "unconfigured"
+
+    resource.prlimit(pid, resource.RLIMIT_AS, unlimited)
+    assert client.change(Transition.TRANSITION_CONFIGURE)
+    assert client.change(Transition.TRANSITION_ACTIVATE)
+    client.wait(client.connected)
+    client.command("the red mug")
+    client.wait(lambda: client.answers, each=client.send)
+    assert client.answers[0].segmentations
