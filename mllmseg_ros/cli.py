@@ -53,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_models(verbs)
 
+    doctor = verbs.add_parser("doctor", help="can the model run on this machine?")
+    _add_model(doctor)
+    doctor.set_defaults(run=_doctor)
+
     sim = verbs.add_parser("sim", help="the simulated tabletop").add_subparsers(
         required=True, metavar="VERB"
     )
@@ -323,6 +327,13 @@ def _convert(asked: argparse.Namespace) -> None:
 
     for path in convert_checkpoint(asked.folder):
         print(path)
+
+
+def _doctor(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.doctor import examine, report
+
+    if report(examine(asked.model, asked.device, asked.dtype)):
+        raise ValueError("something fails, see above (of ROS 2: ros2 run mllmseg_ros doctor)")
 
 
 def _list_models(asked: argparse.Namespace) -> None:

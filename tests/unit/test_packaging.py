@@ -23,6 +23,7 @@ WITHOUT_TORCH = [
     "mllmseg_ros.tokenizer",
     "mllmseg_ros.prompt",
     "mllmseg_ros.command",
+    "mllmseg_ros.doctor",
     "mllmseg_ros.hub",
     "mllmseg_ros.integrity",
     "mllmseg_ros.position",
