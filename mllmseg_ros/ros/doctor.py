@@ -36,7 +36,6 @@ from mllmseg_ros.ros.image_msgs import (
 )
 
 _SECONDS = 4.0
-_DISCOVERY_S = 1.0
 _OLD_S = 1.0  # as the node's max_age
 _SHARED_MEMORY = 100e6  # bytes: a segment of the profile for each of a few processes
 _UDP_BUFFER = 2_000_000  # bytes
@@ -150,31 +149,31 @@ def _listen(seconds: float) -> Iterator[Finding]:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        image, compressed = _Topic(node, Image, "image"), None
+        # Raw and compressed: who publishes what is known only after a while.
+        images = [
+            _Topic(node, Image, "image"),
+            _Topic(node, CompressedImage, "image/compressed"),
+        ]
+        depths = [
+            _Topic(node, Image, "depth/image"),
+            _Topic(node, CompressedImage, "depth/image/compressedDepth"),
+        ]
         info = _Topic(node, CameraInfo, "camera_info")
-        depth = _Topic(node, Image, "depth/image")
-        _spin(executor, _DISCOVERY_S)
-        if not image.publishers:  # as the node does it
-            compressed = _Topic(node, CompressedImage, "image/compressed")
-        compressed_depth = None
-        if not depth.publishers:
-            compressed_depth = _Topic(node, CompressedImage, "depth/image/compressedDepth")
-        _spin(executor, seconds)
-        chosen = compressed if compressed is not None and compressed.publishers else image
-        yield _judge_image(node, chosen)
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=0.1)
+        yield _judge_image(node, _used(*images))
         yield _judge_info(info)
-        use_compressed = compressed_depth is not None and compressed_depth.publishers
-        yield _judge_depth(compressed_depth if compressed_depth and use_compressed else depth)
+        yield _judge_depth(_used(*depths))
         yield _judge_tf(node)
     finally:
         executor.shutdown()
         node.destroy_node()
 
 
-def _spin(executor: SingleThreadedExecutor, seconds: float) -> None:
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
-        executor.spin_once(timeout_sec=0.1)
+def _used(raw: _Topic, compressed: _Topic) -> _Topic:
+    """The one that the node would take: compressed only where nobody publishes it raw."""
+    return compressed if compressed.publishers and not raw.publishers else raw
 
 
 def _judge_image(node: Node, topic: _Topic) -> Finding:
@@ -211,7 +210,7 @@ def _why_silent(node: Node, topic: _Topic) -> str:
     others = [
         name
         for name, types in node.get_topic_names_and_types()
-        if set(types) & set(kinds) and node.count_publishers(name)
+        if set(types) & set(kinds) and node.count_publishers(name) and "depth" not in name
     ]
     there = f"there are {', '.join(others)}: -r image:=…" if others else "nor any other image"
     return (

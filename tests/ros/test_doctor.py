@@ -43,14 +43,15 @@ def test_a_robot_in_order_and_one_that_is_not() -> None:
     try:
         focal_v = 100.0
         status, lines = run(client, send)
-        assert status == 0, lines
+        assert {name: each for name, each in lines.items() if each[0] == "FAIL"} == {}
+        assert status == 0
         assert {verdict for verdict, _ in lines.values()} <= {"OK", "WARN"}
         assert lines["middleware"][1].startswith("rmw_")
         verdict, text = lines["image"]
         assert verdict == "OK"
         assert "160 x 120 rgb8, frame 'test_camera_optical_frame'" in text
         rate = float(text.split(": ")[1].split(" Hz")[0])
-        assert 4 < rate < 12  # sent at 10 Hz
+        assert 2 < rate < 12  # sent at 10 Hz
         assert lines["camera_info"][0] == "OK"
         assert "160 x 120 32FC1" in lines["depth"][1]
         assert lines["large images"][0] == "OK"  # the tests set the profile

@@ -131,7 +131,7 @@ def test_diagnostics_in_every_state(
         (MODEL, "memory, RSS (MB)"),
     ):
         assert float(client.value(name, key)) > 0, key
-    assert 4 < float(client.value(CAMERA, "image rate in (Hz)")) < 12  # sent at 10 Hz
+    assert 2 < float(client.value(CAMERA, "image rate in (Hz)")) < 12  # sent at 10 Hz
     assert 0 <= float(client.value(CAMERA, "no-target share")) <= 1
     assert float(client.value(CAMERA, "seconds since last answer")) < 2
 
@@ -184,13 +184,24 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
     assert "Traceback" not in node.log
 
 
+def enlarged_copy(folder: Path, name: str) -> Path:
+    """The embedded model with rows of zeros, for words that nobody says: 0.3 GB in float32."""
+    shutil.copytree(EMBEDDED, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["mllmseg"]["name"] = name
+    n_rows = config["llm_config"]["vocab_size"] = 200_000
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    for key in ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"):
+        rows = tensors[key]
+        tensors[key] = np.vstack([rows, np.zeros((n_rows - len(rows), rows.shape[1]), rows.dtype)])
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
 def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
-    other, damaged = tmp_path / "other", tmp_path / "damaged"
-    shutil.copytree(EMBEDDED, other)
-    config = json.loads((other / "config.json").read_text())
-    config["mllmseg"]["name"] = "the-other-one"
-    (other / "config.json").write_text(json.dumps(config))
-    shutil.copytree(other, damaged)
+    other = enlarged_copy(tmp_path / "other", "the-other-one")
+    damaged = shutil.copytree(EMBEDDED, tmp_path / "damaged")
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
 
@@ -216,7 +227,7 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         client.wait(lambda: client.get_parameters("mllmseg", "model") == [""], each=client.send)
 
         client.answers.clear()
-        (result,) = client.set_parameters(model=str(other))
+        (result,) = client.set_parameters(model=str(other), dtype="float32")[:1]
         assert result.successful
         client.wait(lambda: client.answers[-1:] and client.answers[-1].model == "the-other-one",
                     START_S, each=client.send)  # fmt: skip
@@ -224,11 +235,11 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         models = [answer.model for answer in client.answers]
         first = models.index("the-other-one")
         assert models[:first] == ["mllmseg-tabletop"] * first
-        assert first > 0  # the one before has answered meanwhile
+        assert first > 1  # the one before has answered meanwhile
         assert set(models[first:]) == {"the-other-one"}
         assert {answer.status for answer in client.answers} == {client.answers[0].status}
         client.wait(lambda: client.value(MODEL, "model") == "the-other-one", each=client.send)
-        assert client.level(MODEL) == OK or "loading" not in client.message(MODEL)
+        client.wait(lambda: client.level(MODEL) == OK, each=client.send)
     finally:
         client.close()
         assert node.end() == 0, node.log
@@ -252,16 +263,7 @@ def test_out_of_memory_names_what_would_fit_and_leaves_the_node_unconfigured(
     unconfigured: tuple[NodeProcess, Watcher], tmp_path: Path
 ) -> None:
     node, client = unconfigured
-    large = shutil.copytree(EMBEDDED, tmp_path / "large")
-    config = json.loads((large / "config.json").read_text())
-    n_rows = config["llm_config"]["vocab_size"] = 200_000
-    (large / "config.json").write_text(json.dumps(config))
-    tensors = load_file(large / "model.safetensors")
-    for name in ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"):
-        rows = tensors[name]
-        tensors[name] = np.vstack([rows, np.zeros((n_rows - len(rows), rows.shape[1]), rows.dtype)])
-    save_file(tensors, large / "model.safetensors")
-
+    large = enlarged_copy(tmp_path / "large", "large")
     assert client.change(Transition.TRANSITION_CONFIGURE)  # torch is imported by now
     assert client.change(Transition.TRANSITION_CLEANUP)
     client.set_parameters(model=str(large), dtype="float32")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -165,6 +166,17 @@ def test_nothing_is_downloaded_where_that_is_forbidden(hub: Hub, mllmseg) -> Non
     missing = mllmseg("verify", MODEL.name)  # as a node would look for it
     assert missing.returncode == 1
     assert f"mllmseg models download {MODEL.repository}" in missing.stderr
+    assert hub.requests == []
+
+
+def test_what_hugging_face_s_own_tools_have_brought_is_found(hub: Hub, mllmseg, tmp_path) -> None:
+    cache = tmp_path / "hf" / "hub" / "models--owner--name"
+    shutil.copytree(EMBEDDED, cache / "snapshots" / COMMIT)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(COMMIT)
+    found = mllmseg("verify", "owner/name")
+    assert found.returncode == 0, found.stderr
+    assert str(cache / "snapshots" / COMMIT) in found.stdout
     assert hub.requests == []
 
 
