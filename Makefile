@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # From a fresh clone to a running system, all of it inside this folder:
-#   make demo [ARGS=--live]     simulated camera, node and command sender
+#   make demo [ARGS=--live]     simulated camera, node and command sender; ARGS=--pick: a robot picks
 #   make test [ARGS="-k name"]  ruff and mypy (where the lock file pins them), then pytest
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
@@ -69,7 +69,7 @@ $(READY): $(REQUIREMENTS) tools/fix_cmake_exports.py tools/install_ranges.py
 
 # The build links to the sources: an edited Python file needs no build, a new or removed one does.
 build/sources: FORCE
-	@mkdir -p build && find mllmseg_ros msg srv action config launch rviz -type f ! -name '*.pyc' | sort > $@.new
+	@mkdir -p build && find mllmseg_ros msg srv action config examples launch rviz -type f ! -name '*.pyc' | sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in $(wildcard msg/* srv/* action/*)

@@ -19,6 +19,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 PARAMETERS = {
     "model": "checkpoint: local folder, or name that mllmseg models download has brought",
     "device": "torch device: auto, cpu, cuda or cuda:N",
+    "target_frame": "frame of everything in metres",
     "autostart": "configure and activate at start; false under a lifecycle manager",
     "use_sim_time": "take the time from /clock: true or false",
 }
@@ -27,7 +28,8 @@ TOPICS = {
     "image": ("image", "colour images"),
     "image_compressed": ("image/compressed", "compressed colour images"),
     "camera_info": ("camera_info", "intrinsics of the camera"),
-    "depth": ("depth/image", "depth images, aligned with the colour images"),
+    "depth": ("depth/image", "depth images"),
+    "depth_camera_info": ("depth/camera_info", "intrinsics of depth that is not aligned"),
     "command": ("command", "commands"),
 }
 # As image_transport names it.

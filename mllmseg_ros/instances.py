@@ -4,8 +4,8 @@
 First by connected components; then, where depth is there, a component is cut along jumps in depth,
 and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
 
-Entry points: :class:`Instance`, :class:`Depth`, :class:`Located`, :func:`instances_of`,
-:func:`split_instances`.
+Entry points: :class:`Instance`, :class:`Depth`, :class:`OtherFrame`, :class:`Located`,
+:func:`instances_of`, :func:`split_instances`.
 """
 
 from __future__ import annotations
@@ -51,11 +51,20 @@ class Depth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherFrame:
+    """A frame that positions are told in instead of the camera's optical frame."""
+
+    frame_id: str
+    from_camera: NDArray[np.float64]  # (4, 4) from the optical frame, at the image's stamp
+
+
+@dataclass(frozen=True, kw_only=True)
 class Located:
     """What was answered, in instances."""
 
     instances: Sequence[Instance]
-    depth: Depth | None = None  # of the whole image, where there is any
+    depth: Depth | None = None  # of the whole image, where there is any, as the camera sees it
+    frame: OtherFrame | None = None  # of the instances' positions; None: the optical frame
     note: str = ""  # why what was found has no position; "" also where nobody publishes depth
 
 

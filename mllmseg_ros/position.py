@@ -2,13 +2,14 @@
 """Where a mask lies in space, from an aligned depth image. NumPy and OpenCV only.
 
 The frame is the camera's optical frame of REP 103: x right, y down, z forward, metres; depth is
-measured along z (REP 118). Knows nothing of messages. Entry points: :func:`locate`,
-:class:`Intrinsics`, :func:`unit_depth_rays`.
+measured along z (REP 118). What was measured can then be told in another frame. Knows nothing of
+messages. Entry points: :func:`locate`, :func:`transformed`, :class:`Intrinsics`,
+:func:`unit_depth_rays`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ class Intrinsics:
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """A target in the camera's optical frame."""
+    """A target, in the camera's optical frame unless it was :func:`transformed`."""
 
     mean: NDArray[np.float64]  # (3,) m, mean of the points kept
     covariance: NDArray[np.float64]  # (3, 3) m^2, spread of the points kept
@@ -108,6 +109,31 @@ def locate(
     )
 
 
+def transformed(position: Position, matrix: NDArray[np.float64]) -> Position:
+    """Tell the same place in another frame.
+
+    Args:
+        position: in one frame.
+        matrix: (4, 4) rigid transform from that frame into the other.
+
+    Returns:
+        The position in the other frame. The box is the same box; its edges are named after the
+        axes of the new frame.
+    """
+    rotation, origin = matrix[:3, :3], matrix[:3, 3]
+    axes, order = _named(rotation @ position.box_axes)
+    return replace(
+        position,
+        mean=rotation @ position.mean + origin,
+        covariance=rotation @ position.covariance @ rotation.T,
+        surface_point=rotation @ position.surface_point + origin,
+        box_center=rotation @ position.box_center + origin,
+        box_axes=axes,
+        box_size=position.box_size[order],
+        points=(position.points @ rotation.T + origin).astype(np.float32),
+    )
+
+
 def _beside_jump(depth_m: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     """Pixels of a box (x0, y0, x1, y1) with a jump in depth to one of their eight neighbours."""
     x0, y0, x1, y1 = box
@@ -138,19 +164,31 @@ def _box_around(
     hull = cv2.convexHull((1000 * across.T).astype(np.float32))
     angle = np.deg2rad(cv2.minAreaRect(hull)[2])
     first = vectors[:, 1:] @ np.array([np.cos(angle), np.sin(angle)])
-    edges = [first, np.cross(vectors[:, 0], first), vectors[:, 0]]
-    axes = np.zeros((3, 3))
-    for _ in range(3):
-        likeness = np.abs([[edge[axis] for axis in range(3)] for edge in edges])
-        likeness[:, axes.any(axis=0)] = -1
-        row, axis = np.unravel_index(int(np.argmax(likeness)), likeness.shape)
-        edge = edges.pop(int(row))
-        axes[:, axis] = edge if edge[axis] >= 0 else -edge
-    if np.linalg.det(axes) < 0:
-        axes[:, 2] *= -1
+    axes, _ = _named(np.stack([first, np.cross(vectors[:, 0], first), vectors[:, 0]], axis=1))
     along = axes.T @ points
     low, high = along.min(axis=1), along.max(axis=1)
     return axes @ ((low + high) / 2), axes, high - low
+
+
+def _named(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
+    """Name each edge after the axis that it is nearest to.
+
+    Args:
+        edges: (3, 3), orthonormal columns in any order, pointing either way.
+
+    Returns:
+        A rotation (3, 3) whose columns are the edges x, y and z, and which edge each of them was.
+    """
+    likeness = np.abs(edges)  # of axis (row) and edge (column)
+    axes, order = np.zeros((3, 3)), [0, 0, 0]
+    for _ in range(3):
+        axis, edge = np.unravel_index(int(np.argmax(likeness)), likeness.shape)
+        likeness[axis, :] = likeness[:, edge] = -1
+        order[axis] = int(edge)
+        axes[:, axis] = edges[:, edge] * (1 if edges[axis, edge] >= 0 else -1)
+    if np.linalg.det(axes) < 0:
+        axes[:, 2] *= -1
+    return axes, order
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -139,6 +139,7 @@ class Segmenter:
 
         Raises:
             ValueError: if an expression is empty or too long, or ``prompt`` is another word.
+            RuntimeError: if the model gives numbers that are not finite.
         """
         if prompt not in ("single", "joint"):
             raise ValueError(f"unknown prompt {prompt!r}; accepted: 'single', 'joint'")
@@ -173,11 +174,22 @@ class Segmenter:
 
     def _scores(self, states: torch.Tensor) -> list[float]:
         logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))
+        self._check(logits)
         return torch.softmax(logits, dim=-1)[:, 0].tolist()
 
     def _probabilities(self, context: ImageContext, states: torch.Tensor) -> NDArray[np.float32]:
-        square = torch.sigmoid(self.model.draw_masks(context.features, states).float())
+        logits = self.model.draw_masks(context.features, states).float()
+        self._check(logits)
+        square = torch.sigmoid(logits)
         return to_image_size(square, context.size_hw).cpu().numpy()
+
+    def _check(self, logits: torch.Tensor) -> None:
+        """Take no NaN for a "not there"."""
+        if not torch.isfinite(logits).all():
+            raise RuntimeError(
+                f"model {self.name} gave numbers that are not finite in {self.dtype}; try another "
+                "dtype, or check its weights"
+            )
 
     def _answer(
         self, expression: str, score: float, probability: NDArray[np.float32]

@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth, Located
+from mllmseg_ros.instances import Depth, Located, OtherFrame
 from mllmseg_ros.ros.depth_pairing import DepthPairing
 from mllmseg_ros.ros.diagnostics import CameraReading, Thresholds, camera_status
 from mllmseg_ros.ros.following import Followed, Following
@@ -34,6 +34,7 @@ from mllmseg_ros.ros.qos import QosWatch
 from mllmseg_ros.ros.request import Ending, Errand, Notice, Request, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import Answer, array_message, notice_message
 from mllmseg_ros.ros.shot import Shot, locate, locate_tracks
+from mllmseg_ros.ros.tf import TransformLookup, matrix_at
 from mllmseg_ros.segmentation import Status
 
 
@@ -48,6 +49,7 @@ class CameraStream:
         settings: Callable[[], SegmenterParameters],
         rgb_from_image: Callable[[Image], NDArray[np.uint8]],
         cloud_from_points: CloudBuilder,
+        transforms: TransformLookup,
         report: Callable[[str], None],
     ) -> None:
         """Create the publishers.
@@ -58,6 +60,7 @@ class CameraStream:
             settings: returns the parameters that hold now.
             rgb_from_image: one of :mod:`mllmseg_ros.ros.cv_bridge_path`.
             cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
+            transforms: the node's TF.
             report: takes one line about something that could not be used.
         """
         self.name = name
@@ -68,30 +71,37 @@ class CameraStream:
         self._rgb_from_image = rgb_from_image
         self._meter, self._qos = CameraMeter(), QosWatch(node)
         self._outputs = CameraOutputs(node, self._prefix, cloud_from_points, self._qos)
-        self._depth = DepthPairing()
+        self._transforms = transforms
+        self._depth = DepthPairing(report, transforms)
         self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
         self._inputs: CameraInputs | None = None
         self._command: CommandInput | None = None
         self._model = ""
+        self._score_limit: Callable[[], float] = lambda: 0.5
         self._following: Following | None = None
         self._wake: Callable[[], None] = lambda: None
 
     # Lifecycle
 
     def listen(
-        self, model: str, wake: Callable[[], None], on_command: Callable[[str], None]
+        self,
+        model: str,
+        score_limit: Callable[[], float],
+        wake: Callable[[], None],
+        on_command: Callable[[str], None],
     ) -> list[str]:
         """Subscribe.
 
         Args:
             model: name of the model that answers first.
+            score_limit: returns the score from which on it says that a target is there.
             wake: called when there is something to look at.
             on_command: called with each command to this camera alone.
 
         Returns:
             Fully qualified names of the topics listened to.
         """
-        self._model, self._wake = model, wake
+        self._model, self._score_limit, self._wake = model, score_limit, wake
         self._following = Following(
             self.desk,
             self.slot,
@@ -162,10 +172,15 @@ class CameraStream:
         expected = self._depth.expect(nanoseconds(message.header.stamp), tolerance_ns)
 
         def depth_of(frame: Frame) -> Depth | None:
-            rectified = self._settings().rectified
-            return self._depth.depth_of(frame, expected, rectified=rectified)
+            settings = self._settings()
+            return self._depth.depth_of(
+                frame,
+                expected,
+                rectified=settings.rectified,
+                timeout_s=settings.transform_timeout,
+            )
 
-        return Shot(message, self._to_frame, depth_of)
+        return Shot(message, self._to_frame, depth_of, self._other_frame_of)
 
     def submit(self, request: Request) -> None:
         """Put a command in force, or end the one in force."""
@@ -208,6 +223,16 @@ class CameraStream:
         if following is not None:
             following.wake()
         self._wake()
+
+    def _other_frame_of(self, frame: Frame) -> OtherFrame | None:
+        settings = self._settings()
+        target = settings.target_frame
+        if target in ("", frame.frame_id):
+            return None
+        matrix = matrix_at(
+            self._transforms, target, frame.frame_id, frame.stamp_ns, settings.transform_timeout
+        )
+        return OtherFrame(frame_id=target, from_camera=matrix)
 
     def _to_frame(self, message: Image | CompressedImage) -> Frame:
         compressed = isinstance(message, CompressedImage)
@@ -281,6 +306,7 @@ class CameraStream:
             rgb=shot.frame().rgb,
             located=locate_tracks(shot, followed.tracks),
             latency_ns=followed.latency_ns,
+            score_limit=self._score_limit(),
         )
         if answer.located.note:
             self._report(answer.located.note)
@@ -343,6 +369,7 @@ class CameraStream:
             rgb=result.frame.rgb,
             located=located,
             latency_ns=time.monotonic_ns() - result.began_ns,
+            score_limit=self._score_limit(),
             error=error,
         )
 

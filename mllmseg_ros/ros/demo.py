@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo without ``ros2 launch``: camera, node and commander as processes of their own.
 
+With ``--pick`` a robot takes the camera's place, and the example that drives its gripper comes in.
 They talk over real DDS, and none of them outlives this one. Entry point: :func:`main`.
 """
 
@@ -14,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from ament_index_python.packages import get_package_prefix
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
 from mllmseg_ros.ros import large_images
 
@@ -23,13 +24,12 @@ _GRACE_S = 10.0  # between asking a process to end and ending it
 
 
 def main(args: list[str] | None = None) -> int:
-    """Start the three processes; arguments go to the commander. Returns its exit status.
+    """Start the processes; arguments but ``--pick`` go to the commander. Returns its exit status.
 
     A free ROS_DOMAIN_ID cannot be asked for, so one is drawn where the user has set none: the demo
     must not talk into a robot's network by accident.
     """
     arguments = sys.argv[1:] if args is None else args
-    folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
     environment = dict(os.environ)
     environment.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
     environment |= large_images.environment()
@@ -37,11 +37,7 @@ def main(args: list[str] | None = None) -> int:
     interrupted: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: interrupted.append(number))
-    commands = {
-        "camera": [str(folder / "sim_camera")],
-        "node": [str(folder / "mllmseg_node"), "--ros-args", "-p", "device:=cpu"],
-        "commander": [str(folder / "demo_commander"), *arguments],
-    }
+    commands = _commands(arguments)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
@@ -49,6 +45,26 @@ def main(args: list[str] | None = None) -> int:
         return _watch(processes, interrupted)
     finally:
         _end(list(processes.values()))
+
+
+def _commands(arguments: list[str]) -> dict[str, list[str]]:
+    """The processes by name; the commander ends the demo."""
+    folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
+    node = [str(folder / "mllmseg_node"), "--ros-args", "-p", "device:=cpu"]
+    if "--pick" not in arguments:
+        return {
+            "camera": [str(folder / "sim_camera")],
+            "node": node,
+            "commander": [str(folder / "demo_commander"), *arguments],
+        }
+    arguments = [each for each in arguments if each != "--pick"]
+    examples = Path(get_package_share_directory("mllmseg_ros")) / "examples"
+    return {
+        "robot": [str(folder / "sim_robot")],
+        "node": node,
+        "example": [sys.executable, str(examples / "pick_and_place.py")],
+        "commander": [str(folder / "pick_commander"), *arguments],
+    }
 
 
 def _watch(processes: dict[str, subprocess.Popen[bytes]], interrupted: list[int]) -> int:

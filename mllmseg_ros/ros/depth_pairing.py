@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The depth that belongs to a colour image.
 
-Paired by stamp, within a tolerance, and brought into the colour image where its size or lens is
-another. Entry point: :class:`DepthPairing`.
+Paired by stamp, within a tolerance, and brought into the colour image where its size, lens or place
+is another. Entry point: :class:`DepthPairing`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -22,6 +23,8 @@ from mllmseg_ros.ros.image_msgs import (
     nanoseconds,
 )
 from mllmseg_ros.ros.stamp_history import Kept, StampHistory
+from mllmseg_ros.ros.tf import TransformLookup, matrix_at
+from mllmseg_ros.transforms import TransformError
 
 _WAIT_S = 0.1  # a depth image may come a little later than the colour image
 
@@ -37,17 +40,28 @@ class Expected:
 class DepthPairing:
     """Keeps what came on the depth and camera info topics until its image is looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str], None], transforms: TransformLookup) -> None:
+        """Set up.
+
+        Args:
+            report: takes one line about a message that could not be used.
+            transforms: asked where depth comes from another frame.
+        """
         self._depths: StampHistory[Image | CompressedImage] = StampHistory()
         self._infos: StampHistory[CameraInfo] = StampHistory()
         self._depth_info: CameraInfo | None = None  # the newest: a lens does not change
+        self._frame_id = ""  # of the colour camera, as its info has it
+        self._report, self._transforms = report, transforms
 
     def put_depth(self, msg: Image | CompressedImage) -> None:
         """Take a depth image in."""
+        if _differ(msg.header.frame_id, self._frame_id):
+            self._expect_transforms()
         self._depths.put(nanoseconds(msg.header.stamp), msg)
 
     def put_info(self, msg: CameraInfo) -> None:
         """Take the colour camera's info in."""
+        self._frame_id = msg.header.frame_id
         self._infos.put(nanoseconds(msg.header.stamp), msg)
 
     def put_depth_info(self, msg: CameraInfo) -> None:
@@ -67,10 +81,18 @@ class DepthPairing:
         self._infos.clear()
         self._depth_info = None
 
-    def depth_of(self, frame: Frame, expected: Expected, *, rectified: bool) -> Depth | None:
+    def depth_of(
+        self, frame: Frame, expected: Expected, *, rectified: bool, timeout_s: float
+    ) -> Depth | None:
         """Depth in the pixels of a colour image; None where nobody publishes any.
 
         Waits a moment for a depth image that is late.
+
+        Args:
+            frame: the colour image.
+            expected: from :meth:`expect` for that image.
+            rectified: the images are rectified already.
+            timeout_s: s, how long to wait for a transform, where one is needed.
 
         Raises:
             ValueError: saying why there is none.
@@ -89,19 +111,31 @@ class DepthPairing:
         if color is None:
             raise ValueError("camera_info says that the camera is not calibrated (K[0] = 0)")
         size_hw = (frame.rgb.shape[0], frame.rgb.shape[1])
-        depth_frame = message.header.frame_id
-        if depth_frame and frame.frame_id and depth_frame != frame.frame_id:
-            raise ValueError(
-                f"the depth image is in frame {depth_frame!r}, the colour image in "
-                f"{frame.frame_id!r}; publish depth aligned to the colour image"
-            )
         own = self._own_camera(rectified)
-        if own is None and depth_m.shape == size_hw:
+        color_from_depth = None
+        depth_frame = message.header.frame_id
+        if _differ(depth_frame, frame.frame_id):
+            if own is None:
+                raise ValueError(
+                    f"the depth image is in frame {depth_frame!r}, the colour image in "
+                    f"{frame.frame_id!r}; publish depth/camera_info, or depth aligned to the "
+                    "colour image"
+                )
+            color_from_depth = matrix_at(
+                self._transforms, frame.frame_id, depth_frame, frame.stamp_ns, timeout_s
+            )
+        elif own is None and depth_m.shape == size_hw:
             return Depth(metres=depth_m, intrinsics=color)
         depth_hw = (depth_m.shape[0], depth_m.shape[1])
         lens = own or scaled(color, size_hw, depth_hw)
-        registered = register_depth(depth_m, lens, color, size_hw)
+        registered = register_depth(depth_m, lens, color, size_hw, color_from_depth)
         return Depth(metres=registered, intrinsics=color)
+
+    def _expect_transforms(self) -> None:
+        try:
+            self._transforms.listen()
+        except TransformError as error:
+            self._report(f"depth image in another frame: {error}")
 
     def _own_camera(self, rectified: bool) -> Intrinsics | None:
         """How the depth camera projects, where that has been said."""
@@ -111,3 +145,8 @@ class DepthPairing:
         if lens is None:
             raise ValueError("depth/camera_info says that the camera is not calibrated (K[0] = 0)")
         return lens
+
+
+def _differ(frame_id: str, other_id: str) -> bool:
+    """Whether two frames are known to be two; a camera may leave its name out."""
+    return bool(frame_id and other_id) and frame_id != other_id

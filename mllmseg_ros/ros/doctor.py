@@ -35,7 +35,7 @@ from mllmseg_ros.ros.image_msgs import (
     rgb_from_image,
 )
 
-_SECONDS = 4.0
+_SECONDS = 5.0
 _OLD_S = 1.0  # as the node's max_age
 _SHARED_MEMORY = 100e6  # bytes: a segment of the profile for each of a few processes
 _UDP_BUFFER = 2_000_000  # bytes

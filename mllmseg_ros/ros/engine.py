@@ -2,7 +2,8 @@
 """The model behind the node: load and warm it, apply live parameters, free it.
 
 Torch is imported when a model is loaded, not before: a node without it can say what is missing.
-Entry points: :func:`load`, :func:`check`, :func:`apply`, :func:`advise`, :func:`free_memory`.
+Entry points: :func:`load`, :func:`check`, :func:`apply`, :func:`score_limit`, :func:`advise`,
+:func:`free_memory`.
 """
 
 from __future__ import annotations
@@ -154,6 +155,12 @@ def apply(model: Model, parameters: SegmenterParameters) -> None:
     segmenter.mask_score_limit = (
         model.mask_score_limit if own_limit else parameters.mask_score_limit
     )
+
+
+def score_limit(model: Model) -> float:
+    """The score (of a model that cannot reject: the mask's) from which on a target is found."""
+    segmenter = model.segmenter
+    return segmenter.threshold if segmenter.can_reject else segmenter.mask_score_limit
 
 
 def free_memory() -> None:

@@ -22,22 +22,26 @@ _BOX_ALPHA = 0.35
 
 def marker_array(answer: Answer) -> MarkerArray:
     """Build the markers of an answer, in the frame of its positions."""
-    markers = list(no_markers(answer.header).markers)
+    header, frame = answer.position_header, answer.located.frame
+    camera = np.zeros(3) if frame is None else frame.from_camera[:3, 3]
+    # Over it in the picture, where y points down; in any other frame z points up (REP 103).
+    up_axis, up = (1, -1.0) if frame is None else (2, 1.0)
+    markers = list(no_markers(header).markers)
     for index, instance in enumerate(answer.instances):
         position = instance.position
         if position is None:
             continue
         color = COLORS_RGB[index % len(COLORS_RGB)]
-        box = _marker(answer.header, "boxes", index, Marker.CUBE, color, _BOX_ALPHA)
-        box.pose = pose_message(answer.header, position).pose
+        box = _marker(header, "boxes", index, Marker.CUBE, color, _BOX_ALPHA)
+        box.pose = pose_message(header, position).pose
         x, y, z = np.maximum(position.box_size, _THINNEST_M).tolist()
         box.scale = Vector3(x=x, y=y, z=z)
-        name = _marker(answer.header, "names", index, Marker.TEXT_VIEW_FACING, color, 1.0)
-        # Over it in the picture: y points down in an optical frame.
-        above = position.box_center - [0.0, np.ptp(position.points[:, 1]) / 2 + _TEXT_LIFT_M, 0.0]
+        name = _marker(header, "names", index, Marker.TEXT_VIEW_FACING, color, 1.0)
+        above = position.box_center.copy()
+        above[up_axis] += up * (np.ptp(position.points[:, up_axis]) / 2 + _TEXT_LIFT_M)
         name.pose.position = point_message(above)
         name.scale = Vector3(z=_TEXT_HEIGHT_M)
-        distance = float(np.linalg.norm(position.mean))
+        distance = float(np.linalg.norm(position.mean - camera))
         name.text = f"{instance.segmentation.expression} {distance:.2f} m"
         markers += [box, name]
     return MarkerArray(markers=markers)

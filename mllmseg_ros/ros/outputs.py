@@ -17,6 +17,7 @@ from visualization_msgs.msg import MarkerArray
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.ros import detections
 from mllmseg_ros.ros.image_msgs import compressed_from_array, image_from_array
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.point_cloud import CloudBuilder, scene_points
@@ -27,6 +28,7 @@ from mllmseg_ros.ros.segmentation_msgs import (
     array_message,
     centroid_message,
     chosen_position,
+    confidence_image,
     label_image,
     notice_message,
     pose_message,
@@ -41,7 +43,7 @@ class CameraOutputs:
     """Publishers of a lifecycle node; nothing is sent while it is not active."""
 
     def __init__(
-        self, node: LifecycleNode, prefix: str, cloud_from_points: CloudBuilder, qos: QosWatch
+        self, node: LifecycleNode, prefix: str, cloud_from_points: CloudBuilder, watch: QosWatch
     ) -> None:
         """Create the publishers.
 
@@ -49,15 +51,15 @@ class CameraOutputs:
             node: to publish from.
             prefix: of all topics: "", or the camera's name and a slash.
             cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
-            qos: told of subscribers that do not match.
+            watch: told of subscribers that do not match.
         """
 
-        def publisher(message_type: type, topic: str, depth: int = 1):  # type: ignore[no-untyped-def]
+        def publisher(message_type: type, topic: str, qos: QoSProfile | int = 1):  # type: ignore[no-untyped-def]
             return node.create_lifecycle_publisher(
                 message_type,
                 prefix + topic,
-                QoSProfile(depth=depth),
-                event_callbacks=qos.of_publisher(prefix + topic),
+                qos,
+                event_callbacks=watch.of_publisher(prefix + topic),
                 qos_overriding_options=overridable(),
             )
 
@@ -69,41 +71,50 @@ class CameraOutputs:
         self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
         # Raw, and compressed as image_transport would.
-        self._mask, self._labels, self._overlay = (
+        self._mask, self._labels, self._confidence, self._overlay = (
             (publisher(Image, topic), publisher(CompressedImage, f"{topic}/compressed"))
-            for topic in ("mask", "labels", "overlay")
+            for topic in ("mask", "labels", "confidence", "overlay")
         )
         self._last_mask: tuple[Header, tuple[int, int]] | None = None
+        self._detections: detections.DetectionPublishers | None = None
+        if detections.is_available():
+            self._detections = detections.DetectionPublishers(publisher)
 
     def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
         """Build the messages of an answer, for who listens: (publisher, message) pairs."""
         messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
         if answer.error:
             return messages
+        if self._detections is not None:
+            messages += self._detections.prepare(messages[0][1], answer.score_limit)
         position = chosen_position(answer)
         if position is not None and self._centroid.get_subscription_count():
-            messages.append((self._centroid, centroid_message(answer.header, position)))
+            messages.append((self._centroid, centroid_message(answer.position_header, position)))
         if position is not None and self._target_pose.get_subscription_count():
-            messages.append((self._target_pose, pose_message(answer.header, position)))
+            messages.append((self._target_pose, pose_message(answer.position_header, position)))
         if self._markers.get_subscription_count():
             messages.append((self._markers, marker_array(answer)))
         if position is not None and self._target_cloud.get_subscription_count():
             u, v = position.points_uv.T
-            cloud = self._cloud_from_points(answer.header, position.points, answer.rgb[v, u])
+            cloud = self._cloud_from_points(
+                answer.position_header, position.points, answer.rgb[v, u]
+            )
             messages.append((self._target_cloud, cloud))
         depth = answer.located.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
         wants_mask = _wanted(self._mask)
         union = union_mask(answer) if wants_scene or wants_mask else None
         if union is not None and depth is not None and wants_scene:
-            points, rgb = scene_points(answer.rgb, depth, union > 0)
-            cloud = self._cloud_from_points(answer.header, points, rgb)
+            points, rgb = scene_points(answer.rgb, depth, union > 0, answer.located.frame)
+            cloud = self._cloud_from_points(answer.position_header, points, rgb)
             messages.append((self._scene_cloud, cloud))
         if union is not None and wants_mask:
             messages += _images(self._mask, union, "mono8", answer.header)
             self._last_mask = (answer.header, answer.size_hw)
         if _wanted(self._labels):
             messages += _images(self._labels, label_image(answer), "mono8", answer.header)
+        if _wanted(self._confidence):
+            messages += _images(self._confidence, confidence_image(answer), "mono8", answer.header)
         if _wanted(self._overlay):
             overlay = draw_overlay(answer.rgb, [each.segmentation for each in answer.instances])
             messages += _images(self._overlay, overlay, "rgb8", answer.header)
@@ -121,6 +132,8 @@ class CameraOutputs:
         """
         if self._markers.get_subscription_count():
             self._markers.publish(no_markers(newest[0] if newest else Header()))
+        if self._detections is not None:
+            self._detections.publish_nothing(newest[0] if newest else Header())
         behind = newest or self._last_mask
         if behind is not None:
             header, size_hw = behind

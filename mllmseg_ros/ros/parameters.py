@@ -145,6 +145,19 @@ class SegmenterParameters:
         "the images are rectified (image_rect): positions use P of camera_info instead of K and D",
         live=True,
     )
+    target_frame: str = _parameter(
+        "",
+        "frame that everything in metres is told in, by TF at the image's stamp; empty: the "
+        "camera's optical frame",
+        live=True,
+    )
+    transform_timeout: float = _parameter(
+        0.2,
+        "s, real time; how long an answer waits for its transform before it goes out without a "
+        "position",
+        range_=(0.0, 10.0),
+        live=True,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

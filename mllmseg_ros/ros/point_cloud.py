@@ -2,7 +2,8 @@
 """Coloured points to sensor_msgs/PointCloud2: by sensor_msgs_py where it is installed and sound.
 
 Both ways give the same bytes: x, y, z in metres and rgb packed into a float, as RViz and PCL read
-it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`, :func:`scene_points`.
+it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`, :func:`scene_points`, and
+:func:`points_from_cloud` for who listens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from mllmseg_ros.instances import Depth
+from mllmseg_ros.instances import Depth, OtherFrame
 from mllmseg_ros.position import unit_depth_rays
 
 CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
@@ -70,8 +71,16 @@ def cloud_from_points(
     return cloud
 
 
+def points_from_cloud(cloud: PointCloud2) -> NDArray[np.float32]:
+    """Read the points (N, 3) in metres of one of our clouds back."""
+    return np.frombuffer(cloud.data, np.float32).reshape(-1, _POINT.itemsize // 4)[:, :3]
+
+
 def scene_points(
-    rgb: NDArray[np.uint8], depth: Depth, targets: NDArray[np.bool_]
+    rgb: NDArray[np.uint8],
+    depth: Depth,
+    targets: NDArray[np.bool_],
+    frame: OtherFrame | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Everything that is no target: what a planner must not run into.
 
@@ -79,6 +88,7 @@ def scene_points(
         rgb: (H, W, 3).
         depth: of the same image.
         targets: (H, W).
+        frame: to tell the points in; None: the camera's optical frame.
 
     Returns:
         Points (N, 3) in metres and their colours (N, 3).
@@ -86,6 +96,8 @@ def scene_points(
     z = depth.metres
     v, u = np.nonzero(np.isfinite(z) & ~targets)
     points = unit_depth_rays(u, v, depth.intrinsics) * z[v, u]
+    if frame is not None:
+        points = frame.from_camera[:3, :3] @ points + frame.from_camera[:3, 3:]
     return points.T.astype(np.float32), rgb[v, u]
 
 

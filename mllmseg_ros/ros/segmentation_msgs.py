@@ -3,7 +3,8 @@
 
 Only what the model found for certain (FOUND) is drawn into mask, labels and centroid: a robot acts
 on those. A LOW_CONFIDENCE mask travels in its entry, a NO_TARGET entry is empty. Entry points:
-:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`chosen_position`, and
+:func:`array_message`, :func:`union_mask`, :func:`label_image`, :func:`confidence_image`,
+:func:`chosen_position`, and
 :func:`segmentation_from_message` for who listens.
 """
 
@@ -53,6 +54,7 @@ class Answer:
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
     located: Located  # at least one instance per target of the request, none where it failed
     latency_ns: int  # from taking up the image
+    score_limit: float = 0.5  # score from which on the model says that a target is there
     error: str = ""  # why looking failed
 
     @property
@@ -64,6 +66,13 @@ class Answer:
     def size_hw(self) -> tuple[int, int]:
         """Size of the image, px."""
         return self.rgb.shape[0], self.rgb.shape[1]
+
+    @property
+    def position_header(self) -> Header:
+        """Stamp of the image, and the frame that its positions are told in."""
+        if self.located.frame is None:
+            return self.header
+        return Header(stamp=self.header.stamp, frame_id=self.located.frame.frame_id)
 
 
 def array_message(answer: Answer, camera: str, model: str) -> SegmentationArray:
@@ -113,6 +122,20 @@ def label_image(answer: Answer) -> NDArray[np.uint8]:
     return labels
 
 
+def confidence_image(answer: Answer) -> NDArray[np.uint8]:
+    """How sure each pixel of :func:`label_image` is, (H, W), 255 for certain.
+
+    Of a labelled pixel it is its mask's probability, of any other that no mask covers it.
+    """
+    none = np.ones(answer.size_hw, dtype=np.float32)
+    sure = np.zeros(answer.size_hw, dtype=np.float32)
+    for each in reversed([one.segmentation for one in answer.instances]):
+        if each.status is Status.FOUND:
+            np.minimum(none, 1 - each.probability, out=none)
+            sure[each.mask] = each.probability[each.mask]
+    return np.asarray(np.round(255 * np.where(sure > 0, sure, none)), dtype=np.uint8)
+
+
 def chosen_position(answer: Answer) -> Position | None:
     """Position of the first found "pick" target, else of the first found target.
 
@@ -128,12 +151,22 @@ def chosen_position(answer: Answer) -> Position | None:
 
 
 def centroid_message(header: Header, position: Position) -> PointStamped:
-    """Build the message that says where a target is, in the camera's optical frame."""
+    """Build the message that says where a target is.
+
+    Args:
+        header: with the frame of the position.
+        position: the target's.
+    """
     return PointStamped(header=header, point=point_message(position.mean))
 
 
 def pose_message(header: Header, position: Position) -> PoseStamped:
-    """Build the message that says where a target's box is and how it lies."""
+    """Build the message that says where a target's box is and how it lies.
+
+    Args:
+        header: with the frame of the position.
+        position: the target's.
+    """
     pose = Pose(
         position=point_message(position.box_center),
         orientation=quaternion_message(position.box_axes),
@@ -232,7 +265,7 @@ def _entry(answer: Answer, index: int) -> SegmentationMsg:
     if segmentation.status is Status.FOUND:
         entry.label = _label(index)
     if position is not None:
-        _fill_position(entry, position, answer.header.frame_id)
+        _fill_position(entry, position, answer.position_header.frame_id)
     return entry
 
 

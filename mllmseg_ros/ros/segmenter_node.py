@@ -38,6 +38,7 @@ from mllmseg_ros.ros.segment_service import SegmentService
 from mllmseg_ros.ros.segment_target_action import SegmentTargetAction
 from mllmseg_ros.ros.shot import Shot
 from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.tf import Transforms
 from mllmseg_ros.segmentation import Segmentation
 from mllmseg_ros.srv import SetExpressions
 
@@ -59,6 +60,7 @@ class SegmenterNode(LifecycleNode):
         self._thresholds, self._meter = Thresholds(), ModelMeter()
         self._qos = QosWatch(self)
         self._reception = Reception()
+        self._transforms = Transforms(self, self._warn)
         self._streams = [
             CameraStream(
                 self,
@@ -66,6 +68,7 @@ class SegmenterNode(LifecycleNode):
                 settings=lambda: self._settings,
                 rgb_from_image=rgb_from_image,
                 cloud_from_points=cloud_from_points,
+                transforms=self._transforms,
                 report=self._warn,
             )
             for name in self._settings.cameras
@@ -89,10 +92,14 @@ class SegmenterNode(LifecycleNode):
             post_callback=self._on_time_jump,
         )
         self._diagnostics = Diagnostics(self, self._judge)
-        if self._settings.autostart and (
-            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        ):
-            self.trigger_activate()
+        try:
+            if self._settings.autostart and (
+                self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            ):
+                self.trigger_activate()
+        except BaseException:  # a signal, while the model was being loaded
+            self._diagnostics.stop()
+            raise
 
     # Lifecycle
 
@@ -149,6 +156,7 @@ class SegmenterNode(LifecycleNode):
             segment=self._segment,
             report=self._warn,
         )
+        self._transforms.start(self._settings.target_frame)
         self._thread = InferenceThread(self._streams, steps)
         self._command = CommandInput(
             self, "command", lambda text: self._on_command(text, self._streams), self._qos
@@ -156,7 +164,8 @@ class SegmenterNode(LifecycleNode):
         topics = [self._command.topic]
         for stream in self._streams:
             to_it_alone = partial(self._on_command, streams=[stream])
-            topics += stream.listen(self._model.segmenter.name, self._wake, to_it_alone)
+            name, wake = self._model.segmenter.name, self._wake
+            topics += stream.listen(name, self._score_limit, wake, to_it_alone)
         self._thread.start()
         self._asking.is_active = True
         self._stale_timer = self.create_timer(_STALE_CHECK_S, self._check_stale)
@@ -220,6 +229,7 @@ class SegmenterNode(LifecycleNode):
     def _silence(self, reason: str) -> None:
         """Unsubscribe and end what is asked."""
         self._asking.is_active = False
+        self._transforms.stop()  # before the threads, which may be waiting for one
         if self._stale_timer is not None:
             self.destroy_timer(self._stale_timer)
         if self._command is not None:
@@ -325,6 +335,7 @@ class SegmenterNode(LifecycleNode):
 
     def _on_time_jump(self, jump: object) -> None:
         self.get_logger().info("ROS time jumped: images and depths before it are forgotten")
+        self._transforms.clear()
         for stream in self._streams:
             stream.restart_clock(self._now_ns())
         if self._thread is not None:
@@ -348,6 +359,10 @@ class SegmenterNode(LifecycleNode):
             return encoded.model.segmenter.segment(
                 encoded.context, request.command.expressions, self._settings.prompt
             )
+
+    def _score_limit(self) -> float:
+        assert self._model is not None
+        return engine.score_limit(self._model)
 
     def _judge(self) -> list[DiagnosticStatus]:
         """What `/diagnostics` says now; called from its thread."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth, Instance, Located, instances_of
+from mllmseg_ros.instances import Depth, Instance, Located, OtherFrame, instances_of
 from mllmseg_ros.position import locate as position_of
+from mllmseg_ros.position import transformed
 from mllmseg_ros.ros.image_msgs import nanoseconds
 from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.tracks import Tracked
@@ -28,6 +30,7 @@ class Shot:
         message: Image | CompressedImage,
         to_frame: Callable[[Image | CompressedImage], Frame],
         depth_of: Callable[[Frame], Depth | None],
+        other_frame_of: Callable[[Frame], OtherFrame | None],
     ) -> None:
         """Wrap a message; nothing is converted yet.
 
@@ -35,8 +38,11 @@ class Shot:
             message: as it came.
             to_frame: converts it; raises ValueError for a malformed one.
             depth_of: finds its depth; raises ValueError saying why there is none.
+            other_frame_of: finds the frame that positions are to be told in, None for its own;
+                raises ValueError saying why there is no way there.
         """
-        self._message, self._to_frame, self._depth_of = message, to_frame, depth_of
+        self._message, self._to_frame = message, to_frame
+        self._depth_of, self._other_frame_of = depth_of, other_frame_of
         self._lock = threading.Lock()
         self._frame: Frame | None = None
         self._depth: Depth | None = None
@@ -86,15 +92,27 @@ class Shot:
                 raise ValueError(self._no_depth)
             return self._depth
 
+    def other_frame(self) -> OtherFrame | None:
+        """Frame that positions are to be told in; None for the camera's own.
+
+        Raises:
+            ValueError: saying why there is no way there.
+        """
+        return self._other_frame_of(self.frame())
+
+
+def locate(shot: Shot, segmentations: Sequence[Segmentation]) -> Located:
+    """Part every found answer into its instances, and measure them where there is depth.
+
+    What is needed and missing, depth or a transform, costs the positions, and the note says why.
+    """
+    depth, note = _depth_for(shot, segmentations)
+    return _told(shot, instances_of(segmentations, depth), depth, note)
+
 
 def locate_tracks(shot: Shot, tracks: Sequence[Tracked]) -> Located:
     """Measure what was followed into an image, where that has depth."""
-    depth, note = None, ""
-    if any(each.segmentation.status is Status.FOUND for each in tracks):
-        try:
-            depth = shot.depth()
-        except ValueError as error:
-            note = f"no position: {error}"
+    depth, note = _depth_for(shot, [each.segmentation for each in tracks])
     instances = []
     for each in tracks:
         one, position = each.segmentation, None
@@ -110,18 +128,33 @@ def locate_tracks(shot: Shot, tracks: Sequence[Tracked]) -> Located:
                 inferred_ns=each.inference_stamp_ns if each.propagated else None,
             )
         )
-    return Located(instances=instances, depth=depth, note=note)
+    return _told(shot, instances, depth, note)
 
 
-def locate(shot: Shot, segmentations: Sequence[Segmentation]) -> Located:
-    """Part every found answer into its instances, and measure them where there is depth.
-
-    Without depth an answer stays two-dimensional, and its note says why.
-    """
+def _depth_for(shot: Shot, segmentations: Sequence[Segmentation]) -> tuple[Depth | None, str]:
+    """Depth, where something was found; and why there is none."""
     if not any(each.status is Status.FOUND for each in segmentations):
-        return Located(instances=instances_of(segmentations))
+        return None, ""
     try:
-        depth = shot.depth()
-        return Located(instances=instances_of(segmentations, depth), depth=depth)
+        return shot.depth(), ""
     except ValueError as error:
-        return Located(instances=instances_of(segmentations), note=f"no position: {error}")
+        return None, f"no position: {error}"
+
+
+def _told(shot: Shot, instances: Sequence[Instance], depth: Depth | None, note: str) -> Located:
+    """Tell positions in the frame that is asked for."""
+    if depth is None:
+        return Located(instances=instances, note=note)
+    try:
+        frame = shot.other_frame()
+    except ValueError as error:
+        unplaced = [replace(each, position=None) for each in instances]
+        return Located(instances=unplaced, note=f"no position: {error}")
+    if frame is not None:
+        instances = [
+            each
+            if each.position is None
+            else replace(each, position=transformed(each.position, frame.from_camera))
+            for each in instances
+        ]
+    return Located(instances=instances, depth=depth, frame=frame)

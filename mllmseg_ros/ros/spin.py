@@ -40,12 +40,22 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     Returns:
         Exit status: 0 after a signal, else the node's.
     """
-    signalled = threading.Event()
+    signalled, made = threading.Event(), threading.Event()
+
+    def on_signal(*_: object) -> None:
+        signalled.set()
+        if not made.is_set():  # a model that is being loaded is not waited for
+            raise SystemExit(0)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signalled.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        signal.signal(number, on_signal)
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
+        made.set()
+    except SystemExit:
+        rclpy.try_shutdown()
+        return 0
     except (
         ValueError,
         RuntimeError,

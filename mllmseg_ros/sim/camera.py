@@ -12,6 +12,7 @@ import importlib
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -34,6 +35,15 @@ _NO_GL = (
 )
 
 Pose = tuple[float, float, float]  # x, y on the table in m, yaw in rad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """Where an onlooker stands, seen from what they look at."""
+
+    distance_m: float
+    azimuth_rad: float  # of the line of sight, about the table's normal
+    elevation_rad: float  # over the table
 
 
 def _mujoco() -> Any:
@@ -119,17 +129,28 @@ class TabletopCamera:
 
     def load(self, scene: Scene) -> None:
         """Take a scene in place of the last one."""
+        model = compile_scene(self._mj, scene, self._width, self._height)
+        self.load_world(scene, model, self._mj.MjData(model))
+
+    def load_world(self, scene: Scene, model: Any, data: Any) -> None:
+        """Take a world in place of the last one, and show it as it is whenever a picture is taken.
+
+        Args:
+            scene: its k-th object is the world's body k; bodies after those are surroundings.
+            model: a ``mujoco.MjModel`` for pictures of this size; its camera 0 is the scene's.
+            data: its ``mujoco.MjData``, moved by whoever made it.
+        """
         mj = self._mj
         self._gl.make_current()
         self._mjr = self._shown = None  # before the new one: GL memory is freed here
-        self._model = compile_scene(mj, scene, self._width, self._height)
-        self._data = mj.MjData(self._model)
+        self._model, self._data = model, data
         self._shown = mj.MjvScene(self._model, _MAX_GEOMS)
         self._mjr = mj.MjrContext(self._model, mj.mjtFontScale.mjFONTSCALE_50.value)
         mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN.value, self._mjr)
         self._mjr.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR
         # Geom -> instance id; bodies are the world, then the objects in order.
-        self._instance_of_geom = np.asarray(self._model.geom_bodyid).astype(np.uint8)
+        bodies = np.asarray(self._model.geom_bodyid)
+        self._instance_of_geom = np.where(bodies > len(scene.objects), 0, bodies).astype(np.uint8)
         self._scene = scene
 
     def render(
@@ -169,6 +190,33 @@ class TabletopCamera:
             objects=self._described(instances, depth_m, places, camera) if describe else (),
         )
 
+    def photograph(self, aim_m: tuple[float, float, float], spot: Spot) -> NDArray[np.uint8]:
+        """Take a picture (H, W, 3) RGB from elsewhere, as somebody beside the table would see it.
+
+        Args:
+            aim_m: what to look at, m.
+            spot: from where.
+
+        Raises:
+            ValueError: if no scene was loaded.
+        """
+        if self._scene is None:
+            raise ValueError("no scene is loaded, expected load(scene) before photograph()")
+        self._gl.make_current()
+        self._move({})
+        own = self._view
+        self._view = self._mj.MjvCamera()
+        self._view.lookat[:] = aim_m
+        self._view.distance = spot.distance_m
+        self._view.azimuth, self._view.elevation = (
+            math.degrees(spot.azimuth_rad),
+            -math.degrees(spot.elevation_rad),
+        )
+        try:
+            return self._draw_rgb()
+        finally:
+            self._view = own
+
     def _described(
         self,
         instances: NDArray[np.uint8],
@@ -197,6 +245,8 @@ class TabletopCamera:
         unknown = sorted(set(moved) - set(range(1, len(objects) + 1)))
         if unknown:
             raise ValueError(f"no object has instance id {unknown}, expected 1 to {len(objects)}")
+        if not self._model.nmocap:  # a world with physics of its own
+            return [(*self._data.xpos[index + 1][:2], 0.0) for index in range(len(objects))]
         places = []
         for index, thing in enumerate(objects):
             x, y, yaw = moved.get(index + 1, (*thing.xy_m, thing.yaw_rad))
@@ -232,16 +282,19 @@ class TabletopCamera:
         wide = 2 * math.atan(_OUTLINE_FIELD * math.tan(math.radians(fov) / 2))
         self._model.cam_fovy[0] = math.degrees(wide)
         groups = self._model.geom_group
+        drawn = groups.copy()
         pixels_per_pixel = (_OUTLINE_FIELD * self._height / height) ** 2
         areas: list[float] = []
+        assert self._scene is not None
         groups[:] = 3  # a group that is not drawn by default
-        for instance_id in range(1, self._model.nbody):
-            groups[self._instance_of_geom == instance_id] = 0
+        for instance_id in range(1, len(self._scene.objects) + 1):
+            mine = self._instance_of_geom == instance_id
+            groups[mine] = drawn[mine]
             self._show(as_ids=True)
             ids, _ = self._read_ids(width, height, with_depth=False)
-            groups[self._instance_of_geom == instance_id] = 3
+            groups[mine] = 3
             areas.append(float(np.count_nonzero(ids) * pixels_per_pixel))
-        groups[:] = 0
+        groups[:] = drawn
         self._model.cam_fovy[0] = fov
         return areas
 

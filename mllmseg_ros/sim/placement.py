@@ -30,9 +30,12 @@ class CameraRange:
 
 
 def placed(
-    objects: list[SceneObject], azimuth: float, rng: np.random.Generator
+    objects: list[SceneObject],
+    azimuth: float,
+    rng: np.random.Generator,
+    gap_m: float = _GAP_M,
 ) -> tuple[SceneObject, ...]:
-    """Put the objects on the table so that their footprints do not meet."""
+    """Put the objects on the table so that their footprints keep a gap."""
     radii = [footprint_radius_m(thing.kind, thing.scale) * _widest(thing) for thing in objects]
     area = math.pi * sum(radius**2 for radius in radii) * rng.uniform(1.35, 2.5)
     across, deep = math.sqrt(area), math.sqrt(area)
@@ -44,7 +47,7 @@ def placed(
         for _ in range(40):
             spot = (float(rng.uniform(-deep, deep)), float(rng.uniform(-across, across)))
             if all(
-                math.dist(spot, other) > radius + radii[k] + _GAP_M for k, other in enumerate(spots)
+                math.dist(spot, other) > radius + radii[k] + gap_m for k, other in enumerate(spots)
             ):
                 spots.append(spot)
                 break

@@ -3,8 +3,8 @@
 
 Shapes are built from MuJoCo primitives and surfaces of revolution. An object's origin lies on the
 table under its middle, z up; a mug's handle and a duck's beak point along +x. Knows neither where
-objects stand nor cameras. Entry points: :func:`add_object`, :func:`footprint_radius_m`,
-:func:`height_m`.
+objects stand nor cameras. Entry points: :func:`add_object`, :func:`add_shape`,
+:func:`footprint_radius_m`, :func:`height_m`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,18 @@ def add_object(spec: Any, name: str, thing: SceneObject) -> None:
         pos=[*thing.xy_m, 0.0],
         quat=[np.cos(half), 0.0, 0.0, np.sin(half)],
     )
+    add_shape(spec, body, name, thing)
+
+
+def add_shape(spec: Any, body: Any, name: str, thing: SceneObject) -> None:
+    """Add what an object looks like to a body that is there; nothing of it touches anything.
+
+    Args:
+        spec: a ``mujoco.MjSpec``.
+        body: of that spec.
+        name: what the names of the parts begin with.
+        thing: the object.
+    """
     _SHAPES[thing.kind].build(_Shaper(spec, body, name, thing))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the MuJoCo model of a scene: table, lights, camera, one body per object.
 
-Knows nothing of GL or pictures. Entry point: :func:`compile_scene`.
+Knows nothing of GL or pictures. Entry points: :func:`compile_scene`, :func:`empty_scene`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
     Returns:
         A ``mujoco.MjModel``: body 0 is the world, body k the k-th object, camera 0 the scene's.
     """
+    spec = empty_scene(mj, scene, width, height)
+    for index, thing in enumerate(scene.objects):
+        add_object(spec, f"object_{index + 1}", thing)
+    return spec.compile()
+
+
+def empty_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
+    """Build a ``mujoco.MjSpec`` of everything but the objects, as for :func:`compile_scene`."""
     spec = mj.MjSpec()
     spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
     visual = spec.visual
@@ -49,9 +57,7 @@ def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
         xyaxes=[*camera.rotation[:, 0], *-camera.rotation[:, 1]],
         fovy=math.degrees(camera.vertical_fov_rad),
     )
-    for index, thing in enumerate(scene.objects):
-        add_object(spec, f"object_{index + 1}", thing)
-    return spec.compile()
+    return spec
 
 
 def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:

@@ -12,10 +12,13 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.instances import OtherFrame
 from mllmseg_ros.ros.depth_pairing import DepthPairing
 from mllmseg_ros.ros.image_msgs import image_from_array, time_message
 from mllmseg_ros.ros.shot import Shot, locate
+from mllmseg_ros.ros.tf import matrix_at
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.transforms import TransformBuffer
 
 HEIGHT, WIDTH = 24, 32
 
@@ -30,10 +33,24 @@ def frame(stamp_ns: int) -> Frame:
     return Frame(rgb=np.zeros((HEIGHT, WIDTH, 3), np.uint8), stamp_ns=stamp_ns, frame_id="camera")
 
 
+class Tree(TransformBuffer):
+    """Transforms without topics."""
+
+    asked = False
+
+    def listen(self) -> None:
+        self.asked = True
+
+    def matrix(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> np.ndarray:
+        return self.lookup(target, source, stamp_ns)
+
+
 class Rig:
     def __init__(self) -> None:
-        self.pairing = DepthPairing()
-        self.note = ""
+        self.reports: list[str] = []
+        self.tree = Tree()
+        self.pairing = DepthPairing(self.reports.append, self.tree)
+        self.note, self.target_frame = "", ""
 
     def depth(
         self,
@@ -57,12 +74,19 @@ class Rig:
         return Shot(
             message,
             lambda _: frame(stamp_ns),
-            lambda seen: self.pairing.depth_of(seen, expected, rectified=False),
+            lambda seen: self.pairing.depth_of(seen, expected, rectified=False, timeout_s=0.0),
+            self.other_frame_of,
         )
+
+    def other_frame_of(self, seen: Frame) -> OtherFrame | None:
+        if not self.target_frame:
+            return None
+        matrix = matrix_at(self.tree, self.target_frame, seen.frame_id, seen.stamp_ns, 0.0)
+        return OtherFrame(frame_id=self.target_frame, from_camera=matrix)
 
     def z_of(self, shot: Shot) -> float | None:
         located = locate(shot, [found()])
-        self.note = located.note
+        self.note, self.located = located.note, located
         (instance,) = located.instances
         position = instance.position
         return None if position is None else float(position.mean[2])
@@ -119,11 +143,35 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
     )
 
 
-def test_depth_in_another_frame_is_refused_with_both_names(rig: Rig) -> None:
+def test_depth_of_another_frame_is_brought_over_by_its_transform(rig: Rig) -> None:
+    k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+    assert not rig.tree.asked  # all was in one frame until here
     rig.depth(3, 0.7, frame_id="infra")
     rig.info(3)
+    assert rig.tree.asked
     assert rig.z_of(rig.shot(3)) is None
-    assert "in frame 'infra', the colour image in 'camera'" in rig.note
+    assert "in frame 'infra', the colour image in 'camera'; publish depth/camera_info" in rig.note
+    rig.pairing.put_depth_info(CameraInfo(k=k))
+    assert rig.z_of(rig.shot(3)) is None
+    assert "no transform from 'infra' to 'camera': frame 'camera' is unknown" in rig.note
+    rig.tree.put("camera", "infra", 1, (0.0, 0.0, -0.2), (0.0, 0.0, 0.0, 1.0), static=True)
+    assert rig.z_of(rig.shot(3)) == pytest.approx(0.5)
+    assert rig.note == ""
+
+
+def test_positions_are_told_in_the_target_frame_or_not_at_all(rig: Rig) -> None:
+    assert rig.z_of(rig.shot(2)) == pytest.approx(0.9)
+    assert rig.located.frame is None
+    rig.target_frame = "base"
+    assert rig.z_of(rig.shot(2)) is None
+    assert rig.note.startswith("no position: no transform from 'camera' to 'base': frame 'base'")
+    assert rig.located.depth is None  # nothing is left to publish in a wrong frame
+    rig.tree.put("base", "camera", 2, (0.0, 0.0, 1.5), (1.0, 0.0, 0.0, 0.0))  # looks down
+    assert rig.z_of(rig.shot(2)) == pytest.approx(0.6)
+    assert rig.located.frame is not None
+    assert rig.located.frame.frame_id == "base"
+    assert rig.z_of(rig.shot(1)) is None  # at another moment it is not known
+    assert "into the past" in rig.note
 
 
 def test_what_does_not_pair_is_said(rig: Rig) -> None:

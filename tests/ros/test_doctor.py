@@ -22,7 +22,7 @@ DEPTH = np.ones((120, 160), np.float32)
 def run(client: Client, each=None) -> tuple[int, dict[str, list[str]]]:
     """The exit status and the lines, as words by subject."""
     doctor = NodeProcess(
-        client.context.get_domain_id(), "--device", "cpu", "--seconds", "3", executable="doctor"
+        client.context.get_domain_id(), "--device", "cpu", "--seconds", "6", executable="doctor"
     )
     client.wait(lambda: doctor.process.poll() is not None, START_S, each)
     status = doctor.end()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,8 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from mllmseg_ros.instances import Depth, Located, instances_of
-from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.instances import Depth, Located, OtherFrame, instances_of
+from mllmseg_ros.position import Intrinsics, transformed
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.request import Reception
 from mllmseg_ros.ros.segmentation_msgs import Answer, pose_message
@@ -74,3 +76,22 @@ def test_without_places_all_is_deleted() -> None:
     (only,) = marker_array(answered(with_depth=False)).markers
     assert only.action == Marker.DELETEALL
     assert no_markers(HEADER).markers[0] == only
+
+
+def test_in_another_frame_names_stand_above_and_distances_are_the_camera_s() -> None:
+    seen = answered(with_depth=True)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.diag([1.0, -1.0, -1.0])  # a camera that looks down from 2 m
+    matrix[2, 3] = 2.0
+    instances = [
+        replace(each, position=each.position and transformed(each.position, matrix))
+        for each in seen.instances
+    ]
+    frame = OtherFrame(frame_id="base", from_camera=matrix)
+    told = replace(seen, located=Located(instances=instances, frame=frame))
+    first, box, name, *_ = marker_array(told).markers
+    assert {each.header.frame_id for each in (first, box, name)} == {"base"}
+    assert box.pose.position.z == pytest.approx(1.4)
+    assert name.pose.position.z > 1.42
+    assert name.pose.position.y == box.pose.position.y
+    assert name.text == marker_array(seen).markers[2].text

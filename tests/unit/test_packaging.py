@@ -27,6 +27,7 @@ WITHOUT_TORCH = [
     "mllmseg_ros.hub",
     "mllmseg_ros.integrity",
     "mllmseg_ros.position",
+    "mllmseg_ros.grasp",
     "mllmseg_ros.overlay",
     "mllmseg_ros.eval.metrics",
     "mllmseg_ros.sim.scene",
@@ -80,7 +81,8 @@ def test_ros_packages_that_are_imported_are_declared() -> None:
     known = ROS_PACKAGES | {"rclpy"}
     suffixes = ("_msgs", "_srvs", "_interfaces", "_ros", "_bridge")
     imported = set().union(*(imported_packages(path) for path in python_files()))
-    imported |= set().union(*(imported_packages(path) for path in ROOT.glob("launch/*.py")))
+    scripts = [*ROOT.glob("launch/*.py"), *ROOT.glob("examples/*.py")]
+    imported |= set().union(*(imported_packages(path) for path in scripts))
     looks_like_ros = {
         name for name in imported if name.endswith(suffixes) and name != "mllmseg_ros"
     }
@@ -122,7 +124,9 @@ def test_package_xml_is_format_3_with_one_version() -> None:
 def test_every_executable_has_a_main() -> None:
     cmake = (ROOT / "CMakeLists.txt").read_text()
     pairs = re.findall(r"^  (\w+):(mllmseg_ros[\w.]+)", cmake, re.MULTILINE)
-    assert {"mllmseg_node", "sim_camera", "demo_commander", "demo"} <= {name for name, _ in pairs}
+    assert {"mllmseg_node", "sim_camera", "sim_robot", "demo_commander", "demo"} <= {
+        name for name, _ in pairs
+    }
     for name, module in pairs:
         path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
         functions = [

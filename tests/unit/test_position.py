@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.position import MIN_POINTS, Intrinsics, locate
+from mllmseg_ros.position import MIN_POINTS, Intrinsics, locate, transformed
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]])
 NO_DISTORTION = np.zeros(5)
@@ -135,3 +135,36 @@ def test_a_thin_thing_is_beside_a_jump_everywhere_and_still_has_a_place() -> Non
     position = locate(wire, depth, Intrinsics(K=K, D=NO_DISTORTION), (350, 100))
     assert position is not None
     assert position.mean[2] == pytest.approx(0.8, abs=1e-5)
+
+
+def test_in_another_frame_it_is_the_same_place_and_the_same_box() -> None:
+    """A camera that looks straight down from above a table, as REP 103 names the axes."""
+    depth = np.full((480, 640), 0.9, dtype=np.float32)
+    mask = np.zeros((480, 640), dtype=bool)
+    mask[90:111, 360:441] = True  # wide in the picture
+    v, u = np.mgrid[:480, :640]
+    depth[mask] += (0.0005 * (u - 400) + 0.001 * (v - 100))[mask].astype(np.float32)
+    seen = locate(mask, depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100))
+    assert seen is not None
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])
+    matrix[:3, 3] = [0.5, 0.1, 1.2]
+    told = transformed(seen, matrix)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+    np.testing.assert_allclose(told.points, moved(seen.points), atol=1e-6)
+    np.testing.assert_allclose(told.mean, told.points.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(told.covariance, np.cov(told.points.T), atol=1e-8)
+    np.testing.assert_allclose(told.surface_point, moved(seen.surface_point))
+    # The picture's right is the table's -y: what was the box's x edge is its y edge now.
+    assert seen.box_size[0] > 2 * seen.box_size[1]
+    np.testing.assert_allclose(told.box_size, seen.box_size[[1, 0, 2]])
+    assert np.linalg.det(told.box_axes) == pytest.approx(1)
+    assert (np.abs(np.diag(told.box_axes)) > 0.8).all()
+    # Every point lies in the box, and touches each of its six sides.
+    along = (told.points - told.box_center) @ told.box_axes
+    np.testing.assert_allclose(along.max(axis=0), told.box_size / 2, atol=1e-5)
+    np.testing.assert_allclose(along.min(axis=0), -told.box_size / 2, atol=1e-5)
+    assert told.points_uv is seen.points_uv

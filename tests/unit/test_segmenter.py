@@ -48,6 +48,26 @@ def test_single_prompt_equals_the_naive_pass(
         assert np.abs(answer.probability - probability[0]).max() < EXACT
 
 
+def test_numbers_that_are_not_finite_are_no_answer(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    """As of a model whose half precision overflows: it has not said that nothing is there."""
+    context = random_segmenter.encode(image)
+    for weight in (random_segmenter.model.lm_head.weight, *_last_of_decoder(random_segmenter)):
+        sound = weight.detach().clone()
+        with torch.no_grad():
+            weight.fill_(float("nan"))
+        with pytest.raises(RuntimeError, match="numbers that are not finite in torch.float32"):
+            random_segmenter.segment(context, EXPRESSIONS)
+        with torch.no_grad():
+            weight.copy_(sound)
+    assert len(random_segmenter.segment(context, EXPRESSIONS)) == len(EXPRESSIONS)
+
+
+def _last_of_decoder(segmenter: Segmenter) -> list[torch.nn.Parameter]:
+    return list(segmenter.model.mask_decoder.parameters())[-1:]
+
+
 def test_joint_prompt_equals_the_naive_pass(
     random_segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:

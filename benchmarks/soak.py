@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Half an hour of camera, commands and faults: memory, threads, and an answer for every command.
+
+    source install/local_setup.bash
+    python benchmarks/soak.py                     # --minutes 30 --seed 0 --json FILE
+
+The node runs as a process of its own with the embedded model; images come at 30 Hz with depth,
+commands at random, and every few seconds one of the faults of tests/ros/faults.py, after which the
+next good images must be answered rightly. Memory is compared with what it was after a fifth of the
+time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
+
+from faults import FAULTS, Robot
+
+RATE_HZ = 30.0
+BETWEEN_FAULTS_S = (4.0, 10.0)
+BETWEEN_COMMANDS_S = (0.2, 2.0)
+WARM_UP = 0.2  # of the whole time
+
+
+class Soak:
+    """Counts while it torments."""
+
+    def __init__(self, robot: Robot, seed: int) -> None:
+        self.robot, self.random = robot, random.Random(seed)
+        self.sent: dict[str, float] = {}  # command: when
+        self.told: set[str] = set()  # commands that something came back for
+        self.n_answers = 0
+        self.right_after_s: dict[str, list[float]] = defaultdict(list)
+        self.memory_mb: list[tuple[float, float]] = []  # when, how much
+        self.n_threads: list[int] = []
+        self._faults = self._in_turn()
+
+    def _in_turn(self) -> Iterator[str]:
+        """Every fault once in each round, in another order each time."""
+        while True:
+            names = list(FAULTS)
+            self.random.shuffle(names)
+            yield from names
+
+    def run(self, seconds: float) -> None:
+        """Go on for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._peace(self.random.uniform(*BETWEEN_FAULTS_S))
+            fault = next(self._faults)
+            print(f"{end - time.monotonic():6.0f} s left: {fault}", flush=True)
+            FAULTS[fault](self.robot, 1)
+            began = time.monotonic()
+            self.robot.check_good()
+            self.right_after_s[fault].append(time.monotonic() - began)
+            self.robot.client.reset()
+            self.memory_mb.append((time.monotonic(), self.robot.resident_mb))
+            self.n_threads.append(self.robot.n_threads)
+
+    def _peace(self, seconds: float) -> None:
+        """Images at the camera's rate and commands of which each has to be answered."""
+        client = self.robot.client
+        end, due = time.monotonic() + seconds, 0.0
+
+        def command_at_times() -> None:
+            nonlocal due
+            self.robot.send()
+            if time.monotonic() >= due:
+                text = f"the red mug, take {len(self.sent)}"
+                if self.random.random() < 0.1:
+                    text = f"nothing: {len(self.sent)};"  # is refused
+                self.sent[text] = time.monotonic()
+                client.command(text)
+                due = time.monotonic() + self.random.uniform(*BETWEEN_COMMANDS_S)
+
+        client.wait(
+            lambda: time.monotonic() > end, seconds + 60, command_at_times, every_s=1 / RATE_HZ
+        )
+        client.spin(0.5, each=self.robot.send)
+        self.n_answers += len(client.answers)
+        self.told |= {answer.command for answer in client.answers}
+        for messages in (
+            client.answers, client.masks, client.labels, client.overlays, client.clouds,
+            client.centroids, client.poses, client.markers, client.sent,
+        ):  # fmt: skip
+            messages.clear()
+
+
+def main() -> None:
+    """Run and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    robot = Robot()
+    soak = Soak(robot, asked.seed)
+    began = time.monotonic()
+    try:
+        robot.check_good()
+        soak.run(60 * asked.minutes)
+    finally:
+        robot.close()
+    warm_s = began + WARM_UP * 60 * asked.minutes
+    warm = next(mb for when, mb in soak.memory_mb if when >= warm_s)
+    last = soak.memory_mb[-1][1]
+    untold = sorted(set(soak.sent) - soak.told)
+    report = {
+        "minutes": (time.monotonic() - began) / 60,
+        "answers": soak.n_answers,
+        "commands": len(soak.sent),
+        "commands without any answer": untold,
+        "memory after warm-up, MB": warm,
+        "memory at the end, MB": last,
+        "memory growth, %": 100 * (last - warm) / warm,
+        "threads": [min(soak.n_threads), max(soak.n_threads)],
+        "faults": {
+            name: {"times": len(seconds), "right again within s": max(seconds)}
+            for name, seconds in soak.right_after_s.items()
+        },
+    }
+    for name, value in report.items():
+        if name != "faults":
+            print(f"{name}: {value}")
+    print(f"{'fault':<34} {'times':>5} {'right again within':>20}")
+    for name, seconds in sorted(soak.right_after_s.items()):
+        print(f"{name:<34} {len(seconds):>5} {max(seconds):>18.1f} s")
+    if asked.json:
+        asked.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated robot: a table with physics, an RGB-D camera that looks at it, a gripper over it.
+
+The camera publishes what the simulated camera does, its depth with a stereo camera's faults. The
+gripper follows ``joint_trajectory`` and publishes ``joint_states``. ``reset`` puts everything back.
+Entry point: :func:`main`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+from geometry_msgs.msg import Pose, PoseStamped
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics
+from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.segmentation_msgs import point_message, quaternion_message
+from mllmseg_ros.ros.spin import run
+from mllmseg_ros.sim.camera import Spot, TabletopCamera
+from mllmseg_ros.sim.depth_noise import stereo_like
+from mllmseg_ros.sim.draw_pick import pick_scene
+from mllmseg_ros.sim.gripper_world import JOINTS, GripperWorld
+
+TABLE_FRAME = "table"
+WANTED = (("red", "mug"), ("red", "cube"), ("blue", "bowl"))  # stand on the table in every scene
+_STEP_S, _LONGEST_STEP_S = (
+    0.03,
+    0.09,
+)  # of the world; where rendering takes longer, time goes slower
+_AWAY_M = 0.01  # from home: it has moved
+
+
+class SimRobotNode(Node):
+    """Steps the world, takes pictures of it, and moves the gripper as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("sim_robot")
+        seed: int = self.declare_parameter(
+            "seed",
+            22,
+            ParameterDescriptor(
+                description="number of the scene; a red mug, a red cube and a bowl are in each",
+                integer_range=[IntegerRange(from_value=0, to_value=2**31, step=1)],
+            ),
+        ).value
+        rate: float = self.declare_parameter(
+            "rate",
+            4.0,
+            ParameterDescriptor(
+                description="Hz, images per second, as far as rendering keeps up",
+                floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
+            ),
+        ).value
+        self._world = GripperWorld(pick_scene(seed, WANTED), (WIDTH, HEIGHT))
+        self._rng = np.random.default_rng(seed)
+        self._camera = TabletopCamera(WIDTH, HEIGHT)
+        scene = self._world.scene
+        self._camera.load_world(scene, self._world.model, self._world.data)
+        ahead = scene.camera.rotation[:, 2]
+        self._aim_m = tuple(np.mean([(*each.xy_m, 0.18) for each in scene.objects], axis=0))
+        self._onlooker = Spot(
+            distance_m=1.0,
+            azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.4,
+            elevation_rad=0.45,
+        )
+        self._topics = CameraTopics(self)
+        self._picture = self.create_publisher(Image, "onlooker/image", 1)
+        self._states = self.create_publisher(JointState, "joint_states", 10)
+        self._truth = self.create_publisher(String, "truth/grasp", 1)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._camera_pose = self.create_publisher(PoseStamped, "camera_pose", latched)
+        self._camera_pose.publish(
+            PoseStamped(
+                header=Header(stamp=self.get_clock().now().to_msg(), frame_id=TABLE_FRAME),
+                pose=Pose(
+                    position=point_message(scene.camera.position_m),
+                    orientation=quaternion_message(scene.camera.rotation),
+                ),
+            )
+        )
+        self.create_subscription(JointTrajectory, "joint_trajectory", self._on_trajectory, 1)
+        self.create_service(Trigger, "reset", self._on_reset)
+        self._stepped_s = time.monotonic()
+        self.create_timer(_STEP_S, self._step)
+        self.create_timer(1 / rate, self._take_picture)
+        self.get_logger().info(
+            f"scene {seed}: {', '.join(f'{o.color} {o.kind}' for o in scene.objects)}"
+        )
+
+    def stop(self) -> None:
+        """Free the GL context."""
+        self._camera.close()
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        try:
+            order = [list(message.joint_names).index(name) for name in JOINTS]
+            times = [
+                p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in message.points
+            ]
+            places = np.array([np.array(point.positions)[order] for point in message.points])
+            self._world.follow(np.array(times), places)
+        except (ValueError, IndexError) as error:
+            names = ", ".join(JOINTS)
+            self.get_logger().error(f"trajectory refused, accepted are the joints {names}: {error}")
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._world.reset()
+        response.success = True
+        return response
+
+    def _step(self) -> None:
+        now_s = time.monotonic()
+        self._world.step(min(now_s - self._stepped_s, _LONGEST_STEP_S))
+        self._stepped_s = now_s
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=TABLE_FRAME)
+        self._states.publish(
+            JointState(
+                header=header,
+                name=JOINTS,
+                position=self._world.joints.tolist(),
+                velocity=self._world.joint_speeds.tolist(),
+            )
+        )
+        if self._truth.get_subscription_count():
+            self._truth.publish(String(data=json.dumps(self._describe())))
+
+    def _describe(self) -> dict[str, object]:
+        """What the gripper has done: instance ids are places in ``names``, from 1."""
+        world = self._world
+        objects = world.scene.objects
+        (bowl,) = (index + 1 for index, each in enumerate(objects) if each.kind == "bowl")
+        others = [each for each in range(1, len(objects) + 1) if each != bowl]
+        away_m = np.abs(world.joints - world.home)[:3].max()
+        return {
+            "names": [f"{each.color} {each.kind}" for each in objects],
+            "lifted": world.lifted(),
+            "held": world.held(),
+            "in_bowl": [each for each in others if world.is_inside(each, bowl)],
+            "away": bool(away_m > _AWAY_M),
+            "done": world.is_done,
+        }
+
+    def _take_picture(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        view = self._camera.render(describe=self._topics.wants_objects)
+        noisy_m = stereo_like(view.depth_m, float(view.K[0, 0]), self._rng)
+        self._topics.publish(replace(view, depth_m=noisy_m), stamp)
+        if self._picture.get_subscription_count():
+            rgb = self._camera.photograph(self._aim_m, self._onlooker)
+            header = Header(stamp=stamp, frame_id="onlooker")
+            self._picture.publish(image_from_array(rgb, "rgb8", header))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to end; returns the exit status."""
+    return run(SimRobotNode, args)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw scenes for a gripper: things that fit it, apart enough for its fingers, and a large bowl.
+
+Their looks are those of the plain tabletop. The same for the same seed everywhere. Entry points:
+:func:`pick_scene`, :data:`GRASPABLE`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mllmseg_ros.sim.objects import (
+    COLORS,
+    HELD_OUT,
+    KINDS,
+    SceneObject,
+    random_object,
+    random_scale,
+)
+from mllmseg_ros.sim.placement import placed, random_camera
+from mllmseg_ros.sim.scene import Scene
+from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
+
+_STREAM = 7_001  # of random numbers: scenes of their own, whatever the seed
+_GAP_M = 0.030
+_N_OTHERS = (3, 6)
+TOO_WIDE = ("plate", "book")
+GRASPABLE = tuple(kind for kind in KINDS if kind not in TOO_WIDE)
+
+
+def pick_scene(seed: int, wanted: Sequence[tuple[str, str]] = ()) -> Scene:
+    """Draw a scene in which no two things share colour and kind, and only one is a bowl.
+
+    Args:
+        seed: 0 or more.
+        wanted: (colour, kind) pairs that stand on the table whatever else does.
+
+    Raises:
+        ValueError: if the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more")
+    rng = np.random.default_rng(np.random.SeedSequence([_STREAM, seed]))
+    pairs = list(wanted)
+    if not any(kind == "bowl" for _, kind in pairs):
+        pairs.append((_color(rng, "bowl"), "bowl"))
+    n = len(pairs) + int(rng.integers(_N_OTHERS[0], _N_OTHERS[1] + 1)) - max(0, len(wanted) - 1)
+    kinds = [kind for kind in KINDS if kind != "bowl"]
+    while len(pairs) < n:
+        kind = str(rng.choice(kinds))
+        pair = (_color(rng, kind), kind)
+        if pair not in pairs:
+            pairs.append(pair)
+    azimuth = float(rng.uniform(-math.pi, math.pi))
+    things = [_sized(random_object(color, kind, azimuth, rng), rng) for color, kind in pairs]
+    objects = placed(things, azimuth, rng, _GAP_M)
+    surface = random_surface(objects, rng)
+    ambient = float(rng.uniform(0.30, 0.48))
+    return Scene(
+        objects=objects,
+        surface=surface,
+        mats=random_mats(surface, objects, rng),
+        lights=random_lights(ambient, rng),
+        ambient=ambient,
+        sky=(dull_rgb(rng), dull_rgb(rng)),
+        camera=random_camera(objects, azimuth, rng),
+    )
+
+
+def _color(rng: np.random.Generator, kind: str) -> str:
+    return str(rng.choice([color for color in COLORS if (color, kind) not in HELD_OUT]))
+
+
+def _sized(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
+    size_name = "large" if thing.kind == "bowl" else "small"
+    return replace(thing, size_name=size_name, scale=random_scale(size_name, rng))

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What drivers, networks and people do to the node, one fault each, and the question that follows.
+
+Used by ``test_faults.py`` in short and by ``benchmarks/soak.py`` at length. Entry points:
+:class:`Robot`, :data:`FAULTS`.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from mllmseg_ros.msg import SegmentationArray
+from rclpy.publisher import Publisher
+from ros_harness import START_S, Client, NodeProcess, new_domain
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header, String
+
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.sim.samples import load_sample
+
+SAMPLE = load_sample(0)
+COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
+SECOND = 1_000_000_000
+GOOD_ANSWER_S = 60.0  # a machine may be busy; how fast an answer comes is not asked here
+
+
+class Robot:
+    """A node, an RGB-D camera and a person before it."""
+
+    def __init__(self) -> None:
+        self.domain = new_domain()
+        self.node = NodeProcess(self.domain, "--ros-args", "-p", "device:=cpu")
+        self.node.wait_for("listening on")
+        self.client = Client(self.domain)
+        node = self.client.node
+        self.depth_compressed = node.create_publisher(
+            CompressedImage, "depth/image/compressedDepth", 5
+        )
+        self.depth_info = node.create_publisher(CameraInfo, "depth/camera_info", 5)
+        self._change = node.create_client(ChangeState, "mllmseg/change_state")
+        self._n_asked = 0
+        self.client.wait(self.client.connected, START_S)
+
+    def close(self) -> None:
+        self.client.close()
+        assert self.node.end() == 0, self.node.log
+        assert "Traceback" not in self.node.log
+
+    @property
+    def n_threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.node.process.pid}/task"))
+
+    @property
+    def resident_mb(self) -> float:
+        pages = int(Path(f"/proc/{self.node.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def header(self, off_ns: int = 0) -> Header:
+        header = self.client.header()
+        header.stamp = time_message(max(0, nanoseconds(header.stamp) + off_ns))
+        return header
+
+    def send_depth(self, header: Header) -> None:
+        depth_mm = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
+        self.client.depth.publish(image_from_array(depth_mm, "16UC1", header))
+
+    def send_info(self, header: Header, **fields: object) -> None:
+        good = {"height": 480, "width": 640, "k": SAMPLE.K.ravel().tolist(), "d": [0.0] * 5}
+        self.client.info.publish(CameraInfo(header=header, **{**good, **fields}))
+
+    def send_color(self, header: Header) -> None:
+        self.client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+        self.client.sent.append(nanoseconds(header.stamp))
+
+    def send(self) -> None:
+        """Publish what a sound camera would."""
+        header = self.header()
+        self.send_depth(header)
+        self.send_info(header)
+        self.send_color(header)
+
+    def change(self, transition: int) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        future = self._change.call_async(request)
+        self.client.wait(future.done, START_S)
+        assert future.result().success, self.node.log
+
+    def check_good(self) -> None:
+        """Ask, and demand a right answer in metres on one of the images sent from now on."""
+        assert self.node.process.poll() is None, f"the node ended:\n{self.node.log[-4000:]}"
+        client = self.client
+        client.sent.clear()
+        self._n_asked += 1
+        command = f"{' ' * (self._n_asked % 7)}{COMMAND}"  # tells this request from those before
+        client.answers.clear()
+
+        def right() -> bool:
+            return any(is_right(each) for each in client.to(command) if self._is_new(each))
+
+        due_s = 0.0
+
+        def ask_and_send() -> None:
+            nonlocal due_s
+            if time.monotonic() >= due_s:
+                client.command(command)
+                due_s = time.monotonic() + 5.0
+            self.send()
+
+        client.wait(right, GOOD_ANSWER_S, each=ask_and_send)
+
+    def _is_new(self, answer: SegmentationArray) -> bool:
+        return nanoseconds(answer.header.stamp) in self.client.sent
+
+
+def is_right(answer: SegmentationArray) -> bool:
+    """Whether an answer shows the sample's red mug, and where it is."""
+    if answer.status != SegmentationArray.STATUS_OK or answer.image_width != 640:
+        return False
+    masks = [
+        segmentation_from_message(each, (answer.image_height, answer.image_width)).mask
+        for each in answer.segmentations
+    ]
+    mask, truth = np.any(masks, axis=0), SAMPLE.instances == TARGET
+    iou = (mask & truth).sum() / (mask | truth).sum()
+    entry = answer.segmentations[0]
+    z = float(SAMPLE.depth_m[truth].mean())
+    return bool(iou > 0.6 and entry.has_position and abs(entry.position.z - z) < 0.05)
+
+
+def camera_stops(robot: Robot, scale: int) -> None:
+    """No image for a while: said once, and it goes on when the camera returns."""
+    client = robot.client
+    client.command(COMMAND)
+    stale = SegmentationArray.STATUS_STALE_INPUT
+    client.wait(lambda: any(each.status == stale for each in client.to(COMMAND)), GOOD_ANSWER_S)
+
+
+def stamps_are_wrong(robot: Robot, scale: int) -> None:
+    """Zero, backwards, a minute and a century ahead."""
+    for off_ns in (-(2**62), -60 * SECOND, 60 * SECOND, -SECOND, 3600 * SECOND):
+        robot.send_color(robot.header(off_ns))
+        robot.client.spin(0.05)
+    robot.send_color(Header(frame_id="camera"))
+    robot.send_color(Header(stamp=time_message(2**31 * SECOND - 1), frame_id="camera"))
+    robot.client.spin(0.1)
+
+
+def sizes_and_encodings_change(robot: Robot, scale: int) -> None:
+    """Another size and encoding with every image."""
+    rng = np.random.default_rng(scale)
+    robot.client.command(COMMAND)
+    for encoding, channels in (("bgr8", 3), ("rgba8", 4), ("mono8", 1), ("bayer_rggb8", 1)):
+        height, width = 2 * rng.integers(8, 400, 2)
+        shape = (height, width, channels) if channels > 1 else (height, width)
+        pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+        robot.client.image.publish(image_from_array(pixels, encoding, robot.header()))
+        robot.client.spin(0.15)
+
+
+def color_without_depth(robot: Robot, scale: int) -> None:
+    """The depth stream breaks off."""
+    robot.client.command(COMMAND)
+    for _ in range(5):
+        robot.send_color(robot.header())
+        robot.client.spin(0.1)
+
+
+def depth_without_color(robot: Robot, scale: int) -> None:
+    """The colour stream breaks off."""
+    robot.client.command(COMMAND)
+    for _ in range(20):
+        header = robot.header()
+        robot.send_depth(header)
+        robot.send_info(header)
+        robot.client.spin(0.02)
+
+
+def fields_are_absurd(robot: Robot, scale: int) -> None:
+    """Sizes that the data do not have, data cut short, a picture that claims to be enormous."""
+    client, data = robot.client, array.array("B", bytes(640 * 480 * 3))
+    for height, width, step, n_bytes in (
+        (480, 640, 1920, 100),
+        (480, 640, 0, 640 * 480 * 3),
+        (2**32 - 1, 2**32 - 1, 2**32 - 1, 8),
+        (0, 0, 0, 0),
+        (480, 640, 1919, 640 * 480 * 3),
+    ):
+        for publisher, encoding in ((client.image, "rgb8"), (client.depth, "32FC1")):
+            image = Image(height=height, width=width, step=step, encoding=encoding)
+            image.header, image.data = robot.header(), data[:n_bytes]
+            publisher.publish(image)
+        client.spin(0.05)
+    png = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+    huge = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:]
+    for bad in (b"", b"\xff\xd8\xff", png[:20], huge):
+        for publisher in (client.compressed, robot.depth_compressed):
+            message = CompressedImage(header=robot.header(), format="png")
+            message.data = array.array("B", bad)
+            publisher.publish(message)
+        client.spin(0.05)
+
+
+def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
+    """No focal length, NaN, distortion of a wrong length and of an unknown model."""
+    robot.client.command(COMMAND)
+    for fields in (
+        {"k": [0.0] * 9},
+        {"k": [float("nan")] * 9},
+        {"d": [0.1] * 3},
+        {"d": [0.1] * 5, "distortion_model": "whatever"},
+        {"k": [-1.0, 0.0, 0.0, 0.0, 1e300, 0.0, 0.0, 0.0, 0.0]},
+        {"d": [float("inf")] * 5},
+    ):
+        header = robot.header()
+        robot.send_depth(header)
+        robot.send_info(header, **fields)
+        robot.send_color(header)
+        robot.client.spin(0.15)
+
+
+def thousand_commands(robot: Robot, scale: int) -> None:
+    """As from a script that has gone wild, within about a second."""
+    for index in range(1000):
+        robot.client.command(f"the mug, take {index}" if index % 3 else "stop")
+        if index % 20 == 0:
+            robot.client.executor.spin_once(timeout_sec=0)
+            time.sleep(0.02)
+    robot.client.spin(0.5, each=robot.send)
+
+
+def parameters_storm(robot: Robot, scale: int) -> None:
+    """Good and bad values, as fast as they are taken."""
+    for index in range(25 * scale):
+        robot.client.set_parameters(threshold=index % 3 / 2, max_rate=-float(index % 2))
+        robot.client.set_parameters(prompt=("single", "joint", "both")[index % 3])
+        robot.client.set_parameters(max_age="soon", tracking=bool(index % 2))
+    back = {"threshold": -1.0, "prompt": "single", "max_rate": 0.0, "max_age": 1.0}
+    results = robot.client.set_parameters(**back, tracking=True, decide_by="auto")
+    assert all(result.successful for result in results)
+
+
+def deactivated_and_activated(robot: Robot, scale: int) -> None:
+    """The lifecycle, again and again, with images and commands all the while."""
+    for _ in range(10 * scale):
+        robot.client.command(COMMAND)
+        robot.send()
+        robot.change(Transition.TRANSITION_DEACTIVATE)
+        robot.send()
+        robot.change(Transition.TRANSITION_ACTIVATE)
+
+
+_DEAF = """
+import rclpy, time
+from rclpy.qos import QoSProfile, HistoryPolicy
+from sensor_msgs.msg import Image
+from mllmseg_ros.msg import SegmentationArray
+rclpy.init()
+node = rclpy.create_node("deaf")
+every = QoSProfile(history=HistoryPolicy.KEEP_ALL)
+node.create_subscription(SegmentationArray, "segmentations", print, every)
+node.create_subscription(Image, "overlay", print, every)
+print("here", flush=True)
+time.sleep(600)
+"""
+
+
+def a_consumer_never_reads(robot: Robot, scale: int) -> None:
+    """It has subscribed reliably to everything, and was stopped by a debugger."""
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", _DEAF],
+        env={**os.environ, "ROS_DOMAIN_ID": str(robot.domain)},
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",  # where no source folder hides the messages
+    )
+    try:
+        assert deaf.stdout is not None
+        assert deaf.stdout.readline().strip() == "here"
+        robot.client.spin(0.5)
+        deaf.send_signal(signal.SIGSTOP)
+        robot.client.command(COMMAND)
+        robot.client.spin(2.0, each=robot.send)
+        robot.check_good()  # with the deaf one still there
+    finally:
+        deaf.kill()
+        deaf.wait()
+
+
+def a_second_node_of_the_same_name(robot: Robot, scale: int) -> None:
+    """Both answer; when one goes the other stays."""
+    second = NodeProcess(robot.domain, "--ros-args", "-p", "device:=cpu")
+    second.wait_for("listening on")
+    robot.client.command(COMMAND)
+    robot.client.spin(1.0, each=robot.send)
+    assert second.end() == 0, second.log
+    robot.client.wait(robot.client.connected)
+
+
+_BYTES = st.binary(max_size=400)
+_UINTS = st.one_of(st.integers(0, 700), st.integers(0, 2**32 - 1))
+_FLOATS = st.floats(width=64)
+_ENCODINGS = st.sampled_from(
+    ["rgb8", "bgr8", "mono8", "16UC1", "32FC1", "yuv422", "bayer_rggb8", "", "nv21", "8UC3"]
+)
+
+
+@st.composite
+def _headers(draw: st.DrawFn) -> Header:
+    stamp_ns = draw(st.integers(0, 2**31 * SECOND - 1))
+    return Header(stamp=time_message(stamp_ns), frame_id=draw(st.text(_TEXT, max_size=20)))
+
+
+# What ROS 2's strings can carry.
+_TEXT = st.characters(codec="utf-8", exclude_characters="\0")
+_IMAGES = st.builds(
+    lambda data, **fields: Image(**fields, data=array.array("B", data)),
+    data=_BYTES, header=_headers(), height=_UINTS, width=_UINTS, step=_UINTS,
+    encoding=_ENCODINGS, is_bigendian=st.integers(0, 1),
+)  # fmt: skip
+_COMPRESSED = st.builds(
+    lambda data, **fields: CompressedImage(**fields, data=array.array("B", data)),
+    data=_BYTES, header=_headers(), format=st.text(_TEXT, max_size=30),
+)  # fmt: skip
+_INFOS = st.builds(
+    CameraInfo,
+    header=_headers(), height=_UINTS, width=_UINTS, distortion_model=st.text(_TEXT, max_size=20),
+    d=st.lists(_FLOATS, max_size=15), k=st.lists(_FLOATS, min_size=9, max_size=9),
+    p=st.lists(_FLOATS, min_size=12, max_size=12),
+)  # fmt: skip
+_STRINGS = st.builds(String, data=st.text(_TEXT, max_size=300))
+
+
+def fuzzed_messages(robot: Robot, scale: int) -> None:
+    """Anything that the types allow, on every input."""
+    client = robot.client
+    inputs = (
+        (client.image, _IMAGES),
+        (client.compressed, _COMPRESSED),
+        (client.depth, _IMAGES),
+        (robot.depth_compressed, _COMPRESSED),
+        (client.info, _INFOS),
+        (robot.depth_info, _INFOS),
+        (client.commands, _STRINGS),
+    )
+    each = 75 * scale  # 525 messages in all
+    for publisher, messages in inputs:
+        _publish(publisher, messages, each, client)
+        client.spin(0.2)
+    # What was said of depth holds until it is said anew.
+    robot.depth_info.publish(CameraInfo(k=SAMPLE.K.ravel().tolist(), d=[0.0] * 5))
+
+
+def _publish(publisher: Publisher, messages: st.SearchStrategy, n: int, client: Client) -> None:
+    @settings(
+        max_examples=n,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(message=messages)
+    def send(message: object) -> None:
+        publisher.publish(message)
+        client.executor.spin_once(timeout_sec=0.002)
+
+    send()
+
+
+FAULTS: dict[str, Callable[[Robot, int], None]] = {
+    each.__name__: each
+    for each in (
+        camera_stops,
+        stamps_are_wrong,
+        sizes_and_encodings_change,
+        color_without_depth,
+        depth_without_color,
+        fields_are_absurd,
+        intrinsics_are_wrong,
+        thousand_commands,
+        parameters_storm,
+        deactivated_and_activated,
+        a_consumer_never_reads,
+        a_second_node_of_the_same_name,
+        fuzzed_messages,
+    )
+}

@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TF over real DDS: everything in metres goes out in the frame asked for, or not at all.
+
+The first half runs over our own buffer and, where that is installed, over tf2_ros; the second
+asks the node as a process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+import rclpy
+import tf2_msgs_package
+from geometry_msgs.msg import TransformStamped
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_harness import Client, NodeProcess, new_domain
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from std_msgs.msg import Header
+
+from mllmseg_ros.ros import tf
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.sim.samples import load_sample
+from mllmseg_ros.transforms import TransformError, matrix_of
+
+if TYPE_CHECKING:
+    from mllmseg_ros.msg import Segmentation, SegmentationArray
+
+SECOND = 1_000_000_000
+SAMPLE = load_sample(0)
+COMMAND = "pick: the red mug; place: the bowl"
+CAMERA = "test_camera_optical_frame"
+# A camera that looks down on a table from the side, as a calibration would say it.
+TRANSLATION = (0.4, -0.1, 0.9)
+QUATERNION = tuple((np.array([0.9, 0.1, -0.2, 0.0]) / np.sqrt(0.86)).tolist())
+BASE_FROM_CAMERA = matrix_of(TRANSLATION, QUATERNION)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """Where the messages of TF were generated; None where they are installed."""
+    if importlib.util.find_spec("tf2_msgs") is not None:
+        yield None
+        return
+    prefix = tf2_msgs_package.build(tmp_path_factory.mktemp("tf2_msgs"))
+    with pytest.MonkeyPatch.context() as patch:
+        tf2_msgs_package.use(prefix, patch)
+        yield prefix
+
+
+def stamped(
+    parent: str,
+    child: str,
+    stamp_ns: int,
+    translation: tuple[float, ...] = (0.0, 0.0, 0.0),
+    quaternion: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
+) -> TransformStamped:
+    header = Header(stamp=time_message(stamp_ns), frame_id=parent)
+    message = TransformStamped(header=header, child_frame_id=child)
+    at, turn = message.transform.translation, message.transform.rotation
+    at.x, at.y, at.z = map(float, translation)
+    turn.x, turn.y, turn.z, turn.w = map(float, quaternion)
+    return message
+
+
+class Broadcaster:
+    """Publishes transforms as tf2's broadcasters do."""
+
+    def __init__(self, node: rclpy.node.Node) -> None:
+        from tf2_msgs.msg import TFMessage
+
+        self._message = TFMessage
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.moving = node.create_publisher(TFMessage, "/tf", 100)
+        self._static = node.create_publisher(TFMessage, "/tf_static", latched)
+
+    def send(self, *transforms: TransformStamped) -> None:
+        self.moving.publish(self._message(transforms=list(transforms)))
+
+    def send_static(self, *transforms: TransformStamped) -> None:
+        self._static.publish(self._message(transforms=list(transforms)))
+
+
+class Rig:
+    """A node that listens, spun by a thread of its own as the real one is by the main thread."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=new_domain())
+        self.node = rclpy.create_node("listener", context=self.context)
+        self.reports: list[str] = []
+        self.transforms = tf.Transforms(self.node, self.reports.append)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self._other = rclpy.create_node("broadcaster", context=self.context)
+        self.executor.add_node(self._other)
+        self.broadcaster = Broadcaster(self._other)
+        self._thread = threading.Thread(target=self.executor.spin)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        self._other.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def until_subscribed(self, subscribed: bool = True) -> None:
+        deadline = time.monotonic() + 10
+        while bool(self.broadcaster.moving.get_subscription_count()) != subscribed:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.executor.create_task(self.transforms.stop)  # where the node is spun
+
+
+@pytest.fixture(params=[True, False], ids=["own", "tf2_ros"])
+def own(request: pytest.FixtureRequest) -> bool:
+    """Whether our own buffer is tested."""
+    return request.param
+
+
+@pytest.fixture
+def rig(own: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    if not own:
+        pytest.importorskip("tf2_ros", reason="tf2_ros is not installed")
+    else:
+        real = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name == "tf2_ros" else real(name)
+        )
+    rig = Rig()
+    yield rig
+    rig.close()
+
+
+def test_nothing_is_subscribed_to_before_it_is_needed(rig: Rig) -> None:
+    rig.transforms.start("")
+    time.sleep(0.3)
+    assert rig.node.count_subscribers("/tf") == 0
+    rig.transforms.listen()
+    rig.until_subscribed()
+    rig.stop()
+    rig.until_subscribed(False)
+    rig.transforms.listen()  # not before it is started again
+    time.sleep(0.3)
+    assert rig.node.count_subscribers("/tf") == 0
+    rig.transforms.start("base")
+    rig.until_subscribed()
+
+
+def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
+    # Latched before anybody listened.
+    rig.broadcaster.send_static(stamped("hand", "camera", 1, (0, 0, 0.1)))
+    rig.transforms.start("base")
+    rig.until_subscribed()
+    for second in (100, 101, 102):
+        half = (second - 100) / 2  # it turns by 1 rad a second
+        turn = (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
+        rig.broadcaster.send(stamped("base", "hand", second * SECOND, (second, 0, 0), turn))
+    for at in (100.0, 100.5, 101.9):
+        matrix = rig.transforms.matrix("base", "camera", int(at * SECOND), 10.0)
+        np.testing.assert_allclose(matrix[:3, 3], [at, 0, 0.1], atol=1e-6)
+        expected = cv2.Rodrigues(np.array([0.0, 0.0, at - 100]))[0]
+        np.testing.assert_allclose(matrix[:3, :3], expected, atol=1e-3)
+    back = rig.transforms.matrix("camera", "base", 100 * SECOND, 0.0)
+    np.testing.assert_allclose(back[:3, 3], [-100, 0, -0.1], atol=1e-6)
+
+
+def test_a_transform_that_is_late_is_waited_for_and_never_the_latest_taken(rig: Rig) -> None:
+    rig.transforms.start("base")
+    rig.until_subscribed()
+    rig.broadcaster.send(stamped("base", "camera", 100 * SECOND, (1, 0, 0)))
+    rig.transforms.matrix("base", "camera", 100 * SECOND, 10.0)
+    timer = threading.Timer(
+        0.3, lambda: rig.broadcaster.send(stamped("base", "camera", 102 * SECOND, (3, 0, 0)))
+    )
+    timer.start()
+    began_s = time.monotonic()
+    matrix = rig.transforms.matrix("base", "camera", 101 * SECOND, 10.0)
+    assert time.monotonic() - began_s < 5  # woken, not timed out
+    np.testing.assert_allclose(matrix[:3, 3], [2, 0, 0], atol=1e-6)
+    timer.join()
+    with pytest.raises(TransformError, match="into the future"):
+        rig.transforms.matrix("base", "camera", 103 * SECOND, 0.1)
+    # What is forgotten does not come back: no waiting.
+    began_s = time.monotonic()
+    with pytest.raises(TransformError, match="into the past"):
+        rig.transforms.matrix("base", "camera", 50 * SECOND, 10.0)
+    assert time.monotonic() - began_s < 5
+    with pytest.raises(TransformError, match="no stamp"):
+        rig.transforms.matrix("base", "camera", 0, 10.0)  # tf2 would take the latest
+
+
+def test_what_is_malformed_does_not_count_and_does_not_hurt(rig: Rig, own: bool) -> None:
+    rig.transforms.start("base")
+    rig.until_subscribed()
+    for wrong in (
+        stamped("base", "camera", SECOND, (float("nan"), 0, 0)),
+        stamped("base", "camera", SECOND, quaternion=(0, 0, 0, 0)),
+        stamped("base", "camera", SECOND, quaternion=(0, float("inf"), 0, 1)),
+        stamped("camera", "camera", SECOND),
+        stamped("base", "", SECOND),
+        stamped("", "camera", SECOND),
+    ):
+        rig.broadcaster.send(wrong)
+    rig.broadcaster.send(stamped("base", "hand", SECOND))
+    rig.transforms.matrix("base", "hand", SECOND, 10.0)
+    with pytest.raises(TransformError, match="camera"):
+        rig.transforms.matrix("base", "camera", SECOND, 0.0)
+    rig.broadcaster.send(stamped("base", "camera", SECOND, (1, 2, 3)))
+    matrix = rig.transforms.matrix("base", "camera", SECOND, 10.0)
+    assert matrix[:3, 3].tolist() == [1, 2, 3]
+    # tf2 says so in its own log.
+    assert len(rig.reports) == (6 if own else 0)
+    assert all(each.startswith("transform refused: ") for each in rig.reports)
+
+
+def test_after_a_jump_of_time_only_what_is_static_is_known(rig: Rig) -> None:
+    rig.transforms.start("base")
+    rig.until_subscribed()
+    rig.broadcaster.send_static(stamped("hand", "camera", 1, (0, 0, 0.1)))
+    rig.broadcaster.send(stamped("base", "hand", 100 * SECOND))
+    rig.transforms.matrix("base", "camera", 100 * SECOND, 10.0)
+    rig.transforms.clear()
+    assert rig.transforms.matrix("hand", "camera", 5 * SECOND, 0.0)[2, 3] == 0.1
+    with pytest.raises(TransformError):
+        rig.transforms.matrix("base", "camera", 100 * SECOND, 0.0)
+    rig.broadcaster.send(stamped("base", "hand", 5 * SECOND, (2, 0, 0)))
+    assert rig.transforms.matrix("base", "camera", 5 * SECOND, 10.0)[0, 3] == 2
+
+
+def test_who_waits_is_told_when_the_node_stops(rig: Rig) -> None:
+    rig.transforms.start("base")
+    rig.until_subscribed()
+    threading.Timer(0.3, rig.stop).start()
+    began_s = time.monotonic()
+    with pytest.raises(TransformError, match="stopped to listen"):
+        rig.transforms.matrix("base", "camera", SECOND, 30.0)
+    assert time.monotonic() - began_s < 10
+
+
+# The node
+
+
+class RobotClient(Client):
+    """A client with a depth camera and TF."""
+
+    def __init__(self, domain: int) -> None:
+        super().__init__(domain)
+        self.depth_info = self.node.create_publisher(CameraInfo, "depth/camera_info", 5)
+        self.broadcaster = Broadcaster(self.node)
+        self.scenes: list[PointCloud2] = []
+        self.node.create_subscription(PointCloud2, "scene_cloud", self.scenes.append, 10)
+
+    def send_rgbd(self, depth_frame: str = CAMERA) -> int:
+        header = self.header()
+        depth_mm = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
+        of_depth = Header(stamp=header.stamp, frame_id=depth_frame)
+        info = {"height": 480, "width": 640, "k": SAMPLE.K.ravel().tolist(), "d": [0.0] * 5}
+        self.info.publish(CameraInfo(header=header, **info))
+        if depth_frame != CAMERA:
+            self.depth_info.publish(CameraInfo(header=of_depth, **info))
+        self.depth.publish(image_from_array(depth_mm, "16UC1", of_depth))
+        self.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+        self.sent.append(nanoseconds(header.stamp))
+        return self.sent[-1]
+
+    def forget(self) -> None:
+        for received in (self.scenes, self.centroids, self.poses, self.clouds, self.markers):
+            received.clear()
+        self.masks.clear()
+
+    def answer_where(
+        self, condition: Callable[[SegmentationArray], object], each: Callable[[], object]
+    ) -> SegmentationArray:
+        """The first answer on an image sent from now on for which something holds."""
+        n_before = len(self.sent)
+
+        def fitting() -> list[SegmentationArray]:
+            new = self.sent[n_before:]
+            answers = [each for each in self.to(COMMAND) if nanoseconds(each.header.stamp) in new]
+            return [each for each in answers if condition(each)]
+
+        self.wait(fitting, each=each, every_s=0.3)
+        return fitting()[0]
+
+
+def placed(answer: SegmentationArray) -> bool:
+    return bool(answer.segmentations) and answer.segmentations[0].has_position
+
+
+@pytest.fixture(scope="module")
+def robot() -> Iterator[tuple[NodeProcess, RobotClient]]:
+    domain = new_domain()
+    node = NodeProcess(domain, "--ros-args", "-p", "device:=cpu", "-p", "max_age:=10.0")
+    client = RobotClient(domain)
+    node.wait_for("listening on")
+    client.wait(client.connected)
+    client.set_parameters(decide_by="score", threshold=0.0)
+    client.command(COMMAND)
+    yield node, client
+    client.close()
+    assert node.end() == 0, node.log
+    assert "Traceback" not in node.log
+
+
+def xyz(point: object) -> np.ndarray:
+    return np.array([point.x, point.y, point.z])
+
+
+def in_base(point: object) -> np.ndarray:
+    return BASE_FROM_CAMERA[:3, :3] @ xyz(point) + BASE_FROM_CAMERA[:3, 3]
+
+
+def mean_of(cloud: PointCloud2) -> np.ndarray:
+    records = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, cloud.point_step)
+    return records[:, :12].copy().view("<f4").mean(axis=0)
+
+
+def test_everything_in_metres_is_told_in_the_target_frame(
+    robot: tuple[NodeProcess, RobotClient],
+) -> None:
+    node, client = robot
+    seen = client.answer_where(placed, client.send_rgbd)
+    client.wait(lambda: client.scenes and client.centroids, each=client.send_rgbd)
+    assert seen.segmentations[0].frame_id == CAMERA
+    scene_before = mean_of(client.scenes[-1])
+    assert client.node.count_subscribers("/tf") == 0  # nothing has asked for it
+    client.forget()
+
+    client.broadcaster.send_static(stamped("base", CAMERA, 1, TRANSLATION, QUATERNION))
+    assert client.set_parameters(target_frame="base")[0].successful
+    told = client.answer_where(placed, client.send_rgbd)
+    assert "transforms are kept by" in node.log
+    assert told.header.frame_id == CAMERA  # the image's: masks and boxes are in its pixels
+    by_place: list[tuple[Segmentation, Segmentation]] = list(
+        zip(seen.segmentations, told.segmentations, strict=True)
+    )
+    for before, after in by_place:
+        assert after.has_position == before.has_position
+        if not before.has_position:
+            continue
+        assert after.frame_id == "base"
+        np.testing.assert_allclose(xyz(after.position), in_base(before.position), atol=1e-3)
+        np.testing.assert_allclose(
+            xyz(after.surface_point), in_base(before.surface_point), atol=1e-3
+        )
+        np.testing.assert_allclose(
+            xyz(after.box_pose.position), in_base(before.box_pose.position), atol=1e-3
+        )
+        rotation = BASE_FROM_CAMERA[:3, :3]
+        np.testing.assert_allclose(
+            after.position_covariance.reshape(3, 3),
+            rotation @ before.position_covariance.reshape(3, 3) @ rotation.T,
+            atol=1e-6,
+        )
+    client.forget()
+    others = (client.centroids, client.poses, client.clouds, client.scenes, client.markers)
+    client.wait(lambda: all(others), each=client.send_rgbd, every_s=0.3)
+    pick = told.segmentations[0]
+    np.testing.assert_allclose(xyz(client.centroids[-1].point), xyz(pick.position), atol=1e-3)
+    np.testing.assert_allclose(mean_of(client.clouds[-1]), xyz(pick.position), atol=1e-3)
+    np.testing.assert_allclose(
+        mean_of(client.scenes[-1]),
+        BASE_FROM_CAMERA[:3, :3] @ scene_before + BASE_FROM_CAMERA[:3, 3],
+        atol=2e-3,
+    )
+    for received in others[:4]:
+        assert {each.header.frame_id for each in received} == {"base"}
+        assert {nanoseconds(each.header.stamp) for each in received} <= set(client.sent)
+    _, box, name, *_ = client.markers[-1].markers
+    assert {each.header.frame_id for each in client.markers[-1].markers} == {"base"}
+    assert name.pose.position.z > box.pose.position.z + 0.03  # over it: z points up
+    distance = np.linalg.norm(xyz(seen.segmentations[0].position))  # from the camera
+    assert name.text == f"the red mug {distance:.2f} m"
+
+
+def test_without_its_transform_an_answer_stays_flat_and_says_why(
+    robot: tuple[NodeProcess, RobotClient],
+) -> None:
+    _, client = robot
+    client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
+    client.answer_where(lambda answer: "elsewhere" in answer.text, client.send_rgbd)
+    client.forget()
+    answer = client.answer_where(lambda answer: True, client.send_rgbd)
+    assert "2 of 2 found; no position: no transform from" in answer.text
+    assert "elsewhere" in answer.text
+    assert [each.has_position for each in answer.segmentations] == [False] * len(
+        answer.segmentations
+    )
+    assert all(each.area_px and not each.frame_id for each in answer.segmentations)
+    client.spin(0.5, each=client.send_rgbd)
+    # Masks go out, and nothing in metres.
+    assert client.masks
+    assert client.markers
+    assert all(len(each.markers) == 1 for each in client.markers)
+    in_metres = (client.centroids, client.poses, client.clouds, client.scenes)
+    assert [len(received) for received in in_metres] == [0, 0, 0, 0]
+
+
+def test_a_late_transform_is_worth_waiting_for(robot: tuple[NodeProcess, RobotClient]) -> None:
+    """The arm moves: its places before and after the image come later than the image."""
+    _, client = robot
+    client.set_parameters(target_frame="world", transform_timeout=5.0)
+
+    def send() -> None:
+        client.broadcaster.send(stamped("world", "base", client.send_rgbd() - SECOND, (1, 0, 0)))
+        client.spin(0.1)
+        stamp_ns = client.sent[-1]
+        client.broadcaster.send(stamped("world", "base", stamp_ns + SECOND, (3, 0, 0)))
+
+    answer = client.answer_where(placed, send)
+    entry = answer.segmentations[0]
+    assert entry.frame_id == "world"
+    client.set_parameters(target_frame="base")
+    fixed = client.answer_where(
+        lambda each: placed(each) and each.segmentations[0].frame_id == "base", client.send_rgbd
+    ).segmentations[0]
+    # Some of the images lie between others' transforms, so that only the range is certain.
+    shift = xyz(entry.position) - xyz(fixed.position)
+    assert 1 <= shift[0] <= 3
+    np.testing.assert_allclose(shift[1:], 0, atol=1e-3)
+
+
+def test_depth_of_another_place_is_brought_into_the_picture(
+    robot: tuple[NodeProcess, RobotClient],
+) -> None:
+    """As of a depth camera that stands 5 cm in front of the colour camera."""
+    _, client = robot
+    client.set_parameters(target_frame="")
+    near = client.answer_where(placed, client.send_rgbd).segmentations[0]
+    client.broadcaster.send_static(
+        stamped("base", CAMERA, 1, TRANSLATION, QUATERNION),
+        stamped(CAMERA, "infra", 1, (0.0, 0.0, 0.05)),
+    )
+    answer = client.answer_where(
+        lambda each: placed(each) and "no position" not in each.text,
+        lambda: client.send_rgbd("infra"),
+    )
+    moved = answer.segmentations[0]
+    assert moved.frame_id == CAMERA
+    assert moved.position.z == pytest.approx(near.position.z + 0.05, abs=0.02)
+
+
+def test_without_tf_installed_the_remedy_is_named(generated: Path | None) -> None:
+    if generated is None:
+        pytest.skip("the messages of TF are installed")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH"):
+            parts = os.environ[name].split(os.pathsep)
+            others = [part for part in parts if not part.startswith(str(generated))]
+            patch.setenv(name, os.pathsep.join(others))
+        node = NodeProcess(
+            new_domain(), "--ros-args", "-p", "device:=cpu", "-p", "target_frame:=base"
+        )
+        node.wait_for("cannot activate: parameter target_frame asks for TF: tf2_ros is not inst")
+        assert "install ros-$ROS_DISTRO-tf2-ros-py" in node.log
+        assert node.end() == 0
+    assert "Traceback" not in node.log
