@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mllmseg_ros.checkpoint import EMBEDDED
+from mllmseg_ros.hub import EMBEDDED
 from mllmseg_ros.model.config import MLLMSegConfig, parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values

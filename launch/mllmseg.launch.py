@@ -17,7 +17,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 # Parameters; what is left empty comes from params_file.
 PARAMETERS = {
-    "model": "checkpoint: local folder or Hugging Face name",
+    "model": "checkpoint: local folder, or name that mllmseg models download has brought",
     "device": "torch device: auto, cpu, cuda or cuda:N",
     "target_frame": "frame of everything in metres",
     "autostart": "configure and activate at start; false under a lifecycle manager",

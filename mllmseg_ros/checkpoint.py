@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint folders: find one, load it strictly, save one. Safetensors only.
+"""Checkpoint folders: load one strictly, save one. Safetensors only.
 
 A folder holds ``config.json``, tokenizer files and ``model.safetensors`` (or shards with
 ``model.safetensors.index.json``) in the published layout; a language model with an unmerged LoRA is
 merged while it is read. Nothing in a checkpoint is executed.
 
-Entry points: :func:`find_checkpoint`, :func:`checkpoint_name`, :func:`load_model`,
+Which folder a name stands for is in :mod:`mllmseg_ros.hub`. Entry points: :func:`load_model`,
 :func:`save_model`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,56 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mllmseg_ros.integrity import weight_files
 from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.layout import Entry, checkpoint_layout
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
-EMBEDDED = Path(__file__).parent / "assets" / "tabletop"
 _LANGUAGE = "language_model."
 _LORA_LANGUAGE = "language_model.base_model.model."
-
-
-def find_checkpoint(path_or_name: str | Path | None) -> Path:
-    """Return the folder of a checkpoint.
-
-    Args:
-        path_or_name: a local folder; or a Hugging Face repository name ``owner/name``, taken from
-            the local cache or downloaded (set ``HF_HUB_OFFLINE=1`` to forbid that); None is the
-            embedded model.
-
-    Raises:
-        ValueError: if there is no such folder, or the repository cannot be had.
-    """
-    if path_or_name is None:
-        return EMBEDDED
-    folder = Path(path_or_name).expanduser()
-    if folder.is_dir():
-        return folder
-    name = str(path_or_name)
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise ValueError(
-            f"no checkpoint folder {name!r}; accepted are a local folder with config.json and "
-            "model.safetensors, or a Hugging Face repository name owner/name"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "tokenizer.model"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"{name!r} is no local folder and could not be downloaded: {error}"
-        ) from error
-
-
-def checkpoint_name(path_or_name: str | Path | None) -> str:
-    """Name that a checkpoint goes by: what the user called it, not where a link or cache keeps it.
-
-    Returns:
-        The last part of a path or repository name; "" for the embedded model and for ``.``.
-    """
-    return "" if path_or_name is None else Path(path_or_name).name
 
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str = "") -> MLLMSeg:
@@ -193,7 +149,7 @@ def open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tenso
     """Open a folder's safetensors lazily: (set of names, function name -> tensor)."""
     with ExitStack() as stack:
         where = {}
-        for path in _weight_files(folder):
+        for path in weight_files(folder):
             try:
                 file = stack.enter_context(safe_open(path, framework="pt", device="cpu"))
             except SafetensorError as error:
@@ -202,35 +158,3 @@ def open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tenso
                 ) from error
             where.update(dict.fromkeys(file.keys(), file))
         yield set(where), lambda name: where[name].get_tensor(name)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            names = sorted(set(weight_map.values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{index}: expected an object with a 'weight_map' of file names "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        # A shard is a file of this very folder, whatever the index says.
-        bad = [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]
-        if bad:
-            raise ValueError(f"{index}: {bad[0]!r} is no name of a safetensors file")
-        files = [folder / name for name in names]
-    else:
-        files = [folder / "model.safetensors"]
-    missing = [file for file in files if not file.is_file()]
-    if not missing:
-        return files
-    if list(folder.glob("pytorch_model*.bin")):
-        raise ValueError(
-            f"{folder} holds pickled weights (pytorch_model.bin), which are not loaded because a "
-            f"pickle can run code; convert them once: mllmseg convert {folder}"
-        )
-    raise ValueError(
-        f"{missing[0]}: not found; of a repository that has pytorch_model.bin alone, fetch that "
-        "file into a folder of your own and run `mllmseg convert` on it"
-    )

@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("folder", type=Path)
     convert.set_defaults(run=_convert)
 
+    _add_models(verbs)
+
+    doctor = verbs.add_parser("doctor", help="can the model run on this machine?")
+    _add_model(doctor)
+    doctor.set_defaults(run=_doctor)
+
     sim = verbs.add_parser("sim", help="the simulated tabletop").add_subparsers(
         required=True, metavar="VERB"
     )
@@ -131,6 +137,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.set_defaults(run=_evaluate)
     return parser
+
+
+def _add_models(verbs: Any) -> None:
+    models = verbs.add_parser("models", help="checkpoints on this machine").add_subparsers(
+        required=True, metavar="VERB"
+    )
+    models.add_parser(
+        "list", help="published checkpoints, their size, and which are here"
+    ).set_defaults(run=_list_models)
+    download = models.add_parser("download", help="bring one here; a second call goes on")
+    download.add_argument("name", help="as mllmseg models list has it, or owner/name")
+    download.add_argument("--to", type=Path, metavar="FOLDER", help="default: where it is found")
+    download.set_defaults(run=_download)
+    verify = models.add_parser("verify", help="shards, headers, lengths and sums; no network")
+    verify.add_argument("model", nargs="?", help="folder or name; default: the embedded model")
+    verify.set_defaults(run=_verify)
 
 
 def _add_paper(recipes: Any) -> None:
@@ -307,6 +329,43 @@ def _convert(asked: argparse.Namespace) -> None:
         print(path)
 
 
+def _doctor(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.doctor import examine, report
+
+    if report(examine(asked.model, asked.device, asked.dtype)):
+        raise ValueError("something fails, see above (of ROS 2: ros2 run mllmseg_ros doctor)")
+
+
+def _list_models(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.hub import EMBEDDED, PUBLISHED, is_downloaded
+    from mllmseg_ros.integrity import count_values
+
+    print(f"{'name':28}{'bfloat16':>9}  here")
+    print(f"{'(embedded)':28}{count_values(EMBEDDED) * 2e-9:6.2f} GB  yes")
+    for each in PUBLISHED:
+        here = "yes" if is_downloaded(each) else f"mllmseg models download {each.name}"
+        print(f"{each.name:28}{each.n_bytes() / 1e9:6.2f} GB  {here}")
+
+
+def _download(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.hub import download
+
+    print(download(asked.name, asked.to, report=lambda line: print(line, file=sys.stderr)))
+
+
+def _verify(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.hub import find_checkpoint
+    from mllmseg_ros.integrity import check
+
+    folder = find_checkpoint(asked.model)
+    report = check(folder)
+    for problem in report.problems:
+        print(problem)
+    print(f"{folder}: {report.checked}")
+    if report.problems:
+        raise ValueError(f"{folder} is not whole: {len(report.problems)} problem(s)")
+
+
 def _render(asked: argparse.Namespace) -> None:
     from mllmseg_ros.sim.dataset import render_dataset
 
@@ -358,8 +417,8 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
 
 
 def _adapt(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.checkpoint import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
+    from mllmseg_ros.hub import find_checkpoint
     from mllmseg_ros.train.adapt.adapt import adapt
     from mllmseg_ros.train.adapt.known import of_data_set, simulated
     from mllmseg_ros.train.adapt.recipe import AdaptRecipe

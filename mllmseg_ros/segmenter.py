@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.checkpoint import checkpoint_name, find_checkpoint, load_model
+from mllmseg_ros.checkpoint import load_model
+from mllmseg_ros.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.precision import choose

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
@@ -19,18 +20,22 @@ from sensor_msgs.msg import CompressedImage, Image
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.instances import Depth, Located, OtherFrame
 from mllmseg_ros.ros.depth_pairing import DepthPairing
+from mllmseg_ros.ros.diagnostics import CameraReading, Thresholds, camera_status
 from mllmseg_ros.ros.following import Followed, Following
 from mllmseg_ros.ros.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed
 from mllmseg_ros.ros.inference import Limits, Result, age_text, is_stale
 from mllmseg_ros.ros.inputs import CameraInputs, CommandInput
+from mllmseg_ros.ros.meters import CameraMeter
 from mllmseg_ros.ros.outputs import CameraOutputs
 from mllmseg_ros.ros.parameters import SegmenterParameters
 from mllmseg_ros.ros.point_cloud import CloudBuilder
+from mllmseg_ros.ros.qos import QosWatch
 from mllmseg_ros.ros.request import Ending, Errand, Notice, Request, RequestDesk
 from mllmseg_ros.ros.segmentation_msgs import Answer, array_message, notice_message
 from mllmseg_ros.ros.shot import Shot, locate, locate_tracks
 from mllmseg_ros.ros.tf import TransformLookup, matrix_at
+from mllmseg_ros.segmentation import Status
 
 
 class CameraStream:
@@ -64,7 +69,8 @@ class CameraStream:
         self._node, self._settings, self._report = node, settings, report
         self._prefix = f"{name}/" if name else ""
         self._rgb_from_image = rgb_from_image
-        self._outputs = CameraOutputs(node, self._prefix, cloud_from_points)
+        self._meter, self._qos = CameraMeter(), QosWatch(node)
+        self._outputs = CameraOutputs(node, self._prefix, cloud_from_points, self._qos)
         self._transforms = transforms
         self._depth = DepthPairing(report, transforms)
         self._publishing = threading.Lock()  # a mask never comes after the stop that ended it
@@ -87,7 +93,7 @@ class CameraStream:
         """Subscribe.
 
         Args:
-            model: name of the model that answers.
+            model: name of the model that answers first.
             score_limit: returns the score from which on it says that a target is there.
             wake: called when there is something to look at.
             on_command: called with each command to this camera alone.
@@ -112,10 +118,13 @@ class CameraStream:
             image_transport=self._settings().image_transport,
             on_image=self._on_image,
             depth=self._depth,
+            qos=self._qos,
         )
         topics = self._inputs.topics
         if self._prefix:
-            self._command = CommandInput(self._node, f"{self._prefix}command", on_command)
+            self._command = CommandInput(
+                self._node, f"{self._prefix}command", on_command, self._qos
+            )
             topics.append(self._command.topic)
         return topics
 
@@ -175,6 +184,7 @@ class CameraStream:
 
     def submit(self, request: Request) -> None:
         """Put a command in force, or end the one in force."""
+        self._meter.asked()
         with self._publishing:
             self._send(self.desk.submit(request))
             if request.is_stop:
@@ -206,7 +216,9 @@ class CameraStream:
                 self.desk.remove(errand)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        self.slot.put(self.shot(message))
+        shot = self.shot(message)
+        self._meter.arrived(self._now_ns() - shot.stamp_ns)
+        self.slot.put(shot)
         following = self._follows()
         if following is not None:
             following.wake()
@@ -224,7 +236,8 @@ class CameraStream:
 
     def _to_frame(self, message: Image | CompressedImage) -> Frame:
         compressed = isinstance(message, CompressedImage)
-        rgb = rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
+        with self._meter.convert.timing():
+            rgb = rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
         header = message.header
         return Frame(rgb=rgb, stamp_ns=nanoseconds(header.stamp), frame_id=header.frame_id)
 
@@ -259,24 +272,33 @@ class CameraStream:
 
     def publish(self, result: Result[Shot]) -> bool:
         """Publish the answer to a command; False if that is no longer in force."""
+        self._model = result.model or self._model
         following = self._follows()
         if following is not None and not result.error:
             return following.finish(
                 result.request, result.image, result.segmentations, result.began_ns
             )
-        return self._send_answer(self._answer(result), result.image)
+        with self._meter.publish.timing():
+            return self._send_answer(self._answer(result), result.image)
 
     def deliver(self, errand: Errand, outcome: Result[Shot] | Notice) -> bool:
         """Hand an answer to who asked; returns whether the next image is wanted too."""
-        return errand.deliver(
-            notice_message(outcome)
-            if isinstance(outcome, Notice)
-            else array_message(self._answer(outcome), self._topic_of(outcome.image), self._model)
-        )
+        if isinstance(outcome, Notice):
+            return errand.deliver(notice_message(outcome))
+        with self._meter.publish.timing():
+            answer = self._answer(outcome)
+            model = outcome.model or self._model
+            wants_more = errand.deliver(array_message(answer, self._topic_of(outcome.image), model))
+            self._note(answer, outcome.image)
+        return wants_more
 
     # Out
 
     def _publish_followed(self, followed: Followed) -> bool:
+        with self._meter.publish.timing():
+            return self._send_answer(self._answer_of(followed), followed.shot)
+
+    def _answer_of(self, followed: Followed) -> Answer:
         shot = followed.shot
         answer = Answer(
             request=followed.request,
@@ -288,7 +310,7 @@ class CameraStream:
         )
         if answer.located.note:
             self._report(answer.located.note)
-        return self._send_answer(answer, shot)
+        return answer
 
     def _send_answer(self, answer: Answer, shot: Shot) -> bool:
         messages = self._outputs.prepare(answer, self._topic_of(shot), self._model)
@@ -299,7 +321,37 @@ class CameraStream:
                 publisher.publish(message)
             if self._settings().mode == "on_demand":
                 self.desk.drop(answer.request)
+        self._note(answer, shot)
         return True
+
+    def _note(self, answer: Answer, shot: Shot) -> None:
+        """Count an answer that has gone out."""
+        absent = {
+            each.expression_index: each.segmentation.status is Status.NO_TARGET
+            for each in answer.instances
+        }
+        self._meter.answered(self._now_ns() - shot.stamp_ns, list(absent.values()))
+
+    def status(self, node_name: str, problem: str, limits: Thresholds) -> DiagnosticStatus:
+        """What the diagnostics say of this camera now.
+
+        Args:
+            node_name: as it stands before the colon.
+            problem: why the newest image was not used, "" if it was.
+            limits: from where on something is wrong.
+        """
+        reading = CameraReading(
+            is_active=self._inputs is not None,
+            meter=self._meter,
+            received=self.slot.received,
+            dropped=self.slot.dropped,
+            has_request=self.desk.current is not None,
+            period_s=self.limits().period_s,
+            problem=problem,
+            mismatches=self._qos.check(),
+        )
+        name = f"{node_name}: camera {self.name}".rstrip()
+        return camera_status(name, self._resolved("image"), reading, limits)
 
     def _answer(self, result: Result[Shot]) -> Answer:
         located, error = Located(instances=()), result.error
@@ -323,7 +375,10 @@ class CameraStream:
 
     def _topic_of(self, image: Shot) -> str:
         transport = "image/compressed" if image.is_compressed else "image"
-        return str(self._node.resolve_topic_name(self._prefix + transport))
+        return self._resolved(transport)
+
+    def _resolved(self, topic: str) -> str:
+        return str(self._node.resolve_topic_name(self._prefix + topic))
 
     def _follows(self) -> Following | None:
         """Who follows, while somebody is to."""

@@ -41,6 +41,7 @@ class Result(Generic[M]):
     frame: Frame
     segmentations: Sequence[Segmentation]  # one per expression; none where looking failed
     began_ns: int  # monotonic time at which the image was taken up
+    model: str = ""  # name of the model that looked; "" where it did not come to that
     error: str = ""  # why looking failed
     hopeless: bool = False  # it will fail on every image: the words are at fault
 
@@ -79,6 +80,7 @@ class Steps(Generic[C]):
 
     now_ns: Callable[[], int]  # ROS time
     encode: Callable[[Frame], C]
+    model: Callable[[C], str]  # name of the model that encoded
     segment: Callable[[C, Request], Sequence[Segmentation]]
     report: Callable[[str], None]  # one line about an image that could not be used
 
@@ -97,12 +99,14 @@ class InferenceThread(Generic[M, C]):
     """Answers what is asked of each camera on its newest image, until it is stopped."""
 
     def __init__(self, sources: Sequence[Source[M]], steps: Steps[C]) -> None:
-        self._turns = [_Turn(source) for source in sources]
+        self._turns = [_Turn(source) for source in sources]  # who is to be served first
+        self._turn_of = {id(turn.source): turn for turn in self._turns}
         self._steps = steps
         self._wake = threading.Condition()
         self._woken = False
         self._stopping = False
         self._busy = False
+        self._renewals: list[Callable[[], None]] = []  # to call once the encodings are thrown away
         self._epoch = 0  # counts jumps of time; what was begun before one is thrown away
         self._encoded: tuple[M, Frame, C] | None = None  # the newest encoding and its image
         self._answered = 0
@@ -120,7 +124,7 @@ class InferenceThread(Generic[M, C]):
 
     def last_problem(self, source: Source[M]) -> str:
         """Why the newest image of a camera was not used, "" if it was."""
-        return next(turn.last_problem for turn in self._turns if turn.source is source)
+        return self._turn_of[id(source)].last_problem
 
     def start(self) -> None:
         """Begin to answer."""
@@ -137,6 +141,16 @@ class InferenceThread(Generic[M, C]):
         with self._wake:
             self._epoch += 1
             self._encoded = None
+        self.wake()
+
+    def renew(self, then: Callable[[], None]) -> None:
+        """Encode anew from the next look on, because another model encodes now.
+
+        Args:
+            then: called from the thread, between two looks, when nothing of before is held here.
+        """
+        with self._wake:
+            self._renewals.append(then)
         self.wake()
 
     def stop(self) -> None:
@@ -156,6 +170,10 @@ class InferenceThread(Generic[M, C]):
                 self._woken, self._busy = False, True
                 if self._stopping:
                     return
+                renewals, self._renewals = self._renewals, []
+            for then in renewals:
+                self._encoded = None
+                then()
             pause_s = self._work()
 
     def _work(self) -> float | None:
@@ -291,10 +309,12 @@ class InferenceThread(Generic[M, C]):
     ) -> Result[M]:
         """Ask the model; the one place where a failure becomes an answer."""
         segmentations: Sequence[Segmentation] = ()
-        hopeless = False
+        hopeless, model = False, ""
         if failure is None:
             try:
-                segmentations = self._steps.segment(self._context(image, frame), request)
+                context = self._context(image, frame)
+                model = self._steps.model(context)
+                segmentations = self._steps.segment(context, request)
             except Exception as caught:
                 failure, hopeless = caught, isinstance(caught, ValueError)
         if failure is not None:
@@ -305,6 +325,7 @@ class InferenceThread(Generic[M, C]):
             frame=frame,
             segmentations=segmentations,
             began_ns=began_ns,
+            model=model,
             error=_one_line(failure) if failure else "",
             hopeless=hopeless,
         )

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from mllmseg_ros.ros.depth_pairing import DepthPairing
+from mllmseg_ros.ros.qos import QosWatch, overridable
 
 _TRANSPORT_CHECK_S = 1.0
 _DEPTH_QUEUE = 5
@@ -26,7 +26,9 @@ _COMMAND_QUEUE = 10
 class CommandInput:
     """Subscription to a command topic."""
 
-    def __init__(self, node: Node, topic: str, on_command: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: Node, topic: str, on_command: Callable[[str], None], qos: QosWatch
+    ) -> None:
         """Subscribe; ``on_command`` is called with each command's text."""
         self._node = node
         self._subscription = _subscribe(
@@ -35,6 +37,7 @@ class CommandInput:
             topic,
             lambda message: on_command(message.data),
             _COMMAND_QUEUE,
+            qos,
             ReliabilityPolicy.RELIABLE,
         )
 
@@ -59,6 +62,7 @@ class CameraInputs:
         image_transport: str,
         on_image: Callable[[Image | CompressedImage], None],
         depth: DepthPairing,
+        qos: QosWatch,
     ) -> None:
         """Subscribe.
 
@@ -69,8 +73,9 @@ class CameraInputs:
                 publishes raw ones (to subscribe to both would make a camera encode for nothing).
             on_image: called with each image.
             depth: takes depth images and camera infos.
+            qos: told of publishers that do not match.
         """
-        self._node, self._prefix = node, prefix
+        self._node, self._prefix, self._qos = node, prefix, qos
         self._on_image = on_image
         self._raw: Subscription | None = None
         self._compressed: Subscription | None = None
@@ -105,7 +110,9 @@ class CameraInputs:
     def _subscribe(  # type: ignore[no-untyped-def]
         self, message_type: type, topic: str, callback: Callable, queue: int = 1
     ):
-        return _subscribe(self._node, message_type, self._prefix + topic, callback, queue)
+        return _subscribe(
+            self._node, message_type, self._prefix + topic, callback, queue, self._qos
+        )
 
     def _resolved(self, topic: str) -> str:
         return str(self._node.resolve_topic_name(self._prefix + topic))
@@ -144,6 +151,7 @@ def _subscribe(  # type: ignore[no-untyped-def]
     topic: str,
     callback: Callable,
     queue: int,
+    qos: QosWatch,
     reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT,
 ):
     return node.create_subscription(
@@ -151,5 +159,6 @@ def _subscribe(  # type: ignore[no-untyped-def]
         topic,
         callback,
         QoSProfile(depth=queue, reliability=reliability),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        event_callbacks=qos.of_subscription(topic),
+        qos_overriding_options=overridable(),
     )

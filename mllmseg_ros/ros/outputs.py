@@ -11,7 +11,6 @@ from geometry_msgs.msg import PointStamped, PoseStamped
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -22,6 +21,7 @@ from mllmseg_ros.ros import detections
 from mllmseg_ros.ros.image_msgs import compressed_from_array, image_from_array
 from mllmseg_ros.ros.markers import marker_array, no_markers
 from mllmseg_ros.ros.point_cloud import CloudBuilder, scene_points
+from mllmseg_ros.ros.qos import QosWatch, overridable
 from mllmseg_ros.ros.request import Notice
 from mllmseg_ros.ros.segmentation_msgs import (
     Answer,
@@ -42,13 +42,16 @@ _SEGMENTATIONS_DEPTH = 100
 class CameraOutputs:
     """Publishers of a lifecycle node; nothing is sent while it is not active."""
 
-    def __init__(self, node: LifecycleNode, prefix: str, cloud_from_points: CloudBuilder) -> None:
+    def __init__(
+        self, node: LifecycleNode, prefix: str, cloud_from_points: CloudBuilder, watch: QosWatch
+    ) -> None:
         """Create the publishers.
 
         Args:
             node: to publish from.
             prefix: of all topics: "", or the camera's name and a slash.
             cloud_from_points: one of :mod:`mllmseg_ros.ros.point_cloud`.
+            watch: told of subscribers that do not match.
         """
 
         def publisher(message_type: type, topic: str, qos: QoSProfile | int = 1):  # type: ignore[no-untyped-def]
@@ -56,7 +59,8 @@ class CameraOutputs:
                 message_type,
                 prefix + topic,
                 qos,
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                event_callbacks=watch.of_publisher(prefix + topic),
+                qos_overriding_options=overridable(),
             )
 
         self._segmentations = publisher(SegmentationArray, "segmentations", _SEGMENTATIONS_DEPTH)

@@ -58,13 +58,17 @@ class SegmenterParameters:
         read_only=True,
     )
     model: str = _parameter(
-        "", "checkpoint: local folder or Hugging Face name; empty: the embedded model"
+        "",
+        "checkpoint: local folder, or name that mllmseg models download has brought here; empty: "
+        "the embedded model; a change is loaded in the background, that before answers meanwhile",
+        live=True,
     )
-    device: str = _parameter("auto", "torch device: auto, cpu, cuda or cuda:N")
+    device: str = _parameter("auto", "torch device: auto, cpu, cuda or cuda:N", live=True)
     dtype: str = _parameter(
         "auto",
         "number format of the model; auto: bfloat16 where the device has it, else float32",
         choices=("auto", "float32", "bfloat16", "float16"),
+        live=True,
     )
     image_transport: str = _parameter(
         "auto",

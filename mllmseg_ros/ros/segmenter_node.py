@@ -2,7 +2,7 @@
 """The lifecycle node ``mllmseg``: images and commands in, masks and positions out.
 
 It only wires: cameras fill their slots, the inference thread empties them, and what is asked comes
-by topic, service and action. Entry point: :func:`main`.
+by topic, service and action; `/diagnostics` tells how it goes. Entry point: :func:`main`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
@@ -19,13 +20,19 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 
+from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros import engine, parameters
 from mllmseg_ros.ros.asking import Asking
 from mllmseg_ros.ros.camera_stream import CameraStream
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
+from mllmseg_ros.ros.diagnostics import Diagnostics, ModelReading, Thresholds, model_status
 from mllmseg_ros.ros.inference import InferenceThread, Steps
 from mllmseg_ros.ros.inputs import CommandInput
+from mllmseg_ros.ros.meters import ModelMeter
+from mllmseg_ros.ros.parameters import SegmenterParameters
 from mllmseg_ros.ros.point_cloud import choose_cloud_builder
+from mllmseg_ros.ros.qos import QosWatch
+from mllmseg_ros.ros.replacement import Replacement
 from mllmseg_ros.ros.request import Reception, Request
 from mllmseg_ros.ros.segment_service import SegmentService
 from mllmseg_ros.ros.segment_target_action import SegmentTargetAction
@@ -34,9 +41,6 @@ from mllmseg_ros.ros.spin import run
 from mllmseg_ros.ros.tf import Transforms
 from mllmseg_ros.segmentation import Segmentation
 from mllmseg_ros.srv import SetExpressions
-
-if TYPE_CHECKING:
-    from mllmseg_ros.segmenter import ImageContext, Segmenter
 
 _STALE_CHECK_S = 0.1
 _WARN_EVERY_S = 5.0
@@ -53,6 +57,8 @@ class SegmenterNode(LifecycleNode):
         cloud_from_points, clouds = choose_cloud_builder()
         self.get_logger().info(f"{conversion}; {clouds}")
         self._quiet_until_s: dict[str, float] = {}  # monotonic time by kind of warning
+        self._thresholds, self._meter = Thresholds(), ModelMeter()
+        self._qos = QosWatch(self)
         self._reception = Reception(language=lambda: self._settings.language)
         self._transforms = Transforms(self, self._warn)
         self._streams = [
@@ -67,8 +73,11 @@ class SegmenterNode(LifecycleNode):
             )
             for name in self._settings.cameras
         ]
-        self._segmenter: Segmenter | None = None
-        self._thread: InferenceThread[Shot, ImageContext] | None = None
+        self._model: engine.Model | None = None
+        self._loading: SegmenterParameters | None = None  # at configure
+        self._load_failure = ""  # of the newest load
+        self._replacement = Replacement(engine.load, self._on_loaded)
+        self._thread: InferenceThread[Shot, engine.Encoded] | None = None
         self._command: CommandInput | None = None
         self._stale_timer: Timer | None = None
         self._asking = Asking(self, self._streams, self._reception, self._wake)
@@ -82,32 +91,46 @@ class SegmenterNode(LifecycleNode):
             ),
             post_callback=self._on_time_jump,
         )
-        if self._settings.autostart and (
-            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        ):
-            self.trigger_activate()
+        self._diagnostics = Diagnostics(self, self._judge)
+        try:
+            if self._settings.autostart and (
+                self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            ):
+                self.trigger_activate()
+        except BaseException:  # a signal, while the model was being loaded
+            self._diagnostics.stop()
+            raise
 
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and run it once."""
-        began = time.monotonic()
+        self._loading, self._load_failure = self._settings, ""
         try:
-            self._segmenter, self._defaults = engine.load(self._settings)
+            self._use(engine.load(self._settings), self._settings)
         except Exception as error:  # whatever a broken installation raises, the node stays
-            self._fail("configure", error)
+            self._load_failure = self._fail("configure", error)
+        finally:
+            self._loading = None
+        if self._load_failure:
+            engine.free_memory()  # of what was loaded before it failed
             return TransitionCallbackReturn.FAILURE
-        engine.apply(self._segmenter, self._defaults, self._settings)
+        return super().on_configure(state)
+
+    def _use(self, model: engine.Model, settings: SegmenterParameters) -> None:
+        """Answer with this model from the next look on."""
+        engine.apply(model, self._settings)
+        self._model, self._model_settings = model, settings
+        segmenter = model.segmenter
         self.get_logger().info(
-            f"model {self._segmenter.name} ready in {time.monotonic() - began:.1f} s on "
-            f"{self._segmenter.device}, {self._segmenter.dtype}"
+            f"model {segmenter.name} ready in {model.load_s:.1f} s on {segmenter.device}, "
+            f"{segmenter.dtype}"
         )
-        if self._segmenter.synthetic_only:
+        if segmenter.synthetic_only:
             self.get_logger().warning(
-                f"model {self._segmenter.name} has only seen simulated scenes: it is for trying "
+                f"model {segmenter.name} has only seen simulated scenes: it is for trying "
                 "out; set parameter model to a published checkpoint for real images"
             )
-        return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen and to answer."""
@@ -118,40 +141,43 @@ class SegmenterNode(LifecycleNode):
             self._fail("activate", error)
             if self._thread is not None:
                 self._thread.stop()
+                self._thread = None
             self._silence("the node could not be activated")
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         return result
 
     def _listen(self) -> None:
-        segmenter = self._segmenter
-        assert segmenter is not None
+        assert self._model is not None
         steps = Steps(
             now_ns=self._now_ns,
-            encode=lambda frame: segmenter.encode(frame.rgb),
+            encode=self._encode,
+            model=lambda encoded: encoded.model.segmenter.name,
             segment=self._segment,
             report=self._warn,
         )
         self._transforms.start(self._settings.target_frame)
         self._thread = InferenceThread(self._streams, steps)
         self._command = CommandInput(
-            self, "command", lambda text: self._on_command(text, self._streams)
+            self, "command", lambda text: self._on_command(text, self._streams), self._qos
         )
         topics = [self._command.topic]
         for stream in self._streams:
             to_it_alone = partial(self._on_command, streams=[stream])
-            score_limit = partial(engine.score_limit, segmenter)
-            topics += stream.listen(segmenter.name, score_limit, self._wake, to_it_alone)
+            name, wake = self._model.segmenter.name, self._wake
+            topics += stream.listen(name, self._score_limit, wake, to_it_alone)
         self._thread.start()
         self._asking.is_active = True
         self._stale_timer = self.create_timer(_STALE_CHECK_S, self._check_stale)
         self.get_logger().info(f"listening on {', '.join(topics)}")
 
-    def _fail(self, transition: str, error: Exception) -> None:
-        """Say in one line why a transition failed."""
+    def _fail(self, what: str, error: Exception) -> str:
+        """Say in one line why something failed, and return that line."""
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        reason = " ".join(f"{kind}{error}".split())
-        self.get_logger().error(f"cannot {transition}: {reason}")
+        line = f"cannot {what}: {' '.join(f'{kind}{error}'.split())}"
+        self.get_logger().error(line)
+        self._meter.failed(line)
+        return line
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen; the request in force ends."""
@@ -160,8 +186,7 @@ class SegmenterNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""
-        self._segmenter = None
-        engine.free_memory()
+        self._release()
         return super().on_cleanup(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -171,13 +196,19 @@ class SegmenterNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free the model, from any state."""
         self._halt()
-        self._segmenter = None
-        engine.free_memory()
+        self._release()
         return super().on_shutdown(state)
 
     def stop(self) -> None:
         """Say goodbye before the end of the process, in whatever state."""
         self._halt()
+        self._diagnostics.stop()
+        self._replacement.stop()
+
+    def _release(self) -> None:
+        self._replacement.cancel()
+        self._model, self._load_failure = None, ""
+        engine.free_memory()
 
     def _halt(self) -> None:
         if self._thread is None:
@@ -218,7 +249,7 @@ class SegmenterNode(LifecycleNode):
         # Escaped and cut: a log must not carry what a stranger wrote into a terminal.
         shown = ascii(request.text[:_LOGGED_CHARS])
         if request.command is None:
-            self._warn(f"command refused: {request.refusal} ({shown})")
+            self._log_warning(f"command refused: {request.refusal} ({shown})")
         else:
             note = f", {ascii(request.note)[1:-1]}" if request.note else ""
             self.get_logger().info(f"command {request.request_id}: {shown}{note}")
@@ -241,17 +272,67 @@ class SegmenterNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            self._settings = parameters.changed(
-                self._settings, changes, configured=self._segmenter is not None
+            settings = parameters.changed(
+                self._settings, changes, configured=self._model is not None
             )
+            if self._model is not None:
+                self._replace_model(settings)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._segmenter is not None:
-            engine.apply(self._segmenter, self._defaults, self._settings)
+        self._settings = settings
+        if self._model is not None:
+            engine.apply(self._model, settings)
         for stream in self._streams:
             stream.look_again()
         self._wake()
         return SetParametersResult(successful=True)
+
+    # Another model
+
+    def _replace_model(self, settings: SegmenterParameters) -> None:
+        """Begin to load the model that is asked for, if that is another one than now.
+
+        Raises:
+            ValueError: if it cannot be loaded, as far as that can be known at once.
+        """
+        wanted = engine.choice(settings)
+        coming = self._replacement.wanted
+        if wanted == engine.choice(coming or self._model_settings):
+            return
+        if wanted == engine.choice(self._model_settings):
+            self._replacement.cancel()
+            return
+        engine.check(settings)
+        self.get_logger().info(f"loading model {settings.model or '(embedded)'}")
+        self._replacement.begin(settings)
+
+    def _on_loaded(
+        self, settings: SegmenterParameters, model: engine.Model | None, problem: Exception | None
+    ) -> None:
+        """Have the executor go on, between two callbacks; called from the loading thread."""
+        executor = self.executor
+        if executor is not None:
+            executor.create_task(self._finish_replacement, settings, model, problem)
+
+    def _finish_replacement(
+        self, settings: SegmenterParameters, model: engine.Model | None, problem: Exception | None
+    ) -> None:
+        if self._model is None or engine.choice(settings) != engine.choice(self._settings):
+            return  # cleaned up, or another one asked for meanwhile
+        if model is not None:
+            self._load_failure = ""
+            self._use(model, settings)
+            for stream in self._streams:
+                stream.look_again()
+            if self._thread is not None:
+                self._thread.renew(engine.free_memory)
+            return
+        assert problem is not None
+        self._load_failure = self._fail("replace the model, that before stays", problem)
+        # The parameters say what answers.
+        names = ("model", "device", "dtype")
+        kept = zip(names, engine.choice(self._model_settings), strict=True)
+        self.set_parameters([Parameter(name, value=value) for name, value in kept])
 
     def _on_time_jump(self, jump: object) -> None:
         self.get_logger().info("ROS time jumped: images and depths before it are forgotten")
@@ -267,10 +348,43 @@ class SegmenterNode(LifecycleNode):
         for stream in self._streams:
             stream.check_stale(self._now_ns(), self._thread.last_problem(stream))
 
-    def _segment(self, context: ImageContext, request: Request) -> Sequence[Segmentation]:
-        assert self._segmenter is not None
+    def _encode(self, frame: Frame) -> engine.Encoded:
+        model = self._model
+        assert model is not None
+        with engine.advise(self._model_settings), self._meter.encoding():
+            return engine.Encoded(model=model, context=model.segmenter.encode(frame.rgb))
+
+    def _segment(self, encoded: engine.Encoded, request: Request) -> Sequence[Segmentation]:
         assert request.command is not None
-        return self._segmenter.segment(context, request.command.expressions, self._settings.prompt)
+        with engine.advise(self._model_settings), self._meter.segmenting():
+            return encoded.model.segmenter.segment(
+                encoded.context, request.command.expressions, self._settings.prompt
+            )
+
+    def _score_limit(self) -> float:
+        assert self._model is not None
+        return engine.score_limit(self._model)
+
+    def _judge(self) -> list[DiagnosticStatus]:
+        """What `/diagnostics` says now; called from its thread."""
+        thread, model = self._thread, self._model
+        coming = self._loading or self._replacement.wanted
+        reading = ModelReading(
+            state="active" if thread else "inactive" if model else "unconfigured",
+            name=model.segmenter.name if model else "",
+            device=str(model.segmenter.device) if model else "",
+            dtype=str(model.segmenter.dtype).removeprefix("torch.") if model else "",
+            loading=(coming.model or "the embedded model") if coming else "",
+            failure=self._load_failure,
+            meter=self._meter,
+            mismatches=self._qos.check(),
+        )
+        name = self.get_fully_qualified_name().lstrip("/")
+        statuses = [model_status(f"{name}: model", reading, self._thresholds)]
+        for stream in self._streams:
+            problem = thread.last_problem(stream) if thread else ""
+            statuses.append(stream.status(name, problem, self._thresholds))
+        return statuses
 
     def _wake(self) -> None:
         if self._thread is not None:
@@ -281,6 +395,10 @@ class SegmenterNode(LifecycleNode):
 
     def _warn(self, text: str) -> None:
         """Log a warning, each kind (what stands before the colon) once in a while."""
+        self._meter.failed(text)
+        self._log_warning(text)
+
+    def _log_warning(self, text: str) -> None:
         kind, now_s = text.partition(":")[0], time.monotonic()
         if now_s >= self._quiet_until_s.get(kind, 0.0):
             self._quiet_until_s[kind] = now_s + _WARN_EVERY_S

@@ -19,7 +19,7 @@ import torch
 from faults import FAULTS, Robot
 from ros_harness import Client, NodeProcess, new_domain
 
-from mllmseg_ros.checkpoint import find_checkpoint
+from mllmseg_ros.hub import find_checkpoint
 
 
 @pytest.fixture(scope="module")

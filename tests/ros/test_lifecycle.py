@@ -115,7 +115,7 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     assert waiting.result().answer.status == SegmentationArray.STATUS_STOPPED
 
     # Parameters that take effect at configure cannot be changed behind the model's back.
-    (result,) = client.set_parameters(model="another")
+    (result,) = client.set_parameters(image_transport="raw")
     assert not result.successful
     assert "clean up the node first" in result.reason
     assert managed.change(Transition.TRANSITION_INACTIVE_SHUTDOWN)

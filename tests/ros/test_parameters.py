@@ -60,7 +60,10 @@ def test_a_change_is_checked() -> None:
         with pytest.raises(ValueError, match=r"parameter cameras .* accepted: "):
             SegmenterParameters(cameras=tuple(cameras))
     with pytest.raises(ValueError, match="clean up the node first"):
-        changed(current, [Parameter("device", value="cuda")], configured=True)
-    assert changed(current, [Parameter("device", value="cuda")], configured=False).device == "cuda"
+        changed(current, [Parameter("image_transport", value="raw")], configured=True)
+    raw = changed(current, [Parameter("image_transport", value="raw")], configured=False)
+    assert raw.image_transport == "raw"
     # The same value again, as a parameter file that is loaded twice sends it.
-    assert changed(current, [Parameter("device", value="auto")], configured=True) == current
+    assert (
+        changed(current, [Parameter("image_transport", value="auto")], configured=True) == current
+    )

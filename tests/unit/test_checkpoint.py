@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mllmseg_ros.checkpoint import checkpoint_name, find_checkpoint, load_model, save_model
+from mllmseg_ros.checkpoint import load_model, save_model
 from mllmseg_ros.convert import convert_checkpoint
+from mllmseg_ros.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.model.config import parse_config, read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.segmenter import Segmenter

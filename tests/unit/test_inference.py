@@ -72,6 +72,7 @@ class Rig:
         self.now_ns = 100 * SECOND
         self.encoded: list[int] = []
         self.reports: list[str] = []
+        self.model = "first"
         self.gate = threading.Event()
         self.gate.set()
         self.encoding = threading.Event()
@@ -83,6 +84,7 @@ class Rig:
         steps = Steps(
             now_ns=lambda: self.now_ns,
             encode=self.encode,
+            model=lambda context: self.model,
             segment=self.segment,
             report=self.reports.append,
         )
@@ -371,3 +373,29 @@ def test_one_camera_that_fails_does_not_keep_another_waiting() -> None:
     rig.image(100 * SECOND + 1, 1)
     assert rig.cameras[1].result() == ("the mug", 100 * SECOND + 1)
     rig.thread.stop()
+
+
+def test_another_model_takes_over_between_two_looks(rig: Rig) -> None:
+    rig.image(99 * SECOND)
+    rig.gate.clear()
+    rig.command("mug")
+    assert rig.encoding.wait(10)
+    rig.model = "second"
+    renewed = threading.Event()
+    rig.thread.renew(renewed.set)
+    assert not renewed.wait(0.2)  # a look is under way
+    rig.gate.set()
+    assert rig.result() == ("mug", 99 * SECOND)
+    assert renewed.wait(10)
+    rig.command("bowl")  # on the same image, which is encoded anew
+    assert rig.result() == ("bowl", 99 * SECOND)
+    assert rig.encoded == [99 * SECOND, 99 * SECOND]
+
+
+def test_a_result_names_the_model_that_looked(rig: Rig) -> None:
+    rig.image(99 * SECOND)
+    rig.command("mug")
+    assert rig.results.get(timeout=10).model == "first"
+    rig.model = "second"
+    rig.command("bowl")
+    assert rig.results.get(timeout=10).model == "second"

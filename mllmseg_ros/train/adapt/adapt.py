@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import checkpoint_name, load_model
+from mllmseg_ros.checkpoint import load_model
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
+from mllmseg_ros.hub import checkpoint_name
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.precision import choose
 from mllmseg_ros.prompt import PromptBuilder

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import checkpoint_name, load_model
+from mllmseg_ros.checkpoint import load_model
 from mllmseg_ros.data.sample import Sample
+from mllmseg_ros.hub import checkpoint_name
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.pixels import to_pixel_values
 from mllmseg_ros.prompt import PromptBuilder
