@@ -17,35 +17,28 @@ Entry points: :class:`Tracker`, :class:`Tracked`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.assignment import best_pairs
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.identity import Sighting, Track, identified, parted
 from mllmseg_ros.instances import Depth, Instance, instances_of
-from mllmseg_ros.propagation import Change, FlowMap, ImageFlow, SoftMask
+from mllmseg_ros.piece import Carried, SoftMask
+from mllmseg_ros.propagation import Change, ImageFlow
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
-from mllmseg_ros.target_motion import TargetMotion
 
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on
 _LEAST_CONFIDENCE = 0.5  # below, a target is not shown
-_LOW_CONFIDENCE = 0.75  # below, a key frame is asked for
+_LOW_CONFIDENCE = 0.8  # below, a key frame is asked for
 _AREA_JUMP = 1.4  # times the area that the model saw, or one over that
 _MIN_PX = 12
-_JUMP_M = 0.03  # what is nearer or farther than a target by more is none of it
-_MOVED_SINCE_KEY_M = 0.3  # so far it may have come or gone while the model looked
 _MIN_LEFT = 0.1  # of the area that the model saw; less is as good as gone
 _RIM_PX = 4  # how far around an instance its soft border reaches
-_SAME_IOU = 0.15  # of a track and an answer that may be one
-_REGAIN_S = 5.0  # so long a lost target can come back as the same
-_NEAR_SIZES, _NEAR_SIZES_PER_S = 1.5, 1.0  # how far from where it was lost, in its own size
-
-_IDS = itertools.count(1)  # over all cameras of a process: an id is never used twice
+_REGAIN_NS = 5_000_000_000  # so long a lost target can come back as the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,55 +54,13 @@ class Tracked:
     inference_stamp_ns: int  # ns, of the image inferred on
 
 
-@dataclass(eq=False)
-class _Track:
-    """A target over several answers."""
-
-    track_id: str
-    expression: str
-    seen_ns: int  # when it was last shown
-    centre_uv: NDArray[np.float64]  # px of the newest image; while lost, moved with the camera
-    area_px: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Then:
-    """A track as it was when a key image was taken."""
-
-    track: _Track
-    mask: NDArray[np.bool_] | None  # (H, W) of the key image; None where it was lost
-    centre_uv: NDArray[np.float64]
-
-
-@dataclass(kw_only=True)
-class _DepthRange:
-    """How far away an instance is, followed from image to image, and how deep it is, m."""
-
-    middle: float
-    near: float  # from the middle to its nearest part
-    far: float  # from the middle to its farthest part
-    is_late: bool = True  # its distance is that of the key image
-
-    def covered(self, z: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which depths of its mask, NaN where invalid, are of what covers it or is behind it."""
-        known = np.isfinite(z) & (z > 0)
-        if known.sum() >= _MIN_PX:
-            now = float(np.median(z[known]))
-            # One that jumps is that of what covers most of it.
-            if abs(now - self.middle) < (_MOVED_SINCE_KEY_M if self.is_late else _JUMP_M):
-                self.middle, self.is_late = now, False
-        off = z - self.middle
-        return np.asarray(known & ((off < -self.near - _JUMP_M) | (off > self.far + _JUMP_M)))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
     """One instance as the model gave it."""
 
     instance: Instance
-    motion: TargetMotion | None  # None for what is not there
-    track: _Track | None  # None for what is not found
-    depth: _DepthRange | None  # of the instance in the key image; None without depth
+    followed: bool  # False for what is not there
+    track: Track | None  # None for what is not found
 
 
 @dataclass
@@ -118,10 +69,8 @@ class _KeyFrame:
 
     key: int
     stamp_ns: int
-    then: list[_Then]
-    shift_uv: NDArray[np.float64] = field(
-        default_factory=lambda: np.zeros(2)
-    )  # px, camera's, since
+    sightings: list[Sighting]  # of the tracks, on it
+    shift_uv: NDArray[np.float64]  # px, by how much most of the image has moved since
 
 
 class Tracker:
@@ -136,8 +85,7 @@ class Tracker:
         self.key_age_s = key_age_s
         self._flow = ImageFlow()
         self._newest: Frame | None = None
-        self._depth: Depth | None = None  # of the newest image
-        self._tracks: list[_Track] = []  # running and lost ones
+        self._tracks: list[Track] = []  # running and lost ones
         self._shown: _KeyFrame | None = None  # whose answers are shown
         self._asked: _KeyFrame | None = None  # at the model
         self._answers: list[_Answer] = []  # to the shown key frame
@@ -165,8 +113,8 @@ class Tracker:
             NONE for the same picture, which costs nothing more; JUMPED where nothing of the last
             one can be followed.
         """
-        change = self._flow.see(frame.rgb)
-        self._newest, self._depth = frame, depth
+        change = self._flow.see(frame.rgb, None if depth is None else depth.metres)
+        self._newest = frame
         if change is Change.NONE:
             return change
         self._current = None
@@ -195,12 +143,17 @@ class Tracker:
             for each in self.current()
             if each.track_id and each.segmentation.area_px
         }
-        then = [
-            _Then(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
-            for track in self._tracks
-        ]
+        self._tracks = [t for t in self._tracks if self._newest.stamp_ns - t.seen_ns <= _REGAIN_NS]
         key = self._flow.mark()
-        self._asked = _KeyFrame(key=key, stamp_ns=self._newest.stamp_ns, then=then)
+        self._asked = _KeyFrame(
+            key=key,
+            stamp_ns=self._newest.stamp_ns,
+            sightings=[
+                Sighting(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
+                for track in self._tracks
+            ],
+            shift_uv=np.zeros(2),
+        )
         self._jumped = False
         self._let_go()
         return key
@@ -224,25 +177,28 @@ class Tracker:
             ValueError: if masks and depth differ in size.
         """
         asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
-        if asked is None or self._flow.map_to(key) is None:
+        if asked is None:
             return False
-        assert self._newest is not None
-        instances = instances_of(segmentations, depth)
-        tracks = self._identified(instances, asked)
+        instances = parted(instances_of(segmentations, depth), asked.sightings)
+        soft = [_soft(one, instances) for one in instances]
+        if not self._flow.follow(key, [mask for mask in soft if mask is not None]):
+            return False
+        tracks = identified(instances, asked.sightings, asked.stamp_ns)
         self._answers = [
-            _Answer(
-                instance=one,
-                motion=_motion(one, instances),
-                track=track,
-                depth=_depth_range(one, depth),
-            )
-            for one, track in zip(instances, tracks, strict=True)
+            _Answer(instance=one, followed=mask is not None, track=track)
+            for one, mask, track in zip(instances, soft, tracks, strict=True)
         ]
-        asked.then = [
-            _Then(track=track, mask=one.segmentation.mask, centre_uv=_centre(one.segmentation))
-            for one, track in zip(instances, tracks, strict=True)
-            if track is not None
-        ] + [t for t in asked.then if t.track not in tracks and t.track in self._tracks]
+        lost = [each for each in asked.sightings if each.track not in tracks]
+        asked.sightings = lost
+        for answer in self._answers:
+            track, segmentation = answer.track, answer.instance.segmentation
+            if track is None:
+                continue
+            centre = _centre(segmentation)
+            track.seen_ns = max(track.seen_ns, asked.stamp_ns)
+            track.centre_uv, track.area_px = centre + asked.shift_uv, float(segmentation.area_px)
+            asked.sightings.append(Sighting(track=track, mask=segmentation.mask, centre_uv=centre))
+        self._tracks = [each.track for each in asked.sightings]
         self._shown = asked
         if self._asked is asked:
             self._asked = None
@@ -259,8 +215,7 @@ class Tracker:
         if self._newest is None or self._shown is None:
             return ()
         if self._current is None:
-            flow_map = self._flow.map_to(self._shown.key)
-            self._current = [self._followed(answer, flow_map) for answer in self._answers]
+            self._current = self._followed(self._shown)
         if self._shown.stamp_ns != self._newest.stamp_ns:
             # The same picture at a later time was not inferred on either.
             self._current = [
@@ -279,23 +234,23 @@ class Tracker:
             return ""
         if self._shown is None:
             return "nothing was answered yet"
-        flow_map = self._flow.map_to(self._shown.key)
-        if self._jumped or flow_map is None:
+        n_steps = self._flow.n_steps(self._shown.key)
+        if self._jumped or n_steps is None:
             return "the picture jumped"
-        if flow_map.n_steps == 0:
+        if n_steps == 0:
             return ""
         age_s = (now_ns - self._shown.stamp_ns) / 1e9
         if age_s >= self.key_age_s:
             return f"the last look is {age_s:.2f} s old"
         for answer, each in zip(self._answers, self.current(), strict=True):
+            what, was = each.segmentation.expression, answer.instance.segmentation.area_px
+            now = each.segmentation.area_px
             if answer.track is None:
                 continue
             if each.confidence < _LOW_CONFIDENCE:
-                name = each.segmentation.expression
-                return f"{name}: followed with confidence {each.confidence:.2f}"
-            was, now = answer.instance.segmentation.area_px, each.segmentation.area_px
+                return f"{what}: followed with confidence {each.confidence:.2f}"
             if not was / _AREA_JUMP <= now <= was * _AREA_JUMP:
-                return f"{each.segmentation.expression}: {now} px, was {was} px"
+                return f"{what}: {now} px, was {was} px"
         return ""
 
     def release(self) -> None:
@@ -312,138 +267,70 @@ class Tracker:
     def _let_go(self) -> None:
         self._flow.keep(*(k.key for k in (self._shown, self._asked) if k))
 
-    def _followed(self, answer: _Answer, flow_map: FlowMap | None) -> Tracked:
-        """One answer in the newest image."""
+    def _followed(self, shown: _KeyFrame) -> list[Tracked]:
+        """Every answer in the newest image."""
         assert self._newest is not None
-        assert self._shown is not None
-        inferred = answer.instance.segmentation
-        confidence = 1.0
-        segmentation = inferred
-        still = flow_map is not None and flow_map.n_steps == 0
-        if not still:
-            segmentation, confidence = self._moved(answer, flow_map)
-        track = answer.track
-        if track is not None and segmentation.status is Status.FOUND:
-            track.seen_ns = self._newest.stamp_ns
-            track.centre_uv = _centre(segmentation)
-            track.area_px = float(segmentation.area_px)
-        return Tracked(
-            expression_index=answer.instance.expression_index,
-            instance_index=answer.instance.instance_index,
-            segmentation=segmentation,
-            track_id=track.track_id if track else "",
-            confidence=confidence,
-            propagated=not still,
-            inference_stamp_ns=self._shown.stamp_ns,
-        )
-
-    def _moved(self, answer: _Answer, flow_map: FlowMap | None) -> tuple[Segmentation, float]:
-        assert self._newest is not None
-        inferred, motion = answer.instance.segmentation, answer.motion
-        probability = np.zeros(self._newest.rgb.shape[:2], np.float32)
-        confidence = 0.0
-        if motion is not None and flow_map is not None:
-            probability, confidence = motion.carried(flow_map)
-        elif motion is None:
-            confidence = 1.0  # what is not there needs no following
-        mask = probability >= FOREGROUND
-        if answer.depth is not None and self._depth is not None:
-            mask[mask] = ~answer.depth.covered(self._depth.metres[mask])
-        area = int(mask.sum())
-        status = inferred.status
-        if status is not Status.NO_TARGET and (
-            confidence < _LEAST_CONFIDENCE or area < max(_MIN_PX, _MIN_LEFT * inferred.area_px)
-        ):
-            status = Status.LOW_CONFIDENCE
-            probability, mask, area = np.zeros_like(probability), np.zeros_like(mask), 0
-        mask_score = float(cv2.mean(probability, mask.view(np.uint8))[0]) if area else 0.0
-        moved = segmentation_of(
-            inferred.expression, status, inferred.score, mask_score, probability, mask
-        )
-        return moved, confidence
-
-    def _identified(self, instances: Sequence[Instance], asked: _KeyFrame) -> list[_Track | None]:
-        """Give each found instance a track: a running one, else a lost one, else a new one."""
-        assert self._newest is not None
-        tracks: list[_Track | None] = [None] * len(instances)
-        found = [k for k, one in enumerate(instances) if one.segmentation.status is Status.FOUND]
-        gain = np.array(
-            [
-                [_likeness(instances[k].segmentation, then, asked.stamp_ns) for then in asked.then]
-                for k in found
-            ]
-        ).reshape(len(found), len(asked.then))
-        for row, column in best_pairs(gain):
-            tracks[found[row]] = asked.then[column].track
-        found = [k for k in found if tracks[k] is None]
-        for k in found:
-            tracks[k] = _Track(
-                track_id=f"t{next(_IDS)}",
-                expression=instances[k].segmentation.expression,
-                seen_ns=asked.stamp_ns,
-                centre_uv=np.zeros(2),
-                area_px=0.0,
+        n_steps = self._flow.n_steps(shown.key)
+        size_hw = (self._newest.rgb.shape[0], self._newest.rgb.shape[1])
+        # Of a picture like the key image nothing is sampled, after a jump there is nothing.
+        carried = iter(self._flow.carried() if n_steps else ())
+        tracked = []
+        for answer in self._answers:
+            segmentation, confidence = answer.instance.segmentation, 1.0
+            if n_steps != 0 and answer.followed:
+                found = next(carried, None)
+                confidence = found.confidence if found else 0.0
+                segmentation = _moved(segmentation, found, size_hw)
+            elif segmentation.mask.shape != size_hw:
+                segmentation = _emptied(segmentation, segmentation.status, size_hw)
+            track = answer.track
+            if track is not None and segmentation.status is Status.FOUND:
+                track.seen_ns = self._newest.stamp_ns
+                track.centre_uv = _centre(segmentation)
+                track.area_px = float(segmentation.area_px)
+            tracked.append(
+                Tracked(
+                    expression_index=answer.instance.expression_index,
+                    instance_index=answer.instance.instance_index,
+                    segmentation=segmentation,
+                    track_id=track.track_id if track else "",
+                    confidence=confidence,
+                    propagated=n_steps != 0,
+                    inference_stamp_ns=shown.stamp_ns,
+                )
             )
-        for one, track in zip(instances, tracks, strict=True):
-            if track is not None:
-                track.seen_ns = max(track.seen_ns, asked.stamp_ns)
-                track.centre_uv = _centre(one.segmentation) + asked.shift_uv
-                track.area_px = float(one.segmentation.area_px)
-        running = [track for track in tracks if track is not None]
-        lost = [
-            then.track
-            for then in asked.then
-            if then.track not in running
-            and self._newest.stamp_ns - then.track.seen_ns <= 1e9 * _REGAIN_S
-        ]
-        self._tracks = running + lost
-        return tracks
+        return tracked
 
 
-def _likeness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
-    """How much an answer is a track: IoU with it, and half of how near it is; 0 where it is not."""
-    if segmentation.expression != then.track.expression:
-        return 0.0
-    return _overlap(segmentation, then) + 0.5 * _nearness(segmentation, then, stamp_ns)
+def _moved(
+    inferred: Segmentation, carried: Carried | None, size_hw: tuple[int, int]
+) -> Segmentation:
+    """An answer as it is in the newest image (H, W); empty where it could not be followed."""
+    if carried is None or carried.confidence < _LEAST_CONFIDENCE:
+        return _emptied(inferred, Status.LOW_CONFIDENCE, size_hw)
+    probability = carried.probability
+    mask = probability >= FOREGROUND
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    box = np.s_[top : top + height, left : left + width]
+    if np.count_nonzero(mask[box]) < max(_MIN_PX, _MIN_LEFT * inferred.area_px):
+        return _emptied(inferred, Status.LOW_CONFIDENCE, size_hw)
+    mask_score = float(probability[box][mask[box]].mean())
+    return segmentation_of(
+        inferred.expression, inferred.status, inferred.score, mask_score, probability, mask
+    )
 
 
-def _overlap(segmentation: Segmentation, then: _Then) -> float:
-    """IoU with a running track; 0 where it is too little to count."""
-    if then.mask is None or then.mask.shape != segmentation.mask.shape:
-        return 0.0
-    both = int((segmentation.mask & then.mask).sum())
-    iou = both / max(1, segmentation.area_px + int(then.mask.sum()) - both)
-    return iou if iou >= _SAME_IOU else 0.0
-
-
-def _nearness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
-    """1 where a track was last, moved with the camera; 0 where it cannot have gone since."""
-    away_s = max(0.0, (stamp_ns - then.track.seen_ns) / 1e9)
-    if away_s > _REGAIN_S:
-        return 0.0
-    size_px = np.sqrt(max(then.track.area_px, segmentation.area_px))
-    reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * size_px
-    distance = float(np.linalg.norm(_centre(segmentation) - then.centre_uv))
-    return max(0.0, 1 - distance / reach_px)
+def _emptied(answer: Segmentation, status: Status, size_hw: tuple[int, int]) -> Segmentation:
+    nothing = np.zeros(size_hw, np.float32)
+    return segmentation_of(answer.expression, status, answer.score, 0.0, nothing, nothing > 0)
 
 
 def _centre(segmentation: Segmentation) -> NDArray[np.float64]:
     return np.array(segmentation.centroid_uv or (np.inf, np.inf))
 
 
-def _depth_range(one: Instance, depth: Depth | None) -> _DepthRange | None:
-    if depth is None or one.segmentation.status is not Status.FOUND:
-        return None
-    z = depth.metres[one.segmentation.mask]
-    z = z[np.isfinite(z) & (z > 0)]
-    if len(z) < _MIN_PX:
-        return None
-    near, middle, far = np.percentile(z, (5, 50, 95)).tolist()
-    return _DepthRange(middle=middle, near=middle - near, far=far - middle)
-
-
-def _motion(one: Instance, instances: Sequence[Instance]) -> TargetMotion | None:
-    """The motion of an instance's own part of its answer's soft mask."""
+def _soft(one: Instance, instances: Sequence[Instance]) -> SoftMask | None:
+    """An instance's own part of its answer's soft mask."""
     answer = one.segmentation
     if answer.status is Status.NO_TARGET or answer.box_xyxy is None:
         return None
@@ -457,4 +344,4 @@ def _motion(one: Instance, instances: Sequence[Instance]) -> TargetMotion | None
         if other is not one and other.expression_index == one.expression_index:
             own &= ~other.segmentation.mask[y0:y1, x0:x1]
     patch = np.where(own, answer.probability[y0:y1, x0:x1], np.float32(0))
-    return TargetMotion(SoftMask(patch=patch, origin_uv=(x0, y0)))
+    return SoftMask(patch=patch, origin_uv=(x0, y0))
