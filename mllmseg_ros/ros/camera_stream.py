@@ -37,6 +37,8 @@ from mllmseg_ros.ros.shot import Shot, locate, locate_tracks
 from mllmseg_ros.ros.tf import TransformLookup, matrix_at
 from mllmseg_ros.segmentation import Status
 
+_MOST_IN_VAIN = 3  # looks in a row, of a picture that jumps all the time
+
 
 class CameraStream:
     """A source of the inference thread (:class:`mllmseg_ros.ros.inference.Source`)."""
@@ -275,9 +277,15 @@ class CameraStream:
         self._model = result.model or self._model
         following = self._follows()
         if following is not None and not result.error:
-            return following.finish(
+            if following.finish(
                 result.request, result.image, result.segmentations, result.began_ns
-            )
+            ):
+                return True
+            # What cannot be carried to the newest image goes out on its own only where the command
+            # has no answer yet, or would get none.
+            waits = self.desk.needs_first_answer(result.request)
+            if not waits and following.looks_in_vain < _MOST_IN_VAIN:
+                return False
         with self._meter.publish.timing():
             return self._send_answer(self._answer(result), result.image)
 

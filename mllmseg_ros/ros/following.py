@@ -64,6 +64,7 @@ class Following:
         self._key = 0  # of the image that is at the model, or was last
         self._request: Request | None = None  # whose answers are followed
         self._look_again = False
+        self._looks_in_vain = 0
         self._next_due_s = 0.0  # monotonic
         self._wake = threading.Condition()
         self._woken = self._stopping = False
@@ -123,12 +124,19 @@ class Following:
         except ValueError:
             depth = None  # the answer will say why
         with self._lock:
-            if request is not self._desk.current or not self._tracker.finish(
-                self._key, segmentations, depth
-            ):
+            if request is not self._desk.current:
                 return False
+            if not self._tracker.finish(self._key, segmentations, depth):
+                self._looks_in_vain += 1
+                return False
+            self._looks_in_vain = 0
             self._request = request
             return self._send(began_ns)
+
+    @property
+    def looks_in_vain(self) -> int:
+        """How many answers in a row came to nothing: the picture jumps faster than they come."""
+        return self._looks_in_vain
 
     def wants_look(self, now_ns: int, key_age_s: float) -> bool:
         """Whether a look of the model would tell more than following does."""

@@ -113,3 +113,20 @@ def test_without_tracking_an_answer_is_of_the_image_looked_at(client: Client) ->
         for entry in answer.segmentations:
             assert (entry.track_id, entry.propagated) == ("", False)
             assert nanoseconds(entry.inference_age) == 0
+
+
+def test_a_picture_that_jumps_all_the_time_is_answered_all_the_same(client: Client) -> None:
+    """As of a slow camera on a fast robot: nothing can be followed from one image to the next."""
+    rng = np.random.default_rng(0)
+    client.set_parameters(key_frame_age=0.0)
+
+    def send() -> None:
+        client.send_image(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8))
+
+    client.command(COMMAND)
+    client.wait(lambda: len(client.to(COMMAND)) >= 4, each=send, every_s=0.03)
+    looked = {
+        nanoseconds(answer.header.stamp) - nanoseconds(answer.segmentations[0].inference_age)
+        for answer in client.to(COMMAND)
+    }
+    assert len(looked) > 1
