@@ -51,7 +51,9 @@ class Motion:
     """How a sequence moves."""
 
     seed: int  # of the scene
-    rows: bool  # things drive along three rows one behind another, else each circles about its place
+    rows: (
+        bool  # things drive along three rows one behind another, else each circles about its place
+    )
     camera: float  # how much the camera moves; 1: about as in a careful hand
 
 
@@ -59,7 +61,7 @@ SEQUENCES = {
     "sway": Motion(seed=17, rows=False, camera=1.0),
     "crossing": Motion(seed=23, rows=True, camera=0.5),
     "crowd": Motion(seed=41, rows=True, camera=1.0),
-    "swing": Motion(seed=8, rows=False, camera=2.5),
+    "swing": Motion(seed=8, rows=False, camera=2.0),
 }
 
 
@@ -193,7 +195,9 @@ def recorded(name: str, seconds: float, cache: Path) -> Recording:
             camera.load(scene)
             for k in range(n):
                 view = camera.render(
-                    moved(scene, k / RATE), camera=camera_at(scene, motion, k / RATE), describe=k == 0
+                    moved(scene, k / RATE),
+                    camera=camera_at(scene, motion, k / RATE),
+                    describe=k == 0,
                 )
                 if k == 0:
                     seen = {thing.instance_id for thing in view.objects if thing.nameable}
@@ -219,9 +223,7 @@ def true_answers(recording: Recording, k: int) -> list[Segmentation]:
     for text, ids in recording.targets:
         mask = recording.truth(k, ids)
         status = Status.FOUND if mask.sum() >= MIN_PX / 4 else Status.NO_TARGET
-        answers.append(
-            segmentation_of(text, status, 1.0, 1.0, mask.astype(np.float32), mask)
-        )
+        answers.append(segmentation_of(text, status, 1.0, 1.0, mask.astype(np.float32), mask))
     return answers
 
 
@@ -427,9 +429,7 @@ def identities(recording: Recording, done: Replay) -> Identities:
     return count
 
 
-def row(
-    recording: Recording, done: Replay, reference: float
-) -> dict[str, float]:
+def row(recording: Recording, done: Replay, reference: float) -> dict[str, float]:
     """The figures of one run."""
     ours, frozen = published_iou(recording, done)
     first, last = min(done.entries), max(done.entries)

@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 from mllmseg_ros.assignment import best_pairs
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.instances import Depth, Instance, instances_of
-from mllmseg_ros.propagation import Change, FlowMap, ImageFlow, SoftMask
+from mllmseg_ros.piece import Carried, SoftMask
+from mllmseg_ros.propagation import Change, ImageFlow
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on
 _LEAST_CONFIDENCE = 0.5  # below, a target is not shown
-_LOW_CONFIDENCE = 0.75  # below, a key frame is asked for
+_LOW_CONFIDENCE = 0.8  # below, a key frame is asked for
 _AREA_JUMP = 1.4  # times the area that the model saw, or one over that
 _MIN_PX = 12
 _MIN_LEFT = 0.1  # of the area that the model saw; less is as good as gone
@@ -83,7 +84,7 @@ class _Answer:
     """One instance as the model gave it."""
 
     instance: Instance
-    soft: SoftMask | None  # None for what is not there
+    followed: bool  # False for what is not there
     track: _Track | None  # None for what is not found
 
 
@@ -94,7 +95,9 @@ class _KeyFrame:
     key: int
     stamp_ns: int
     then: list[_Then]
-    shift_uv: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))  # px, camera's, since
+    shift_uv: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(2)
+    )  # px, camera's, since
 
 
 class Tracker:
@@ -137,7 +140,7 @@ class Tracker:
             NONE for the same picture, which costs nothing more; JUMPED where nothing of the last
             one can be followed.
         """
-        change = self._flow.see(frame.rgb)
+        change = self._flow.see(frame.rgb, None if depth is None else depth.metres)
         self._newest = frame
         if change is Change.NONE:
             return change
@@ -196,14 +199,16 @@ class Tracker:
             ValueError: if masks and depth differ in size.
         """
         asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
-        if asked is None or self._flow.map_to(key) is None:
+        if asked is None:
             return False
-        assert self._newest is not None
         instances = instances_of(segmentations, depth)
+        soft = [_soft(one, instances) for one in instances]
+        if not self._flow.follow(key, [mask for mask in soft if mask is not None]):
+            return False
         tracks = self._identified(instances, asked)
         self._answers = [
-            _Answer(instance=one, soft=_soft(one, instances), track=track)
-            for one, track in zip(instances, tracks, strict=True)
+            _Answer(instance=one, followed=mask is not None, track=track)
+            for one, mask, track in zip(instances, soft, tracks, strict=True)
         ]
         asked.then = [
             _Then(track=track, mask=one.segmentation.mask, centre_uv=_centre(one.segmentation))
@@ -226,8 +231,7 @@ class Tracker:
         if self._newest is None or self._shown is None:
             return ()
         if self._current is None:
-            flow_map = self._flow.map_to(self._shown.key)
-            self._current = [self._followed(answer, flow_map) for answer in self._answers]
+            self._current = self._followed(self._shown)
         if self._shown.stamp_ns != self._newest.stamp_ns:
             # The same picture at a later time was not inferred on either.
             self._current = [
@@ -246,10 +250,10 @@ class Tracker:
             return ""
         if self._shown is None:
             return "nothing was answered yet"
-        flow_map = self._flow.map_to(self._shown.key)
-        if self._jumped or flow_map is None:
+        n_steps = self._flow.n_steps(self._shown.key)
+        if self._jumped or n_steps is None:
             return "the picture jumped"
-        if flow_map.n_steps == 0:
+        if n_steps == 0:
             return ""
         age_s = (now_ns - self._shown.stamp_ns) / 1e9
         if age_s >= self.key_age_s:
@@ -278,58 +282,38 @@ class Tracker:
     def _let_go(self) -> None:
         self._flow.keep(*(k.key for k in (self._shown, self._asked) if k))
 
-    def _followed(self, answer: _Answer, flow_map: FlowMap | None) -> Tracked:
-        """One answer in the newest image."""
+    def _followed(self, shown: _KeyFrame) -> list[Tracked]:
+        """Every answer in the newest image."""
         assert self._newest is not None
-        assert self._shown is not None
-        inferred = answer.instance.segmentation
-        confidence = 1.0
-        segmentation = inferred
-        still = flow_map is not None and flow_map.n_steps == 0
-        if not still:
-            segmentation, confidence = self._moved(inferred, answer.soft, flow_map)
-        track = answer.track
-        if track is not None and segmentation.status is Status.FOUND:
-            track.seen_ns = self._newest.stamp_ns
-            track.centre_uv = _centre(segmentation)
-            track.area_px = float(segmentation.area_px)
-        return Tracked(
-            expression_index=answer.instance.expression_index,
-            instance_index=answer.instance.instance_index,
-            segmentation=segmentation,
-            track_id=track.track_id if track else "",
-            confidence=confidence,
-            propagated=not still,
-            inference_stamp_ns=self._shown.stamp_ns,
-        )
+        n_steps = self._flow.n_steps(shown.key)
+        # A picture like the key image needs nothing sampled, one after a jump has nothing to sample.
+        carried = iter(self._flow.carried() if n_steps else ())
+        tracked = []
+        for answer in self._answers:
+            segmentation, confidence = answer.instance.segmentation, 1.0
+            if n_steps != 0 and answer.followed:
+                found = next(carried, None)
+                confidence = found.confidence if found else 0.0
+                segmentation = _moved(segmentation, found, self._newest.rgb.shape[:2])
+            track = answer.track
+            if track is not None and segmentation.status is Status.FOUND:
+                track.seen_ns = self._newest.stamp_ns
+                track.centre_uv = _centre(segmentation)
+                track.area_px = float(segmentation.area_px)
+            tracked.append(
+                Tracked(
+                    expression_index=answer.instance.expression_index,
+                    instance_index=answer.instance.instance_index,
+                    segmentation=segmentation,
+                    track_id=track.track_id if track else "",
+                    confidence=confidence,
+                    propagated=n_steps != 0,
+                    inference_stamp_ns=shown.stamp_ns,
+                )
+            )
+        return tracked
 
-    def _moved(
-        self, inferred: Segmentation, soft: SoftMask | None, flow_map: FlowMap | None
-    ) -> tuple[Segmentation, float]:
-        assert self._newest is not None
-        probability = np.zeros(self._newest.rgb.shape[:2], np.float32)
-        confidence = 0.0
-        if soft is not None and flow_map is not None:
-            probability, confidence = flow_map.carried(soft)
-        elif soft is None:
-            confidence = 1.0  # what is not there needs no following
-        mask = probability >= FOREGROUND
-        area = int(mask.sum())
-        status = inferred.status
-        if status is not Status.NO_TARGET and (
-            confidence < _LEAST_CONFIDENCE or area < max(_MIN_PX, _MIN_LEFT * inferred.area_px)
-        ):
-            status = Status.LOW_CONFIDENCE
-            probability, mask, area = np.zeros_like(probability), np.zeros_like(mask), 0
-        mask_score = float(cv2.mean(probability, mask.view(np.uint8))[0]) if area else 0.0
-        moved = segmentation_of(
-            inferred.expression, status, inferred.score, mask_score, probability, mask
-        )
-        return moved, confidence
-
-    def _identified(
-        self, instances: Sequence[Instance], asked: _KeyFrame
-    ) -> list[_Track | None]:
+    def _identified(self, instances: Sequence[Instance], asked: _KeyFrame) -> list[_Track | None]:
         """Give each found instance a track: a running one, else a lost one, else a new one."""
         assert self._newest is not None
         tracks: list[_Track | None] = [None] * len(instances)
@@ -365,6 +349,25 @@ class Tracker:
         ]
         self._tracks = running + lost
         return tracks
+
+
+def _moved(
+    inferred: Segmentation, carried: Carried | None, size_hw: tuple[int, ...]
+) -> Segmentation:
+    """An answer as it is in the newest image (H, W); empty where it could not be followed."""
+    status, mask_score = inferred.status, 0.0
+    probability = np.zeros(size_hw, np.float32)
+    if carried is not None and carried.confidence >= _LEAST_CONFIDENCE:
+        probability = carried.probability
+    mask = probability >= FOREGROUND
+    if np.count_nonzero(mask) >= max(_MIN_PX, _MIN_LEFT * inferred.area_px):
+        mask_score = float(cv2.mean(probability, mask.view(np.uint8))[0])
+    else:
+        status = Status.LOW_CONFIDENCE
+        probability, mask = np.zeros(size_hw, np.float32), np.zeros(size_hw, np.bool_)
+    return segmentation_of(
+        inferred.expression, status, inferred.score, mask_score, probability, mask
+    )
 
 
 def _likeness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
@@ -412,4 +415,3 @@ def _soft(one: Instance, instances: Sequence[Instance]) -> SoftMask | None:
             own &= ~other.segmentation.mask[y0:y1, x0:x1]
     patch = np.where(own, answer.probability[y0:y1, x0:x1], np.float32(0))
     return SoftMask(patch=patch, origin_uv=(x0, y0))
-
