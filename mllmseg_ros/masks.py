@@ -15,18 +15,18 @@ Mask = NDArray[np.bool_]
 
 def box_xyxy(mask: Mask) -> tuple[int, int, int, int] | None:
     """Smallest half-open box (x0, y0, x1, y1) around the mask, in pixels."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (left, top, left + width, top + height) if width else None
 
 
 def centroid_uv(mask: Mask) -> tuple[float, float] | None:
     """Mean (u, v) of the mask's pixels; for a ring it lies in the hole."""
-    v, u = np.nonzero(mask)
-    if not len(u):
+    box = box_xyxy(mask)
+    if box is None:
         return None
-    return float(u.mean()), float(v.mean())
+    x0, y0, x1, y1 = box
+    v, u = np.nonzero(mask[y0:y1, x0:x1])  # of a large image, most is not the mask
+    return x0 + float(u.mean()), y0 + float(v.mean())
 
 
 def inside_uv(mask: Mask) -> tuple[int, int] | None:

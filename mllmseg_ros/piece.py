@@ -9,7 +9,8 @@ and they are not drawn. Everything happens in small images, "px" are theirs unle
 Source: B. D. Lucas, T. Kanade, An iterative image registration technique, IJCAI 1981; in the
 inverse compositional form of S. Baker, I. Matthews, IJCV 56(3), 2004, with Geman-McClure weights.
 
-Entry points: :class:`Piece`, :class:`SmallImage`, :class:`SoftMask`, :class:`Carried`.
+Entry points: :class:`Piece`, :class:`SmallImage`, :class:`Step`, :class:`SoftMask`,
+:class:`Carried`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ class SmallImage:
         """Pixels of the whole image per small one, across and down, (2,)."""
         height, width = self.rgb.shape[:2]
         return np.array([self.size_hw[1] / width, self.size_hw[0] / height])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """From one image to the next."""
+
+    flow: NDArray[np.float32]  # (h', w', 2) px, over the first image in any size
+    most: NDArray[np.float32]  # (2,) px, the flow of most of it
+    gain: float  # light in the second over that in the first
+    image: SmallImage  # the second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +101,7 @@ class Piece:
         v, u = v[::step], u[::step]
         self._points = np.stack([u, v], axis=-1).astype(np.float64)  # (N, 2)
         self._colors = key.rgb[v, u]  # (N, 3)
+        self._gain = np.float32(1)  # light in the newest image over that in the key image
         self._inside = inside[v, u] > 0  # (N,) of the thing itself, not of its rim
         if not self._inside.any():
             self.confidence = 0.0
@@ -106,12 +118,13 @@ class Piece:
         flat = self._slopes.reshape(-1, 6)
         self._stiff = _STIFFNESS * (flat.T @ flat) + 1e-3 * len(u) * np.eye(6)
 
-    def predict(self, flow: NDArray[np.float32], newest: SmallImage) -> None:
-        """Move on as the flow (h', w', 2) px says, which covers the last image in any size."""
+    def predict(self, step: Step) -> None:
+        """Move on as the flow of a step says."""
         if not self._inside.any():
             return
-        everywhere = np.median(flow.reshape(-1, 2), axis=0)
-        shifts = [everywhere]
+        self._gain *= np.float32(step.gain)
+        flow, newest = step.flow, step.image
+        shifts = [step.most]
         if self.confidence >= _LOST:
             height, width = newest.rgb.shape[:2]
             here = _moved(self._points[self._inside], self._motion)
@@ -179,7 +192,7 @@ class Piece:
         seen = ((here >= 0) & (here <= (width - 1, height - 1))).all(axis=1)
         at = here.astype(np.float32)[:, None]
         shown = cv2.remap(newest.rgb, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return shown[:, 0] - self._colors, seen
+        return shown[:, 0] / self._gain - self._colors, seen
 
     def _cost(self, motion: Affine, newest: SmallImage) -> float:
         """Mean robust difference over the thing, in [0, 1]."""
@@ -199,7 +212,7 @@ class Piece:
         to_crop = self._motion - [[0, 0, x0], [0, 0, y0]]
         small_wh = (x1 - x0, y1 - y0)
         was = cv2.warpAffine(self._key.rgb, to_crop, small_wh, borderMode=cv2.BORDER_REPLICATE)
-        off = cv2.absdiff(was, newest.rgb[y0:y1, x0:x1]).max(axis=2) > _OFF_LEVELS
+        off = cv2.absdiff(was, newest.rgb[y0:y1, x0:x1] / self._gain).max(axis=2) > _OFF_LEVELS
         if self._key.depth_m is not None and newest.depth_m is not None:
             now = newest.depth_m[y0:y1, x0:x1]
             then = cv2.warpAffine(

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.piece import Carried, Piece, SmallImage, SoftMask
+from mllmseg_ros.piece import Carried, Piece, SmallImage, SoftMask, Step
 
 _SMALL_PX = 320 * 240  # about so many pixels has the image that is followed
 _BLUR_PX = 1.0  # small px, standard deviation
@@ -29,7 +29,7 @@ _UNCHANGED = 2.0  # grey levels: no part of a thumbnail differs more, but for it
 _SAME_SCENE = 0.5  # correlation of two thumbnails; less is a cut, or a blank image
 _FLOW_STEP = 4  # small px from one kept flow vector to the next
 _MAX_STEPS = 150  # that are kept; an answer that comes later than that comes to nothing
-_STRIDE = 3  # steps from one alignment to the next on the way of a late answer
+_STRIDE = 2  # steps from one alignment to the next on the way of a late answer
 _POINTS, _LEAST_POINTS = 4000, 150  # that are aligned in all things together; in each at least
 _MOST_POINTS = 1000
 
@@ -40,14 +40,6 @@ class Change(Enum):
     NONE = "none"  # the same picture
     MOVED = "moved"
     JUMPED = "jumped"  # the first, a cut, a blank image, another size: nothing can be followed
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """From one image to the next."""
-
-    flow: NDArray[np.float32]  # (h', w', 2) small px, every few pixels of the one before
-    image: SmallImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +67,7 @@ class ImageFlow:
         self._thumbnail = np.zeros((0, 0), np.float32)
         self._keys: dict[int, _Key] = {}
         self._next_key = 0
-        self._steps: deque[_Step] = deque(maxlen=_MAX_STEPS)
+        self._steps: deque[Step] = deque(maxlen=_MAX_STEPS)
         self._pieces: list[Piece] = []
 
     def see(self, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None = None) -> Change:
@@ -89,7 +81,7 @@ class ImageFlow:
         size_hw = (rgb.shape[0], rgb.shape[1])
         small = _shrunk(rgb)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        thumbnail = cv2.resize(grey, _THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
+        thumbnail = cv2.resize(grey.astype(np.float32), _THUMBNAIL_WH, interpolation=cv2.INTER_AREA)
         last = self._newest
         known = last is not None and last.size_hw == size_hw
         if known:
@@ -109,7 +101,8 @@ class ImageFlow:
             self._lose()
             return Change.JUMPED
         if self._keys:
-            self._step(last_grey, self._newest)
+            assert last is not None
+            self._step(last_grey, last, self._newest)
         return Change.MOVED
 
     def mark(self) -> int:
@@ -151,7 +144,7 @@ class ImageFlow:
         steps = list(self._steps)[len(self._steps) - late :]
         for number, step in enumerate(steps, start=1):
             for piece in self._pieces:
-                piece.predict(step.flow, step.image)
+                piece.predict(step)
                 if number % _STRIDE == 0 or number == late:
                     piece.align(step.image)
         return True
@@ -171,18 +164,36 @@ class ImageFlow:
         self._steps.clear()
         self._pieces = []
 
-    def _step(self, last_grey: NDArray[np.uint8], newest: SmallImage) -> None:
+    def _step(self, last_grey: NDArray[np.uint8], last: SmallImage, newest: SmallImage) -> None:
         self.n_flows += 1
-        whole = self._dis.calc(last_grey, self._grey, None)
-        flow = np.ascontiguousarray(
-            whole[_FLOW_STEP // 2 :: _FLOW_STEP, _FLOW_STEP // 2 :: _FLOW_STEP]
+        some = np.s_[_FLOW_STEP // 2 :: _FLOW_STEP, _FLOW_STEP // 2 :: _FLOW_STEP]
+        flow = np.ascontiguousarray(self._dis.calc(last_grey, self._grey, None)[some])
+        step = Step(
+            flow=flow,
+            most=np.median(flow.reshape(-1, 2), axis=0),
+            gain=_gain(last.rgb[some], flow, newest.rgb),
+            image=newest,
         )
-        self._steps.append(_Step(flow=flow, image=newest))
+        self._steps.append(step)
         for piece in self._pieces:
-            piece.predict(flow, newest)
+            piece.predict(step)
             piece.align(newest)
-        shift = np.median(flow.reshape(-1, 2), axis=0) * newest.scale
-        self.shift_uv = (float(shift[0]), float(shift[1]))
+        across, down = (step.most * newest.scale).tolist()
+        self.shift_uv = (across, down)
+
+
+def _gain(
+    last: NDArray[np.float32], flow: NDArray[np.float32], newest: NDArray[np.float32]
+) -> float:
+    """Light in the newest image over that in some pixels of the last (h', w', 3) that flowed."""
+    places = flow.copy()
+    start, (height, width) = _FLOW_STEP // 2, flow.shape[:2]
+    places[..., 0] += np.arange(width, dtype=np.float32) * _FLOW_STEP + start
+    places[..., 1] += (np.arange(height, dtype=np.float32) * _FLOW_STEP + start)[:, None]
+    now = cv2.remap(newest, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    then, now = last.sum(axis=2), now.sum(axis=2)
+    light = then > max(1.0, float(np.median(then)))  # in the dark a ratio is chance
+    return float(np.median(now[light] / then[light])) if light.any() else 1.0
 
 
 def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -60,5 +60,5 @@ def segmentation_of(
         box_xyxy=masks.box_xyxy(mask),
         centroid_uv=masks.centroid_uv(mask),
         inside_uv=masks.inside_uv(mask),
-        area_px=int(mask.sum()),
+        area_px=int(np.count_nonzero(mask)),
     )

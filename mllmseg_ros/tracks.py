@@ -39,8 +39,9 @@ _AREA_JUMP = 1.4  # times the area that the model saw, or one over that
 _MIN_PX = 12
 _MIN_LEFT = 0.1  # of the area that the model saw; less is as good as gone
 _RIM_PX = 4  # how far around an instance its soft border reaches
+_MOSTLY = 0.6  # share of a thing that lies in another
 _SAME_IOU = 0.15  # of a track and an answer that may be one
-_REGAIN_S = 5.0  # so long a lost target can come back as the same
+_REGAIN_NS = 5_000_000_000  # so long a lost target can come back as the same
 _NEAR_SIZES, _NEAR_SIZES_PER_S = 1.5, 1.0  # how far from where it was lost, in its own size
 
 _IDS = itertools.count(1)  # over all cameras of a process: an id is never used twice
@@ -68,6 +69,7 @@ class _Track:
     seen_ns: int  # when it was last shown
     centre_uv: NDArray[np.float64]  # px of the newest image; while lost, moved with the camera
     area_px: float
+    part_of: _Track | None = None  # what it was parted from, when it was first seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,7 @@ class Tracker:
             for each in self.current()
             if each.track_id and each.segmentation.area_px
         }
+        self._tracks = [t for t in self._tracks if self._newest.stamp_ns - t.seen_ns <= _REGAIN_NS]
         then = [
             _Then(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
             for track in self._tracks
@@ -201,7 +204,7 @@ class Tracker:
         asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
         if asked is None:
             return False
-        instances = instances_of(segmentations, depth)
+        instances = _parted(instances_of(segmentations, depth), asked.then)
         soft = [_soft(one, instances) for one in instances]
         if not self._flow.follow(key, [mask for mask in soft if mask is not None]):
             return False
@@ -334,6 +337,7 @@ class Tracker:
                 seen_ns=asked.stamp_ns,
                 centre_uv=np.zeros(2),
                 area_px=0.0,
+                part_of=_whole_of(instances[k].segmentation, asked.then),
             )
         for one, track in zip(instances, tracks, strict=True):
             if track is not None:
@@ -341,12 +345,7 @@ class Tracker:
                 track.centre_uv = _centre(one.segmentation) + asked.shift_uv
                 track.area_px = float(one.segmentation.area_px)
         running = [track for track in tracks if track is not None]
-        lost = [
-            then.track
-            for then in asked.then
-            if then.track not in running
-            and self._newest.stamp_ns - then.track.seen_ns <= 1e9 * _REGAIN_S
-        ]
+        lost = [then.track for then in asked.then if then.track not in running]
         self._tracks = running + lost
         return tracks
 
@@ -355,19 +354,97 @@ def _moved(
     inferred: Segmentation, carried: Carried | None, size_hw: tuple[int, ...]
 ) -> Segmentation:
     """An answer as it is in the newest image (H, W); empty where it could not be followed."""
-    status, mask_score = inferred.status, 0.0
     probability = np.zeros(size_hw, np.float32)
     if carried is not None and carried.confidence >= _LEAST_CONFIDENCE:
         probability = carried.probability
     mask = probability >= FOREGROUND
-    if np.count_nonzero(mask) >= max(_MIN_PX, _MIN_LEFT * inferred.area_px):
-        mask_score = float(cv2.mean(probability, mask.view(np.uint8))[0])
-    else:
-        status = Status.LOW_CONFIDENCE
-        probability, mask = np.zeros(size_hw, np.float32), np.zeros(size_hw, np.bool_)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    box = np.s_[top : top + height, left : left + width]
+    if np.count_nonzero(mask[box]) < max(_MIN_PX, _MIN_LEFT * inferred.area_px):
+        nothing = np.zeros(size_hw, np.float32)
+        return segmentation_of(
+            inferred.expression,
+            Status.LOW_CONFIDENCE,
+            inferred.score,
+            0.0,
+            nothing,
+            np.zeros(size_hw, np.bool_),
+        )
+    mask_score = float(probability[box][mask[box]].mean())
     return segmentation_of(
-        inferred.expression, status, inferred.score, mask_score, probability, mask
+        inferred.expression, inferred.status, inferred.score, mask_score, probability, mask
     )
+
+
+def _parted(instances: Sequence[Instance], then: Sequence[_Then]) -> list[Instance]:
+    """Part what covers several tracks: things that touch in the image are still several.
+
+    What was parted from another by something in front of it is one again where nothing is.
+    """
+    parted: list[list[Segmentation]] = [[] for _ in range(1 + instances[-1].expression_index)]
+    for one in instances:
+        segmentation = one.segmentation
+        covered = [t for t in then if _mostly_inside(t, segmentation)]
+        tracks = {id(t.track) for t in covered}
+        covered = [
+            t for t in covered if t.track.part_of is None or id(t.track.part_of) not in tracks
+        ]
+        parts = _nearest_parts(segmentation, covered) if len(covered) > 1 else [segmentation]
+        parted[one.expression_index] += parts
+    return [
+        Instance(expression_index=index, instance_index=number, segmentation=part, position=None)
+        for index, parts in enumerate(parted)
+        for number, part in enumerate(sorted(parts, key=lambda part: -part.area_px))
+    ]
+
+
+def _mostly_inside(then: _Then, segmentation: Segmentation) -> bool:
+    """Whether most of a running track lies in an answer to the same expression."""
+    if then.mask is None or then.mask.shape != segmentation.mask.shape:
+        return False
+    if segmentation.status is not Status.FOUND:
+        return False
+    if segmentation.expression != then.track.expression:
+        return False
+    inside = np.count_nonzero(then.mask & segmentation.mask)
+    return inside > _MOSTLY * np.count_nonzero(then.mask)
+
+
+def _whole_of(segmentation: Segmentation, then: Sequence[_Then]) -> _Track | None:
+    """The running track that most of a new thing was in."""
+    for each in then:
+        if each.mask is None or each.mask.shape != segmentation.mask.shape:
+            continue
+        if segmentation.expression != each.track.expression:
+            continue
+        if np.count_nonzero(each.mask & segmentation.mask) > _MOSTLY * segmentation.area_px:
+            return each.track
+    return None
+
+
+def _nearest_parts(segmentation: Segmentation, tracks: Sequence[_Then]) -> list[Segmentation]:
+    """Give each pixel of an answer to the track that it is nearest to."""
+    away = np.stack(
+        [
+            cv2.distanceTransform((~then.mask).astype(np.uint8), cv2.DIST_L2, 3)
+            for then in tracks
+            if then.mask is not None
+        ]
+    )
+    nearest = away.argmin(axis=0)
+    parts = [segmentation.mask & (nearest == k) for k in range(len(away))]
+    return [
+        segmentation_of(
+            segmentation.expression,
+            segmentation.status,
+            segmentation.score,
+            float(segmentation.probability[part].mean()),
+            segmentation.probability,
+            part,
+        )
+        for part in parts
+        if np.count_nonzero(part) >= _MIN_PX
+    ]
 
 
 def _likeness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
