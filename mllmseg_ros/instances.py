@@ -5,13 +5,13 @@ First by connected components; then, where depth is there, a component is cut al
 and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
 
 Entry points: :class:`Instance`, :class:`Depth`, :class:`OtherFrame`, :class:`Located`,
-:func:`instances_of`, :func:`split_instances`.
+:func:`instances_of`, :func:`parts_of`, :func:`split_instances`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -83,6 +83,38 @@ def instances_of(
     Raises:
         ValueError: if masks and depth differ in size, or the distortion model is unknown.
     """
+    found = parts_of(segmentations, depth)
+    if depth is None:
+        return found
+    return [
+        one
+        if one.segmentation.status is not Status.FOUND or one.segmentation.inside_uv is None
+        else replace(
+            one,
+            position=locate(
+                one.segmentation.mask,
+                depth.metres,
+                depth.intrinsics,
+                one.segmentation.inside_uv,
+            ),
+        )
+        for one in found
+    ]
+
+
+def parts_of(segmentations: Sequence[Segmentation], depth: Depth | None = None) -> list[Instance]:
+    """Part every found answer into its instances, without measuring them.
+
+    Args:
+        segmentations: answers on one image, in the order asked.
+        depth: of the image.
+
+    Returns:
+        At least one instance per answer, in the order asked.
+
+    Raises:
+        ValueError: if masks and depth differ in size.
+    """
     found: list[Instance] = []
     for index, answer in enumerate(segmentations):
         metres = None if depth is None else depth.metres
@@ -90,15 +122,12 @@ def instances_of(
         parts = [part for part in parts if _believed(part, parts[0], answer)]
         for number, part in enumerate(parts or [answer.mask]):
             one = _part_of(answer, part) if parts else answer
-            position = None
-            if parts and depth is not None and one.inside_uv:
-                position = locate(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
             found.append(
                 Instance(
                     expression_index=index,
                     instance_index=number,
                     segmentation=one,
-                    position=position,
+                    position=None,
                 )
             )
     return found

@@ -15,6 +15,7 @@ Entry points: :class:`Piece`, :class:`SmallImage`, :class:`Step`, :class:`SoftMa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 _RIM_PX = 2  # so much of the surroundings is aligned, too: it shows where the thing ends
 _ITERATIONS = 5
-_STILL_PX = 0.02  # a correction that is smaller is the last
+_STILL_PX = 0.03  # a correction that is smaller is the last
 _FIT_LEVELS = 25.0  # of 256: pixels that are so far off weigh a quarter
 _STIFFNESS = 0.01  # share of the template's own information that every weighting keeps
 _WORSE = 0.02  # by so much the cost may grow
@@ -119,6 +120,26 @@ class Piece:
         flat = self._slopes.reshape(-1, 6)
         self._stiff = _STIFFNESS * (flat.T @ flat) + 1e-3 * len(u) * np.eye(6)
 
+    @property
+    def motion(self) -> Affine:
+        """From the key image to the newest."""
+        return self._motion
+
+    def jump(self, motions: Sequence[Affine], gain: float, newest: SmallImage) -> None:
+        """Go straight to the newest image by the motion that fits best, and align there.
+
+        Args:
+            motions: at least one, from the key image to the newest.
+            gain: light in the newest image over that in the key image.
+            newest: the newest image.
+        """
+        if not self._inside.any():
+            return
+        self._gain = np.float32(gain)
+        self._motion = min(motions, key=lambda motion: self._cost(motion, newest))
+        self.align(newest)
+        self.align(newest)  # it is farther off than after one step
+
     def predict(self, step: Step) -> None:
         """Move on as the flow of a step says."""
         if not self._inside.any():
@@ -140,8 +161,9 @@ class Piece:
         if not self._inside.any():
             return
         motion = self._motion
+        off, seen = self._differences(motion, newest)
+        before = self._robust(off, seen)
         for _ in range(_ITERATIONS):
-            off, seen = self._differences(motion, newest)
             squares = (off * off).sum(axis=1)
             weight = (seen / (1 + squares / _FIT_LEVELS**2) ** 2).astype(np.float32)
             weighted = (self._slopes * weight[:, None, None]).reshape(-1, 6)
@@ -153,13 +175,15 @@ class Piece:
             # The template would move so: the image moves the other way.
             back = np.linalg.inv(linear)
             shift = self._middle - back @ (self._middle + d[:2])
-            motion = _then(np.column_stack([back, shift]), motion)
+            motion = then(np.column_stack([back, shift]), motion)
+            off, seen = self._differences(motion, newest)
             if np.abs(d[:2]).max() < _STILL_PX:
                 break
         sane = 1 / _MOST_GROWN < np.linalg.det(motion[:, :2]) < _MOST_GROWN
-        if sane and self._cost(motion, newest) <= self._cost(self._motion, newest) + _WORSE:
+        if sane and self._robust(off, seen) <= before + _WORSE:
             self._motion = motion
-        off, seen = self._differences(self._motion, newest)
+        else:
+            off, seen = self._differences(self._motion, newest)
         seen &= self._inside
         fits = seen & (np.abs(off).max(axis=1) < _OFF_LEVELS)
         self.confidence = float(fits.sum()) / max(1, int(seen.sum()))
@@ -197,8 +221,11 @@ class Piece:
         return shown[:, 0] / self._gain - self._colors, np.asarray(seen)
 
     def _cost(self, motion: Affine, newest: SmallImage) -> float:
+        """How badly a motion fits."""
+        return self._robust(*self._differences(motion, newest))
+
+    def _robust(self, off: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
         """Mean robust difference over the thing, in [0, 1]."""
-        off, seen = self._differences(motion, newest)
         squares = (off * off).sum(axis=1)
         costs = np.where(seen, squares / (squares + _FIT_LEVELS**2), 1.0)
         return float(costs[self._inside].mean())
@@ -264,8 +291,8 @@ def _moved(points: NDArray[np.float64], motion: Affine) -> NDArray[np.float64]:
     return np.asarray(points @ motion[:, :2].T + motion[:, 2])
 
 
-def _then(first: Affine, second: Affine) -> Affine:
-    """One motion after another."""
+def then(first: Affine, second: Affine) -> Affine:
+    """Make one motion of two, one after another."""
     return np.column_stack(
         [second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]]
     )

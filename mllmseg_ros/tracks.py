@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.identity import Sighting, Track, identified, parted
-from mllmseg_ros.instances import Depth, Instance, instances_of
+from mllmseg_ros.instances import Depth, Instance, parts_of
 from mllmseg_ros.piece import Carried, SoftMask
 from mllmseg_ros.propagation import Change, ImageFlow
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
@@ -179,7 +179,7 @@ class Tracker:
         asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
         if asked is None:
             return False
-        instances = parted(instances_of(segmentations, depth), asked.sightings)
+        instances = parted(parts_of(segmentations, depth), asked.sightings)
         soft = [_soft(one, instances) for one in instances]
         if not self._flow.follow(key, [mask for mask in soft if mask is not None]):
             return False
