@@ -15,6 +15,7 @@ Entry points: :class:`Piece`, :class:`SmallImage`, :class:`Step`, :class:`SoftMa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 
 _RIM_PX = 2  # so much of the surroundings is aligned, too: it shows where the thing ends
 _ITERATIONS = 5
-_STILL_PX = 0.02  # a correction that is smaller is the last
+_STILL_PX = 0.03  # a correction that is smaller is the last
 _FIT_LEVELS = 25.0  # of 256: pixels that are so far off weigh a quarter
 _STIFFNESS = 0.01  # share of the template's own information that every weighting keeps
 _WORSE = 0.02  # by so much the cost may grow
+_MOST_GROWN = 6.0  # times its area in the key image, or one over that
 _LOST = 0.3  # confidence under which the thing itself tells no motion
 _OFF_LEVELS = 40.0  # of 256: what differs more from the thing is something else
 _OFF_M, _OFF_SHARE = 0.03, 0.02  # so is what lies farther off in depth (or that share of it)
@@ -118,6 +120,26 @@ class Piece:
         flat = self._slopes.reshape(-1, 6)
         self._stiff = _STIFFNESS * (flat.T @ flat) + 1e-3 * len(u) * np.eye(6)
 
+    @property
+    def motion(self) -> Affine:
+        """From the key image to the newest."""
+        return self._motion
+
+    def jump(self, motions: Sequence[Affine], gain: float, newest: SmallImage) -> None:
+        """Go straight to the newest image by the motion that fits best, and align there.
+
+        Args:
+            motions: at least one, from the key image to the newest.
+            gain: light in the newest image over that in the key image.
+            newest: the newest image.
+        """
+        if not self._inside.any():
+            return
+        self._gain = np.float32(gain)
+        self._motion = min(motions, key=lambda motion: self._cost(motion, newest))
+        self.align(newest)
+        self.align(newest)  # it is farther off than after one step
+
     def predict(self, step: Step) -> None:
         """Move on as the flow of a step says."""
         if not self._inside.any():
@@ -139,8 +161,9 @@ class Piece:
         if not self._inside.any():
             return
         motion = self._motion
+        off, seen = self._differences(motion, newest)
+        before = self._robust(off, seen)
         for _ in range(_ITERATIONS):
-            off, seen = self._differences(motion, newest)
             squares = (off * off).sum(axis=1)
             weight = (seen / (1 + squares / _FIT_LEVELS**2) ** 2).astype(np.float32)
             weighted = (self._slopes * weight[:, None, None]).reshape(-1, 6)
@@ -152,15 +175,18 @@ class Piece:
             # The template would move so: the image moves the other way.
             back = np.linalg.inv(linear)
             shift = self._middle - back @ (self._middle + d[:2])
-            motion = _then(np.column_stack([back, shift]), motion)
+            motion = then(np.column_stack([back, shift]), motion)
+            off, seen = self._differences(motion, newest)
             if np.abs(d[:2]).max() < _STILL_PX:
                 break
-        if self._cost(motion, newest) <= self._cost(self._motion, newest) + _WORSE:
+        sane = 1 / _MOST_GROWN < np.linalg.det(motion[:, :2]) < _MOST_GROWN
+        if sane and self._robust(off, seen) <= before + _WORSE:
             self._motion = motion
-        off, seen = self._differences(self._motion, newest)
+        else:
+            off, seen = self._differences(self._motion, newest)
+        seen &= self._inside
         fits = seen & (np.abs(off).max(axis=1) < _OFF_LEVELS)
-        n_seen = int((seen & self._inside).sum())
-        self.confidence = float((fits & self._inside).sum()) / n_seen if n_seen else 0.0
+        self.confidence = float(fits.sum()) / max(1, int(seen.sum()))
 
     def drawn(self, newest: SmallImage) -> Carried:
         """Sample the mask in the newest image, where that shows the thing."""
@@ -190,13 +216,16 @@ class Piece:
         height, width = newest.rgb.shape[:2]
         here = _moved(self._points, motion)
         seen = ((here >= 0) & (here <= (width - 1, height - 1))).all(axis=1)
-        at = here.astype(np.float32)[:, None]
-        shown = cv2.remap(newest.rgb, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return shown[:, 0] / self._gain - self._colors, seen
+        u, v = here.astype(np.float32).T[..., None]
+        shown = cv2.remap(newest.rgb, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return shown[:, 0] / self._gain - self._colors, np.asarray(seen)
 
     def _cost(self, motion: Affine, newest: SmallImage) -> float:
+        """How badly a motion fits."""
+        return self._robust(*self._differences(motion, newest))
+
+    def _robust(self, off: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
         """Mean robust difference over the thing, in [0, 1]."""
-        off, seen = self._differences(motion, newest)
         squares = (off * off).sum(axis=1)
         costs = np.where(seen, squares / (squares + _FIT_LEVELS**2), 1.0)
         return float(costs[self._inside].mean())
@@ -218,7 +247,7 @@ class Piece:
             then = cv2.warpAffine(
                 self._key.depth_m, to_crop, small_wh, flags=cv2.INTER_NEAREST, borderValue=np.nan
             )
-            off = _beyond_jump(now, then, off)
+            off = _beyond_jump(now, np.asarray(then, np.float32), off)
         other = cv2.morphologyEx(off.astype(np.uint8), cv2.MORPH_OPEN, _SPECK)
         to_small = np.column_stack(
             [np.diag(1 / scale), (np.array(origin) + 0.5) / scale - 0.5 - (x0, y0)]
@@ -243,7 +272,7 @@ def _beyond_jump(
     if not (known & ~off).any():
         return off
     step = np.abs(step - np.median(step[known & ~off]))  # the thing itself comes nearer or goes
-    jump = step > np.maximum(_OFF_M, _OFF_SHARE * np.nan_to_num(now))
+    jump = step > np.maximum(_OFF_M, _OFF_SHARE * np.where(known, now, 0))
     return np.where(known, jump, off)
 
 
@@ -254,15 +283,16 @@ def _small_mask(mask: SoftMask, key: SmallImage) -> NDArray[np.uint8]:
     to_patch = np.column_stack([np.diag(scale), 0.5 * scale - 0.5 - mask.origin_uv])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     soft = cv2.warpAffine(mask.patch, to_patch, (width, height), flags=flags)
-    return (soft >= 0.5).astype(np.uint8)
+    # What is too thin to fill a small pixel is where most of it is.
+    return (soft >= min(0.5, 0.5 * float(soft.max()) + 1e-6)).astype(np.uint8)
 
 
 def _moved(points: NDArray[np.float64], motion: Affine) -> NDArray[np.float64]:
     return np.asarray(points @ motion[:, :2].T + motion[:, 2])
 
 
-def _then(first: Affine, second: Affine) -> Affine:
-    """One motion after another."""
+def then(first: Affine, second: Affine) -> Affine:
+    """Make one motion of two, one after another."""
     return np.column_stack(
         [second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]]
     )

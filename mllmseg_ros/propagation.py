@@ -11,6 +11,7 @@ Entry points: :class:`ImageFlow`, :class:`Change`.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.piece import Carried, Piece, SmallImage, SoftMask, Step
+from mllmseg_ros.piece import Affine, Carried, Piece, SmallImage, SoftMask, Step, then
 
 _SMALL_PX = 320 * 240  # about so many pixels has the image that is followed
 _BLUR_PX = 1.0  # small px, standard deviation
@@ -30,6 +31,8 @@ _SAME_SCENE = 0.5  # correlation of two thumbnails; less is a cut, or a blank im
 _FLOW_STEP = 4  # small px from one kept flow vector to the next
 _MAX_STEPS = 150  # that are kept; an answer that comes later than that comes to nothing
 _STRIDE = 2  # steps from one alignment to the next on the way of a late answer
+_SURE = 0.9  # confidence from which a motion is believed without taking the whole way
+_YOUNG_STEPS = 45  # up to which a motion is exact enough for that
 _POINTS, _LEAST_POINTS = 4000, 150  # that are aligned in all things together; in each at least
 _MOST_POINTS = 1000
 
@@ -48,6 +51,7 @@ class _Key:
 
     image: SmallImage
     number: int  # how many steps had been taken before it
+    pieces: Sequence[tuple[Piece, Affine]]  # that were followed then, and how they had moved
 
 
 class ImageFlow:
@@ -61,7 +65,9 @@ class ImageFlow:
     def __init__(self) -> None:
         self.n_flows = 0
         self.shift_uv = (0.0, 0.0)
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis = cv2.DISOpticalFlow_create(  # type: ignore[attr-defined]
+            cv2.DISOPTICAL_FLOW_PRESET_FAST
+        )
         self._newest: SmallImage | None = None
         self._grey = np.zeros((0, 0), np.uint8)
         self._thumbnail = np.zeros((0, 0), np.float32)
@@ -69,6 +75,7 @@ class ImageFlow:
         self._next_key = 0
         self._steps: deque[Step] = deque(maxlen=_MAX_STEPS)
         self._pieces: list[Piece] = []
+        self._followed = 0  # the key that they are of
 
     def see(self, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None = None) -> Change:
         """Take the camera's next image.
@@ -80,8 +87,9 @@ class ImageFlow:
         self.shift_uv = (0.0, 0.0)
         size_hw = (rgb.shape[0], rgb.shape[1])
         small = _shrunk(rgb)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        thumbnail = cv2.resize(grey.astype(np.float32), _THUMBNAIL_WH, interpolation=cv2.INTER_AREA)
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        blocks = cv2.resize(grey.astype(np.float32), _THUMBNAIL_WH, interpolation=cv2.INTER_AREA)
+        thumbnail = np.asarray(blocks, np.float32)
         last = self._newest
         known = last is not None and last.size_hw == size_hw
         if known:
@@ -89,7 +97,9 @@ class ImageFlow:
             if np.abs(difference - difference.mean()).max() <= _UNCHANGED:
                 return Change.NONE  # compared with the last one that was not, so that slow adds up
         if depth_m is not None:
-            depth_m = cv2.resize(depth_m, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            size_wh = (grey.shape[1], grey.shape[0])
+            shrunk = cv2.resize(depth_m, size_wh, interpolation=cv2.INTER_NEAREST)
+            depth_m = np.asarray(shrunk, np.float32)
         self._newest = SmallImage(
             rgb=cv2.GaussianBlur(small, (0, 0), _BLUR_PX).astype(np.float32),
             depth_m=depth_m,
@@ -114,12 +124,18 @@ class ImageFlow:
         if self._newest is None:
             raise ValueError("no image was seen yet")
         self._next_key += 1
-        self._keys[self._next_key] = _Key(image=self._newest, number=self.n_flows)
+        self._keys[self._next_key] = _Key(
+            image=self._newest,
+            number=self.n_flows,
+            pieces=[(piece, piece.motion) for piece in self._pieces],
+        )
         return self._next_key
 
     def keep(self, *keys: int) -> None:
         """Let go of every other key image."""
         self._keys = {key: value for key, value in self._keys.items() if key in keys}
+        if self._followed not in keys:
+            self._pieces = []
         needed = self.n_flows - min((k.number for k in self._keys.values()), default=self.n_flows)
         while len(self._steps) > needed:
             self._steps.popleft()
@@ -140,14 +156,31 @@ class ImageFlow:
             return False
         share = _POINTS // max(1, len(masks))
         n_points = min(_MOST_POINTS, max(_LEAST_POINTS, share))
-        self._pieces = [Piece(self._keys[key].image, mask, n_points) for mask in masks]
+        found = self._keys[key]
         steps = list(self._steps)[len(self._steps) - late :]
-        for number, step in enumerate(steps, start=1):
-            for piece in self._pieces:
-                piece.predict(step)
-                if number % _STRIDE == 0 or number == late:
-                    piece.align(step.image)
+        motions = self._meanwhile(found)
+        pieces = []
+        for mask in masks:
+            piece = Piece(found.image, mask, n_points)
+            if late and motions:
+                piece.jump(motions, math.prod(step.gain for step in steps), steps[-1].image)
+            if late and not (motions and piece.confidence >= _SURE):
+                piece = Piece(found.image, mask, n_points)
+                _catch_up(piece, steps)
+            pieces.append(piece)
+        self._pieces, self._followed = pieces, key
         return True
+
+    def _meanwhile(self, key: _Key) -> list[Affine]:
+        """How what is followed has moved since a key image; most things move like one of these."""
+        steps = self.n_steps(self._followed)
+        if steps is None or steps > _YOUNG_STEPS:
+            return []
+        return [
+            then(np.asarray(cv2.invertAffineTransform(before), np.float64), piece.motion)
+            for piece, before in key.pieces
+            if piece in self._pieces and piece.confidence >= _SURE
+        ]
 
     def carried(self) -> list[Carried]:
         """Every followed mask in the newest image; without confidence where it is lost."""
@@ -182,18 +215,26 @@ class ImageFlow:
         self.shift_uv = (across, down)
 
 
+def _catch_up(piece: Piece, steps: Sequence[Step]) -> None:
+    """Take the way to the newest image."""
+    for number, step in enumerate(steps, start=1):
+        piece.predict(step)
+        if number % _STRIDE == 0 or number == len(steps):
+            piece.align(step.image)
+
+
 def _gain(
     last: NDArray[np.float32], flow: NDArray[np.float32], newest: NDArray[np.float32]
 ) -> float:
     """Light in the newest image over that in some pixels of the last (h', w', 3) that flowed."""
-    places = flow.copy()
-    start, (height, width) = _FLOW_STEP // 2, flow.shape[:2]
-    places[..., 0] += np.arange(width, dtype=np.float32) * _FLOW_STEP + start
-    places[..., 1] += (np.arange(height, dtype=np.float32) * _FLOW_STEP + start)[:, None]
-    now = cv2.remap(newest, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    then, now = last.sum(axis=2), now.sum(axis=2)
-    light = then > max(1.0, float(np.median(then)))  # in the dark a ratio is chance
-    return float(np.median(now[light] / then[light])) if light.any() else 1.0
+    height, width = flow.shape[:2]
+    start = _FLOW_STEP // 2
+    u = flow[..., 0] + (np.arange(width, dtype=np.float32) * _FLOW_STEP + start)
+    v = flow[..., 1] + (np.arange(height, dtype=np.float32) * _FLOW_STEP + start)[:, None]
+    now = cv2.remap(newest, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    before, after = last.sum(axis=2), now.sum(axis=2)
+    light = before > max(1.0, float(np.median(before)))  # in the dark a ratio is chance
+    return float(np.median(after[light] / before[light])) if light.any() else 1.0
 
 
 def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
