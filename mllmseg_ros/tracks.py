@@ -17,17 +17,16 @@ Entry points: :class:`Tracker`, :class:`Tracked`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.assignment import best_pairs
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth, Instance, instances_of
+from mllmseg_ros.identity import Sighting, Track, identified, parted
+from mllmseg_ros.instances import Depth, Instance, parts_of
 from mllmseg_ros.piece import Carried, SoftMask
 from mllmseg_ros.propagation import Change, ImageFlow
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
@@ -39,12 +38,7 @@ _AREA_JUMP = 1.4  # times the area that the model saw, or one over that
 _MIN_PX = 12
 _MIN_LEFT = 0.1  # of the area that the model saw; less is as good as gone
 _RIM_PX = 4  # how far around an instance its soft border reaches
-_MOSTLY = 0.6  # share of a thing that lies in another
-_SAME_IOU = 0.15  # of a track and an answer that may be one
 _REGAIN_NS = 5_000_000_000  # so long a lost target can come back as the same
-_NEAR_SIZES, _NEAR_SIZES_PER_S = 1.5, 1.0  # how far from where it was lost, in its own size
-
-_IDS = itertools.count(1)  # over all cameras of a process: an id is never used twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,34 +54,13 @@ class Tracked:
     inference_stamp_ns: int  # ns, of the image inferred on
 
 
-@dataclass(eq=False)
-class _Track:
-    """A target over several answers."""
-
-    track_id: str
-    expression: str
-    seen_ns: int  # when it was last shown
-    centre_uv: NDArray[np.float64]  # px of the newest image; while lost, moved with the camera
-    area_px: float
-    part_of: _Track | None = None  # what it was parted from, when it was first seen
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Then:
-    """A track as it was when a key image was taken."""
-
-    track: _Track
-    mask: NDArray[np.bool_] | None  # (H, W) of the key image; None where it was lost
-    centre_uv: NDArray[np.float64]
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
     """One instance as the model gave it."""
 
     instance: Instance
     followed: bool  # False for what is not there
-    track: _Track | None  # None for what is not found
+    track: Track | None  # None for what is not found
 
 
 @dataclass
@@ -96,10 +69,8 @@ class _KeyFrame:
 
     key: int
     stamp_ns: int
-    then: list[_Then]
-    shift_uv: NDArray[np.float64] = field(
-        default_factory=lambda: np.zeros(2)
-    )  # px, camera's, since
+    sightings: list[Sighting]  # of the tracks, on it
+    shift_uv: NDArray[np.float64]  # px, by how much most of the image has moved since
 
 
 class Tracker:
@@ -114,7 +85,7 @@ class Tracker:
         self.key_age_s = key_age_s
         self._flow = ImageFlow()
         self._newest: Frame | None = None
-        self._tracks: list[_Track] = []  # running and lost ones
+        self._tracks: list[Track] = []  # running and lost ones
         self._shown: _KeyFrame | None = None  # whose answers are shown
         self._asked: _KeyFrame | None = None  # at the model
         self._answers: list[_Answer] = []  # to the shown key frame
@@ -173,12 +144,16 @@ class Tracker:
             if each.track_id and each.segmentation.area_px
         }
         self._tracks = [t for t in self._tracks if self._newest.stamp_ns - t.seen_ns <= _REGAIN_NS]
-        then = [
-            _Then(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
-            for track in self._tracks
-        ]
         key = self._flow.mark()
-        self._asked = _KeyFrame(key=key, stamp_ns=self._newest.stamp_ns, then=then)
+        self._asked = _KeyFrame(
+            key=key,
+            stamp_ns=self._newest.stamp_ns,
+            sightings=[
+                Sighting(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
+                for track in self._tracks
+            ],
+            shift_uv=np.zeros(2),
+        )
         self._jumped = False
         self._let_go()
         return key
@@ -204,20 +179,26 @@ class Tracker:
         asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
         if asked is None:
             return False
-        instances = _parted(instances_of(segmentations, depth), asked.then)
+        instances = parted(parts_of(segmentations, depth), asked.sightings)
         soft = [_soft(one, instances) for one in instances]
         if not self._flow.follow(key, [mask for mask in soft if mask is not None]):
             return False
-        tracks = self._identified(instances, asked)
+        tracks = identified(instances, asked.sightings, asked.stamp_ns)
         self._answers = [
             _Answer(instance=one, followed=mask is not None, track=track)
             for one, mask, track in zip(instances, soft, tracks, strict=True)
         ]
-        asked.then = [
-            _Then(track=track, mask=one.segmentation.mask, centre_uv=_centre(one.segmentation))
-            for one, track in zip(instances, tracks, strict=True)
-            if track is not None
-        ] + [t for t in asked.then if t.track not in tracks and t.track in self._tracks]
+        lost = [each for each in asked.sightings if each.track not in tracks]
+        asked.sightings = lost
+        for answer in self._answers:
+            track, segmentation = answer.track, answer.instance.segmentation
+            if track is None:
+                continue
+            centre = _centre(segmentation)
+            track.seen_ns = max(track.seen_ns, asked.stamp_ns)
+            track.centre_uv, track.area_px = centre + asked.shift_uv, float(segmentation.area_px)
+            asked.sightings.append(Sighting(track=track, mask=segmentation.mask, centre_uv=centre))
+        self._tracks = [each.track for each in asked.sightings]
         self._shown = asked
         if self._asked is asked:
             self._asked = None
@@ -262,13 +243,14 @@ class Tracker:
         if age_s >= self.key_age_s:
             return f"the last look is {age_s:.2f} s old"
         for answer, each in zip(self._answers, self.current(), strict=True):
+            what, was = each.segmentation.expression, answer.instance.segmentation.area_px
+            now = each.segmentation.area_px
             if answer.track is None:
                 continue
             if each.confidence < _LOW_CONFIDENCE:
-                return f"{each.segmentation.expression}: followed with confidence {each.confidence:.2f}"
-            was, now = answer.instance.segmentation.area_px, each.segmentation.area_px
+                return f"{what}: followed with confidence {each.confidence:.2f}"
             if not was / _AREA_JUMP <= now <= was * _AREA_JUMP:
-                return f"{each.segmentation.expression}: {now} px, was {was} px"
+                return f"{what}: {now} px, was {was} px"
         return ""
 
     def release(self) -> None:
@@ -289,7 +271,8 @@ class Tracker:
         """Every answer in the newest image."""
         assert self._newest is not None
         n_steps = self._flow.n_steps(shown.key)
-        # A picture like the key image needs nothing sampled, one after a jump has nothing to sample.
+        size_hw = (self._newest.rgb.shape[0], self._newest.rgb.shape[1])
+        # Of a picture like the key image nothing is sampled, after a jump there is nothing.
         carried = iter(self._flow.carried() if n_steps else ())
         tracked = []
         for answer in self._answers:
@@ -297,7 +280,9 @@ class Tracker:
             if n_steps != 0 and answer.followed:
                 found = next(carried, None)
                 confidence = found.confidence if found else 0.0
-                segmentation = _moved(segmentation, found, self._newest.rgb.shape[:2])
+                segmentation = _moved(segmentation, found, size_hw)
+            elif segmentation.mask.shape != size_hw:
+                segmentation = _emptied(segmentation, segmentation.status, size_hw)
             track = answer.track
             if track is not None and segmentation.status is Status.FOUND:
                 track.seen_ns = self._newest.stamp_ns
@@ -316,160 +301,28 @@ class Tracker:
             )
         return tracked
 
-    def _identified(self, instances: Sequence[Instance], asked: _KeyFrame) -> list[_Track | None]:
-        """Give each found instance a track: a running one, else a lost one, else a new one."""
-        assert self._newest is not None
-        tracks: list[_Track | None] = [None] * len(instances)
-        found = [k for k, one in enumerate(instances) if one.segmentation.status is Status.FOUND]
-        gain = np.array(
-            [
-                [_likeness(instances[k].segmentation, then, asked.stamp_ns) for then in asked.then]
-                for k in found
-            ]
-        ).reshape(len(found), len(asked.then))
-        for row, column in best_pairs(gain):
-            tracks[found[row]] = asked.then[column].track
-        found = [k for k in found if tracks[k] is None]
-        for k in found:
-            tracks[k] = _Track(
-                track_id=f"t{next(_IDS)}",
-                expression=instances[k].segmentation.expression,
-                seen_ns=asked.stamp_ns,
-                centre_uv=np.zeros(2),
-                area_px=0.0,
-                part_of=_whole_of(instances[k].segmentation, asked.then),
-            )
-        for one, track in zip(instances, tracks, strict=True):
-            if track is not None:
-                track.seen_ns = max(track.seen_ns, asked.stamp_ns)
-                track.centre_uv = _centre(one.segmentation) + asked.shift_uv
-                track.area_px = float(one.segmentation.area_px)
-        running = [track for track in tracks if track is not None]
-        lost = [then.track for then in asked.then if then.track not in running]
-        self._tracks = running + lost
-        return tracks
-
 
 def _moved(
-    inferred: Segmentation, carried: Carried | None, size_hw: tuple[int, ...]
+    inferred: Segmentation, carried: Carried | None, size_hw: tuple[int, int]
 ) -> Segmentation:
     """An answer as it is in the newest image (H, W); empty where it could not be followed."""
-    probability = np.zeros(size_hw, np.float32)
-    if carried is not None and carried.confidence >= _LEAST_CONFIDENCE:
-        probability = carried.probability
+    if carried is None or carried.confidence < _LEAST_CONFIDENCE:
+        return _emptied(inferred, Status.LOW_CONFIDENCE, size_hw)
+    probability = carried.probability
     mask = probability >= FOREGROUND
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     box = np.s_[top : top + height, left : left + width]
     if np.count_nonzero(mask[box]) < max(_MIN_PX, _MIN_LEFT * inferred.area_px):
-        nothing = np.zeros(size_hw, np.float32)
-        return segmentation_of(
-            inferred.expression,
-            Status.LOW_CONFIDENCE,
-            inferred.score,
-            0.0,
-            nothing,
-            np.zeros(size_hw, np.bool_),
-        )
+        return _emptied(inferred, Status.LOW_CONFIDENCE, size_hw)
     mask_score = float(probability[box][mask[box]].mean())
     return segmentation_of(
         inferred.expression, inferred.status, inferred.score, mask_score, probability, mask
     )
 
 
-def _parted(instances: Sequence[Instance], then: Sequence[_Then]) -> list[Instance]:
-    """Part what covers several tracks: things that touch in the image are still several.
-
-    What was parted from another by something in front of it is one again where nothing is.
-    """
-    parted: list[list[Segmentation]] = [[] for _ in range(1 + instances[-1].expression_index)]
-    for one in instances:
-        segmentation = one.segmentation
-        covered = [t for t in then if _mostly_inside(t, segmentation)]
-        tracks = {id(t.track) for t in covered}
-        covered = [
-            t for t in covered if t.track.part_of is None or id(t.track.part_of) not in tracks
-        ]
-        parts = _nearest_parts(segmentation, covered) if len(covered) > 1 else [segmentation]
-        parted[one.expression_index] += parts
-    return [
-        Instance(expression_index=index, instance_index=number, segmentation=part, position=None)
-        for index, parts in enumerate(parted)
-        for number, part in enumerate(sorted(parts, key=lambda part: -part.area_px))
-    ]
-
-
-def _mostly_inside(then: _Then, segmentation: Segmentation) -> bool:
-    """Whether most of a running track lies in an answer to the same expression."""
-    if then.mask is None or then.mask.shape != segmentation.mask.shape:
-        return False
-    if segmentation.status is not Status.FOUND:
-        return False
-    if segmentation.expression != then.track.expression:
-        return False
-    inside = np.count_nonzero(then.mask & segmentation.mask)
-    return inside > _MOSTLY * np.count_nonzero(then.mask)
-
-
-def _whole_of(segmentation: Segmentation, then: Sequence[_Then]) -> _Track | None:
-    """The running track that most of a new thing was in."""
-    for each in then:
-        if each.mask is None or each.mask.shape != segmentation.mask.shape:
-            continue
-        if segmentation.expression != each.track.expression:
-            continue
-        if np.count_nonzero(each.mask & segmentation.mask) > _MOSTLY * segmentation.area_px:
-            return each.track
-    return None
-
-
-def _nearest_parts(segmentation: Segmentation, tracks: Sequence[_Then]) -> list[Segmentation]:
-    """Give each pixel of an answer to the track that it is nearest to."""
-    away = np.stack(
-        [
-            cv2.distanceTransform((~then.mask).astype(np.uint8), cv2.DIST_L2, 3)
-            for then in tracks
-            if then.mask is not None
-        ]
-    )
-    nearest = away.argmin(axis=0)
-    parts = [segmentation.mask & (nearest == k) for k in range(len(away))]
-    return [
-        segmentation_of(
-            segmentation.expression,
-            segmentation.status,
-            segmentation.score,
-            float(segmentation.probability[part].mean()),
-            segmentation.probability,
-            part,
-        )
-        for part in parts
-        if np.count_nonzero(part) >= _MIN_PX
-    ]
-
-
-def _likeness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
-    """How much an answer is a track: IoU with it, and half of how near it is; 0 where it is not."""
-    if segmentation.expression != then.track.expression:
-        return 0.0
-    return _overlap(segmentation, then) + 0.5 * _nearness(segmentation, then, stamp_ns)
-
-
-def _overlap(segmentation: Segmentation, then: _Then) -> float:
-    """IoU with a running track; 0 where it is too little to count."""
-    if then.mask is None or then.mask.shape != segmentation.mask.shape:
-        return 0.0
-    both = int((segmentation.mask & then.mask).sum())
-    iou = both / max(1, segmentation.area_px + int(then.mask.sum()) - both)
-    return iou if iou >= _SAME_IOU else 0.0
-
-
-def _nearness(segmentation: Segmentation, then: _Then, stamp_ns: int) -> float:
-    """1 where a track was last, moved with the camera; 0 where it cannot have gone since."""
-    away_s = max(0.0, (stamp_ns - then.track.seen_ns) / 1e9)
-    size_px = np.sqrt(max(then.track.area_px, segmentation.area_px))
-    reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * size_px
-    distance = float(np.linalg.norm(_centre(segmentation) - then.centre_uv))
-    return max(0.0, 1 - distance / reach_px)
+def _emptied(answer: Segmentation, status: Status, size_hw: tuple[int, int]) -> Segmentation:
+    nothing = np.zeros(size_hw, np.float32)
+    return segmentation_of(answer.expression, status, answer.score, 0.0, nothing, nothing > 0)
 
 
 def _centre(segmentation: Segmentation) -> NDArray[np.float64]:
