@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Camera rate from a slower model: what is published against the truth at its own stamp.
 
-    python benchmarks/tracking.py CACHE            # --depth --sequences crossing --seconds 12
+    python benchmarks/tracking.py CACHE            # --no-depth --sequences crossing --seconds 12
 
 Sequences of a tabletop on which things move and pass behind each other, seen by a camera that moves
 too, are rendered once into the folder CACHE (about 0.9 GB each) and replayed in real time at 30 Hz.
@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.scene import CameraView, Scene
-from mllmseg_ros.tracks import Tracker
+from mllmseg_ros.tracks import Tracked, Tracker
 
 WIDTH, HEIGHT, RATE = 640, 480, 30.0  # px, px, Hz
 LATE_S = 0.5
@@ -154,7 +153,7 @@ def _on_table(camera: CameraView) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def targets_of(scene: Scene, seen: set[int]) -> list[tuple[str, tuple[int, ...]]]:
-    """Expressions that mean the same throughout: kinds of which there are several, single things."""
+    """Expressions that mean the same throughout: a kind of several things, and single things."""
     names = [(thing.color, thing.kind) for thing in scene.objects]
     kinds: dict[str, list[int]] = {}
     for index, (_, kind) in enumerate(names):
@@ -266,8 +265,8 @@ class Replay:
     entries: dict[int, list[Entry]] = field(default_factory=dict)  # frame -> what was published
     age_s: list[float] = field(default_factory=list)
     cost_s: list[float] = field(default_factory=list)  # of see() and current(), each frame
-    arrived: list[tuple[float, list[Segmentation]]] = field(default_factory=list)  # time, answers
-    n_flows: int = 0
+    answers: list[list[Segmentation]] = field(default_factory=list)  # as they arrived
+    n_answers: dict[int, int] = field(default_factory=dict)  # frame -> how many had arrived
 
 
 def replay(
@@ -298,7 +297,7 @@ def replay(
             depth = recording.depth(k) if with_depth else None
             with lock:
                 if tracker.finish(key, answers, depth):
-                    done.arrived.append((time.perf_counter() - start, answers))
+                    done.answers.append(answers)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -315,23 +314,23 @@ def replay(
             tracker.see(frame, depth)
             shown = tracker.current()
             ended = time.perf_counter()
+            done.n_answers[k] = len(done.answers)
         if shown:
-            done.entries[k] = [_entry(each.expression_index, each) for each in shown]
+            done.entries[k] = [_entry(each) for each in shown]
             done.age_s.append(ended - start - k / RATE)
             done.cost_s.append(ended - began)
         k += 1
     over.set()
     thread.join()
-    done.n_flows = tracker.n_flows
     return done
 
 
-def _entry(index: int, each: Any) -> Entry:
+def _entry(each: Tracked) -> Entry:
     segmentation = each.segmentation
-    found = segmentation.status is Status.FOUND and segmentation.box_xyxy
-    x0, y0, x1, y1 = segmentation.box_xyxy if found else (0, 0, 0, 0)
+    found = segmentation.status is Status.FOUND
+    x0, y0, x1, y1 = (found and segmentation.box_xyxy) or (0, 0, 0, 0)
     return Entry(
-        expression_index=index,
+        expression_index=each.expression_index,
         track_id=each.track_id if found else "",
         mask=segmentation.mask[y0:y1, x0:x1].copy(),
         origin_uv=(x0, y0),
@@ -360,16 +359,13 @@ def published_iou(recording: Recording, done: Replay) -> tuple[float, float]:
     """Mean IoU of what was published, and of the last answer frozen, over frames and targets."""
     ours, frozen = [], []
     for k, entries in done.entries.items():
-        last = max((a for a in done.arrived if a[0] <= k / RATE), key=lambda a: a[0], default=None)
+        last = done.answers[done.n_answers[k] - 1]
         for index, (_, ids) in enumerate(recording.targets):
             truth = recording.truth(k, ids)
             if truth.sum() < MIN_PX:
                 continue
             ours.append(iou(whole([e for e in entries if e.expression_index == index]), truth))
-            if last is None:
-                frozen.append(0.0 if len(frozen) else ours[-1])
-                continue
-            answer = last[1][index]
+            answer = last[index]
             mask = answer.mask if answer.status is Status.FOUND else np.zeros_like(truth)
             frozen.append(iou(mask, truth))
     return float(np.mean(ours)), float(np.mean(frozen))
@@ -408,7 +404,7 @@ def identities(recording: Recording, done: Replay) -> Identities:
             mine = [e for e in entries if e.expression_index == index and e.track_id]
             truths = [recording.truth(k, [i]) for i in ids]
             gain = np.array([[iou(whole([e]), t) for e in mine] for t in truths])
-            gain = np.where(gain >= 0.2, gain, 0.0).reshape(len(ids), len(mine))
+            gain = np.where(gain >= 0.5, gain, 0.0).reshape(len(ids), len(mine))
             owner = {ids[row]: mine[column].track_id for row, column in best_pairs(gain)}
             for i, truth in zip(ids, truths, strict=True):
                 area = np.count_nonzero(truth)
@@ -445,7 +441,7 @@ def row(recording: Recording, done: Replay, reference: float) -> dict[str, float
         "age_p95_ms": 1000 * float(np.percentile(done.age_s, 95)),
         "cost_p50_ms": 1000 * float(np.percentile(done.cost_s, 50)),
         "cost_p95_ms": 1000 * float(np.percentile(done.cost_s, 95)),
-        "answers": len(done.arrived),
+        "answers": len(done.answers),
         "switches": who.switches,
         "switches_after_occlusion": who.switches_hidden,
         "lost": who.lost,
@@ -459,15 +455,15 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--sequences", nargs="+", choices=SEQUENCES, default=list(SEQUENCES))
     parser.add_argument("--seconds", type=float, default=12.0)
-    parser.add_argument("--depth", action="store_true", help="give the tracker depth images, too")
+    parser.add_argument("--no-depth", action="store_true", help="a camera without depth images")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     segmenter = Segmenter.from_pretrained()
     rows: dict[str, dict[str, float]] = {}
     print(
-        f"{'':24}{'IoU':>6}{'of 0 s':>8}{'frozen':>8}{'Hz':>6}{'age ms p50/p95':>16}"
-        f"{'cost ms':>12}{'answers':>9}{'switch':>8}{'hidden':>8}{'lost':>6}{'regained':>10}{'load':>6}"
+        f"{'':24}{'IoU':>6}{'of 0 s':>8}{'frozen':>8}{'Hz':>6}{'age ms p50/p95':>16}{'cost ms':>12}"
+        f"{'answers':>9}{'switch':>8}{'hidden':>8}{'lost':>6}{'regained':>10}{'load':>6}"
     )
     for name in asked.sequences:
         recording = recorded(name, asked.seconds, asked.cache)
@@ -481,7 +477,7 @@ def main() -> None:
         }
         for case, (model, hz, reference) in cases.items():
             load = os.getloadavg()[0]
-            r = row(recording, replay(recording, model, hz, asked.depth), reference)
+            r = row(recording, replay(recording, model, hz, not asked.no_depth), reference)
             rows[f"{name}, {case}"] = r
             print(
                 f"{name + ', ' + case:24}{100 * r['iou']:6.1f}{100 * r['ratio']:7.1f}%"
