@@ -25,6 +25,7 @@ WITHOUT_TORCH = [
     "mllmseg_ros.command",
     "mllmseg_ros.position",
     "mllmseg_ros.overlay",
+    "mllmseg_ros.tracks",
     "mllmseg_ros.eval.metrics",
     "mllmseg_ros.sim.scene",
     "mllmseg_ros.sim.expressions",
