@@ -56,12 +56,19 @@ class Motion:
     camera: float  # how much the camera moves; 1: about as in a careful hand
 
 
+# What is tried out on the first four is measured on the others, whose seeds were drawn blindly.
+TRIED_OUT = ("sway", "crossing", "crowd", "swing")
 SEQUENCES = {
     "sway": Motion(seed=17, rows=False, camera=1.0),
     "crossing": Motion(seed=23, rows=True, camera=0.5),
     "crowd": Motion(seed=41, rows=True, camera=1.0),
     "swing": Motion(seed=8, rows=False, camera=2.0),
+    "bowls": Motion(seed=101, rows=True, camera=0.5),
+    "plates": Motion(seed=102, rows=False, camera=1.0),
+    "books": Motion(seed=103, rows=True, camera=1.0),
+    "mugs": Motion(seed=104, rows=False, camera=2.0),
 }
+MEASURED = [name for name in SEQUENCES if name not in TRIED_OUT]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,7 +460,7 @@ def main() -> None:
     """Render, replay and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=Path)
-    parser.add_argument("--sequences", nargs="+", choices=SEQUENCES, default=list(SEQUENCES))
+    parser.add_argument("--sequences", nargs="+", choices=SEQUENCES, default=MEASURED)
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--no-depth", action="store_true", help="a camera without depth images")
     parser.add_argument("--json", type=Path)
