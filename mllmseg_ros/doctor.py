@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros import integrity
+from mllmseg_ros.child_process import run_child
 from mllmseg_ros.hub import find_checkpoint, smaller
 
 _CHILD_TIMEOUT_S = 120.0  # torch on a small machine
@@ -105,7 +105,7 @@ def _python() -> Finding:
 
 def _package(module: str, package: str) -> Finding:
     code = f"import {module}; print({module}.__version__)"
-    problem, version = run_child(code)
+    problem, version = run_child(code, _CHILD_TIMEOUT_S)
     if problem:
         return fail(
             package,
@@ -118,25 +118,6 @@ def _package(module: str, package: str) -> Finding:
     if module == "transformers" and numbers[:1] != (_TRANSFORMERS,):
         return fail(package, f"{version}; needed is {_TRANSFORMERS}.x")
     return ok(package, version)
-
-
-def run_child(code: str) -> tuple[str, str]:
-    """Run a line of Python in a process of its own: (what went wrong, what it printed last)."""
-    try:
-        child = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=_CHILD_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error), ""
-    if child.returncode < 0:
-        return f"it crashed with signal {-child.returncode} (built for another NumPy?)", ""
-    if child.returncode > 0:
-        return (child.stderr.strip().splitlines() or ["no message"])[-1], ""
-    return "", (child.stdout.strip().splitlines() or [""])[-1]
 
 
 def _weights(model: str | None) -> Iterator[Finding]:

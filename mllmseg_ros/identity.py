@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.assignment import best_pairs
-from mllmseg_ros.instances import Instance
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.instances import Instance, part_of
+from mllmseg_ros.segmentation import Segmentation, Status
 
 _MOSTLY = 0.6  # share of a thing that lies in another
 _MIN_PX = 12  # of a part
@@ -126,18 +126,7 @@ def _nearest_parts(segmentation: Segmentation, sightings: Sequence[Sighting]) ->
     away = [cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) for mask in masks]
     nearest = np.argmin(away, axis=0)
     parts = [segmentation.mask & (nearest == k) for k in range(len(masks))]
-    return [
-        segmentation_of(
-            segmentation.expression,
-            segmentation.status,
-            segmentation.score,
-            float(segmentation.probability[part].mean()),
-            segmentation.probability,
-            part,
-        )
-        for part in parts
-        if np.count_nonzero(part) >= _MIN_PX
-    ]
+    return [part_of(segmentation, part) for part in parts if np.count_nonzero(part) >= _MIN_PX]
 
 
 def _likeness(segmentation: Segmentation, sighting: Sighting, stamp_ns: int) -> float:

@@ -121,7 +121,7 @@ def parts_of(segmentations: Sequence[Segmentation], depth: Depth | None = None) 
         parts = split_instances(answer.mask, metres) if answer.status is Status.FOUND else []
         parts = [part for part in parts if _believed(part, parts[0], answer)]
         for number, part in enumerate(parts or [answer.mask]):
-            one = _part_of(answer, part) if parts else answer
+            one = part_of(answer, part) if parts else answer
             found.append(
                 Instance(
                     expression_index=index,
@@ -140,7 +140,8 @@ def _believed(part: NDArray[np.bool_], largest: NDArray[np.bool_], answer: Segme
     return float(answer.probability[part].mean()) >= _SURE
 
 
-def _part_of(answer: Segmentation, part: NDArray[np.bool_]) -> Segmentation:
+def part_of(answer: Segmentation, part: NDArray[np.bool_]) -> Segmentation:
+    """The answer for a part (H, W), not empty, of its mask alone."""
     return segmentation_of(
         answer.expression,
         answer.status,

@@ -307,18 +307,8 @@ class CameraStream:
             return self._send_answer(self._answer_of(followed), followed.shot)
 
     def _answer_of(self, followed: Followed) -> Answer:
-        shot = followed.shot
-        answer = Answer(
-            request=followed.request,
-            header=shot.header,
-            rgb=shot.frame().rgb,
-            located=locate_tracks(shot, followed.tracks),
-            latency_ns=followed.latency_ns,
-            score_limit=self._score_limit(),
-        )
-        if answer.located.note:
-            self._report(answer.located.note)
-        return answer
+        located = locate_tracks(followed.shot, followed.tracks)
+        return self._built(followed.request, followed.shot, located, followed.latency_ns)
 
     def _send_answer(self, answer: Answer, shot: Shot) -> bool:
         messages = self._outputs.prepare(answer, self._topic_of(shot), self._model)
@@ -369,14 +359,20 @@ class CameraStream:
             except Exception as caught:  # a step that is not ours may raise anything
                 error = " ".join(f"{type(caught).__name__}: {caught}".split())
                 self._report(f"position failed: {error}")
+        latency_ns = time.monotonic_ns() - result.began_ns
+        return self._built(result.request, result.image, located, latency_ns, error)
+
+    def _built(
+        self, request: Request, shot: Shot, located: Located, latency_ns: int, error: str = ""
+    ) -> Answer:
         if located.note:
             self._report(located.note)
         return Answer(
-            request=result.request,
-            header=result.image.header,
-            rgb=result.frame.rgb,
+            request=request,
+            header=shot.header,
+            rgb=shot.frame().rgb,
             located=located,
-            latency_ns=time.monotonic_ns() - result.began_ns,
+            latency_ns=latency_ns,
             score_limit=self._score_limit(),
             error=error,
         )

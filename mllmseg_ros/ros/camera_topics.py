@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The topics of a simulated RGB-D camera: what an aligned driver publishes, and the truth about it.
 
-Entry point: :class:`CameraTopics`.
+Entry points: :class:`CameraTopics`, :func:`declare_seed`, :func:`declare_rate`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
@@ -20,6 +21,24 @@ from mllmseg_ros.sim.view import View
 WIDTH, HEIGHT = 640, 480  # px
 FRAME_ID = "camera_color_optical_frame"
 _QUEUE = 5
+
+
+def declare_seed(node: Node, default: int, description: str) -> int:
+    """Declare parameter ``seed``, the number of a scene, and read it."""
+    descriptor = ParameterDescriptor(
+        description=description,
+        integer_range=[IntegerRange(from_value=0, to_value=2**31, step=1)],
+    )
+    return int(node.declare_parameter("seed", default, descriptor).value)
+
+
+def declare_rate(node: Node, default_hz: float) -> float:
+    """Declare parameter ``rate``, Hz, and read it."""
+    descriptor = ParameterDescriptor(
+        description="Hz, images per second, as far as rendering keeps up",
+        floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
+    )
+    return float(node.declare_parameter("rate", default_hz, descriptor).value)
 
 
 class CameraTopics:

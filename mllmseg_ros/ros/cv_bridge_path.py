@@ -9,8 +9,6 @@ process. So its self-check runs in a process of its own, once at start. Entry po
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -18,12 +16,14 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.child_process import run_child
 from mllmseg_ros.ros.image_msgs import ENCODINGS, check_image, image_from_array, rgb_from_image
 
 RgbConversion = Callable[[Image], NDArray[np.uint8]]
 
 # uyvy and yuyv are newer names that cv_bridge does not know.
 BRIDGED_ENCODINGS = tuple(name for name in ENCODINGS if name not in ("uyvy", "yuyv"))
+_SELF_CHECK = "from mllmseg_ros.ros.cv_bridge_path import self_check; self_check()"
 _SELF_CHECK_TIMEOUT_S = 30.0
 
 
@@ -36,7 +36,8 @@ def choose_rgb_conversion() -> tuple[RgbConversion, str]:
     """
     if importlib.util.find_spec("cv_bridge") is None:
         return rgb_from_image, "images are converted by numpy (cv_bridge is not installed)"
-    problem = _self_check_in_child()
+    # In a child: a cv_bridge that was built for another NumPy crashes instead of raising.
+    problem, _ = run_child(_SELF_CHECK, _SELF_CHECK_TIMEOUT_S)
     if problem:
         return rgb_from_image, (
             f"images are converted by numpy (cv_bridge failed its self-check: {problem})"
@@ -74,23 +75,3 @@ def self_check() -> None:
         msg = image_from_array(pixels, name, Header())
         if not np.array_equal(rgb_by_cv_bridge(msg), rgb_from_image(msg)):
             raise ValueError(f"its {name} differs from ours")
-
-
-def _self_check_in_child() -> str:
-    """Run :func:`self_check` in a child process; returns what went wrong, "" if nothing."""
-    code = "from mllmseg_ros.ros.cv_bridge_path import self_check; self_check()"
-    try:
-        child = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=_SELF_CHECK_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if child.returncode < 0:
-        return f"it crashed with signal {-child.returncode}"
-    if child.returncode > 0:
-        return (child.stderr.strip().splitlines() or ["no message"])[-1]
-    return ""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics
+from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics, declare_rate, declare_seed
 from mllmseg_ros.ros.spin import run
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
@@ -39,22 +38,9 @@ class SimCameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_camera")
-        seed: int = self.declare_parameter(
-            "seed",
-            17,
-            ParameterDescriptor(
-                description="number of the scene; its objects were never seen in training",
-                integer_range=[IntegerRange(from_value=0, to_value=2**31, step=1)],
-            ),
-        ).value
-        rate: float = self.declare_parameter(
-            "rate",
-            10.0,
-            ParameterDescriptor(
-                description="Hz, images per second, as far as rendering keeps up",
-                floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
-            ),
-        ).value
+        meaning = "number of the scene; its objects were never seen in training"
+        seed = declare_seed(self, 17, meaning)
+        rate = declare_rate(self, 10.0)
         self._scene = random_scene(seed, "validation", _N_OBJECTS)
         self._camera = TabletopCamera(WIDTH, HEIGHT)
         self._camera.load(self._scene)

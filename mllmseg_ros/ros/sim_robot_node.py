@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import numpy as np
 from geometry_msgs.msg import Pose, PoseStamped
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, JointState
@@ -23,7 +22,7 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics
+from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics, declare_rate, declare_seed
 from mllmseg_ros.ros.image_msgs import image_from_array
 from mllmseg_ros.ros.segmentation_msgs import point_message, quaternion_message
 from mllmseg_ros.ros.spin import run
@@ -46,22 +45,9 @@ class SimRobotNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_robot")
-        seed: int = self.declare_parameter(
-            "seed",
-            22,
-            ParameterDescriptor(
-                description="number of the scene; a red mug, a red cube and a bowl are in each",
-                integer_range=[IntegerRange(from_value=0, to_value=2**31, step=1)],
-            ),
-        ).value
-        rate: float = self.declare_parameter(
-            "rate",
-            4.0,
-            ParameterDescriptor(
-                description="Hz, images per second, as far as rendering keeps up",
-                floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
-            ),
-        ).value
+        meaning = "number of the scene; a red mug, a red cube and a bowl are in each"
+        seed = declare_seed(self, 22, meaning)
+        rate = declare_rate(self, 4.0)
         self._world = GripperWorld(pick_scene(seed, WANTED), (WIDTH, HEIGHT))
         self._rng = np.random.default_rng(seed)
         self._camera = TabletopCamera(WIDTH, HEIGHT)

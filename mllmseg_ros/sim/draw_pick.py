@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mllmseg_ros.sim.draw_scene import dressed
 from mllmseg_ros.sim.objects import (
     COLORS,
     HELD_OUT,
@@ -21,9 +22,8 @@ from mllmseg_ros.sim.objects import (
     random_object,
     random_scale,
 )
-from mllmseg_ros.sim.placement import placed, random_camera
+from mllmseg_ros.sim.placement import placed
 from mllmseg_ros.sim.scene import Scene
-from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
 
 _STREAM = 7_001  # of random numbers: scenes of their own, whatever the seed
 _GAP_M = 0.030
@@ -57,18 +57,7 @@ def pick_scene(seed: int, wanted: Sequence[tuple[str, str]] = ()) -> Scene:
             pairs.append(pair)
     azimuth = float(rng.uniform(-math.pi, math.pi))
     things = [_sized(random_object(color, kind, azimuth, rng), rng) for color, kind in pairs]
-    objects = placed(things, azimuth, rng, _GAP_M)
-    surface = random_surface(objects, rng)
-    ambient = float(rng.uniform(0.30, 0.48))
-    return Scene(
-        objects=objects,
-        surface=surface,
-        mats=random_mats(surface, objects, rng),
-        lights=random_lights(ambient, rng),
-        ambient=ambient,
-        sky=(dull_rgb(rng), dull_rgb(rng)),
-        camera=random_camera(objects, azimuth, rng),
-    )
+    return dressed(placed(things, azimuth, rng, _GAP_M), azimuth, rng)
 
 
 def _color(rng: np.random.Generator, kind: str) -> str:

@@ -2,7 +2,8 @@
 """Draw random scenes, the same for the same (split, seed) everywhere.
 
 ``train``, ``validation`` and ``test`` are the plain tabletop; the ``varied_`` splits and
-``workshop`` are drawn by :mod:`mllmseg_ros.sim.draw_varied`. Entry point: :func:`random_scene`.
+``workshop`` are drawn by :mod:`mllmseg_ros.sim.draw_varied`. Entry points: :func:`random_scene`,
+:func:`dressed`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ def random_scene(seed: int, split: str = "train", n_objects: int | None = None) 
     if split == "workshop":
         return workshop_scene(rng, n)
     azimuth = float(rng.uniform(-math.pi, math.pi))
-    objects = placed(_random_objects(n, split, azimuth, rng), azimuth, rng)
+    return dressed(placed(_random_objects(n, split, azimuth, rng), azimuth, rng), azimuth, rng)
+
+
+def dressed(objects: tuple[SceneObject, ...], azimuth: float, rng: np.random.Generator) -> Scene:
+    """Put placed objects into the plain tabletop's surroundings, before a camera at an azimuth."""
     surface = random_surface(objects, rng)
     ambient = float(rng.uniform(0.30, 0.48))
     return Scene(

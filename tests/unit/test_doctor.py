@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from mllmseg_ros import doctor
+from mllmseg_ros.child_process import run_child
 from mllmseg_ros.cli import main
-from mllmseg_ros.doctor import Verdict, examine, report, run_child
+from mllmseg_ros.doctor import Verdict, examine, report
 from mllmseg_ros.hub import EMBEDDED
 
 CPU = torch.device("cpu")
@@ -41,10 +42,10 @@ def test_what_is_wrong_with_the_model_is_told_with_the_rest(tmp_path: Path) -> N
 
 
 def test_a_package_that_crashes_does_not_crash_the_doctor() -> None:
-    assert run_child("print(1); print(2)") == ("", "2")
-    problem, _ = run_child("import no_such_package")
+    assert run_child("print(1); print(2)", 60.0) == ("", "2")
+    problem, _ = run_child("import no_such_package", 60.0)
     assert problem == "ModuleNotFoundError: No module named 'no_such_package'"
-    problem, _ = run_child("import os; os.abort()")
+    problem, _ = run_child("import os; os.abort()", 60.0)
     assert "crashed with signal 6" in problem
 
 
