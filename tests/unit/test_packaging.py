@@ -32,6 +32,7 @@ WITHOUT_TORCH = [
     "mllmseg_ros.overlay",
     "mllmseg_ros.tracks",
     "mllmseg_ros.eval.metrics",
+    "mllmseg_ros.web.guard",
     "mllmseg_ros.sim.scene",
     "mllmseg_ros.sim.expressions",
     "mllmseg_ros.sim.samples",
