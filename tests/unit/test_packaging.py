@@ -133,7 +133,8 @@ def test_every_executable_has_a_main() -> None:
         name for name, _ in pairs
     }
     for name, module in pairs:
-        path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        path = ROOT.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         functions = [
             node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")
         ]

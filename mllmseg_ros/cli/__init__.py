@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``mllmseg`` command: one module per verb. Entry point: :func:`main`.
+
+A verb's ``add`` names its arguments, and imports what it needs only when it runs, so that
+``mllmseg --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mllmseg_ros.cli import adapt, convert, data, doctor, evaluate, models, segment, sim, train
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        0, or 1 after one line on stderr that says what was wrong.
+    """
+    asked = _parser().parse_args(arguments)
+    try:
+        asked.run(asked)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"mllmseg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for verb in (segment, models, doctor, convert, data, adapt, train, evaluate, sim):
+        verb.add(verbs)
+    return parser

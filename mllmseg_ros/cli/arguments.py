@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several verbs ask for: the model and where pictures are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_images(parser: Any) -> None:
+    """Ask for ``--images``."""
+    parser.add_argument(
+        "--images", type=Path, nargs="+", default=(), help="folders of the pictures, if elsewhere"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Ask for ``--model``, ``--device`` and ``--dtype``."""
+    parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+
+
+def load_segmenter(asked: argparse.Namespace) -> Any:
+    """Load the Segmenter that :func:`add_model`'s arguments name; says so where it is narrow."""
+    from mllmseg_ros.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(asked.model, device=asked.device, dtype=asked.dtype)
+    if segmenter.synthetic_only:
+        print(f"{segmenter.name} knows simulated tabletop scenes only", file=sys.stderr)
+    return segmenter

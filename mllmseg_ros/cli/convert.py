@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mllmseg convert``: pytorch_model.bin to safetensors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    convert = verbs.add_parser("convert", help="pytorch_model.bin to safetensors, once")
+    convert.add_argument("folder", type=Path)
+    convert.set_defaults(run=_convert)
+
+
+def _convert(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.convert import convert_checkpoint
+
+    for path in convert_checkpoint(asked.folder):
+        print(path)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several verbs read and write: pictures and JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def read_picture(path: Path) -> Any:
+    """Read a picture file.
+
+    Returns:
+        RGB uint8 (H, W, 3), contiguous.
+
+    Raises:
+        ValueError: It is no picture that OpenCV can read.
+        OSError: There is no such file.
+    """
+    import cv2
+    import numpy as np
+
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except cv2.error as error:
+        raise ValueError(f"{path}: OpenCV cannot read it ({error.err})") from error
+    if bgr is None:
+        raise ValueError(f"{path}: not a picture that OpenCV can read (PNG, JPEG, …)")
+    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+
+
+def write_picture(rgb: Any, path: Path) -> None:
+    """Write RGB uint8 (H, W, 3) in the format that the file's ending names.
+
+    Raises:
+        ValueError: OpenCV does not know the ending, or the file could not be written.
+    """
+    import cv2
+
+    try:
+        written = cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:  # an ending that OpenCV does not know
+        raise ValueError(f"{path}: could not be written ({error.err})") from error
+    if not written:
+        raise ValueError(f"{path}: could not be written")
+
+
+def write_json(fields: Any, path: Path | None) -> None:
+    """Write to a file, to stdout where it is named ``-``, or nowhere."""
+    if path is None:
+        return
+    text = json.dumps(fields, indent=2) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
