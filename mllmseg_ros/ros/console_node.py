@@ -9,10 +9,12 @@ Entry point: :func:`main`.
 from __future__ import annotations
 
 import array
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import ParameterEvent
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -51,7 +53,7 @@ class ConsoleNode(Node):
         self._talk = self.create_publisher(Bool, "push_to_talk", 10)
         self._audio = self.create_publisher(UInt8MultiArray, "audio", 100)
         self._remote = RemoteParameters(self, self._segmenter, self._on_parameters)
-        self._explain = self.create_client(_EXPLAIN, "explain") if _EXPLAIN else None
+        self._explain: Client | None = self.create_client(_EXPLAIN, "explain") if _EXPLAIN else None
         self._cameras: dict[str, ConsoleCamera] = {}
         self._listeners: list[Subscription] = []
         self._timer: Timer | None = None
@@ -159,7 +161,7 @@ class ConsoleNode(Node):
             )
         )
 
-    def _on_parameters(self, settings: list[Setting], cameras: list[str]) -> None:
+    def _on_parameters(self, settings: Sequence[Setting], cameras: Sequence[str]) -> None:
         self._console.settings(settings)
         self._console.cameras(cameras)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor, ParameterValue
+from rcl_interfaces.msg import ParameterDescriptor
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
@@ -41,9 +43,11 @@ class RemoteParameters:
         self._on_read = on_read
         self._descriptors: list[ParameterDescriptor] = []
         self._settings: dict[str, Setting] = {}
-        self._describe = node.create_client(DescribeParameters, f"{segmenter}/describe_parameters")
-        self._get = node.create_client(GetParameters, f"{segmenter}/get_parameters")
-        self._set = node.create_client(SetParameters, f"{segmenter}/set_parameters")
+        self._describe: Client = node.create_client(
+            DescribeParameters, f"{segmenter}/describe_parameters"
+        )
+        self._get: Client = node.create_client(GetParameters, f"{segmenter}/get_parameters")
+        self._set: Client = node.create_client(SetParameters, f"{segmenter}/set_parameters")
 
     @property
     def are_there(self) -> bool:
@@ -62,7 +66,8 @@ class RemoteParameters:
         self._get.call_async(request).add_done_callback(self._on_values)
 
     def _on_values(self, future) -> None:  # type: ignore[no-untyped-def]
-        *values, cameras = map(parameter_value_to_python, future.result().values)
+        values: list[Any] = [parameter_value_to_python(each) for each in future.result().values]
+        cameras = values.pop()
         settings = [
             _setting(descriptor, value)
             for descriptor, value in zip(self._descriptors, values, strict=True)

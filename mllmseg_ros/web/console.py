@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web console: a page with the live picture, commands by keyboard and voice, and the node's state.
+"""The web console: live picture, commands by keyboard and voice, the node's state, in one page.
 
 Knows nothing of ROS. Whoever has the robot implements :class:`Robot` (what people want of it) and
 tells :class:`Console` what happens, from any thread. Requests that have an answer are HTTP POSTs;
@@ -329,9 +329,8 @@ class Console:
             async for message in ws:
                 if message.type is WSMsgType.TEXT:
                     self._on_text(client, message.data)
-                elif message.type is WSMsgType.BINARY and client is self._talker:
-                    if len(message.data) % 2 == 0:
-                        self._robot.audio(message.data)
+                elif message.type is WSMsgType.BINARY:
+                    self._on_audio(client, message.data)
         finally:
             writer.cancel()
             self._clients.discard(client)
@@ -348,6 +347,10 @@ class Console:
                 self._choose(client, name)
             case {"kind": "talk", "value": bool(held)}:
                 self._talk(client, held=held)
+
+    def _on_audio(self, client: _Client, pcm: bytes) -> None:
+        if client is self._talker and len(pcm) % 2 == 0:
+            self._robot.audio(pcm)
 
     def _talk(self, client: _Client, *, held: bool) -> None:
         """One at a time; who forgets to let go is cut off."""

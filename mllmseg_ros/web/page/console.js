@@ -115,7 +115,7 @@ const connection = new Connection({
   camera: (name) => { find("camera").value = name; picture.clear(); },
   answer: (answer) => { answers.show(answer); picture.setSize(answer); },
   history: (list) => history.show(list),
-  health: (statuses) => health.show(statuses),
+  health: (statuses) => { health.show(statuses); updatePresence(); },
   settings: (list) => settings.show(list),
   presence: (value) => { presence = value; updatePresence(); },
   transcript: (text) => spoken("heard", text),

@@ -33,8 +33,8 @@ export class PictureView {
     if (this.#canvas.width !== bitmap.width || this.#canvas.height !== bitmap.height) {
       this.#canvas.width = bitmap.width;
       this.#canvas.height = bitmap.height;
+      find("frame").style.setProperty("--aspect", bitmap.width / bitmap.height);
     }
-    this.#canvas.classList.add("grown");
     this.#canvas.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
     bitmap.close();
     this.#shown = performance.now();
