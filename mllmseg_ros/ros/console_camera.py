@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera of the segmenter as the console shows it: the overlay, else the image, and the answers.
+"""A camera of the segmenter as the console shows it: the overlay, else the image; the answers.
 
 Subscribed to as long as somebody looks at it. The overlay is the segmenter's own drawing; while
 nothing is asked there is none, and the camera's image takes its place. Entry point:

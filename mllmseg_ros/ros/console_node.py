@@ -76,9 +76,11 @@ class ConsoleNode(Node):
         """Listen to these cameras; to nothing where there are none."""
         self._soon(self._watch, cameras)
 
-    def command(self, text: str) -> None:
+    def command(self, text: str) -> Future[str]:
         """Publish a command."""
-        self._soon(self._command.publish, String(data=text))
+        refusal: Future[str] = Future()
+        self._soon(self._publish_command, text, refusal)
+        return refusal
 
     def talk(self, held: bool) -> None:
         """Publish that somebody begins or ends to speak."""
@@ -148,7 +150,7 @@ class ConsoleNode(Node):
         """Look what is there."""
         for camera in self._cameras.values():
             camera.choose()
-        is_there = self._remote.are_there
+        is_there = self._remote.are_there and self._command.get_subscription_count() > 0
         if is_there and not self._parameters_are_known:
             self._remote.read()
         self._parameters_are_known = is_there
@@ -183,6 +185,11 @@ class ConsoleNode(Node):
         ]
         if ours:
             self._console.health(ours)
+
+    def _publish_command(self, text: str, refusal: Future[str]) -> None:
+        is_heard = self._command.get_subscription_count() > 0
+        self._command.publish(String(data=text))
+        refusal.set_result("" if is_heard else f"nobody listens to {self._command.topic_name}")
 
     def _ask_why(self, expression: str, explanation: Future[Explanation]) -> None:
         if _EXPLAIN is None or self._explain is None or not self._explain.service_is_ready():

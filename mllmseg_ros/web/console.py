@@ -43,7 +43,7 @@ PAGE = Path(__file__).parent / "page"
 MAX_CLIENTS = 32
 _MAX_HISTORY = 24
 _UNSHOWN = 2  # pictures on their way to a page; hides the way's latency and is no queue yet
-_ANSWER_S = 10.0  # for a parameter
+_ANSWER_S = 10.0  # for a parameter or a command
 _EXPLANATION_S = 120.0  # a large model on a CPU
 _MAX_TALK_S = 60.0
 _IN_FORCE = ("ok", "partial", "no_target", "low_confidence")
@@ -55,8 +55,8 @@ class Robot(Protocol):
     def watch(self, cameras: frozenset[str]) -> None:
         """These cameras are looked at from now on; none: nobody is there."""
 
-    def command(self, text: str) -> None:
-        """Somebody commands."""
+    def command(self, text: str) -> Future[str]:
+        """Somebody commands; "" or why that reached nobody."""
 
     def talk(self, held: bool) -> None:
         """Somebody begins or ends to speak."""
@@ -372,12 +372,16 @@ class Console:
         text = await _field(request, "text", str)
         if len(text) > MAX_COMMAND_CHARS:
             raise _refused(f"a command of {len(text)} characters, at most {MAX_COMMAND_CHARS}")
-        self._robot.command(text)
-        return web.json_response({})
+        return await self._command(text)
 
     async def on_stop(self, request: web.Request) -> web.Response:
         """No body."""
-        self._robot.command("stop")
+        return await self._command("stop")
+
+    async def _command(self, text: str) -> web.Response:
+        refusal = await _in_time(self._robot.command(text), _ANSWER_S)
+        if refusal:
+            raise _refused(refusal)
         return web.json_response({})
 
     async def on_click(self, request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 
@@ -16,31 +17,38 @@ from rclpy.parameter import Parameter
 
 from mllmseg_ros.ros.parameters import SegmenterParameters, changed
 
-CONFIG = Path(__file__).resolve().parents[2] / "config" / "mllmseg.yaml"
-FIELDS = dataclasses.fields(SegmenterParameters)
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+FILES = [("mllmseg", SegmenterParameters)]
+if importlib.util.find_spec("aiohttp"):
+    from mllmseg_ros.ros.console_parameters import ConsoleParameters
+
+    FILES.append(("console", ConsoleParameters))
 
 
-def test_the_file_has_every_parameter_with_its_default() -> None:
-    values = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]
-    defaults = {field.name: field.default for field in FIELDS}
-    defaults["cameras"] = list(defaults["cameras"])
+@pytest.mark.parametrize(("file", "snapshot"), FILES)
+def test_the_file_has_every_parameter_with_its_default(file: str, snapshot: type) -> None:
+    values = yaml.safe_load((CONFIG / f"{file}.yaml").read_text())["/**"]["ros__parameters"]
+    defaults = {field.name: field.default for field in dataclasses.fields(snapshot)}
+    if "cameras" in defaults:
+        defaults["cameras"] = list(defaults["cameras"])
     assert values == defaults
     assert [type(each) for each in values.values()] == [type(each) for each in defaults.values()]
 
 
-def test_the_file_explains_every_parameter_in_the_code_s_words() -> None:
+@pytest.mark.parametrize(("file", "snapshot"), FILES)
+def test_the_file_explains_every_parameter_in_the_code_s_words(file: str, snapshot: type) -> None:
     def words(text: str) -> str:
         return " ".join(re.findall(r"[a-z0-9_]+", text.lower()))
 
     comments, explained = [], {}
-    for line in CONFIG.read_text().splitlines():
+    for line in (CONFIG / f"{file}.yaml").read_text().splitlines():
         text = line.strip()
         if text.startswith("#"):
             comments.append(text.lstrip("# "))
         elif text:
             explained[text.split(":")[0]] = " ".join(comments)
             comments = []
-    for field in FIELDS:
+    for field in dataclasses.fields(snapshot):
         comment = explained[field.name]
         assert words(field.metadata["description"]) in words(comment), field.name
         assert comment.startswith("live.") == field.metadata["live"], field.name
