@@ -81,7 +81,6 @@ class _Past:
     picture: bytes = b""  # JPEG
 
     def to_json(self) -> dict[str, Any]:
-        found = sum(each.status == "found" for each in self.answer.entries)
         return {
             "number": self.number,
             "time_s": self.time_s,
@@ -89,8 +88,6 @@ class _Past:
             "command": self.answer.command,
             "status": self.answer.status,
             "text": self.answer.text,
-            "found": found,
-            "asked": len(self.answer.entries),
             "has_picture": bool(self.picture),
         }
 

@@ -75,3 +75,22 @@ def test_a_change_is_checked() -> None:
     assert (
         changed(current, [Parameter("image_transport", value="auto")], configured=True) == current
     )
+
+
+def test_the_console_reads_its_token_from_a_file_and_asks_for_one_where_others_can_reach_it(
+    tmp_path: Path,
+) -> None:
+    console_parameters = pytest.importorskip("mllmseg_ros.ros.console_parameters")
+    file = tmp_path / "token"
+    settings = console_parameters.ConsoleParameters(address="0.0.0.0", token_file=str(file))
+    with pytest.raises(ValueError, match="token_file cannot be read: "):
+        settings.access()
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="has no token in its first line"):
+        settings.access()
+    file.write_text("a token that is long\nnot this\n")
+    assert settings.access().token == "a token that is long"
+    with pytest.raises(ValueError, match="a token is needed"):
+        dataclasses.replace(settings, token_file="").access()
+    two = dataclasses.replace(settings, origins="https://a.example http://b:80")
+    assert two.access().origins == ("https://a.example", "http://b:80")
