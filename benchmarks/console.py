@@ -41,7 +41,7 @@ SETTLE_S = 2.0  # discovery, first pictures
 
 
 class Source(Node):
-    """Publishes pictures; of two kinds, because the console takes the overlay where there is one."""
+    """Publishes images, or overlays with their answers."""
 
     def __init__(self, kind: str) -> None:
         super().__init__("source")

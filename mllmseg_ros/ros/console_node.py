@@ -96,10 +96,10 @@ class ConsoleNode(Node):
         self._soon(self._remote.set, name, value, refusal)
         return refusal
 
-    def explain(self, expression: str) -> Future[Explanation]:
+    def explain(self, expression: str, camera: str) -> Future[Explanation]:
         """Ask the segmenter why."""
         explanation: Future[Explanation] = Future()
-        self._soon(self._ask_why, expression, explanation)
+        self._soon(self._ask_why, expression, camera, explanation)
         return explanation
 
     def _soon(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]
@@ -191,7 +191,7 @@ class ConsoleNode(Node):
         self._command.publish(String(data=text))
         refusal.set_result("" if is_heard else f"nobody listens to {self._command.topic_name}")
 
-    def _ask_why(self, expression: str, explanation: Future[Explanation]) -> None:
+    def _ask_why(self, expression: str, camera: str, explanation: Future[Explanation]) -> None:
         if _EXPLAIN is None or self._explain is None or not self._explain.service_is_ready():
             explanation.set_exception(ValueError("the segmenter offers no service `explain`"))
             return
@@ -206,7 +206,7 @@ class ConsoleNode(Node):
             png = bytes(response.panel.data)
             explanation.set_result(Explanation(text=response.text, png=png))
 
-        request = _EXPLAIN.Request(expression=expression)
+        request = _EXPLAIN.Request(expression=expression, camera=camera)
         self._explain.call_async(request).add_done_callback(finish)
 
 

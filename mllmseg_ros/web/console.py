@@ -67,7 +67,7 @@ class Robot(Protocol):
     def set(self, name: str, value: SettingValue) -> Future[str]:
         """Change a parameter; "" or why it was refused."""
 
-    def explain(self, expression: str) -> Future[Explanation]:
+    def explain(self, expression: str, camera: str) -> Future[Explanation]:
         """Ask why; may fail with ValueError."""
 
 
@@ -399,9 +399,10 @@ class Console:
         return web.json_response({})
 
     async def on_explain(self, request: web.Request) -> web.Response:
-        """Body: {"expression": ...}; answers with the text and the panel, a PNG in base64."""
+        """Body: {"expression": ..., "camera": ...}; answers with text and panel, PNG in base64."""
         expression = await _field(request, "expression", str)
-        explanation = await _in_time(self._robot.explain(expression), _EXPLANATION_S)
+        camera = await _field(request, "camera", str)
+        explanation = await _in_time(self._robot.explain(expression, camera), _EXPLANATION_S)
         png = base64.b64encode(explanation.png).decode()
         return web.json_response({"text": explanation.text, "png": png})
 

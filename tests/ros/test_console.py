@@ -292,7 +292,7 @@ def test_nothing_that_a_page_sends_breaks_the_console(world: World, page: Browse
         ("/click", '{"camera": "no", "uv": [1]}'), ("/click", '{"camera": "", "uv": [NaN, 1]}'),
         ("/setting", '{"name": "cameras", "value": "x"}'),
         ("/setting", '{"name": "threshold", "value": "x"}'),
-        ("/explain", '{"expression": ""}'),
+        ("/explain", '{"expression": ""}'), ("/explain", '{"expression": 1, "camera": ""}'),
     ]  # fmt: skip
 
     async def send() -> None:

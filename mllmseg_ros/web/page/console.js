@@ -165,7 +165,7 @@ find("why").addEventListener("click", async () => {
   find("why").disabled = true;
   find("why-text").textContent = "thinking…";
   explained = expression;
-  const answer = await ask("/explain", { expression });
+  const answer = await ask("/explain", { expression, camera: connection.camera });
   find("why-panel").hidden = !answer?.png;
   find("why-text").textContent = answer?.text ?? "";
   if (answer?.png) {
