@@ -22,18 +22,17 @@ from rclpy.timer import Timer
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
 import mllmseg_ros.msg
-import mllmseg_ros.srv
 from mllmseg_ros.ros import parameters
 from mllmseg_ros.ros.console_camera import ConsoleCamera
 from mllmseg_ros.ros.console_parameters import ConsoleParameters
 from mllmseg_ros.ros.remote_parameters import RemoteParameters
 from mllmseg_ros.ros.spin import run
+from mllmseg_ros.srv import Explain
 from mllmseg_ros.web.console import Console, console_application
 from mllmseg_ros.web.serving_thread import ServingThread
 from mllmseg_ros.web.state import Explanation, Health, Presence, Setting, SettingValue
 
 _CHECK_S = 0.5
-_EXPLAIN = getattr(mllmseg_ros.srv, "Explain", None)
 _LEVELS = {
     DiagnosticStatus.OK: "ok",
     DiagnosticStatus.WARN: "warn",
@@ -53,7 +52,7 @@ class ConsoleNode(Node):
         self._talk = self.create_publisher(Bool, "push_to_talk", 10)
         self._audio = self.create_publisher(UInt8MultiArray, "audio", 100)
         self._remote = RemoteParameters(self, self._segmenter, self._on_parameters)
-        self._explain: Client | None = self.create_client(_EXPLAIN, "explain") if _EXPLAIN else None
+        self._explain: Client = self.create_client(Explain, "explain")
         self._cameras: dict[str, ConsoleCamera] = {}
         self._listeners: list[Subscription] = []
         self._timer: Timer | None = None
@@ -158,7 +157,7 @@ class ConsoleNode(Node):
             Presence(
                 node=self._segmenter,
                 is_there=is_there,
-                explains=self._explain is not None and self._explain.service_is_ready(),
+                explains=self._explain.service_is_ready(),
                 hears=self.count_subscribers(self._audio.topic_name) > 0,
             )
         )
@@ -192,7 +191,7 @@ class ConsoleNode(Node):
         refusal.set_result("" if is_heard else f"nobody listens to {self._command.topic_name}")
 
     def _ask_why(self, expression: str, camera: str, explanation: Future[Explanation]) -> None:
-        if _EXPLAIN is None or self._explain is None or not self._explain.service_is_ready():
+        if not self._explain.service_is_ready():
             explanation.set_exception(ValueError("the segmenter offers no service `explain`"))
             return
 
@@ -206,7 +205,7 @@ class ConsoleNode(Node):
             png = bytes(response.panel.data)
             explanation.set_result(Explanation(text=response.text, png=png))
 
-        request = _EXPLAIN.Request(expression=expression, camera=camera)
+        request = Explain.Request(expression=expression, camera=camera)
         self._explain.call_async(request).add_done_callback(finish)
 
 

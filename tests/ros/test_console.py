@@ -168,7 +168,7 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     page.wait(f"{BADGE} === 'overlay'")
     page.wait(f"{ANSWER}.includes('1 of 2 found')")
     tinted = pixel(page, u, v)
-    assert tinted[0] > before[0] + 40, "the first entry's red is not on the cube"
+    assert tinted[0] > before[0] + 40, "the first entry's orange is not on the cube"
     assert page.run("document.querySelectorAll('.entry .distance')[0].textContent").endswith(" m")
     left, top, width, height = page.run(
         "(b => [b.x, b.y, b.width, b.height])(picture.getBoundingClientRect())"
@@ -184,6 +184,13 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     assert "the banana" in page.run("document.querySelector('#history b').textContent")
 
 
+def test_it_explains_what_was_asked(page: Browser) -> None:
+    page.wait("!document.getElementById('why').disabled")
+    page.run("document.getElementById('why').click()")
+    page.wait("document.getElementById('why-image').naturalWidth > 200")
+    assert "blue cube" in page.run("document.getElementById('why-text').textContent")
+
+
 def test_what_the_console_may_do_is_what_the_policy_says(world: World, page: Browser) -> None:
     page.wait(f"{BADGE} !== 'lost'")
     world.wait(lambda: "/overlay/compressed" in world.topics()["subscribe"])
@@ -194,7 +201,7 @@ def test_what_the_console_may_do_is_what_the_policy_says(world: World, page: Bro
     ):  # fmt: skip
         may = allowed("console", kind, right)
         assert found[right] - may == set(), f"{right}: not allowed"
-        at_times = SUBSCRIBED_AT_TIMES | {"/explain", "/console/get_type_description"}
+        at_times = SUBSCRIBED_AT_TIMES | {"/console/get_type_description"}
         assert may - found[right] - at_times == set(), f"{right}: not needed"
 
 
