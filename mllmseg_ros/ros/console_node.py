@@ -21,10 +21,10 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
-import mllmseg_ros.msg
-from mllmseg_ros.ros import parameters
+from mllmseg_ros.msg import Transcript
 from mllmseg_ros.ros.console_camera import ConsoleCamera
 from mllmseg_ros.ros.console_parameters import ConsoleParameters
+from mllmseg_ros.ros.parameter_fields import declare
 from mllmseg_ros.ros.remote_parameters import RemoteParameters
 from mllmseg_ros.ros.spin import run
 from mllmseg_ros.srv import Explain
@@ -46,7 +46,7 @@ class ConsoleNode(Node):
 
     def __init__(self) -> None:
         super().__init__("console")
-        settings = parameters.declare(self, ConsoleParameters)
+        settings = declare(self, ConsoleParameters)
         self._segmenter = self.resolve_service_name(settings.segmenter)
         self._command = self.create_publisher(String, "command", 10)
         self._talk = self.create_publisher(Bool, "push_to_talk", 10)
@@ -120,17 +120,16 @@ class ConsoleNode(Node):
             self._silence()
 
     def _listen(self) -> None:
-        def heard(kind: str, message) -> None:  # type: ignore[no-untyped-def]
-            self._console.heard(kind, getattr(message, "text", None) or message.data)
-
-        transcript = getattr(mllmseg_ros.msg, "Transcript", String)
+        console = self._console
         self._listeners = [
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
             self.create_subscription(ParameterEvent, "/parameter_events", self._on_event, 10),
             self.create_subscription(
-                transcript, "transcript", lambda m: heard("transcript", m), 10
+                Transcript, "transcript", lambda each: console.heard("transcript", _text(each)), 10
             ),
-            self.create_subscription(String, "say", lambda m: heard("say", m), 10),
+            self.create_subscription(
+                String, "say", lambda each: console.heard("say", each.data), 10
+            ),
         ]
         self._timer = self.create_timer(
             _CHECK_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -207,6 +206,12 @@ class ConsoleNode(Node):
 
         request = Explain.Request(expression=expression, camera=camera)
         self._explain.call_async(request).add_done_callback(finish)
+
+
+def _text(transcript: Transcript) -> str:
+    """What was heard, and why it is no command where it is none."""
+    heard = transcript.text or "(nothing)"
+    return f"{heard}: {transcript.reason}" if transcript.reason else str(heard)
 
 
 def main(args: list[str] | None = None) -> int:

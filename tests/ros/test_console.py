@@ -21,6 +21,7 @@ pytest.importorskip("aiohttp", reason="needs aiohttp")
 import aiohttp
 import rclpy
 from browser import PROGRAM, Browser
+from mllmseg_ros.msg import Transcript
 from policy import allowed
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -60,6 +61,7 @@ class World:
         )
         self.node.create_subscription(String, "truth/objects", self._on_objects, 1)
         self.say = self.node.create_publisher(String, "say", 10)
+        self.transcript = self.node.create_publisher(Transcript, "transcript", 10)
         self.segmenter.wait_for("listening on")
 
     def start_console(self, port: int) -> NodeProcess:
@@ -240,6 +242,8 @@ def test_held_to_talk_it_sends_what_the_microphone_hears(world: World, page: Bro
     samples = np.frombuffer(pcm, "<i2")[-8000:].astype(np.float64)
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     assert np.argmax(spectrum) * 16000 / len(samples) == pytest.approx(TONE_HZ, abs=3)
+    world.transcript.publish(Transcript(text="hm", reason="no wake word"))
+    page.wait("document.getElementById('spoken').textContent === 'heardhm: no wake word'")
     world.say.publish(String(data="<b>I see it</b>"))
     page.wait("document.getElementById('spoken').textContent === 'robot<b>I see it</b>'")
 

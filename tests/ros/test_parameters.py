@@ -15,7 +15,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 import yaml
 from rclpy.parameter import Parameter
 
-from mllmseg_ros.ros.parameters import SegmenterParameters, changed
+from mllmseg_ros.ros.parameter_fields import changed
+from mllmseg_ros.ros.parameters import SegmenterParameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 FILES = [("mllmseg", SegmenterParameters)]
