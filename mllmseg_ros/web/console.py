@@ -46,6 +46,7 @@ _UNSHOWN = 2  # pictures on their way to a page; hides the way's latency and is 
 _ANSWER_S = 10.0  # for a parameter or a command
 _EXPLANATION_S = 120.0  # a large model on a CPU
 _MAX_TALK_S = 60.0
+_LASTING = ("cameras", "settings", "history")  # kinds of texts
 _IN_FORCE = ("ok", "partial", "no_target", "low_confidence")
 
 
@@ -200,8 +201,8 @@ class Console:
     async def stop(self) -> None:
         """Send everybody away."""
         self._loop = None
-        for client in list(self._clients):
-            await client.ws.close(code=1001, message=b"the console ends")
+        farewells = [client.ws.close(code=1001) for client in self._clients]
+        await asyncio.gather(*farewells, return_exceptions=True)
 
     def _tell(self, kind: str, value: object) -> None:
         text = json.dumps({"kind": kind, "value": value}, allow_nan=False)
@@ -209,6 +210,14 @@ class Console:
             self._texts[kind] = text
             for client in self._clients:
                 client.post(kind, text)
+
+    def _alert(self, text: str) -> None:
+        """Tell those who are there now."""
+        for client in self._clients:
+            client.post("problem", json.dumps({"kind": "problem", "value": text}))
+
+    def _is_watched(self, camera: str) -> bool:
+        return any(client.camera == camera for client in self._clients)
 
     def _set_cameras(self, names: tuple[str, ...]) -> None:
         self._cameras = names
@@ -229,8 +238,11 @@ class Console:
     def _watch(self) -> None:
         watched = frozenset(each.camera for each in self._clients if each.camera is not None)
         self._robot.watch(watched)
+        # What would be old by the time that somebody looks again.
         for camera in set(self._answers) - watched:
-            del self._answers[camera]  # old by the time that somebody looks again
+            del self._answers[camera]
+        for kind in set(self._texts) - set(_LASTING) if not watched else ():
+            del self._texts[kind]
 
     def _answer_json(self, camera: str) -> dict[str, Any] | None:
         answer = self._answers.get(camera)
@@ -239,6 +251,8 @@ class Console:
     # Pictures
 
     def _show(self, camera: str, picture: Picture) -> None:
+        if not self._is_watched(camera):
+            return
         now_s = time.monotonic()
         # A tenth early, so that a camera at just this rate loses none.
         awaited = camera in self._awaited and picture.is_overlay
@@ -256,7 +270,7 @@ class Console:
             try:
                 jpeg = await asyncio.to_thread(picture.encode)
             except ValueError as error:
-                self._tell("problem", str(error))
+                self._alert(str(error))
                 continue
             self._keep(camera, picture, jpeg)
             head = json.dumps(
@@ -275,22 +289,27 @@ class Console:
     # Answers and what became of commands
 
     def _on_answer(self, answer: Answer) -> None:
-        before = self._answers.get(answer.camera)
+        if not self._is_watched(answer.camera) or answer.status == "superseded":
+            return
+        if answer.status in (*_IN_FORCE, "error") and self._is_new(answer):
+            self._remember(answer)
+            if answer.status == "error":
+                self._alert(f"{answer.command}: {answer.text}")
+        if answer.status == "error" and not answer.has_image:
+            return  # refused; what was in force stays in force
         self._answers[answer.camera] = answer
         text = json.dumps({"kind": "answer", "value": answer.to_json()}, allow_nan=False)
         for client in self._clients:
             if client.camera == answer.camera:
                 client.post("answer", text)
-        is_first = before is None or before.request_id != answer.request_id
-        if answer.status == "error" or (answer.status in _IN_FORCE and self._is_new(answer)):
-            if answer.status == "error" and not is_first:
-                return
-            self._n_past += 1
-            past = _Past(number=self._n_past, time_s=time.time(), answer=answer)
-            self._history.append(past)
-            if answer.has_image and answer.entries:
-                self._awaited[answer.camera] = past
-            self._tell_history()
+
+    def _remember(self, answer: Answer) -> None:
+        self._n_past += 1
+        past = _Past(number=self._n_past, time_s=time.time(), answer=answer)
+        self._history.append(past)
+        if answer.entries:
+            self._awaited[answer.camera] = past
+        self._tell_history()
 
     def _is_new(self, answer: Answer) -> bool:
         ids = {(past.answer.camera, past.answer.request_id) for past in self._history}
@@ -351,6 +370,8 @@ class Console:
 
     def _talk(self, client: _Client, *, held: bool) -> None:
         """One at a time; who forgets to let go is cut off."""
+        if held and self._talker is client:
+            return
         if held and self._talker is not None:
             client.post("talk", json.dumps({"kind": "talk", "value": "somebody else is talking"}))
             return

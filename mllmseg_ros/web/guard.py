@@ -47,6 +47,7 @@ except ImportError as error:
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 1 << 20
 _MAX_MESSAGE_BYTES = 1 << 16  # of a WebSocket, from the page
+_FAREWELL_S = 2.0
 _HEARTBEAT_S = 10.0  # a page that has gone without a word is noticed after that
 _COOKIE_DAYS = 30
 # Nothing from another host, nothing inline; blob: is for pictures that come over the WebSocket.
@@ -197,7 +198,9 @@ async def serving(app: web.Application, access: Access) -> AsyncIterator[str]:
 
 async def open_socket(request: web.Request) -> web.WebSocketResponse:
     """Accept a WebSocket; a longer message than 64 KiB closes it."""
-    ws = web.WebSocketResponse(max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=_HEARTBEAT_S)
+    ws = web.WebSocketResponse(
+        max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=_HEARTBEAT_S, timeout=_FAREWELL_S
+    )
     await ws.prepare(request)
     return ws
 

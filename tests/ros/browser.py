@@ -30,6 +30,7 @@ class Browser:
             [
                 PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
                 "--disable-background-networking", "--disable-dev-shm-usage", "--mute-audio",
+                "--hide-scrollbars",
                 "--remote-debugging-port=0", f"--user-data-dir={folder}", *arguments, "about:blank",
             ],
             stdout=subprocess.DEVNULL,

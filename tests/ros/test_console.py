@@ -10,6 +10,7 @@ import struct
 import time
 import wave
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -100,8 +101,11 @@ class World:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
-        for process in (self.console, self.segmenter, self.camera):
-            assert process.end() == 0, process.log
+        processes = (self.console, self.segmenter, self.camera)
+        with ThreadPoolExecutor() as pool:
+            statuses = list(pool.map(NodeProcess.end, processes))
+        for process, status in zip(processes, statuses, strict=True):
+            assert status == 0, process.log
             assert "Traceback" not in process.log, process.log
 
 
@@ -221,6 +225,14 @@ def test_parameters_are_shown_changed_and_refused(page: Browser) -> None:
     page.wait(f"{ANSWER}.includes('1 of 2 found')")
 
 
+def test_a_refused_command_says_why_and_changes_nothing(page: Browser) -> None:
+    command(page, ";".join(f"thing {number}" for number in range(17)))
+    page.wait("document.getElementById('problem').textContent.includes('16')")
+    time.sleep(0.5)  # an answer or two
+    assert "1 of 2 found" in page.run(ANSWER)
+    assert "thing 0" in page.run("document.querySelector('#history b').textContent")
+
+
 def test_escape_stops_and_the_live_picture_comes_back(page: Browser) -> None:
     page.run("document.getElementById('command').focus()")
     page.press("Escape")
@@ -283,7 +295,7 @@ def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
 
     async def together() -> tuple[list[list[int]], list[list[int]]]:
         return await asyncio.gather(
-            look(world.url, 20, 2.5, shows=True), look(world.url, 1, 2.5, shows=False)
+            look(world.url, 20, 2.0, shows=True), look(world.url, 1, 2.0, shows=False)
         )
 
     quick, slow = asyncio.run(together())

@@ -163,6 +163,7 @@ const FIGURES = [
 export class HealthPanel {
   #worst = null;
   #device = "";
+  #state = "";
 
   /** camera: the name of the one whose figures stand in the header. */
   show(statuses, camera) {
@@ -171,6 +172,7 @@ export class HealthPanel {
     const shown = statuses.filter((each) => ["model", `camera ${camera}`.trim()].includes(each.name));
     const all = shown.flatMap((each) => Object.entries(each.values));
     this.#device = all.find(([name]) => name === "device")?.[1] ?? "";
+    this.#state = statuses.find((each) => each.name === "model")?.message ?? "";
     find("figures").replaceChildren(...FIGURES.flatMap(([start, name, unit]) => {
       const value = all.find(([key, text]) => key.startsWith(start) && text)?.[1];
       if (!value) return [];
@@ -196,7 +198,7 @@ export class HealthPanel {
     else if (presence && !presence.is_there) [level, text] = ["error", `${presence.node} is not running`];
     else if (presence) {
       level = this.#worst?.level ?? "ok";
-      text = level === "ok" ? ["active", this.#device].filter(Boolean).join(" · ") : this.#worst.message;
+      text = level === "ok" ? [this.#state || "there", this.#device].filter(Boolean).join(" · ") : this.#worst.message;
     }
     if (find("state").dataset.level !== level) find("state").dataset.level = level;
     if (find("state-text").textContent !== text) find("state-text").textContent = text;
