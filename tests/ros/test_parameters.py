@@ -16,32 +16,40 @@ from rclpy.parameter import Parameter
 
 from mllmseg_ros.ros.parameter_fields import changed
 from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.ros.speech_parameters import SpeechParameters
 
-CONFIG = Path(__file__).resolve().parents[2] / "config" / "mllmseg.yaml"
-FIELDS = dataclasses.fields(SegmenterParameters)
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+BOTH = pytest.mark.parametrize(
+    ("file", "kind"),
+    [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)],
+)
 
 
-def test_the_file_has_every_parameter_with_its_default() -> None:
-    values = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]
-    defaults = {field.name: field.default for field in FIELDS}
-    defaults["cameras"] = list(defaults["cameras"])
+@BOTH
+def test_the_file_has_every_parameter_with_its_default(file: str, kind: type) -> None:
+    values = yaml.safe_load((CONFIG / file).read_text())["/**"]["ros__parameters"]
+    defaults = {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in dataclasses.fields(kind)
+    }
     assert values == defaults
     assert [type(each) for each in values.values()] == [type(each) for each in defaults.values()]
 
 
-def test_the_file_explains_every_parameter_in_the_code_s_words() -> None:
+@BOTH
+def test_the_file_explains_every_parameter_in_the_code_s_words(file: str, kind: type) -> None:
     def words(text: str) -> str:
         return " ".join(re.findall(r"[a-z0-9_]+", text.lower()))
 
     comments, explained = [], {}
-    for line in CONFIG.read_text().splitlines():
+    for line in (CONFIG / file).read_text().splitlines():
         text = line.strip()
         if text.startswith("#"):
             comments.append(text.lstrip("# "))
         elif text:
             explained[text.split(":")[0]] = " ".join(comments)
             comments = []
-    for field in FIELDS:
+    for field in dataclasses.fields(kind):
         comment = explained[field.name]
         assert words(field.metadata["description"]) in words(comment), field.name
         assert comment.startswith("live.") == field.metadata["live"], field.name
