@@ -27,7 +27,7 @@ _PUT = ("put", "place", "move", "set", "drop")
 _WHERE_TO = ("in", "into", "on", "onto", "to", "next to", "beside", "behind", "in front of")
 _SIDES = ("on the left", "on the right", "in the middle", "in front", "at the back")
 _FOLLOW_UPS = ("bigger", "smaller", "other", "left", "right", "first", "second", "third", "last")
-_MORE_COLORS = ("violet", "brown", "gray")
+_MORE_COLORS = ("brown", "gray")  # not "violet", in which small recognisers hear any noise
 _STOP = ("stop", "halt", "wait", "cancel", "never mind", "forget it", "stop moving")
 _REPEAT = ("again", "once more", "repeat", "try again", "do it again")
 
@@ -55,7 +55,7 @@ def jsgf(
 
     nouns = [name for forms in names.nouns.values() for name, _ in forms]
     plurals = [name for forms in names.nouns.values() for _, name in forms]
-    colors = [*objects.COLORS, *sum(vocabulary.COLOR_WORDS.values(), ()), *_MORE_COLORS]
+    colors = [*objects.COLORS, *_MORE_COLORS]
     command = (
         "[<please>] (<verb> <thing> | <put>) [please] | <thing> | <stop> | <repeat> | <correct>"
     )

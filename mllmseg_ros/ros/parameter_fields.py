@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-Parameters = TypeVar("Parameters")  # a dataclass whose fields are made by parameter()
+
+class ParameterFields(Protocol):
+    """A dataclass whose fields are made by :func:`parameter`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Parameters = TypeVar("Parameters", bound=ParameterFields)
 
 
 def parameter(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -213,12 +214,11 @@ def _text_type(text_type: str) -> type:
     if text_type == "string":
         return String
     try:
-        from whisper_msgs.msg import Transcription
+        return import_module("whisper_msgs.msg").Transcription
     except ImportError:
         raise RuntimeError(
             "whisper_msgs is not installed; install it, or set text_type to string"
         ) from None
-    return Transcription
 
 
 def _time(seconds: float) -> Time:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The speech node's parameters.
 
-``config/speech.yaml`` mirrors this file and a test compares the two. Entry point: :class:`SpeechParameters`.
+``config/speech.yaml`` mirrors this file and a test compares the two.
+Entry point: :class:`SpeechParameters`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 
@@ -49,17 +50,17 @@ class SileroVad:
 
     def reset(self) -> None:
         """Forget the stream."""
-        self._state = np.zeros((2, 1, 128), np.float32)
-        self._before = np.zeros(_CONTEXT, np.float32)
+        self._state: NDArray[np.float32] = np.zeros((2, 1, 128), np.float32)
+        self._context: NDArray[np.float32] = np.zeros(_CONTEXT, np.float32)
 
     def __call__(self, window: Samples) -> float:
         """Probability that somebody speaks in a window of WINDOW samples."""
-        samples = window.astype(np.float32) / 32768
-        fed = np.concatenate([self._before, samples])[None]
+        samples: NDArray[np.float32] = window.astype(np.float32) / np.float32(32768)
+        fed = np.concatenate([self._context, samples])[None]
         probability, self._state = self._session.run(
             None, {"input": fed, "state": self._state, "sr": self._rate}
         )
-        self._before = samples[-_CONTEXT:]
+        self._context = samples[-_CONTEXT:]
         return float(probability[0, 0])
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audio as everything here has it: 16 kHz, mono, int16. Entry points: :func:`pcm`, :func:`read_wave`."""
+"""Audio as everything here has it: 16 kHz, mono, int16.
+
+Entry points: :func:`pcm`, :func:`read_wave`, :class:`Utterance`.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,7 @@ class Utterance:
         return bool(np.mean(np.abs(self.samples.astype(np.int32)) >= _CLIPPED) > _CLIPPED_SHARE)
 
 
-def pcm(
-    data: bytes | bytearray | memoryview, rate: int = SAMPLE_RATE, channels: int = 1
-) -> Samples:
+def pcm(data: bytes, rate: int = SAMPLE_RATE, channels: int = 1) -> Samples:
     """Read 16-bit little-endian PCM.
 
     Raises:
@@ -44,7 +45,7 @@ def pcm(
         raise ValueError(
             f"audio has {rate} Hz and {channels} channels; accepted: {SAMPLE_RATE} Hz, one channel"
         )
-    size = memoryview(data).nbytes
+    size = len(data)
     if size % 2:
         raise ValueError(f"audio has {size} bytes; accepted: an even number, two a sample")
     if size > 2 * SAMPLE_RATE * MAX_CHUNK_S:

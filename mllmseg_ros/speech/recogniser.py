@@ -48,7 +48,8 @@ def load(name: str, *, model: str = "", language: str = "en", wake_word: str = "
         return Sphinx(language=language, wake_word=wake_word)
     from mllmseg_ros.speech import whisper
 
-    loaders = {"whisper": whisper.Whisper, "faster_whisper": whisper.FasterWhisper}
-    if name not in loaders:
-        raise ValueError(f"recogniser is {name!r}, accepted: {', '.join(NAMES)}")
-    return loaders[name](model, language)
+    if name == "whisper":
+        return whisper.Whisper(model, language)
+    if name == "faster_whisper":
+        return whisper.FasterWhisper(model, language)
+    raise ValueError(f"recogniser is {name!r}, accepted: {', '.join(NAMES)}")

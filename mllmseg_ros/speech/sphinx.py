@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 _PEAK = 16000  # of what is decoded, and
 _DITHER = 80.0  # the noise in it: pure silence, which no microphone has, costs a third of the words
 # Log-likelihood a frame of all words plus that of the worst one: where the confidence is 0.5, and
-# how fast it falls. Chosen on the commands and talk of `benchmarks/speech.py --tune`.
-_MIDDLE, _WIDTH = -11.3, 1.0
+# how fast it falls. In noise all sounds fit equally well, so that words have to fit better: by so
+# much for each dB that loud and quiet parts are closer together than _CONTRAST_DB. Chosen on the
+# commands and talk of `benchmarks/speech.py --tune`.
+_MIDDLE, _WIDTH = -10.3, 1.0
+_CONTRAST_DB, _PER_DB = 22.0, 0.5
+_FRAME = 160  # samples, 10 ms
 _LEAST = 1e-300  # likelihood of a word; pocketsphinx gives 0 where a float has no room for it
 
 
@@ -44,7 +48,8 @@ class Sphinx:
             from pocketsphinx import Config, Decoder, get_model_path
         except ImportError:
             raise RuntimeError(
-                "pocketsphinx is missing: install requirements/speech.txt (pip install pocketsphinx)"
+                "pocketsphinx is missing: install requirements/speech.txt "
+                "(pip install pocketsphinx)"
             ) from None
         if language != "en":
             raise ValueError(f"pocketsphinx hears en only, not {language!r}; use whisper")
@@ -88,7 +93,9 @@ class Sphinx:
         for parts in (heard, heard[:-1]):
             text = " ".join(part.word for part in parts)
             if parts and self._whole.fullmatch(f"{text} "):
-                return Words(text=text, confidence=_logistic((_fit(parts) - _MIDDLE) / _WIDTH))
+                lacking_db = max(0.0, _CONTRAST_DB - _contrast_db(utterance))
+                fit = _fit(parts) - _PER_DB * lacking_db
+                return Words(text=text, confidence=_logistic((fit - _MIDDLE) / _WIDTH))
         return Words(text="", confidence=0.0)
 
 
@@ -104,6 +111,15 @@ class _Part:
 def _fit(parts: Sequence[_Part]) -> float:
     mean = sum(part.log_likelihood for part in parts) / sum(part.frames for part in parts)
     return mean + min(part.log_likelihood / part.frames for part in parts)
+
+
+def _contrast_db(utterance: Utterance) -> float:
+    """How much louder the loud parts of an utterance are than the quiet ones."""
+    whole = len(utterance.samples) // _FRAME * _FRAME
+    frames = utterance.samples[:whole].reshape(-1, _FRAME).astype(np.float32)
+    energies = np.square(frames).mean(axis=1) + 1.0
+    quiet, loud = np.quantile(energies, (0.1, 0.9))
+    return float(10 * np.log10(loud / quiet))
 
 
 def _logistic(x: float) -> float:

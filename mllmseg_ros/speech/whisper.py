@@ -15,6 +15,7 @@ from mllmseg_ros.speech.audio import SAMPLE_RATE, Utterance
 from mllmseg_ros.speech.recogniser import Words
 
 _WHICH = "a local folder, or a name that huggingface_hub has brought to this machine"
+_NO_MODEL = f"Whisper needs parameter recogniser_model: {_WHICH}"
 
 
 class Whisper:
@@ -28,7 +29,7 @@ class Whisper:
             RuntimeError: it cannot be loaded.
         """
         if not model:
-            raise ValueError(f"recogniser whisper needs parameter recogniser_model: {_WHICH}")
+            raise ValueError(_NO_MODEL)
         from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
 
         only_here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -38,10 +39,7 @@ class Whisper:
                 model, use_safetensors=True, **only_here
             )
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise RuntimeError(
-                f"no Whisper model {model!r} here ({reason}); give {_WHICH}"
-            ) from None
+            raise RuntimeError(_not_here(model, error)) from None
         self._pipeline = pipeline(
             "automatic-speech-recognition",
             model=network,
@@ -73,9 +71,7 @@ class FasterWhisper:
             RuntimeError: the package or the model is missing.
         """
         if not model:
-            raise ValueError(
-                f"recogniser faster_whisper needs parameter recogniser_model: {_WHICH}"
-            )
+            raise ValueError(_NO_MODEL)
         try:
             from faster_whisper import WhisperModel
         except ImportError:
@@ -83,10 +79,7 @@ class FasterWhisper:
         try:
             self._model = WhisperModel(model, local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise RuntimeError(
-                f"no Whisper model {model!r} here ({reason}); give {_WHICH}"
-            ) from None
+            raise RuntimeError(_not_here(model, error)) from None
         self._language = language
 
     def __call__(self, utterance: Utterance) -> Words:
@@ -101,3 +94,8 @@ class FasterWhisper:
 
 def _floats(utterance: Utterance) -> np.ndarray:
     return utterance.samples.astype(np.float32) / 32768
+
+
+def _not_here(model: str, error: Exception) -> str:
+    reason = str(error).partition("\n")[0]
+    return f"no Whisper model {model!r} here ({reason}); give {_WHICH}"

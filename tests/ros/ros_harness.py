@@ -206,8 +206,8 @@ class Client:
         self.wait(future.done)
         return [parameter_value_to_python(value) for value in future.result().values]
 
-    def set_parameters(self, **values: object) -> list:
-        client = AsyncParameterClient(self.node, "mllmseg")
+    def set_parameters(self, node_name: str = "mllmseg", /, **values: object) -> list:
+        client = AsyncParameterClient(self.node, node_name)
         assert client.wait_for_services(START_S)
         future = client.set_parameters([Parameter(k, value=v) for k, v in values.items()])
         self.wait(future.done)

@@ -17,39 +17,42 @@ from rclpy.parameter import Parameter
 
 from mllmseg_ros.ros.parameter_fields import changed
 from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.ros.speech_parameters import SpeechParameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
-FILES = [("mllmseg", SegmenterParameters)]
+FILES = [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)]
 if importlib.util.find_spec("aiohttp"):
     from mllmseg_ros.ros.console_parameters import ConsoleParameters
 
-    FILES.append(("console", ConsoleParameters))
+    FILES.append(("console.yaml", ConsoleParameters))
+EACH = pytest.mark.parametrize(("file", "kind"), FILES)
 
 
-@pytest.mark.parametrize(("file", "snapshot"), FILES)
-def test_the_file_has_every_parameter_with_its_default(file: str, snapshot: type) -> None:
-    values = yaml.safe_load((CONFIG / f"{file}.yaml").read_text())["/**"]["ros__parameters"]
-    defaults = {field.name: field.default for field in dataclasses.fields(snapshot)}
-    if "cameras" in defaults:
-        defaults["cameras"] = list(defaults["cameras"])
+@EACH
+def test_the_file_has_every_parameter_with_its_default(file: str, kind: type) -> None:
+    values = yaml.safe_load((CONFIG / file).read_text())["/**"]["ros__parameters"]
+    defaults = {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in dataclasses.fields(kind)
+    }
     assert values == defaults
     assert [type(each) for each in values.values()] == [type(each) for each in defaults.values()]
 
 
-@pytest.mark.parametrize(("file", "snapshot"), FILES)
-def test_the_file_explains_every_parameter_in_the_code_s_words(file: str, snapshot: type) -> None:
+@EACH
+def test_the_file_explains_every_parameter_in_the_code_s_words(file: str, kind: type) -> None:
     def words(text: str) -> str:
         return " ".join(re.findall(r"[a-z0-9_]+", text.lower()))
 
     comments, explained = [], {}
-    for line in (CONFIG / f"{file}.yaml").read_text().splitlines():
+    for line in (CONFIG / file).read_text().splitlines():
         text = line.strip()
         if text.startswith("#"):
             comments.append(text.lstrip("# "))
         elif text:
             explained[text.split(":")[0]] = " ".join(comments)
             comments = []
-    for field in dataclasses.fields(snapshot):
+    for field in dataclasses.fields(kind):
         comment = explained[field.name]
         assert words(field.metadata["description"]) in words(comment), field.name
         assert comment.startswith("live.") == field.metadata["live"], field.name
