@@ -27,7 +27,7 @@ setup(
     packages=find_packages(include=["mllmseg_ros", "mllmseg_ros.*"], exclude=["mllmseg_ros.ros"]),
     package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml"]},
     install_requires=requirements("core"),
-    extras_require={name: requirements(name) for name in ("sim", "train", "test")},
+    extras_require={name: requirements(name) for name in ("sim", "train", "test", "view")},
     entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
     # Beside colcon's build/, not in it.
     options={"build": {"build_base": "build/pip"}},
