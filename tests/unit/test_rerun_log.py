@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,10 @@ def test_scores_boxes_frames_and_words(held: dict[str, list[Any]]) -> None:
 def test_a_path_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         RerunLog(tmp_path / "nowhere" / "x.rrd")
+
+
+def test_without_rerun_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    monkeypatch.delitem(sys.modules, "mllmseg_ros.rerun_log")
+    with pytest.raises(ValueError, match=r"install rerun-sdk: pip install 'mllmseg_ros\[view\]'"):
+        importlib.import_module("mllmseg_ros.rerun_log")
