@@ -28,7 +28,7 @@ setup(
     package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml", "web/page/*"]},
     install_requires=requirements("core"),
     extras_require={
-        name: requirements(name) for name in ("sim", "speech", "train", "console", "test")
+        name: requirements(name) for name in ("sim", "speech", "train", "console", "view", "test")
     },
     entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
     # Beside colcon's build/, not in it.

@@ -48,9 +48,7 @@ class Explanation:
     segmentation: Segmentation  # the answer; its probability, cut at ``cut``, is its mask
     cut: float  # probability from which on a pixel belongs to the mask
     by_score: bool  # found or not is decided by the score; else by whether there is a mask
-    limit: (
-        float  # of the score; where not ``by_score``, of the mask score, below which it is unsure
-    )
+    limit: float  # of the score; where not ``by_score``, of the mask score for LOW_CONFIDENCE
     attention: NDArray[np.float32]  # (layers, heads, L) of the deciding token; rows sum to 1
     image_attention: NDArray[np.float32]  # (G/2, G/2) mean over layers and heads, image tokens only
     mask_logits: NDArray[np.float32]  # (S, S), before the sigmoid

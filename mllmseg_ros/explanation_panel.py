@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.explain import Explanation
 from mllmseg_ros.lettering import Color, lettered, shortened_to, write
+from mllmseg_ros.overlay import Box, place_labels
 from mllmseg_ros.segmentation import Segmentation, Status
 
 _CELL_W, _GAP, _COLUMNS = 372, 24, 4  # px
@@ -93,21 +94,32 @@ def _answer_cell(small: Picture, explanation: Explanation) -> tuple[Picture, str
         _outline(picture, answer.mask, _OUTLINE, 2)
         lines = ["White: the mask."]
         others = tuple(each for each in explanation.regions if not each.in_mask)
-    scale = np.array([small.shape[1], small.shape[0]] * 2) / np.array(answer.mask.shape[::-1] * 2)
-    for number, region in reversed(list(enumerate(others, start=1))):  # the likeliest on top
-        x0, y0, x1, y1 = np.round(np.array(region.box_xyxy) * scale).astype(int).tolist()
-        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), 3)
-        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), _OTHER, 1)
-        text = f" {number}: {region.peak:.2f} "
-        h, w = lettered(text, _TEXT_PX).shape
-        x, y = min(x0, picture.shape[1] - w), y0 - h if y0 >= h else y0
-        picture[max(y, 0) : y + h, max(x, 0) : x + w] = _OTHER
-        write(picture, text, (x, y), _INK, _TEXT_PX)
+    _mark(picture, [(each.box_xyxy, f"{each.peak:.2f}") for each in others], answer.mask.shape)
     if others:
-        lines.append("Yellow: other places it considered, with their highest probability.")
+        which = "places" if answer.status is Status.NO_TARGET else "other places"
+        lines.append(f"Yellow: {which} it considered, with their highest probability.")
     else:
         lines.append("No other place reached a probability of 0.10.")
     return picture, "The answer", lines
+
+
+def _mark(picture: Picture, marks: list[tuple[Box, str]], size_hw: tuple[int, ...]) -> None:
+    """Frame boxes of an image of another size, a text at each."""
+    scale = np.array(picture.shape[1::-1] * 2) / np.array(tuple(size_hw[::-1]) * 2)
+    boxes: list[Box] = []
+    for box, _ in marks:
+        x0, y0, x1, y1 = np.round(np.array(box) * scale).astype(int).tolist()
+        boxes.append((x0, y0, x1, y1))
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), 3)
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), _OTHER, 1)
+    texts = [f" {text} " for _, text in marks]
+    sizes = [lettered(text, _TEXT_PX).shape[::-1] for text in texts]
+    wh = (picture.shape[1], picture.shape[0])
+    for text, (x0, y0, x1, y1) in zip(
+        texts, place_labels(boxes, [(w, h) for w, h in sizes], wh, boxes), strict=True
+    ):
+        picture[y0:y1, x0:x1] = _OTHER
+        write(picture, text, (x0, y0), _INK, _TEXT_PX)
 
 
 def _probability_cell(dim: Picture, explanation: Explanation) -> tuple[Picture, str, list[str]]:
@@ -201,7 +213,7 @@ def _draw_words(
         value = other.score if explanation.by_score else other.mask_score
         line = shortened_to(f"without {word!r}: {verdict}{place}", _TEXT_PX, _CELL_W)
         write(panel, line, (x, y), color, _TEXT_PX)
-        _draw_bar(panel, (x, y + 18, 240, 10), value, explanation.limit, color)
+        _draw_bar(panel, (x, y + 20, 240, 10), value, explanation.limit, color)
         y += 40
 
 

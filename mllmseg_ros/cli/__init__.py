@@ -22,7 +22,12 @@ from mllmseg_ros.cli import (
     segment,
     sim,
     train,
+    view,
 )
+
+_VERBS = (
+    segment, explain, view, models, doctor, convert, data, adapt, train, evaluate, sim,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (segment, explain, models, doctor, convert, data, adapt, train, evaluate, sim):
+    for verb in _VERBS:
         verb.add(verbs)
     return parser

@@ -26,7 +26,7 @@ from mllmseg_ros.srv import Explain
 
 
 class ExplainService:
-    """Answers requests at any time, one after the other."""
+    """Answers requests at any time; while the node is not active, by saying so."""
 
     def __init__(self, node: Node, asking: Asking, report: Callable[[str], None]) -> None:
         """Offer the service.
@@ -37,7 +37,8 @@ class ExplainService:
             report: takes one line about what failed.
         """
         self._asking, self._report = asking, report
-        self._at_work = threading.Lock()  # each explanation holds an encoded image
+        self._at_work = threading.Lock()  # explanations are made one after the other
+        self._stopped = False
         node.create_service(
             Explain, "explain", self._explain, callback_group=ReentrantCallbackGroup()
         )
@@ -45,33 +46,37 @@ class ExplainService:
     async def _explain(
         self, request: Explain.Request, response: Explain.Response
     ) -> Explain.Response:
-        if not self._at_work.acquire(blocking=False):
-            response.text = "another explanation is being made; ask again when it is done"
-            return response
-        try:
-            inbox: Inbox[Explain.Response] = Inbox(self._asking.wake_executor)
+        inbox: Inbox[Explain.Response] = Inbox(self._asking.wake_executor)
 
-            def deliver(
-                answer: SegmentationArray, looked: tuple[Shot, Encoded] | None = None
-            ) -> bool:
-                if looked is None:
-                    inbox.put(Explain.Response(text=answer.text))
-                    return False
-                work = threading.Thread(
-                    target=lambda: inbox.put(self._made(answer, *looked)),
-                    name="explain",
-                    daemon=True,
-                )
-                work.start()
+        def deliver(answer: SegmentationArray, looked: tuple[Shot, Encoded] | None = None) -> bool:
+            if looked is None:
+                inbox.put(Explain.Response(text=answer.text))
                 return False
+            work = (inbox, answer, *looked)
+            threading.Thread(target=self._work, args=work, name="explain", daemon=True).start()
+            return False
 
-            refused = self._asking.ask_why(request.expression, request.camera, deliver)
-            if refused is None:
-                return await inbox.take()
-            response.text = refused.text
-            return response
-        finally:
-            self._at_work.release()
+        refused = self._asking.ask_why(request.expression, request.camera, deliver)
+        if refused is None:
+            return await inbox.take()
+        response.text = refused.text
+        return response
+
+    def stop(self) -> None:
+        """Finish what is at work; nothing is answered after that."""
+        with self._at_work:
+            self._stopped = True
+
+    def _work(
+        self,
+        inbox: Inbox[Explain.Response],
+        answer: SegmentationArray,
+        shot: Shot,
+        encoded: Encoded,
+    ) -> None:
+        with self._at_work:
+            if not self._stopped:
+                inbox.put(self._made(answer, shot, encoded))
 
     def _made(self, answer: SegmentationArray, shot: Shot, encoded: Encoded) -> Explain.Response:
         """Explain and draw; a failure becomes an answer."""

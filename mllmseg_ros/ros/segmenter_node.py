@@ -204,6 +204,7 @@ class SegmenterNode(LifecycleNode):
     def stop(self) -> None:
         """Say goodbye before the end of the process, in whatever state."""
         self._halt()
+        self._explain_service.stop()
         self._diagnostics.stop()
         self._replacement.stop()
 

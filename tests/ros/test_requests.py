@@ -176,9 +176,11 @@ def test_an_explanation_is_a_picture_of_the_image_that_is_there(asker: Asker) ->
     client.wait(lambda: client.to("the red mug"), each=asker.send)
     client.spin(0.3)
     n_answers, shown = len(client.answers), client.sent[-1]
+    other = asker.explain.call_async(Explain.Request(expression="the red mug"))
     future = asker.explain.call_async(Explain.Request(expression="do you see a banana?"))
-    client.wait(future.done)
+    client.wait(lambda: future.done() and other.done())
     told = future.result()
+    assert other.result().text.endswith("reaches the threshold 0.50")
     assert told.success, told.text
     assert told.text.startswith("0 of 1 found")
     assert "is below the threshold 0.50" in told.text

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from mllmseg_ros.cli import main
 from mllmseg_ros.explain import SEEN, explain, shortened
 from mllmseg_ros.explanation_panel import draw_explanation, reason
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.sim.samples import load_sample
+from mllmseg_ros.sim.samples import FRAMES, load_sample
 from mllmseg_ros.tokenizer import Tokenizer
 
 EXPRESSION = "the red mug"
@@ -173,3 +175,17 @@ def test_any_size_and_a_model_that_cannot_reject(
     finally:
         random_segmenter.can_reject = not random_segmenter.can_reject
     assert draw_explanation(rgb, told).shape[1] == 1608
+
+
+def test_the_command_writes_the_panel_and_says_what_decided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = FRAMES / "frame_1.png"
+    panel = tmp_path / "why.png"
+    asked = ["explain", str(picture), "the blue mug", "-o", str(panel), "--device", "cpu"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("'the blue mug': NO_TARGET. Its score 0.0")
+    assert cv2.imread(str(panel)).shape[1] == 1608
+    assert main([*asked[:2], " ", *asked[3:]]) == 1
+    assert "empty referring expression" in capsys.readouterr().err

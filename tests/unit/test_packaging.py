@@ -29,6 +29,7 @@ WITHOUT_TORCH = [
     "mllmseg_ros.integrity",
     "mllmseg_ros.position",
     "mllmseg_ros.grasp",
+    "mllmseg_ros.lettering",
     "mllmseg_ros.overlay",
     "mllmseg_ros.tracks",
     "mllmseg_ros.eval.metrics",
