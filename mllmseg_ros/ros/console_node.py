@@ -3,14 +3,16 @@
 
 rclpy has the main thread and the page's event loop another; each hands the other its work and goes
 on. While no page is open, nothing is subscribed to, so that the segmenter draws nothing for it.
-Entry point: :func:`main`.
+Entry point: :class:`ConsoleNode`.
 """
 
 from __future__ import annotations
 
 import array
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import ParameterEvent
@@ -26,7 +28,6 @@ from mllmseg_ros.ros.console_camera import ConsoleCamera
 from mllmseg_ros.ros.console_parameters import ConsoleParameters
 from mllmseg_ros.ros.parameter_fields import declare
 from mllmseg_ros.ros.remote_parameters import RemoteParameters
-from mllmseg_ros.ros.spin import run
 from mllmseg_ros.srv import Explain
 from mllmseg_ros.web.console import Console, console_application
 from mllmseg_ros.web.serving_thread import ServingThread
@@ -53,6 +54,9 @@ class ConsoleNode(Node):
         self._audio = self.create_publisher(UInt8MultiArray, "audio", 100)
         self._remote = RemoteParameters(self, self._segmenter, self._on_parameters)
         self._explain: Client = self.create_client(Explain, "explain")
+        # Not executor.create_task: pages may come before there is an executor.
+        self._errands: deque[Callable[[], object]] = deque()
+        self._wake = self.create_guard_condition(self._do_errands)
         self._cameras: dict[str, ConsoleCamera] = {}
         self._listeners: list[Subscription] = []
         self._timer: Timer | None = None
@@ -102,12 +106,15 @@ class ConsoleNode(Node):
         return explanation
 
     def _soon(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]
-        """Have the executor do something between two callbacks."""
-        executor = self.executor
-        if executor is not None:
-            executor.create_task(function, *arguments)
+        """Have the executor do something between two callbacks, in the order asked."""
+        self._errands.append(partial(function, *arguments))
+        self._wake.trigger()
 
     # In the executor's thread
+
+    def _do_errands(self) -> None:
+        while self._errands:
+            self._errands.popleft()()
 
     def _watch(self, cameras: frozenset[str]) -> None:
         for name in set(self._cameras) - cameras:
@@ -174,7 +181,7 @@ class ConsoleNode(Node):
         ours = [
             Health(
                 name=each.name.removeprefix(prefix),
-                level=_LEVELS[each.level],
+                level=_LEVELS.get(each.level, "error"),
                 message=each.message,
                 values={value.key: value.value for value in each.values},
             )
@@ -212,8 +219,3 @@ def _text(transcript: Transcript) -> str:
     """What was heard, and why it is no command where it is none."""
     heard = transcript.text or "(nothing)"
     return f"{heard}: {transcript.reason}" if transcript.reason else str(heard)
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; returns the exit status."""
-    return run(ConsoleNode, args)

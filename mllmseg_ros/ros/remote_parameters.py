@@ -74,7 +74,11 @@ class RemoteParameters:
             if isinstance(value, SettingValue)
         ]
         self._settings = {each.name: each for each in settings}
-        self._on_read(settings, cameras or [""])
+        # They become parts of topics' names.
+        names = [
+            each for each in cameras or () if not each or (each.isascii() and each.isidentifier())
+        ]
+        self._on_read(settings, names or [""])
 
     def set(self, name: str, value: SettingValue, refusal: Future[str]) -> None:
         """Change one; ``refusal`` gets "" or why it was refused."""
@@ -82,7 +86,7 @@ class RemoteParameters:
         if known is None or not self._set.service_is_ready():
             refusal.set_result(f"{name[:64]!r} cannot be set now")
             return
-        if isinstance(known.value, float) and isinstance(value, int):
+        if isinstance(known.value, float) and type(value) is int:
             value = float(value)
         if type(value) is not type(known.value):
             kind = type(known.value).__name__

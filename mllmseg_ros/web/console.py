@@ -476,10 +476,15 @@ async def _field(request: web.Request, name: str, kind: type | tuple[type, ...])
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _whole(digits: str) -> int | float:
+    """A number without fraction; one that nothing here has room for becomes infinite or rounded."""
+    return int(digits) if len(digits) < 19 else float(digits)
 
 
 async def _in_time(future: Future[Any], limit_s: float) -> Any:

@@ -37,12 +37,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-try:
-    from aiohttp import hdrs, web
-except ImportError as error:
-    raise ImportError(
-        "web pages need aiohttp: pip install aiohttp, or apt install python3-aiohttp"
-    ) from error
+from aiohttp import hdrs, web
 
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 1 << 20

@@ -7,6 +7,8 @@ import asyncio
 import json
 import math
 import struct
+import subprocess
+import sys
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -167,6 +169,18 @@ def command(page: Browser, text: str) -> None:
     page.type(text)
 
 
+def test_without_aiohttp_one_line_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['aiohttp'] = None;"
+        "from mllmseg_ros.ros.console import main; sys.exit(main([]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "cannot start: web pages need aiohttp: pip install aiohttp, or apt install python3-aiohttp"
+    ]
+
+
 BADGE = "document.getElementById('badge').dataset.kind"
 ANSWER = "document.getElementById('answer-text').textContent"
 SELECTED = "document.querySelector('.entry[aria-pressed=true]')?.textContent ?? 'none'"
@@ -320,6 +334,9 @@ def test_nothing_that_a_page_sends_breaks_the_console(world: World, page: Browse
         ("/click", '{"camera": "no", "uv": [1]}'), ("/click", '{"camera": "", "uv": [NaN, 1]}'),
         ("/setting", '{"name": "cameras", "value": "x"}'),
         ("/setting", '{"name": "threshold", "value": "x"}'),
+        ("/setting", '{"name": "threshold", "value": true}'),
+        ("/setting", f'{{"name": "threshold", "value": 1{"0" * 400}}}'),
+        ("/click", f'{{"camera": "", "uv": [1{"0" * 400}, 1]}}'),
         ("/explain", '{"expression": ""}'), ("/explain", '{"expression": 1, "camera": ""}'),
     ]  # fmt: skip
 
