@@ -43,6 +43,7 @@ PAGE = Path(__file__).parent / "page"
 MAX_CLIENTS = 32
 _MAX_HISTORY = 24
 _UNSHOWN = 2  # pictures on their way to a page; hides the way's latency and is no queue yet
+_SILENT_S = 5.0  # a page that hears nothing for 15 s takes the connection for lost
 _ANSWER_S = 10.0  # for a parameter or a command
 _EXPLANATION_S = 120.0  # a large model on a CPU
 _MAX_TALK_S = 60.0
@@ -115,7 +116,10 @@ class _Client:
     async def write(self) -> None:
         """Send until the page is gone."""
         while not self.ws.closed:
-            await self.ready.wait()
+            try:
+                await asyncio.wait_for(self.ready.wait(), _SILENT_S)
+            except asyncio.TimeoutError:
+                self.texts["alive"] = '{"kind": "alive"}'
             self.ready.clear()
             while self.texts:
                 await self.ws.send_str(self.texts.pop(next(iter(self.texts))))

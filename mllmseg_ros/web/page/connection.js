@@ -3,7 +3,7 @@
 
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 2000;
-const SILENT_MS = 15000; // without a word, though something comes every second
+const SILENT_MS = 15000; // without a word, though one comes every five seconds
 
 /** Send a request; returns its answer. Throws an Error with a line for people. */
 export async function request(path, body) {

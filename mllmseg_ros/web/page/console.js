@@ -101,10 +101,7 @@ const connection = new Connection({
   connected: (isConnected) => {
     document.body.classList.toggle("lost", !isConnected);
     picture.setConnected(isConnected);
-    if (!isConnected) {
-      talk.release();
-      health.lost();
-    }
+    if (!isConnected) talk.release();
     updatePresence();
   },
   cameras: (names) => {

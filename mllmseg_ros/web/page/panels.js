@@ -187,12 +187,13 @@ export class HealthPanel {
     ]));
   }
 
-  lost() {
+  #forget() {
     this.#worst = null;
     find("figures").replaceChildren();
   }
 
   setPresence(isConnected, presence) {
+    if (!isConnected || !presence?.is_there) this.#forget();
     let [level, text] = ["off", "connecting"];
     if (!isConnected) [level, text] = ["lost", "no connection"];
     else if (presence && !presence.is_there) [level, text] = ["error", `${presence.node} is not running`];
