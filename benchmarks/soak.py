@@ -119,6 +119,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    if asked.minutes < 10:
+        parser.error("--minutes: at least 10, or there is nothing to compare")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         tf2_msgs_package.use(tf2_msgs_package.build(Path(folder)), patch)
