@@ -104,10 +104,8 @@ class Access:
             )
         for origin in self.origins:
             parts = urlsplit(origin)
-            if (
-                parts.scheme not in ("http", "https")
-                or f"{parts.scheme}://{parts.netloc}" != origin
-            ):
+            is_web = parts.scheme in ("http", "https") and parts.hostname
+            if not is_web or f"{parts.scheme}://{parts.netloc}" != origin:
                 raise ValueError(f"origin is {origin!r}, accepted: such as https://robot.example")
 
     @property

@@ -65,6 +65,7 @@ def page(tmp_path: Path) -> Path:
         ({"address": "robot"}, "accepted: an IP address or localhost"),
         ({"port": 70000}, "port is 70000"),
         ({"origins": ("robot.example",)}, "accepted: such as https://"),
+        ({"origins": ("https://",)}, "accepted: such as https://"),
         ({"origins": ("https://robot.example/path",)}, "accepted: such as https://"),
     ],
 )
