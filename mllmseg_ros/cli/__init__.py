@@ -11,7 +11,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mllmseg_ros.cli import adapt, convert, data, doctor, evaluate, models, segment, sim, train
+from mllmseg_ros.cli import (
+    adapt,
+    bag,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    label,
+    models,
+    segment,
+    sim,
+    train,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (segment, models, doctor, convert, data, adapt, train, evaluate, sim):
+    for verb in (segment, bag, label, models, doctor, convert, data, adapt, train, evaluate, sim):
         verb.add(verbs)
     return parser
