@@ -11,9 +11,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -21,10 +21,11 @@ from mllmseg_ros.language.conversation import LANGUAGES
 
 _LEAST_RATE = 1e-3  # Hz
 _CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # one word of a topic name
+_Snapshot = TypeVar("_Snapshot")
 
 
-def _parameter(
-    default: str | bool | float | tuple[str, ...],
+def parameter(
+    default: str | bool | int | float | tuple[str, ...],
     description: str,
     *,
     choices: Sequence[str] = (),
@@ -32,6 +33,7 @@ def _parameter(
     live: bool = False,
     read_only: bool = False,
 ) -> Any:
+    """A field of a snapshot: what the parameter is, and what is accepted."""
     metadata = {
         "description": description,
         "choices": choices,
@@ -46,121 +48,121 @@ def _parameter(
 class SegmenterParameters:
     """A checked snapshot of all parameters. Those not marked live take effect at configure."""
 
-    autostart: bool = _parameter(
+    autostart: bool = parameter(
         True,
         "configure and activate at start; false where a lifecycle manager does that",
         read_only=True,
     )
-    cameras: tuple[str, ...] = _parameter(
+    cameras: tuple[str, ...] = parameter(
         ("",),
         "names of the cameras that one model looks through; a camera's topics are under its name "
         "(front/image, front/segmentations), those of the empty name are image, segmentations",
         read_only=True,
     )
-    model: str = _parameter(
+    model: str = parameter(
         "",
         "checkpoint: local folder, or name that mllmseg models download has brought here; empty: "
         "the embedded model; a change is loaded in the background, that before answers meanwhile",
         live=True,
     )
-    device: str = _parameter("auto", "torch device: auto, cpu, cuda or cuda:N", live=True)
-    dtype: str = _parameter(
+    device: str = parameter("auto", "torch device: auto, cpu, cuda or cuda:N", live=True)
+    dtype: str = parameter(
         "auto",
         "number format of the model; auto: bfloat16 where the device has it, else float32",
         choices=("auto", "float32", "bfloat16", "float16"),
         live=True,
     )
-    image_transport: str = _parameter(
+    image_transport: str = parameter(
         "auto",
         "auto: `image`, or `image/compressed` while nobody publishes `image`; raw or compressed: "
         "that one only",
         choices=("auto", "raw", "compressed"),
     )
-    mode: str = _parameter(
+    mode: str = parameter(
         "continuous",
         "continuous: a message on command is answered for every image until another comes; "
         "on_demand: once",
         choices=("continuous", "on_demand"),
         live=True,
     )
-    language: str = _parameter(
+    language: str = parameter(
         "en",
         "in which commands are said in words (docs/commands.md); what is named reaches the model "
         "in English",
         choices=tuple(LANGUAGES),
         live=True,
     )
-    tracking: bool = _parameter(
+    tracking: bool = parameter(
         True,
         "between two looks of the model the masks follow the image by optical flow and go out at "
         "the camera's rate, with a track_id; false: an answer goes out per look, on the image "
         "looked at",
         live=True,
     )
-    key_frame_age: float = _parameter(
+    key_frame_age: float = parameter(
         0.5,
         "s, tracking; a picture that moves is looked at again when the last look is this old, one "
         "that does not move is not; 0: as often as the model can",
         range_=(0.0, 1e6),
         live=True,
     )
-    prompt: str = _parameter(
+    prompt: str = parameter(
         "single",
         "single: each expression is asked on its own; joint: all in one prompt, as in the paper",
         choices=("single", "joint"),
         live=True,
     )
-    decide_by: str = _parameter(
+    decide_by: str = parameter(
         "auto",
         "what decides whether a target is there: score (a checkpoint trained to reject), mask (any "
         "other: a mask that is not empty), auto (what the checkpoint was trained for)",
         choices=("auto", "score", "mask"),
         live=True,
     )
-    threshold: float = _parameter(
+    threshold: float = parameter(
         -1.0,
         "deciding by score: found from this score on; negative: the model's own",
         range_=(-1.0, 1.0),
         live=True,
     )
-    mask_score_limit: float = _parameter(
+    mask_score_limit: float = parameter(
         -1.0,
         "deciding by mask: below this mean probability the answer is LOW_CONFIDENCE; negative: the "
         "model's own",
         range_=(-1.0, 1.0),
         live=True,
     )
-    max_age: float = _parameter(
+    max_age: float = parameter(
         1.0,
         "s, ROS time; older images are not answered on, and a command that sees no younger one for "
         "as long gets STALE_INPUT; 0: no limit",
         range_=(0.0, 1e9),
         live=True,
     )
-    max_rate: float = _parameter(
+    max_rate: float = parameter(
         0.0,
         "Hz, most answers per second to one command, 0.001 or more; 0: no limit",
         range_=(0.0, 1000.0),
         live=True,
     )
-    depth_tolerance: float = _parameter(
+    depth_tolerance: float = parameter(
         0.02,
         "s, how far the stamps of depth image and camera_info may be from the colour image's",
         range_=(0.0, 1.0),
         live=True,
     )
-    rectified: bool = _parameter(
+    rectified: bool = parameter(
         False,
         "the images are rectified (image_rect): positions use P of camera_info instead of K and D",
         live=True,
     )
-    target_frame: str = _parameter(
+    target_frame: str = parameter(
         "",
         "frame that everything in metres is told in, by TF at the image's stamp; empty: the "
         "camera's optical frame",
         live=True,
     )
-    transform_timeout: float = _parameter(
+    transform_timeout: float = parameter(
         0.2,
         "s, real time; how long an answer waits for its transform before it goes out without a "
         "position",
@@ -192,18 +194,18 @@ class SegmenterParameters:
             )
 
 
-def declare(node: Node) -> SegmenterParameters:
-    """Declare all parameters on a node and read them.
+def declare(node: Node, snapshot: type[_Snapshot]) -> _Snapshot:
+    """Declare all parameters of a kind of snapshot on a node and read them.
 
     Raises:
         ValueError: if one has a value that is not accepted.
     """
     values = {}
-    for field in dataclasses.fields(SegmenterParameters):
+    for field in dataclasses.fields(snapshot):  # type: ignore[arg-type]
         values[field.name] = _value(
             node.declare_parameter(field.name, field.default, _descriptor(field)).value
         )
-    return SegmenterParameters(**values)
+    return snapshot(**values)
 
 
 def changed(
@@ -247,7 +249,11 @@ def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
     choices, range_ = field.metadata["choices"], field.metadata["range"]
     if choices:
         descriptor.additional_constraints = f"one of: {', '.join(choices)}"
-    if range_:
+    if range_ and isinstance(field.default, int):
+        descriptor.integer_range = [
+            IntegerRange(from_value=int(range_[0]), to_value=int(range_[1]), step=1)
+        ]
+    elif range_:
         descriptor.floating_point_range = [
             FloatingPointRange(from_value=range_[0], to_value=range_[1], step=0.0)
         ]

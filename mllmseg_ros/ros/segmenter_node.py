@@ -52,7 +52,7 @@ class SegmenterNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("mllmseg", **kwargs)
-        self._settings = parameters.declare(self)
+        self._settings = parameters.declare(self, SegmenterParameters)
         rgb_from_image, conversion = choose_rgb_conversion()
         cloud_from_points, clouds = choose_cloud_builder()
         self.get_logger().info(f"{conversion}; {clouds}")
