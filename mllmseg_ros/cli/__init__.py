@@ -20,6 +20,7 @@ from mllmseg_ros.cli import (
     evaluate,
     label,
     models,
+    review,
     segment,
     sim,
     train,
@@ -48,6 +49,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (segment, bag, label, models, doctor, convert, data, adapt, train, evaluate, sim):
+    for verb in (
+        segment,
+        bag,
+        label,
+        review,
+        models,
+        doctor,
+        convert,
+        data,
+        adapt,
+        train,
+        evaluate,
+        sim,
+    ):
         verb.add(verbs)
     return parser
