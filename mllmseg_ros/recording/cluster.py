@@ -8,6 +8,7 @@ stretch whose worker dies is given to another one by Ray. Entry point: :func:`lo
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def look_on_cluster(run: LabelRun, address: str, journal: Journal) -> None:
     own = not ray.is_initialized()
     if own:
         try:
-            local = {"include_dashboard": False} if address == "local" else {}
+            local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
             ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
         except (ConnectionError, ValueError) as error:
             raise RuntimeError(f"no Ray cluster at {address}: {error}") from error
@@ -67,6 +68,7 @@ def _look(ray: Any, run: LabelRun, stretches: list[dict[str, Any]], journal: Jou
     n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     on_gpus = bool(n_gpus) and run.question.device != "cpu"
     n_workers = min(n_gpus if on_gpus else n_cpus, len(stretches))
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
     answers = ray.data.from_items(stretches, override_num_blocks=len(stretches)).flat_map(
         Looker,
@@ -81,9 +83,8 @@ def _look(ray: Any, run: LabelRun, stretches: list[dict[str, Any]], journal: Jou
             key = (int(row["input"]), int(row["number"]))
             error = answered_from_json(row["line"]).error
             if error:
-                tqdm.write(
-                    f"{run.inputs[key[0]]}: image {key[1]} ignored: {error}", file=sys.stderr
-                )
+                where = f"{run.inputs[key[0]]}: image {key[1]}"
+                tqdm.write(f"{where} ignored: {error}", file=sys.stderr)
             journal.write(key, row["line"])
             bar.update()
 
@@ -129,7 +130,8 @@ class Looker:
         if self._reading is None or self._reading[0] != of_input or self._at >= number:
             pictures = enumerate(self._sources[of_input].pictures(self._run.every))
             self._reading = (of_input, pictures)
-        for self._at, picture in self._reading[1]:
-            if self._at == number:
+        for at, picture in self._reading[1]:
+            self._at = at
+            if at == number:
                 return picture
         raise RuntimeError(f"{self._run.inputs[of_input]}: image {number} is not there any more")
