@@ -168,7 +168,7 @@ def _readable(path: Path) -> tuple[Any, str]:
         reason = _one_line(error)
     file = _storage_file(path)
     if file.suffix == ".mcap":
-        with suppress(ReaderError, SerdeError, OSError, TypeError):
+        with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
             mended = MendedMcap(file)
             with Reader(mended) as reader:  # type: ignore[arg-type]
                 if reader.message_count:

@@ -49,7 +49,7 @@ def look_on_cluster(run: LabelRun, address: str, journal: Journal) -> None:
     if own:
         try:
             local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
         except (ConnectionError, ValueError) as error:
             raise RuntimeError(f"no Ray cluster at {address}: {error}") from error
     try:

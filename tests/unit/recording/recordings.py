@@ -44,15 +44,17 @@ def write_bag(
     storage: str = "mcap",
     compressed: bool = False,
     depth: bool = True,
+    depth_frame_id: str = FRAME_ID,
 ) -> Path:
     """A camera's topics and one of a type that has nothing to do with images.
 
-    Depth comes 5 ms after its image and is recorded after it; the last image has none.
+    Depth comes 5 ms after its image and is recorded after it; the last image has none. A depth
+    camera in a frame of its own is 0.1 m behind the colour camera.
     """
     plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
     with Writer(folder, version=8, storage_plugin=plugin) as writer:
 
-        def topic(name: str, kind: str):  # noqa: ANN202
+        def topic(name: str, kind: str):
             return writer.add_connection(name, kind, typestore=typestore())
 
         base = "/camera/color/image_raw"
@@ -60,6 +62,11 @@ def write_bag(
         images = topic(base + "/compressed" * compressed, kind)
         infos = topic("/camera/color/camera_info", "sensor_msgs/msg/CameraInfo")
         depths = topic("/camera/depth/image", "sensor_msgs/msg/Image") if depth else None
+        own_frame = depth_frame_id != FRAME_ID
+        if own_frame:
+            lens = topic("/camera/depth/camera_info", "sensor_msgs/msg/CameraInfo")
+            static = topic("/tf_static", "tf2_msgs/msg/TFMessage")
+            writer.write(static, FIRST_NS, serialized(behind(depth_frame_id)))
         words = topic("/chatter", "std_msgs/msg/String")
         for index, rgb in enumerate(pictures):
             stamp_ns = FIRST_NS + index * STEP_NS
@@ -67,18 +74,33 @@ def write_bag(
             header = header_message(stamp_ns, FRAME_ID)
             image = compressed_message(rgb, header) if compressed else None
             writer.write(
-                images, stamp_ns + 1_000_000, serialized(image or image_message(rgb, "rgb8", header))
+                images,
+                stamp_ns + 1_000_000,
+                serialized(image or image_message(rgb, "rgb8", header)),
             )
             k = np.array([FOCAL_PX, 0, width / 2, 0, FOCAL_PX, height / 2, 0, 0, 1])
             info = MessageType("sensor_msgs/msg/CameraInfo")(
                 header=header, height=height, width=width, distortion_model="plumb_bob", k=k
             )
             writer.write(infos, stamp_ns + 1_000_000, serialized(info))
+            if own_frame:
+                writer.write(lens, stamp_ns + 1_000_000, serialized(info))
             if depths is not None and index < len(pictures) - 1:
                 metres = np.full((height, width), DISTANCE_M, np.float32)
-                late = header_message(stamp_ns + 5_000_000, FRAME_ID)
+                late = header_message(stamp_ns + 5_000_000, depth_frame_id)
                 message = image_message(metres, "32FC1", late)
                 writer.write(depths, stamp_ns + 40_000_000, serialized(message))
             text = MessageType("std_msgs/msg/String")(data=f"picture {index}")
             writer.write(words, stamp_ns + 50_000_000, serialized(text))
     return folder
+
+
+def behind(frame_id: str):
+    """A transform: this frame's origin is 0.1 m behind the colour camera's."""
+    place = MessageType("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=-0.1)
+    turn = MessageType("geometry_msgs/msg/Quaternion")(w=1.0)
+    transform = MessageType("geometry_msgs/msg/Transform")(translation=place, rotation=turn)
+    stamped = MessageType("geometry_msgs/msg/TransformStamped")(
+        header=header_message(FIRST_NS, FRAME_ID), child_frame_id=frame_id, transform=transform
+    )
+    return MessageType("tf2_msgs/msg/TFMessage")(transforms=[stamped])
