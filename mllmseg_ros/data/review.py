@@ -6,7 +6,7 @@ nothing is learnt from either before it says ``"accepted"``. Entries without the
 people's annotations and are used as ever. Each change rewrites the file whole, so that a kill
 leaves the old one or the new one.
 
-Entry points: :class:`LabelledSet`, :class:`Review`, :func:`is_used`.
+Entry points: :class:`LabelledSet`, :class:`Review`, :func:`is_used`, :func:`waiting`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,15 @@ def is_used(fields: dict[str, Any]) -> bool:
     except ValueError:
         accepted = ", ".join(each.value for each in Review)
         raise ValueError(f"'review' is {fields['review']!r}, accepted: {accepted}") from None
+
+
+def waiting(folder: Path) -> int:
+    """How many entries of a folder nobody has looked at; 0 where it is no labelled set."""
+    try:
+        counts = LabelledSet(folder).counts()
+    except ValueError:
+        return 0
+    return counts[Review.SURE.value] + counts[Review.UNSURE.value]
 
 
 class LabelledSet:

@@ -78,7 +78,8 @@ class BagSource:
         self.path = path
         self._where, self.mended = _readable(path)
         with Reader(self._where) as reader:
-            self.storage = "mcap" if _storage_file(path).suffix == ".mcap" else "sqlite3"
+            is_mcap = any(".mcap" in file.name for file in _files(path))
+            self.storage = "mcap" if is_mcap else "sqlite3"
             self.connections = list(reader.connections)
             self.cameras = _cameras(path, reader, topics)
         if self.mended:
@@ -89,11 +90,9 @@ class BagSource:
 
     def identity(self) -> dict[str, object]:
         """Name and size of the storage, and the cameras looked at."""
-        file = _storage_file(self.path)
-        files = file.parent.glob(f"*{file.suffix}") if self.path.is_dir() else [file]
         return {
             "name": self.path.resolve().name,
-            "bytes": sum(each.stat().st_size for each in files),
+            "bytes": sum(file.stat().st_size for file in _files(self.path)),
             "topics": [camera.image for camera in self.cameras],
         }
 
@@ -158,41 +157,47 @@ class BagSource:
 
 def _readable(path: Path) -> tuple[Any, str]:
     """What rosbags can read of a bag, and what was wrong with the rest ("" if nothing)."""
+    files = _files(path)
     whole: Any = path
     if path.is_dir() and not (path / "metadata.yaml").is_file():
-        whole = _storage_file(path)  # a recorder that was killed leaves no metadata
+        # A recorder that was killed leaves no metadata.
+        if len(files) > 1:
+            raise ValueError(
+                f"{path}: {len(files)} storage files without metadata.yaml; `ros2 bag reindex` "
+                "makes it"
+            )
+        whole = files[0]
     try:
         with Reader(whole):
             return whole, ""
     except Exception as error:  # a broken bag raises whatever its database has to say
         reason = _one_line(error)
-    file = _storage_file(path)
-    if file.suffix == ".mcap":
+    if len(files) > 1:
+        hint = f"its files may be read one by one: {', '.join(file.name for file in files)}"
+    elif files and files[0].suffix == ".mcap":
         with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
-            mended = MendedMcap(file)
+            mended = MendedMcap(files[0])
             with Reader(mended) as reader:  # type: ignore[arg-type]
                 if reader.message_count:
                     return mended, reason
         hint = "nothing in it is readable"
+    elif files and files[0].suffix == ".db3":
+        name = files[0].name
+        hint = f"`sqlite3 {name} .recover | sqlite3 whole.db3` may bring back what is readable"
     else:
-        hint = f"`sqlite3 {file.name} .recover | sqlite3 whole.db3` may bring back what is readable"
+        hint = f"expected {' or '.join(BAG_SUFFIXES)} beside its metadata.yaml"
     raise ValueError(f"{path}: not a whole bag of ROS 2 ({reason}); {hint}")
 
 
-def _storage_file(path: Path) -> Path:
+def _files(path: Path) -> list[Path]:
+    """The storage files of a bag, also compressed ones."""
     if path.is_file():
-        return path
-    files = sorted(each for each in path.iterdir() if each.suffix in BAG_SUFFIXES)
-    if not files:
-        raise ValueError(
-            f"{path}: no {' or '.join(BAG_SUFFIXES)} file in this bag's folder; compressed storage "
-            "is read through its metadata.yaml alone"
-        )
-    if len(files) > 1 and not (path / "metadata.yaml").is_file():
-        raise ValueError(
-            f"{path}: {len(files)} storage files without metadata.yaml; `ros2 bag reindex` makes it"
-        )
-    return files[0]
+        return [path]
+    return sorted(
+        each
+        for each in path.iterdir()
+        if each.is_file() and any(suffix in each.name for suffix in BAG_SUFFIXES)
+    )
 
 
 def _cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Camera]:
@@ -200,22 +205,21 @@ def _cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Camera]:
     first: dict[str, Any] = {}  # of each image topic with a message
     for connection in reader.connections:
         if connection.msgtype in (_IMAGE, _COMPRESSED) and OWN + "/" not in connection.topic:
-            for _, _, data in reader.messages([connection]):
-                with suppress(SerdeError):
-                    first[connection.topic] = _message(connection, data)
-                break
+            with suppress(Exception):  # what is broken has no first message
+                _, _, data = next(reader.messages([connection]))
+                first[connection.topic] = _message(connection, data)
     infos = {each.topic for each in reader.connections if each.msgtype == _INFO}
     color = sorted(topic for topic, message in first.items() if _is_color(message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))
     names = {_base(topic): topic for topic in reversed(color)}  # raw before compressed
-    there = ", ".join(sorted(names)) or "none"
-    if not topics and len(names) != 1:
-        why = "no topic with colour images" if not names else "several cameras"
-        what = "other" if not names else "name with --topics which to look at"
-        held = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)[:1000]
+    there = _shown(", ".join(sorted(names)) or "none")
+    if not topics and not names:
+        held = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)
         raise ValueError(
-            f"{path}: {why}; " + (f"{what}: {there}" if names else f"it holds: {held or 'nothing'}")
+            f"{path}: no topic with colour images; it holds: {_shown(held) or 'nothing'}"
         )
+    if not topics and len(names) > 1:
+        raise ValueError(f"{path}: several cameras; name with --topics which to look at: {there}")
     cameras = []
     for topic in topics or names:
         image = topic if topic in color else names.get(topic)
@@ -370,4 +374,9 @@ def _nearest(kept: deque[tuple[int, Any]], stamp_ns: int) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return _shown(" ".join(str(error).split()))[:300]
+
+
+def _shown(text: str) -> str:
+    """What a bag says, fit for a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:1000]

@@ -76,6 +76,22 @@ def test_nothing_is_learnt_from_before_somebody_accepted_it(
     assert "0 problems" in capsys.readouterr().out
 
 
+def test_what_was_accepted_can_be_taught(
+    data: Path, tmp_path: Path, random_checkpoint: Path
+) -> None:
+    pytest.importorskip("peft", reason="needs requirements/train.txt")
+    from mllmseg_ros.train.adapt.adapt import adapt
+    from mllmseg_ros.train.adapt.recipe import AdaptRecipe
+    from mllmseg_ros.train.recipe_file import read_recipe
+
+    LabelledSet(data).accept_sure()
+    recipe = read_recipe(
+        AdaptRecipe, "adapt", steps=1, pictures=2, expressions=2, evaluate_every=1, precision="fp32"
+    )
+    adapt(tmp_path / "run", random_checkpoint, load_samples(data), None, recipe, device="cpu")
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
 def test_labels_are_what_the_model_says(data: Path, embedded: Segmenter) -> None:
     entries = LabelledSet(data)
     for number in range(len(entries)):
