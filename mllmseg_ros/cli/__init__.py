@@ -18,13 +18,20 @@ from mllmseg_ros.cli import (
     data,
     doctor,
     evaluate,
+    explain,
     label,
     models,
     review,
     segment,
     sim,
     train,
+    view,
 )
+
+_VERBS = (
+    segment, explain, view, bag, label, review, models, doctor, convert, data, adapt, train,
+    evaluate, sim,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,19 +56,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (
-        segment,
-        bag,
-        label,
-        review,
-        models,
-        doctor,
-        convert,
-        data,
-        adapt,
-        train,
-        evaluate,
-        sim,
-    ):
+    for verb in _VERBS:
         verb.add(verbs)
     return parser

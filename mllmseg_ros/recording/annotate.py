@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mllmseg_ros.answer_message import answer_message
 from mllmseg_ros.command import Command
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Instance, Located
+from mllmseg_ros.instances import Instance, Located, distance_m
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.recording.answered import Answered, Journal
 from mllmseg_ros.recording.bag_types import (
@@ -145,10 +145,7 @@ class Outputs:
                 frame = picture.frame()
                 if old is None and picture.encoded is None:
                     self._write_frame(bag, picture, frame)
-                overlays = [
-                    draw_overlay(frame.rgb, [each.segmentation for each in own])
-                    for own in instances
-                ]
+                overlays = [_drawn(frame, own) for own in instances]
                 if answered.camera not in videos:
                     name = _video_name(answered.camera, alone=len(cameras) == 1)
                     videos[answered.camera] = stack.enter_context(VideoWriter(folder / name))
@@ -215,6 +212,16 @@ class Outputs:
         message.command, message.request_id = self._command.text, self._run_id
         message.request_stamp = time_message(self._first_ns or 0)
         return message
+
+
+def _drawn(frame: Frame, instances: Sequence[Instance]) -> NDArray[np.uint8]:
+    """The node's overlay."""
+    return draw_overlay(
+        frame.rgb,
+        [each.segmentation for each in instances],
+        [each.track_id for each in instances],
+        [distance_m(each, None) for each in instances],
+    )
 
 
 def _found_mask(instances: Sequence[Instance], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

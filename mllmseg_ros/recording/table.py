@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mllmseg_ros.instances import Instance
+from mllmseg_ros.instances import Instance, distance_m
 from mllmseg_ros.recording.answered import Answered, union_of
 from mllmseg_ros.segmentation import Status
 
@@ -132,7 +132,7 @@ def _model_fields(each: Instance) -> tuple[Any, ...]:
 
 
 def _place_fields(each: Instance) -> tuple[str, ...]:
-    if each.position is None:
+    distance = distance_m(each, None)
+    if each.position is None or distance is None:
         return ("",) * 4
-    place = each.position.mean
-    return (*(f"{n:.4f}" for n in place), f"{float(np.linalg.norm(place)):.4f}")
+    return (*(f"{n:.4f}" for n in each.position.mean), f"{distance:.4f}")
