@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The overlay of an answer as it came, for who listens to the node.
 
-Entry point: :func:`overlay_of`.
+Entry points: :func:`overlay_of`, :func:`distance_m`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def overlay_of(rgb: NDArray[np.uint8], answer: SegmentationArray) -> NDArray[np.
         rgb,
         [segmentation_from_message(each, size_hw) for each in answer.segmentations],
         [each.track_id for each in answer.segmentations],
-        [_distance_m(each, answer.header.frame_id) for each in answer.segmentations],
+        [distance_m(each, answer.header.frame_id) for each in answer.segmentations],
     )
 
 
-def _distance_m(entry: Segmentation, camera_frame: str) -> float | None:
-    """From the camera; in another frame than its own nobody can tell without TF."""
+def distance_m(entry: Segmentation, camera_frame: str) -> float | None:
+    """Of an entry from the camera; in another frame than its own nobody can tell without TF."""
     if not entry.has_position or entry.frame_id != camera_frame:
         return None
     point = entry.position

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera of the segmenter as the console shows it: the overlay, else the image, and the answers.
+"""A camera of the segmenter as the console shows it: the overlay, else the image; the answers.
 
 Subscribed to as long as somebody looks at it. The overlay is the segmenter's own drawing; while
 nothing is asked there is none, and the camera's image takes its place. Entry point:
@@ -21,7 +21,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.overlay import COLORS_RGB
+from mllmseg_ros.overlay import colors_of
+from mllmseg_ros.ros.answer_overlay import distance_m
 from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.web.console import Console
 from mllmseg_ros.web.state import Answer, Entry, Picture
@@ -145,7 +146,8 @@ def jpeg_of(message: Image | CompressedImage) -> bytes:
 
 def answer_of(message: SegmentationArray, camera: str) -> Answer:
     """Read an answer, of a camera of the console's."""
-    latency = message.latency
+    latency, frame_id = message.latency, message.header.frame_id
+    colors = colors_of([each.track_id for each in message.segmentations])
     return Answer(
         camera=camera,
         stamp_ns=nanoseconds(message.header.stamp),
@@ -156,11 +158,16 @@ def answer_of(message: SegmentationArray, camera: str) -> Answer:
         text=message.text,
         model=message.model,
         latency_ms=latency.sec * 1e3 + latency.nanosec / 1e6,
-        entries=[_entry(each, index) for index, each in enumerate(message.segmentations)],
+        entries=[
+            _entry(each, color, distance_m(each, frame_id))
+            for each, color in zip(message.segmentations, colors, strict=True)
+        ],
     )
 
 
-def _entry(message: SegmentationMsg, index: int) -> Entry:
+def _entry(
+    message: SegmentationMsg, color_rgb: tuple[int, int, int], distance_m: float | None
+) -> Entry:
     box, point, age = message.box, message.position, message.inference_age
     x0, y0 = box.x_offset, box.y_offset
     return Entry(
@@ -170,12 +177,13 @@ def _entry(message: SegmentationMsg, index: int) -> Entry:
         score=float(message.score),
         mask_score=float(message.mask_score),
         track_id=message.track_id,
-        color_rgb=COLORS_RGB[index % len(COLORS_RGB)],
+        color_rgb=color_rgb,
         box_xyxy=(x0, y0, x0 + box.width, y0 + box.height) if box.width else None,
         mask=_mask(message),
         area_px=message.area_px,
         position_m=(point.x, point.y, point.z) if message.has_position else None,
         frame_id=message.frame_id,
+        distance_m=distance_m,
         age_s=age.sec + age.nanosec / 1e9,
     )
 

@@ -21,19 +21,18 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
-import mllmseg_ros.msg
-import mllmseg_ros.srv
-from mllmseg_ros.ros import parameters
+from mllmseg_ros.msg import Transcript
 from mllmseg_ros.ros.console_camera import ConsoleCamera
 from mllmseg_ros.ros.console_parameters import ConsoleParameters
+from mllmseg_ros.ros.parameter_fields import declare
 from mllmseg_ros.ros.remote_parameters import RemoteParameters
 from mllmseg_ros.ros.spin import run
+from mllmseg_ros.srv import Explain
 from mllmseg_ros.web.console import Console, console_application
 from mllmseg_ros.web.serving_thread import ServingThread
 from mllmseg_ros.web.state import Explanation, Health, Presence, Setting, SettingValue
 
 _CHECK_S = 0.5
-_EXPLAIN = getattr(mllmseg_ros.srv, "Explain", None)
 _LEVELS = {
     DiagnosticStatus.OK: "ok",
     DiagnosticStatus.WARN: "warn",
@@ -47,13 +46,13 @@ class ConsoleNode(Node):
 
     def __init__(self) -> None:
         super().__init__("console")
-        settings = parameters.declare(self, ConsoleParameters)
+        settings = declare(self, ConsoleParameters)
         self._segmenter = self.resolve_service_name(settings.segmenter)
         self._command = self.create_publisher(String, "command", 10)
         self._talk = self.create_publisher(Bool, "push_to_talk", 10)
         self._audio = self.create_publisher(UInt8MultiArray, "audio", 100)
         self._remote = RemoteParameters(self, self._segmenter, self._on_parameters)
-        self._explain: Client | None = self.create_client(_EXPLAIN, "explain") if _EXPLAIN else None
+        self._explain: Client = self.create_client(Explain, "explain")
         self._cameras: dict[str, ConsoleCamera] = {}
         self._listeners: list[Subscription] = []
         self._timer: Timer | None = None
@@ -76,9 +75,11 @@ class ConsoleNode(Node):
         """Listen to these cameras; to nothing where there are none."""
         self._soon(self._watch, cameras)
 
-    def command(self, text: str) -> None:
+    def command(self, text: str) -> Future[str]:
         """Publish a command."""
-        self._soon(self._command.publish, String(data=text))
+        refusal: Future[str] = Future()
+        self._soon(self._publish_command, text, refusal)
+        return refusal
 
     def talk(self, held: bool) -> None:
         """Publish that somebody begins or ends to speak."""
@@ -94,10 +95,10 @@ class ConsoleNode(Node):
         self._soon(self._remote.set, name, value, refusal)
         return refusal
 
-    def explain(self, expression: str) -> Future[Explanation]:
+    def explain(self, expression: str, camera: str) -> Future[Explanation]:
         """Ask the segmenter why."""
         explanation: Future[Explanation] = Future()
-        self._soon(self._ask_why, expression, explanation)
+        self._soon(self._ask_why, expression, camera, explanation)
         return explanation
 
     def _soon(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]
@@ -119,17 +120,16 @@ class ConsoleNode(Node):
             self._silence()
 
     def _listen(self) -> None:
-        def heard(kind: str, message) -> None:  # type: ignore[no-untyped-def]
-            self._console.heard(kind, getattr(message, "text", None) or message.data)
-
-        transcript = getattr(mllmseg_ros.msg, "Transcript", String)
+        console = self._console
         self._listeners = [
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
             self.create_subscription(ParameterEvent, "/parameter_events", self._on_event, 10),
             self.create_subscription(
-                transcript, "transcript", lambda m: heard("transcript", m), 10
+                Transcript, "transcript", lambda each: console.heard("transcript", _text(each)), 10
             ),
-            self.create_subscription(String, "say", lambda m: heard("say", m), 10),
+            self.create_subscription(
+                String, "say", lambda each: console.heard("say", each.data), 10
+            ),
         ]
         self._timer = self.create_timer(
             _CHECK_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -148,7 +148,7 @@ class ConsoleNode(Node):
         """Look what is there."""
         for camera in self._cameras.values():
             camera.choose()
-        is_there = self._remote.are_there
+        is_there = self._remote.are_there and self._command.get_subscription_count() > 0
         if is_there and not self._parameters_are_known:
             self._remote.read()
         self._parameters_are_known = is_there
@@ -156,7 +156,7 @@ class ConsoleNode(Node):
             Presence(
                 node=self._segmenter,
                 is_there=is_there,
-                explains=self._explain is not None and self._explain.service_is_ready(),
+                explains=self._explain.service_is_ready(),
                 hears=self.count_subscribers(self._audio.topic_name) > 0,
             )
         )
@@ -184,8 +184,13 @@ class ConsoleNode(Node):
         if ours:
             self._console.health(ours)
 
-    def _ask_why(self, expression: str, explanation: Future[Explanation]) -> None:
-        if _EXPLAIN is None or self._explain is None or not self._explain.service_is_ready():
+    def _publish_command(self, text: str, refusal: Future[str]) -> None:
+        is_heard = self._command.get_subscription_count() > 0
+        self._command.publish(String(data=text))
+        refusal.set_result("" if is_heard else f"nobody listens to {self._command.topic_name}")
+
+    def _ask_why(self, expression: str, camera: str, explanation: Future[Explanation]) -> None:
+        if not self._explain.service_is_ready():
             explanation.set_exception(ValueError("the segmenter offers no service `explain`"))
             return
 
@@ -199,8 +204,14 @@ class ConsoleNode(Node):
             png = bytes(response.panel.data)
             explanation.set_result(Explanation(text=response.text, png=png))
 
-        request = _EXPLAIN.Request(expression=expression)
+        request = Explain.Request(expression=expression, camera=camera)
         self._explain.call_async(request).add_done_callback(finish)
+
+
+def _text(transcript: Transcript) -> str:
+    """What was heard, and why it is no command where it is none."""
+    heard = transcript.text or "(nothing)"
+    return f"{heard}: {transcript.reason}" if transcript.reason else str(heard)
 
 
 def main(args: list[str] | None = None) -> int:

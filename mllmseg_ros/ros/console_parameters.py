@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mllmseg_ros.ros.parameters import parameter
+from mllmseg_ros.ros.parameter_fields import parameter
 from mllmseg_ros.web.guard import Access
 
 
@@ -22,9 +22,7 @@ class ConsoleParameters:
         "IP address to serve the page at; any but this machine's own needs a token_file",
         read_only=True,
     )
-    port: int = parameter(
-        8642, "TCP port of the page; 0: any that is free", range_=(0, 65535), read_only=True
-    )
+    port: int = parameter(8642, "TCP port of the page; 0: any that is free", read_only=True)
     token_file: str = parameter(
         "",
         "file that holds the token that a page is opened with; a file, because everybody may read "

@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.ros import engine, parameters
+from mllmseg_ros.ros import engine, parameter_fields
 from mllmseg_ros.ros.asking import Asking
 from mllmseg_ros.ros.camera_stream import CameraStream
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
@@ -53,7 +53,7 @@ class SegmenterNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("mllmseg", **kwargs)
-        self._settings = parameters.declare(self, SegmenterParameters)
+        self._settings = parameter_fields.declare(self, SegmenterParameters)
         rgb_from_image, conversion = choose_rgb_conversion()
         cloud_from_points, clouds = choose_cloud_builder()
         self.get_logger().info(f"{conversion}; {clouds}")
@@ -274,7 +274,7 @@ class SegmenterNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            settings = parameters.changed(
+            settings = parameter_fields.changed(
                 self._settings, changes, configured=self._model is not None
             )
             if self._model is not None:

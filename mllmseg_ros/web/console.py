@@ -43,7 +43,7 @@ PAGE = Path(__file__).parent / "page"
 MAX_CLIENTS = 32
 _MAX_HISTORY = 24
 _UNSHOWN = 2  # pictures on their way to a page; hides the way's latency and is no queue yet
-_ANSWER_S = 10.0  # for a parameter
+_ANSWER_S = 10.0  # for a parameter or a command
 _EXPLANATION_S = 120.0  # a large model on a CPU
 _MAX_TALK_S = 60.0
 _IN_FORCE = ("ok", "partial", "no_target", "low_confidence")
@@ -55,8 +55,8 @@ class Robot(Protocol):
     def watch(self, cameras: frozenset[str]) -> None:
         """These cameras are looked at from now on; none: nobody is there."""
 
-    def command(self, text: str) -> None:
-        """Somebody commands."""
+    def command(self, text: str) -> Future[str]:
+        """Somebody commands; "" or why that reached nobody."""
 
     def talk(self, held: bool) -> None:
         """Somebody begins or ends to speak."""
@@ -67,7 +67,7 @@ class Robot(Protocol):
     def set(self, name: str, value: SettingValue) -> Future[str]:
         """Change a parameter; "" or why it was refused."""
 
-    def explain(self, expression: str) -> Future[Explanation]:
+    def explain(self, expression: str, camera: str) -> Future[Explanation]:
         """Ask why; may fail with ValueError."""
 
 
@@ -81,7 +81,6 @@ class _Past:
     picture: bytes = b""  # JPEG
 
     def to_json(self) -> dict[str, Any]:
-        found = sum(each.status == "found" for each in self.answer.entries)
         return {
             "number": self.number,
             "time_s": self.time_s,
@@ -89,8 +88,6 @@ class _Past:
             "command": self.answer.command,
             "status": self.answer.status,
             "text": self.answer.text,
-            "found": found,
-            "asked": len(self.answer.entries),
             "has_picture": bool(self.picture),
         }
 
@@ -372,12 +369,16 @@ class Console:
         text = await _field(request, "text", str)
         if len(text) > MAX_COMMAND_CHARS:
             raise _refused(f"a command of {len(text)} characters, at most {MAX_COMMAND_CHARS}")
-        self._robot.command(text)
-        return web.json_response({})
+        return await self._command(text)
 
     async def on_stop(self, request: web.Request) -> web.Response:
         """No body."""
-        self._robot.command("stop")
+        return await self._command("stop")
+
+    async def _command(self, text: str) -> web.Response:
+        refusal = await _in_time(self._robot.command(text), _ANSWER_S)
+        if refusal:
+            raise _refused(refusal)
         return web.json_response({})
 
     async def on_click(self, request: web.Request) -> web.Response:
@@ -398,9 +399,10 @@ class Console:
         return web.json_response({})
 
     async def on_explain(self, request: web.Request) -> web.Response:
-        """Body: {"expression": ...}; answers with the text and the panel, a PNG in base64."""
+        """Body: {"expression": ..., "camera": ...}; answers with text and panel, PNG in base64."""
         expression = await _field(request, "expression", str)
-        explanation = await _in_time(self._robot.explain(expression), _EXPLANATION_S)
+        camera = await _field(request, "camera", str)
+        explanation = await _in_time(self._robot.explain(expression, camera), _EXPLANATION_S)
         png = base64.b64encode(explanation.png).decode()
         return web.json_response({"text": explanation.text, "png": png})
 

@@ -45,11 +45,11 @@ class Entry:
     area_px: int
     position_m: tuple[float, float, float] | None
     frame_id: str  # of the position
+    distance_m: float | None  # from the camera
     age_s: float  # since the model looked at it; 0 where it did on this image
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the mask."""
-        distance = None if self.position_m is None else math.hypot(*self.position_m)
         return {
             "expression": self.expression,
             "role": self.role,
@@ -61,7 +61,7 @@ class Entry:
             "box": self.box_xyxy,
             "area_px": self.area_px,
             "position_m": self.position_m,
-            "distance_m": distance,
+            "distance_m": self.distance_m,
             "frame_id": self.frame_id,
             "age_s": self.age_s,
         }

@@ -147,5 +147,9 @@ class Browser:
         elif event["method"] == "Runtime.exceptionThrown":
             details = values["exceptionDetails"]
             self.complaints.append(details.get("exception", {}).get("description", str(details)))
-        elif event["method"] == "Log.entryAdded":
+        # The page itself tells of requests that fail or are refused.
+        elif event["method"] == "Log.entryAdded" and values["entry"]["source"] not in (
+            "network",
+            "rendering",
+        ):
             self.complaints.append(values["entry"]["text"])

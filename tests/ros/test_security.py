@@ -3,35 +3,21 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
 
+from policy import allowed
+
 if TYPE_CHECKING:
     from ros_harness import Client
-
-POLICY = Path(__file__).resolve().parents[2] / "config" / "mllmseg.policy.xml"
 # Made only where they are needed, or only where a package or a newer ROS 2 is there.
 AT_TIMES = {
     "/clock", "/tf", "/tf_static", "/image/compressed", "/depth/image/compressedDepth",
     "/detections_2d", "/detections_3d", "/label_info", "/mllmseg/get_type_description",
 }  # fmt: skip
-
-
-def allowed(kind: str, right: str) -> set[str]:
-    """Fully qualified names that the policy allows."""
-    (profile,) = ElementTree.parse(POLICY).getroot().iter("profile")
-    names = {
-        (name.text or "").replace("~", "/mllmseg")
-        for group in profile
-        if group.tag == kind and group.get(right) == "ALLOW"
-        for name in group
-    }
-    return {name if name.startswith("/") else f"/{name}" for name in names}
 
 
 def test_the_policy_is_what_the_node_needs(client: Client) -> None:
@@ -46,11 +32,11 @@ def test_the_policy_is_what_the_node_needs(client: Client) -> None:
     for (kind, right), entries in found.items():
         names = {name for name, _ in entries if "/_action/" not in name}
         names -= {"/parameter_events"} if right == "subscribe" else set()  # its own clock's
-        assert names - allowed(kind, right) == set(), f"{right}: not allowed"
-        assert allowed(kind, right) - names - AT_TIMES == set(), f"{right}: not needed"
+        assert names - allowed("mllmseg", kind, right) == set(), f"{right}: not allowed"
+        assert allowed("mllmseg", kind, right) - names - AT_TIMES == set(), f"{right}: not needed"
     actions = {
         name.partition("/_action/")[0]
         for name, _ in found["services", "reply"]
         if "/_action/" in name
     }
-    assert actions == allowed("actions", "execute")
+    assert actions == allowed("mllmseg", "actions", "execute")

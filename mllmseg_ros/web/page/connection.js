@@ -2,7 +2,7 @@
 // The way to the robot: a WebSocket that comes back when it is lost, and requests with an answer.
 
 const FIRST_WAIT_MS = 300;
-const LONGEST_WAIT_MS = 4000;
+const LONGEST_WAIT_MS = 2000;
 const SILENT_MS = 15000; // without a word, though something comes every second
 
 /** Send a request; returns its answer. Throws an Error with a line for people. */

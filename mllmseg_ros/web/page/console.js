@@ -115,7 +115,7 @@ const connection = new Connection({
   camera: (name) => { find("camera").value = name; picture.clear(); },
   answer: (answer) => { answers.show(answer); picture.setSize(answer); },
   history: (list) => history.show(list),
-  health: (statuses) => { health.show(statuses); updatePresence(); },
+  health: (statuses) => { health.show(statuses, connection.camera); updatePresence(); },
   settings: (list) => settings.show(list),
   presence: (value) => { presence = value; updatePresence(); },
   transcript: (text) => spoken("heard", text),
@@ -155,7 +155,7 @@ function updateWhy() {
     find("why-text").textContent = "Not offered here: the segmenter has no service explain.";
   } else if (!explained) {
     find("why-text").textContent = answers.expression
-      ? `Why does it answer so to "${answers.expression}"?`
+      ? `Why does it answer so to “${answers.expression}”?`
       : "Ask for something first.";
   }
 }
@@ -165,9 +165,9 @@ find("why").addEventListener("click", async () => {
   find("why").disabled = true;
   find("why-text").textContent = "thinking…";
   explained = expression;
-  const answer = await ask("/explain", { expression });
+  const answer = await ask("/explain", { expression, camera: connection.camera });
   find("why-panel").hidden = !answer?.png;
-  find("why-text").textContent = answer?.text ?? "";
+  find("why-text").textContent = answer ? `“${expression}”: ${answer.text}` : "";
   if (answer?.png) {
     const bytes = Uint8Array.from(atob(answer.png), (each) => each.charCodeAt(0));
     URL.revokeObjectURL(find("why-image").src);

@@ -110,7 +110,7 @@ export class AnswerPanel {
     const bar = element("i");
     bar.style.width = `${percent}%`;
     button.replaceChildren(
-      element("strong", {}, entry.role ? element("span", { className: "tag" }, entry.role) : null, entry.role ? " " : null, entry.expression),
+      element("strong", {}, entry.role ? element("span", { className: "tag" }, entry.role) : null, element("span", { className: "name" }, entry.expression)),
       element("span", { className: "distance", title: entry.frame_id },
         entry.distance_m === null ? "" : `${entry.distance_m.toFixed(2)} m`),
       element("span", { className: "bar", "aria-hidden": "true" }, bar),
@@ -145,10 +145,10 @@ export class HistoryPanel {
     }
     const again = element("button", { type: "button", className: "again", "aria-label": `Ask again: ${past.command}` }, "again");
     again.addEventListener("click", () => this.#onAgain(past.command));
+    const camera = past.camera && ` · ${past.camera}`;
     const time = new Date(1000 * past.time_s).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-    const found = past.asked ? `${past.found} of ${past.asked} found` : past.text;
     return element("li", {}, picture, element("div", {},
-      element("b", {}, past.command), element("small", {}, `${time} · ${found}`), again));
+      element("b", {}, past.command), element("small", {}, `${time}${camera} · ${past.text}`), again));
   }
 }
 
@@ -164,10 +164,12 @@ export class HealthPanel {
   #worst = null;
   #device = "";
 
-  show(statuses) {
+  /** camera: the name of the one whose figures stand in the header. */
+  show(statuses, camera) {
     const order = ["ok", "warn", "stale", "error"];
     this.#worst = statuses.reduce((a, b) => (order.indexOf(b.level) > order.indexOf(a.level) ? b : a));
-    const all = statuses.flatMap((each) => Object.entries(each.values));
+    const shown = statuses.filter((each) => ["model", `camera ${camera}`.trim()].includes(each.name));
+    const all = shown.flatMap((each) => Object.entries(each.values));
     this.#device = all.find(([name]) => name === "device")?.[1] ?? "";
     find("figures").replaceChildren(...FIGURES.flatMap(([start, name, unit]) => {
       const value = all.find(([key, text]) => key.startsWith(start) && text)?.[1];

@@ -80,13 +80,6 @@ export class PictureView {
     style.top = `${top + scale * box[1] - 4}px`;
     style.width = `${scale * (box[2] - box[0]) + 8}px`;
     style.height = `${scale * (box[3] - box[1]) + 8}px`;
-    style.setProperty("--color", entry.color);
-    this.#mark.classList.toggle("low", box[3] > 0.88 * height);
-    this.#mark.classList.toggle("right", box[0] > 0.65 * width);
-    find("mark-name").textContent = [
-      entry.expression,
-      entry.distance_m === null ? "" : `${entry.distance_m.toFixed(2)} m`,
-    ].filter(Boolean).join(" · ");
   }
 
   #tell() {
