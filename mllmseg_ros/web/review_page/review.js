@@ -52,6 +52,7 @@ async function show(entry) {
   stopDrawing();
   current = entry;
   picture = mask = null;
+  find("draw").disabled = true;
   describe();
   if (!entry) return draw();
   try {
@@ -69,6 +70,7 @@ async function show(entry) {
 }
 
 function draw() {
+  find("draw").disabled = !picture;
   if (!picture) return context.clearRect(0, 0, canvas.width, canvas.height);
   if (canvas.width !== picture.width || canvas.height !== picture.height) {
     canvas.width = picture.width;
@@ -106,7 +108,7 @@ function describe() {
   }));
   canvas.setAttribute("aria-label", current ? `${current.expression}, ${current.review}` : "");
   find("others").replaceChildren(...entries.filter((e) => current && e.image === current.image).map(other));
-  for (const name of ["accept", "reject", "draw", "absent", "hide"]) find(name).disabled = !current;
+  for (const name of ["accept", "reject", "absent", "hide"]) find(name).disabled = !current;
   hint();
 }
 
@@ -155,8 +157,7 @@ async function decide(body) {
   try {
     take(await ask(`entry/${current.number}`, body));
     complain(null);
-    stopDrawing();
-    await show(neighbour(1));
+    show(neighbour(1)); // not waited for: the next key may come before the picture
   } catch (error) {
     complain(error);
   } finally {
@@ -169,7 +170,7 @@ async function undo() {
   busy = true;
   try {
     const entry = take(await ask("undo", {}));
-    if (entry) await show(entry);
+    if (entry) show(entry);
     else complain("nothing to undo");
   } catch (error) {
     complain(error);

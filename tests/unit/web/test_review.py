@@ -106,6 +106,7 @@ def test_keys_and_mouse_decide_in_a_browser(folder: Path, url: str, tmp_path: Pa
         browser.press("a", "a")
         browser.wait(f"{shown} === {json.dumps(SAID[2])}")
         assert reviews(folder) == ["accepted", "rejected", "sure"]
+        browser.wait("!document.getElementById('draw').disabled")
         browser.press("d", "d")
         browser.wait(drawn)
         left, top, wide, high = browser.run(
