@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,27 @@ def checked_every(asked: argparse.Namespace) -> int:
     return int(asked.every)
 
 
-def _bag(asked: argparse.Namespace) -> None:
+def command_of(expressions: Sequence[str]) -> Any:
+    """The Command that expressions make.
+
+    Raises:
+        ValueError: if one is none, or nothing is asked for.
+    """
     from mllmseg_ros.command import parse_command
+
+    command = parse_command("; ".join(expressions))
+    if command.is_stop:
+        raise ValueError('nothing is asked for; give an expression such as "the red mug"')
+    return command
+
+
+def _bag(asked: argparse.Namespace) -> None:
     from mllmseg_ros.recording.annotate import annotate
     from mllmseg_ros.recording.looking import Question, load_models
     from mllmseg_ros.recording.source import open_source
 
     every = checked_every(asked)
-    command = parse_command("; ".join(asked.expressions))
-    if command.is_stop:
-        raise ValueError('nothing is asked for; give an expression such as "the red mug"')
+    command = command_of(asked.expressions)
     source = open_source(asked.recording, asked.topics)
     models = [asked.model, asked.compare] if asked.compare else [asked.model]
     question = Question(

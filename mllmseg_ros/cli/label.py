@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_model
-from mllmseg_ros.cli.bag import add_recording, checked_every
+from mllmseg_ros.cli.bag import add_recording, checked_every, command_of
 
 
 def add(verbs: Any) -> None:
@@ -37,7 +37,6 @@ def add(verbs: Any) -> None:
 
 
 def _label(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.command import parse_command
     from mllmseg_ros.data.review import LabelledSet
     from mllmseg_ros.recording.label import LabelRun, label, told_apart
     from mllmseg_ros.recording.looking import Question
@@ -47,7 +46,7 @@ def _label(asked: argparse.Namespace) -> None:
     if not inputs or not expressions:
         what = "no input (a bag, a video, a folder)" if not inputs else "no expression"
         raise ValueError(f"{what} among {asked.words}")
-    command = parse_command("; ".join(expressions))
+    command = command_of(expressions)
     question = Question(
         expressions=tuple(dict.fromkeys(command.expressions)),
         models=(asked.model,),

@@ -34,6 +34,7 @@ from mllmseg_ros.recording.bag_types import (
     time_message,
 )
 from mllmseg_ros.recording.bag_writer import BagWriter
+from mllmseg_ros.recording.cameras import SIDES
 from mllmseg_ros.recording.identities import Identities
 from mllmseg_ros.recording.looking import look_through
 from mllmseg_ros.recording.source import Picture, Source
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 BAG, TABLE, JOURNAL = "bag", "answers.csv", "answers.jsonl"
 _PARTIAL = "partial"
-_SIDES = ("mllmseg", "mllmseg_compare")  # of the topics of one model, and of the other
 
 
 def annotate(
@@ -187,7 +187,7 @@ class Outputs:
             self._first_ns = answered.stamp_ns
         header = header_message(answered.stamp_ns, answered.frame_id)
         for side, model, located, own, overlay in zip(
-            _SIDES, self._models, answered.located, instances, overlays, strict=False
+            SIDES, self._models, answered.located, instances, overlays, strict=False
         ):
             message = self._array(answered, header, replace(located, instances=own), model)
             mask = _found_mask(own, answered.size_hw)

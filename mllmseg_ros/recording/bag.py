@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rosbag2 as a recording: images with the depth, camera info and transforms that belong to them.
 
-Which topics belong together is found out once, from the topics' names and first messages; see
-:class:`Camera`. Entry point: :class:`BagSource`.
+Depth and camera info are those of the nearest stamp within the node's own tolerance. Entry point:
+:class:`BagSource`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +23,19 @@ from rosbags.serde import SerdeError
 
 from mllmseg_ros.aligned_depth import aligned_depth
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.image_decoding import ENCODINGS, nanoseconds, rgb_from_compressed, rgb_from_image
+from mllmseg_ros.image_decoding import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.instances import Depth
 from mllmseg_ros.recording.bag_types import typestore
+from mllmseg_ros.recording.cameras import Camera, cameras_of, shown
 from mllmseg_ros.recording.mended import MendedMcap
-from mllmseg_ros.recording.source import BAG_SUFFIXES, Picture
+from mllmseg_ros.recording.source import BAG_SUFFIXES, Picture, no_depth
 from mllmseg_ros.transforms import TransformBuffer, TransformError
 
 # The node's own words for what belongs to an image (config/mllmseg.yaml, depth_tolerance).
 TOLERANCE_NS = 20_000_000
 _WAIT_NS = 200_000_000  # in the bag, for depth and transforms that were recorded after the image
 _KEPT_NS = 1_000_000_000  # of depth and camera info
-OWN = "/mllmseg"  # under an image topic: what we have written beside it
-_IMAGE, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_INFO, _TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
-_DEPTH_ENCODINGS = ("16UC1", "32FC1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Camera:
-    """Topics that belong together; "" where there is none."""
-
-    name: str  # image topic without the transport's suffix
-    image: str
-    info: str
-    depth: str
-    depth_info: str
+_TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 
 @dataclass
@@ -81,7 +67,7 @@ class BagSource:
             is_mcap = any(".mcap" in file.name for file in _files(path))
             self.storage = "mcap" if is_mcap else "sqlite3"
             self.connections = list(reader.connections)
-            self.cameras = _cameras(path, reader, topics)
+            self.cameras = cameras_of(path, reader, topics)
         if self.mended:
             print(
                 f"{path}: ends in the middle ({self.mended}); what is readable is used",
@@ -200,77 +186,11 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Camera]:
-    """Which topics belong together, by their first messages and their names."""
-    first: dict[str, Any] = {}  # of each image topic with a message
-    for connection in reader.connections:
-        if connection.msgtype in (_IMAGE, _COMPRESSED) and OWN + "/" not in connection.topic:
-            with suppress(Exception):  # what is broken has no first message
-                _, _, data = next(reader.messages([connection]))
-                first[connection.topic] = _message(connection, data)
-    infos = {each.topic for each in reader.connections if each.msgtype == _INFO}
-    color = sorted(topic for topic, message in first.items() if _is_color(message))
-    depths = sorted(topic for topic, message in first.items() if _is_depth(message))
-    names = {_base(topic): topic for topic in reversed(color)}  # raw before compressed
-    there = _shown(", ".join(sorted(names)) or "none")
-    if not topics and not names:
-        held = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)
-        raise ValueError(
-            f"{path}: no topic with colour images; it holds: {_shown(held) or 'nothing'}"
-        )
-    if not topics and len(names) > 1:
-        raise ValueError(f"{path}: several cameras; name with --topics which to look at: {there}")
-    cameras = []
-    for topic in topics or names:
-        image = topic if topic in color else names.get(topic)
-        if image is None:
-            raise ValueError(f"{path}: no colour images on {topic}; there are: {there}")
-        name = _base(image)
-        own = [d for d in depths if first[d].header.frame_id == first[image].header.frame_id]
-        depth = max(own or depths, key=lambda d: len(commonpath([d, name])), default="")
-        depth_info = _beside(depth) if depth else ""
-        cameras.append(
-            Camera(
-                name=name,
-                image=image,
-                info=_beside(name) if _beside(name) in infos else "",
-                depth=depth,
-                depth_info=depth_info if depth_info in infos - {_beside(name)} else "",
-            )
-        )
-    return cameras
-
-
-def _base(topic: str) -> str:
-    """An image topic without its transport."""
-    return topic.removesuffix("/compressed").removesuffix("/compressedDepth")
-
-
-def _beside(topic: str) -> str:
-    """Where image_transport expects the camera info of an image topic."""
-    return _base(topic).rpartition("/")[0] + "/camera_info"
-
-
-def _is_depth(message: Any) -> bool:
-    if hasattr(message, "format"):
-        return "compressedDepth" in message.format
-    return message.encoding in _DEPTH_ENCODINGS
-
-
-def _is_color(message: Any) -> bool:
-    if hasattr(message, "format"):
-        return "compressedDepth" not in message.format
-    return message.encoding in ENCODINGS
-
-
 def _message(connection: Connection, data: bytes) -> Any:
     return typestore().deserialize_cdr(data, connection.msgtype)
 
 
 def _picture(camera: Camera, connection: Connection, recorded_ns: int, data: bytes) -> Picture:
-    def no_depth(frame: Frame) -> Depth | None:
-        return None
-
     try:
         message = _message(connection, data)
     except SerdeError as error:
@@ -374,9 +294,4 @@ def _nearest(kept: deque[tuple[int, Any]], stamp_ns: int) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return _shown(" ".join(str(error).split()))[:300]
-
-
-def _shown(text: str) -> str:
-    """What a bag says, fit for a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:1000]
+    return shown(" ".join(str(error).split()))[:300]

@@ -25,6 +25,8 @@ except ImportError as error:
     raise ValueError("bags are read and written by rosbags: pip install 'rosbags>=0.11'") from error
 
 _OWN = ("Segmentation", "SegmentationArray")
+# Defaults that definitions give, which rosbags does not keep.
+_DEFAULTS = {"geometry_msgs/msg/Quaternion": {"w": 1.0}}
 
 
 @cache
@@ -61,6 +63,7 @@ class MessageType:
     def __call__(self, **fields: Any) -> Any:
         """Make a message."""
         store = typestore()
+        fields = {**_DEFAULTS.get(self.name, {}), **fields}
         definition = store.fielddefs[self.name][1]
         empty = {name: _default(kind) for name, kind in definition if name not in fields}
         return store.types[self.name](**empty, **fields)

@@ -18,8 +18,9 @@ from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-from mllmseg_ros.recording.bag import OWN, BagSource
+from mllmseg_ros.recording.bag import BagSource
 from mllmseg_ros.recording.bag_types import serialized, typestore
+from mllmseg_ros.recording.cameras import is_own
 
 _UNKNOWN_HASH = "RIHS01_" + "0" * 64
 
@@ -40,11 +41,11 @@ class BagWriter:
         self._writer = Writer(folder, version=8, storage_plugin=storage)
         self._writer.open()
         self._ours: dict[str, Connection] = {}
-        self._copies: dict[str, Connection] = {}
+        self._copies: dict[tuple[str, str], Connection] = {}  # by topic and type
         # All topics from the start, also those whose messages come late.
         for connection in old.connections if old else ():
-            if _is_old(connection) and connection.topic not in self._copies:
-                self._copies[connection.topic] = self._copied(connection)
+            if _is_old(connection) and _key(connection) not in self._copies:
+                self._copies[_key(connection)] = self._copied(connection)
         self._old: Iterator[tuple[Any, int, bytes]] = old.messages(_is_old) if old else iter(())
         self._next = next(self._old, None)
 
@@ -63,7 +64,7 @@ class BagWriter:
             connection, old_ns, data = self._next
             if recorded_ns is not None and old_ns > recorded_ns:
                 return
-            self._writer.write(self._copies[connection.topic], old_ns, data)
+            self._writer.write(self._copies[_key(connection)], old_ns, data)
             self._next = next(self._old, None)
 
     def _copied(self, connection: Connection) -> Connection:
@@ -95,8 +96,12 @@ class BagWriter:
         self._writer.close()
 
 
+def _key(connection: Connection) -> tuple[str, str]:
+    return connection.topic, connection.msgtype
+
+
 def _is_old(connection: Connection) -> bool:
-    return OWN + "/" not in connection.topic
+    return not is_own(connection.topic)
 
 
 def _definition(connection: Connection) -> tuple[str, str]:

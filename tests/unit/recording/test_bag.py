@@ -199,6 +199,8 @@ def test_sqlite_compressed_images_and_two_models(
     )
     iou = (a & b).sum() / (a | b).sum() if (a | b).any() else 1.0
     assert float(rows[0]["iou"]) == pytest.approx(iou, abs=1e-4)
+    # Its own answers are no further cameras, and are not kept beside new ones.
+    assert [each.name for each in BagSource(out / "bag").cameras] == [CAMERA]
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_WIDTH) == 2 * rgb.shape[1]
 
