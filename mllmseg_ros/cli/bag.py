@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model
+from mllmseg_ros.cli.arguments import add_model, require
 
 
 def add(verbs: Any) -> None:
@@ -69,6 +69,7 @@ def command_of(expressions: Sequence[str]) -> Any:
 
 
 def _bag(asked: argparse.Namespace) -> None:
+    require("recordings", "rosbags", "pycocotools", "av")
     from mllmseg_ros.recording.annotate import annotate
     from mllmseg_ros.recording.looking import Question, load_models
     from mllmseg_ros.recording.source import open_source

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model
+from mllmseg_ros.cli.arguments import add_model, require
 from mllmseg_ros.cli.bag import add_recording, checked_every, command_of
 
 
@@ -37,6 +37,9 @@ def add(verbs: Any) -> None:
 
 
 def _label(asked: argparse.Namespace) -> None:
+    require("recordings", "rosbags", "pycocotools")
+    if asked.ray:
+        require("ray", "ray")
     from mllmseg_ros.data.review import LabelledSet
     from mllmseg_ros.recording.label import LabelRun, label, told_apart
     from mllmseg_ros.recording.looking import Question

@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.cli.arguments import require
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
@@ -29,13 +31,12 @@ def _review(asked: argparse.Namespace) -> None:
         counts = {"newly accepted": labelled.accept_sure(), **labelled.counts()}
         print(", ".join(f"{n} {state}" for state, n in counts.items()))
         return
+    require("console", "aiohttp")
+    require("recordings", "pycocotools")
     import asyncio
 
-    try:
-        from mllmseg_ros.web.guard import Access, serving
-        from mllmseg_ros.web.review import review_application
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+    from mllmseg_ros.web.guard import Access, serving
+    from mllmseg_ros.web.review import review_application
 
     async def serve() -> None:
         access = Access(port=asked.port)

@@ -14,15 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.interfaces import Nodetype
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from mllmseg_ros.answer_message import MessageTypes
-
-try:
-    from rosbags.interfaces import Nodetype
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-    from rosbags.typesys.store import Typestore
-except ImportError as error:
-    raise ValueError("bags are read and written by rosbags: pip install 'rosbags>=0.11'") from error
 
 _OWN = ("Segmentation", "SegmentationArray")
 # Defaults that definitions give, which rosbags does not keep.

@@ -34,14 +34,11 @@ def look_on_cluster(run: LabelRun, address: str, journal: Journal) -> None:
         journal: takes the answers.
 
     Raises:
-        ValueError: if Ray is not installed.
         RuntimeError: if there is no such cluster, or looking fails on it.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("a cluster needs Ray: pip install 'ray[data]>=2.40'") from None
+    import ray
+
     stretches = _stretches(run, journal)
     if not stretches:
         return

@@ -86,15 +86,9 @@ class VideoWriter:
     """An MP4 with H.264, which browsers and players show; frames at their own times."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare to write; the file appears with the first frame.
+        """Prepare to write; the file appears with the first frame."""
+        import av
 
-        Raises:
-            ValueError: if PyAV is not installed.
-        """
-        try:
-            import av
-        except ImportError:
-            raise ValueError("videos are written by PyAV: pip install 'av>=13'") from None
         self._file = av.open(str(path), "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=_TICKS_PER_S)
         self._stream.pix_fmt = "yuv420p"
