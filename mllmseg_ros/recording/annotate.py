@@ -36,7 +36,7 @@ from mllmseg_ros.recording.bag_types import (
 from mllmseg_ros.recording.bag_writer import BagWriter
 from mllmseg_ros.recording.cameras import SIDES
 from mllmseg_ros.recording.identities import Identities
-from mllmseg_ros.recording.looking import look_through
+from mllmseg_ros.recording.looking import check_is_ours, look_through
 from mllmseg_ros.recording.source import Picture, Source
 from mllmseg_ros.recording.table import Table
 from mllmseg_ros.recording.video import VideoWriter
@@ -77,6 +77,7 @@ def annotate(
         "models": list(model_names),
         "every": every,
     }
+    check_is_ours(out, out / BAG)
     agree_on_recipe(out, recipe)
     if (out / BAG).exists():
         return

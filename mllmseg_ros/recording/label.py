@@ -21,7 +21,7 @@ from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.review import Review
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.answered import Answered, Journal, union_of
-from mllmseg_ros.recording.looking import Question, load_models, look_through
+from mllmseg_ros.recording.looking import Question, check_is_ours, load_models, look_through
 from mllmseg_ros.recording.source import (
     BAG_SUFFIXES,
     PICTURE_SUFFIXES,
@@ -59,7 +59,7 @@ def told_apart(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """
     inputs, expressions = [], []
     for word in words:
-        if Path(word).exists():
+        if os.path.exists(word):  # Path.exists() raises for what is too long for a name
             inputs.append(Path(word))
             continue
         endings = (*BAG_SUFFIXES, ".bag", *VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
@@ -91,8 +91,9 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
         "model": run.question.models[0] or "embedded",
         "every": run.every,
     }
-    agree_on_recipe(run.out, recipe)
     annotations = run.out / ANNOTATIONS[0]
+    check_is_ours(run.out, annotations)
+    agree_on_recipe(run.out, recipe)
     if annotations.is_file():
         return annotations
     (run.out / IMAGES).mkdir(exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -43,6 +44,16 @@ def load_models(question: Question) -> list[Segmenter]:
         Segmenter.from_pretrained(model, device=question.device, dtype=question.dtype)
         for model in question.models
     ]
+
+
+def check_is_ours(out: Path, result: Path) -> None:
+    """Check that a result found in a folder is that of a run like these.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if result.exists() and not (out / "recipe.json").is_file():
+        raise ValueError(f"{out}: its {result.name} is of no run of mllmseg; name another folder")
 
 
 def look_through(

@@ -118,6 +118,9 @@ def test_a_reviewed_set_is_not_labelled_over(
     assert main(["label", *inputs, *EXPRESSIONS, "-o", str(data), *OPTIONS]) == 0
     assert main(["label", inputs[0], *EXPRESSIONS, "-o", str(data), *OPTIONS]) == 1
     assert "another recipe" in capsys.readouterr().err
+    (data / "recipe.json").unlink()  # as if somebody else had made the set
+    assert main(["label", *inputs, *EXPRESSIONS, "-o", str(data), *OPTIONS]) == 1
+    assert "name another folder" in capsys.readouterr().err
     assert (data / "annotations.jsonl").read_bytes() == before
 
 
@@ -126,9 +129,10 @@ def test_what_exists_is_an_input_and_all_else_an_expression(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cup").mkdir()
-    assert told_apart(["cup", "the cup", "salt/pepper mill"]) == (
+    long = "the cup " * 40
+    assert told_apart(["cup", "the cup", "salt/pepper mill", long]) == (
         [Path("cup")],
-        ["the cup", "salt/pepper mill"],
+        ["the cup", "salt/pepper mill", long],
     )
     for missing in ("walk.mcap", "pictures/today", "walk.mp4"):
         with pytest.raises(ValueError, match="no such file"):
