@@ -13,12 +13,15 @@ from collections.abc import Sequence
 
 from mllmseg_ros.cli import (
     adapt,
+    bag,
     convert,
     data,
     doctor,
     evaluate,
     explain,
+    label,
     models,
+    review,
     segment,
     sim,
     train,
@@ -26,7 +29,8 @@ from mllmseg_ros.cli import (
 )
 
 _VERBS = (
-    segment, explain, view, models, doctor, convert, data, adapt, train, evaluate, sim,
+    segment, explain, view, bag, label, review, models, doctor, convert, data, adapt, train,
+    evaluate, sim,
 )  # fmt: skip
 
 
