@@ -65,7 +65,7 @@ class RerunLog:
             RuntimeError: if the viewer cannot be started.
         """
         self._stream = rr.RecordingStream(_APPLICATION)
-        self._scene_frame = ""
+        self._scene_frame = self._camera_frame = ""
         if save is None:
             self._stream.spawn(default_blueprint=_blueprint())
         else:
@@ -80,6 +80,7 @@ class RerunLog:
 
     def image(self, stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8]) -> None:
         """Log an image (H, W, 3) RGB, as JPEG."""
+        self._camera_frame = frame_id
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG_QUALITY)
         picture = rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg", draw_order=0)
         self._log(stamp_ns, "camera/image", picture, rr.CoordinateFrame(_plane(frame_id)))
@@ -184,7 +185,10 @@ class RerunLog:
         """Have the view in space look from the frame that positions are told in."""
         if frame_id != self._scene_frame:
             self._scene_frame = frame_id
-            self._log(None, "scene", rr.CoordinateFrame(frame_id))
+            # REP 103: an optical frame's y points down, any other frame's z up.
+            is_optical = frame_id == self._camera_frame
+            axes = rr.ViewCoordinates.RDF if is_optical else rr.ViewCoordinates.FLU
+            self._log(None, "scene", rr.CoordinateFrame(frame_id), axes)
 
     def _log(self, stamp_ns: int | None, path: str, *what: rr.AsComponents) -> None:
         if stamp_ns is not None:

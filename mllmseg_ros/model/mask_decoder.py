@@ -125,8 +125,8 @@ class MaskDecoder(nn.Module):
         )
         return detail, vision_tokens, upsampled.flatten(2).transpose(1, 2)
 
-    def _fused_tokens(self, views: Sequence[Tensor]) -> Tensor:
-        return self.text_out_adapter(torch.cat(list(views), dim=-1))
+    def _fused_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
+        return self.text_out_adapter(torch.cat(self.views(vision_tokens, image_states), dim=-1))
 
     def fuse(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
         """Compute everything that no expression touches, once per image.
@@ -142,7 +142,7 @@ class MaskDecoder(nn.Module):
 
     def fuse_views(self, views: Sequence[Tensor]) -> Tensor:
         """Fuse what :meth:`views` gives: three (B, G*G, C) -> (B, G*G, C)."""
-        return self.ca_layer_vl.attend_self(self._fused_tokens(views))
+        return self.ca_layer_vl.attend_self(self.text_out_adapter(torch.cat(list(views), dim=-1)))
 
     def decode(self, fused: Tensor, expression_states: Tensor) -> Tensor:
         """Draw one mask per expression.
@@ -188,7 +188,6 @@ class MaskDecoder(nn.Module):
             Mask logits (N, G*P, G*P).
         """
         n = expression_states.shape[0]
-        views = self.views(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
-        fused = self._fused_tokens(views)
+        fused = self._fused_tokens(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
         text = self.text_down(expression_states)[:, None]
         return self.draw(self.ca_layer_vl(fused, text))

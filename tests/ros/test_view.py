@@ -43,7 +43,9 @@ def processes(domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     path = tmp_path_factory.mktemp("view") / "what we saw.rrd"
     started = {
         "node": NodeProcess(domain, "--ros-args", "-p", "device:=cpu"),
-        "camera": NodeProcess(domain, executable="sim_camera"),
+        "camera": NodeProcess(
+            domain, "--ros-args", "-p", "rate:=4.0", executable="sim_camera"
+        ),
         "view": NodeProcess(
             domain, "view", "--save", str(path), "--ros-args", "-r", "target_cloud:=target_cloud",
             executable="mllmseg",
