@@ -22,7 +22,7 @@ from mllmseg_ros.speech.audio import Samples, Utterance
 from mllmseg_ros.speech.recogniser import Words
 
 if TYPE_CHECKING:
-    pass
+    import pocketsphinx
 
 _PEAK = 16000  # of what is decoded, and
 _DITHER = 80.0  # the noise in it: pure silence, which no microphone has, costs a third of the words
@@ -51,7 +51,7 @@ class Sphinx:
             ValueError: a language other than English, or a wake word that it has no sound of.
         """
         try:
-            from pocketsphinx import Config, Decoder, get_model_path
+            import pocketsphinx
         except ImportError:
             raise RuntimeError(
                 "pocketsphinx is missing: install requirements/speech.txt "
@@ -59,10 +59,10 @@ class Sphinx:
             ) from None
         if language != "en":
             raise ValueError(f"pocketsphinx hears en only, not {language!r}; use whisper")
-        model = get_model_path("en-us")
+        model = pocketsphinx.get_model_path("en-us")
         self._decoders = [
-            Decoder(
-                Config(
+            pocketsphinx.Decoder(
+                pocketsphinx.Config(
                     hmm=f"{model}/en-us",
                     dict=f"{model}/cmudict-en-us.dict",
                     lm=None,
@@ -99,7 +99,7 @@ class Sphinx:
         fit -= _PER_DB * max(0.0, _CONTRAST_DB - _contrast_db(utterance))
         return Words(text=text, confidence=_logistic((fit - _MIDDLE) / _WIDTH))
 
-    def _heard(self, decoder: Decoder, samples: Samples) -> tuple[str, float]:
+    def _heard(self, decoder: pocketsphinx.Decoder, samples: Samples) -> tuple[str, float]:
         """A whole sentence and how well it fits; "" where there is none."""
         decoder.start_utt()
         decoder.process_raw(samples.tobytes(), full_utt=True)
