@@ -36,10 +36,13 @@ os.environ.update(large_images.environment())
 START_S = 90.0  # importing torch takes a while on a busy machine
 ANSWER_S = 20.0
 _domains = itertools.count(os.getpid() % 50 * 2)
+# Where several processes test side by side each has domains of its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_DOMAINS_EACH = 100 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def new_domain() -> int:
-    return 1 + next(_domains) % 100
+    return 1 + _WORKER * _DOMAINS_EACH + next(_domains) % _DOMAINS_EACH
 
 
 class NodeProcess:
