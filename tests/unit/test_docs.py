@@ -27,6 +27,7 @@ from pathlib import Path
 import pytest
 
 from mllmseg_ros import cli
+from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.samples import FRAMES, load_sample
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML, which ROS 2 brings")
@@ -92,14 +93,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.from_pretrained()
+
+
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if any(b.language == "python" for b in blocks(name))]
 )
-def test_python_runs_and_prints_what_the_page_says(name: str, folder: Path) -> None:
+def test_python_runs_and_prints_what_the_page_says(
+    name: str, folder: Path, segmenter: Segmenter
+) -> None:
     todo = blocks(name)
     if any("_msgs" in b.text or "mllmseg_ros.msg" in b.text for b in todo if b.language):
         pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace")
-    names = {"__name__": "page", "image": load_sample(0).rgb}
+    names = {"__name__": "page", "image": load_sample(0).rgb, "segmenter": segmenter}
     for block, after in zip(todo, [*todo[1:], None], strict=True):
         if block.language != "python":
             continue
@@ -189,7 +197,7 @@ def wrong_with(words: list[str]) -> str:
     if program in ("python", "python3") and rest and rest[0].endswith(".py"):
         return wrong_with_script(*rest)
     if "pip" in words[:3] and "install" in words:
-        files = re.findall(r"\.\[([\w,]+)\]", " ".join(rest))
+        files = re.findall(r"(?:\.|mllmseg_ros)\[([\w,]+)\]", " ".join(rest))
         extras = [extra for each in files for extra in each.split(",")]
         missing = [e for e in extras if not (ROOT / "requirements" / f"{e}.txt").exists()]
         return f"no extra {missing}" if missing else ""
