@@ -92,7 +92,7 @@ class GoalFromTarget(Node):
         if answer.status == SegmentationArray.STATUS_STOPPED and self.frame_id:
             self.answer, self.stop_ns = None, self.get_clock().now().nanoseconds
         elif answer.image_height and answer.request_id != self.decided:
-            self.answer = answer
+            self.answer, self.stop_ns = answer, 0
             self.decide()
 
     def decide(self) -> None:
