@@ -39,7 +39,7 @@ def tool_pose(grasp: Grasp) -> Pose:
     """The pose of a hand that holds a thing so, in the frame of the grasp, whose z is up.
 
     The hand's origin lies between the fingertips, its z points at the thing (down), its y along the
-    closing direction, as in the hands of Franka and of most URDFs.
+    closing direction, as in the hands of Franka.
     """
     cos, sin = np.cos(grasp.yaw_rad), np.sin(grasp.yaw_rad)
     axes = np.array([[-sin, cos, 0.0], [cos, sin, 0.0], [0.0, 0.0, -1.0]])
