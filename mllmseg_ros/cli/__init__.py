@@ -11,7 +11,27 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mllmseg_ros.cli import adapt, convert, data, doctor, evaluate, models, segment, sim, train
+from mllmseg_ros.cli import (
+    adapt,
+    bag,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    label,
+    models,
+    review,
+    segment,
+    sim,
+    train,
+    view,
+)
+
+_VERBS = (
+    segment, explain, view, bag, label, review, models, doctor, convert, data, adapt, train,
+    evaluate, sim,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (segment, models, doctor, convert, data, adapt, train, evaluate, sim):
+    for verb in _VERBS:
         verb.add(verbs)
     return parser

@@ -1,45 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's parameters: names, defaults, descriptions, ranges, and the check of a change.
+"""The segmenter's parameters: names, defaults, descriptions, ranges, and what they accept.
 
-``config/mllmseg.yaml`` mirrors this file and a test compares the two. Entry points:
-:class:`SegmenterParameters`, :func:`declare`, :func:`changed`.
+``config/mllmseg.yaml`` mirrors this file and a test compares the two. Entry point:
+:class:`SegmenterParameters`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 from mllmseg_ros.language.conversation import LANGUAGES
+from mllmseg_ros.ros.parameter_fields import check_choices
+from mllmseg_ros.ros.parameter_fields import parameter as _parameter
 
 _LEAST_RATE = 1e-3  # Hz
 _CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # one word of a topic name
-
-
-def _parameter(
-    default: str | bool | float | tuple[str, ...],
-    description: str,
-    *,
-    choices: Sequence[str] = (),
-    range_: tuple[float, float] | None = None,
-    live: bool = False,
-    read_only: bool = False,
-) -> Any:
-    metadata = {
-        "description": description,
-        "choices": choices,
-        "range": range_,
-        "live": live,
-        "read_only": read_only,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +145,7 @@ class SegmenterParameters:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, choices = getattr(self, field.name), field.metadata["choices"]
-            if choices and value not in choices:
-                raise ValueError(
-                    f"parameter {field.name} is {value!r}, accepted: {', '.join(choices)}"
-                )
+        check_choices(self)
         for name in self.cameras:
             if name and not _CAMERA_NAME.fullmatch(name):
                 raise ValueError(
@@ -190,66 +161,3 @@ class SegmenterParameters:
                 f"parameter max_rate is {self.max_rate!r} Hz, accepted: 0 (no limit) or at least "
                 f"{_LEAST_RATE}"
             )
-
-
-def declare(node: Node) -> SegmenterParameters:
-    """Declare all parameters on a node and read them.
-
-    Raises:
-        ValueError: if one has a value that is not accepted.
-    """
-    values = {}
-    for field in dataclasses.fields(SegmenterParameters):
-        values[field.name] = _value(
-            node.declare_parameter(field.name, field.default, _descriptor(field)).value
-        )
-    return SegmenterParameters(**values)
-
-
-def changed(
-    current: SegmenterParameters, changes: Sequence[Parameter], *, configured: bool
-) -> SegmenterParameters:
-    """Check a change.
-
-    Args:
-        current: the snapshot before it.
-        changes: as ROS hands them over; parameters that are not ours are ignored.
-        configured: the node holds a model, so that only live parameters may change.
-
-    Returns:
-        The snapshot after it.
-
-    Raises:
-        ValueError: saying what is not accepted, and why.
-    """
-    fields = {field.name: field for field in dataclasses.fields(SegmenterParameters)}
-    values = {}
-    for parameter in changes:
-        field = fields.get(parameter.name)
-        if field is None:
-            continue
-        value = _value(parameter.value)
-        if configured and not field.metadata["live"] and value != getattr(current, field.name):
-            raise ValueError(
-                f"parameter {field.name} takes effect at configure; clean up the node first"
-            )
-        values[field.name] = value
-    return dataclasses.replace(current, **values)
-
-
-def _value(value: Any) -> Any:
-    """As a snapshot keeps it: what may not change is no list."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=field.metadata["description"])
-    choices, range_ = field.metadata["choices"], field.metadata["range"]
-    if choices:
-        descriptor.additional_constraints = f"one of: {', '.join(choices)}"
-    if range_:
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=range_[0], to_value=range_[1], step=0.0)
-        ]
-    descriptor.read_only = field.metadata["read_only"]
-    return descriptor

@@ -212,9 +212,11 @@ class Client:
         self.wait(future.done)
         return [parameter_value_to_python(value) for value in future.result().values]
 
-    def set_parameters(self, **values: object) -> list:
-        assert self.parameters.wait_for_services(START_S)
-        future = self.parameters.set_parameters([Parameter(k, value=v) for k, v in values.items()])
+    def set_parameters(self, node_name: str = "mllmseg", /, **values: object) -> list:
+        ours = node_name == "mllmseg"
+        client = self.parameters if ours else AsyncParameterClient(self.node, node_name)
+        assert client.wait_for_services(START_S)
+        future = client.set_parameters([Parameter(k, value=v) for k, v in values.items()])
         self.wait(future.done)
         return future.result().results
 

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
 
+import policy
+
 if TYPE_CHECKING:
     from ros_harness import Client
 
-POLICY = Path(__file__).resolve().parents[2] / "config" / "mllmseg.policy.xml"
 # Made only where they are needed, or only where a package or a newer ROS 2 is there.
 AT_TIMES = {
     "/clock", "/tf", "/tf_static", "/image/compressed", "/depth/image/compressedDepth",
@@ -22,35 +21,7 @@ AT_TIMES = {
 }  # fmt: skip
 
 
-def allowed(kind: str, right: str) -> set[str]:
-    """Fully qualified names that the policy allows."""
-    (profile,) = ElementTree.parse(POLICY).getroot().iter("profile")
-    names = {
-        (name.text or "").replace("~", "/mllmseg")
-        for group in profile
-        if group.tag == kind and group.get(right) == "ALLOW"
-        for name in group
-    }
-    return {name if name.startswith("/") else f"/{name}" for name in names}
-
-
 def test_the_policy_is_what_the_node_needs(client: Client) -> None:
-    node = client.node
-    client.wait(lambda: ("mllmseg", "/") in node.get_node_names_and_namespaces())
+    client.wait(lambda: ("mllmseg", "/") in client.node.get_node_names_and_namespaces())
     client.spin(1.5)
-    found = {
-        ("topics", "publish"): node.get_publisher_names_and_types_by_node("mllmseg", "/"),
-        ("topics", "subscribe"): node.get_subscriber_names_and_types_by_node("mllmseg", "/"),
-        ("services", "reply"): node.get_service_names_and_types_by_node("mllmseg", "/"),
-    }
-    for (kind, right), entries in found.items():
-        names = {name for name, _ in entries if "/_action/" not in name}
-        names -= {"/parameter_events"} if right == "subscribe" else set()  # its own clock's
-        assert names - allowed(kind, right) == set(), f"{right}: not allowed"
-        assert allowed(kind, right) - names - AT_TIMES == set(), f"{right}: not needed"
-    actions = {
-        name.partition("/_action/")[0]
-        for name, _ in found["services", "reply"]
-        if "/_action/" in name
-    }
-    assert actions == allowed("actions", "execute")
+    policy.check(client.node, "mllmseg", AT_TIMES)

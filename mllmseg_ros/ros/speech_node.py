@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node ``speech``: audio in, commands out, answers said.
+
+A plain node, no lifecycle: it moves nothing and holds no camera, and whoever wants it silent ends
+it. Callbacks only hand over; recognition and speaking have threads of their own. Entry point:
+:func:`main`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Bool, Header, String
+
+from mllmseg_ros.command import MAX_COMMAND_CHARS
+from mllmseg_ros.msg import SegmentationArray, Transcript
+from mllmseg_ros.ros import parameter_fields
+from mllmseg_ros.ros.audio_msgs import frame_id_of, message_type, samples_of
+from mllmseg_ros.ros.image_msgs import time_message
+from mllmseg_ros.ros.qos import overridable
+from mllmseg_ros.ros.speech_parameters import NO_RECOGNISER, SpeechParameters
+from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.spoken_answers import SpokenAnswers
+from mllmseg_ros.speech import recogniser
+from mllmseg_ros.speech.activity import Endpointer, SileroVad
+from mllmseg_ros.speech.audio import Samples
+from mllmseg_ros.speech.decision import Rules, decide
+from mllmseg_ros.speech.listener import Heard, Listener
+from mllmseg_ros.speech.microphone import Microphone
+from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.voice import Voice
+
+_WARN_EVERY_S = 5.0
+# Of a driver that is best effort too; one that is reliable loses nothing on one machine.
+_AUDIO_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class SpeechNode(Node):
+    """Publishes command, transcript and say; hears audio, push_to_talk, text and segmentations."""
+
+    def __init__(self) -> None:
+        super().__init__("speech")
+        self._settings = parameter_fields.declare(self, SpeechParameters)
+        settings = self._settings
+        self._commands = self.create_publisher(String, "command", 10)
+        self._transcripts = self.create_publisher(Transcript, "transcript", 10)
+        self._said = self.create_publisher(String, "say", 10)
+        self._answers = SpokenAnswers()
+        self._frame_id = ""
+        self._dropped_s = 0.0
+        self._listener: Listener | None = None
+        self._microphone: Microphone | None = None
+        self._voice: Voice | None = None
+        if settings.speak:
+            self._voice = Voice(self._on_silence)
+            self.create_subscription(String, "say", self._on_say, 10)
+        if settings.recogniser == NO_RECOGNISER:
+            self.create_subscription(_text_type(settings.text_type), "text", self._on_text, 10)
+        else:
+            self._start_listening()
+        self.create_subscription(SegmentationArray, "segmentations", self._on_answer, 10)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        where = {"topic": "audio", "microphone": "the microphone"}[settings.source]
+        if settings.recogniser == NO_RECOGNISER:
+            where = "text"
+        self.get_logger().info(f"listening to {where} with recogniser {settings.recogniser}")
+
+    def stop(self) -> None:
+        """End the threads."""
+        for each in (self._microphone, self._listener, self._voice):
+            if each is not None:
+                each.close()
+
+    def _start_listening(self) -> None:
+        settings = self._settings
+        pause_s = math.inf if settings.push_to_talk else settings.pause
+        self._listener = Listener(
+            Endpointer(SileroVad(), pause_s),
+            recogniser.load(
+                settings.recogniser,
+                model=settings.recogniser_model,
+                language=settings.language,
+                wake_word=settings.wake_word,
+            ),
+            self._rules(),
+            self._on_heard,
+            push_to_talk=settings.push_to_talk,
+        )
+        if settings.push_to_talk:
+            self.create_subscription(Bool, "push_to_talk", self._on_push_to_talk, 10)
+        if settings.source == "microphone":
+            self._microphone = Microphone(settings.microphone, self._take)
+        else:
+            kind = message_type(settings.audio_type)
+            self.create_subscription(
+                kind,
+                "audio",
+                self._on_audio,
+                _AUDIO_QOS,
+                qos_overriding_options=overridable(),
+            )
+
+    def _rules(self) -> Rules:
+        settings = self._settings
+        return Rules(
+            language=settings.language,
+            wake_word=settings.wake_word,
+            min_confidence=settings.min_confidence,
+        )
+
+    # ---- in
+
+    def _on_audio(self, message: Any) -> None:
+        try:
+            samples = samples_of(message)
+        except ValueError as error:
+            self._warn(f"audio is ignored: {error}")
+            return
+        self._frame_id = frame_id_of(message)
+        self._take(samples)
+
+    def _take(self, samples: Samples) -> None:
+        """Hand samples over that end now; called by PortAudio's thread too."""
+        assert self._listener is not None
+        if self._voice is not None and self._voice.is_speaking:
+            return
+        self._listener.feed(samples, self.get_clock().now().nanoseconds / 1e9)
+        if self._listener.dropped_s > self._dropped_s:
+            self._dropped_s = self._listener.dropped_s
+            self._warn(
+                f"recognition is behind, {self._dropped_s:.0f} s of audio were dropped; a smaller "
+                "model or push_to_talk help"
+            )
+
+    def _on_push_to_talk(self, message: Bool) -> None:
+        assert self._listener is not None
+        self._listener.hold(message.data)
+
+    def _on_text(self, message: Any) -> None:
+        words = Words(
+            text=message.text if hasattr(message, "text") else message.data, confidence=math.nan
+        )
+        if len(words.text) > MAX_COMMAND_CHARS:
+            self._warn(
+                f"text has {len(words.text)} characters, accepted are up to {MAX_COMMAND_CHARS}"
+            )
+            return
+        now_s = self.get_clock().now().nanoseconds / 1e9
+        self._on_heard(
+            Heard(words=words, decision=decide(words, self._rules()), start_s=now_s, end_s=now_s)
+        )
+
+    def _on_answer(self, message: SegmentationArray) -> None:
+        text = self._answers.heard(message)
+        if text:
+            self._said.publish(String(data=text))
+
+    def _on_say(self, message: String) -> None:
+        assert self._voice is not None
+        self._voice.say(message.data)
+        if self._listener is not None:
+            self._listener.forget()
+
+    def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        try:
+            self._settings = parameter_fields.changed(self._settings, changes, configured=True)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if self._listener is not None:
+            self._listener.rules = self._rules()
+        return SetParametersResult(successful=True)
+
+    # ---- out; in the listener's and the voice's threads
+
+    def _on_heard(self, heard: Heard) -> None:
+        command = heard.decision.command
+        if command:
+            self._answers.asked(command)
+            self._commands.publish(String(data=command))
+        start = _time(heard.start_s)
+        self._transcripts.publish(
+            Transcript(
+                header=Header(stamp=start, frame_id=self._frame_id),
+                start=start,
+                end=_time(heard.end_s),
+                text=heard.words.text,
+                confidence=heard.words.confidence,
+                recogniser=self._settings.recogniser,
+                is_command=bool(command),
+                command=command,
+                reason=heard.decision.reason,
+            )
+        )
+        became = f"command {command[:80]!a}" if command else f"no command: {heard.decision.reason}"
+        self.get_logger().debug(f"heard {heard.words.text[:80]!a}, {became}")
+
+    def _on_silence(self) -> None:
+        if self._listener is not None:
+            self._listener.forget()
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=_WARN_EVERY_S)
+
+
+def _text_type(text_type: str) -> type:
+    if text_type == "string":
+        return String
+    try:
+        return import_module("whisper_msgs.msg").Transcription
+    except ImportError:
+        raise RuntimeError(
+            "whisper_msgs is not installed; install it, or set text_type to string"
+        ) from None
+
+
+def _time(seconds: float) -> Time:
+    return time_message(round(seconds * 1e9))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to end; returns the exit status."""
+    return run(SpeechNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

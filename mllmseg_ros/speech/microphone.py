@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A microphone of this machine, by PortAudio. Entry point: :class:`Microphone`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples
+
+_BLOCK = 1024  # samples, 64 ms
+
+
+class Microphone:
+    """Hands over what it records, block by block, in PortAudio's thread."""
+
+    def __init__(self, device: str, take: Callable[[Samples], None]) -> None:
+        """Open a microphone.
+
+        Args:
+            device: number, or part of the name, as ``python -m sounddevice`` lists them; "" for
+                the system's default.
+            take: called with blocks (n,) int16 at 16 kHz; must not wait.
+
+        Raises:
+            RuntimeError: saying what is missing.
+        """
+        try:
+            import sounddevice
+        except ImportError:
+            raise RuntimeError(
+                "sounddevice is missing: install requirements/speech.txt (pip install sounddevice)"
+            ) from None
+        except OSError:
+            raise RuntimeError("PortAudio is missing: apt install libportaudio2") from None
+
+        def on_block(data: Any, *_: Any) -> None:
+            take(np.frombuffer(data, np.int16).copy())
+
+        try:
+            self._stream = sounddevice.RawInputStream(
+                samplerate=SAMPLE_RATE,
+                blocksize=_BLOCK,
+                channels=1,
+                dtype="int16",
+                device=int(device) if device.isdecimal() else device or None,
+                callback=on_block,
+            )
+            self._stream.start()
+        except (sounddevice.PortAudioError, ValueError) as error:
+            raise RuntimeError(
+                f"microphone {device!r} cannot be opened ({error}); `python -m sounddevice` lists "
+                "what there is"
+            ) from None
+
+    def close(self) -> None:
+        """Stop recording."""
+        self._stream.close()

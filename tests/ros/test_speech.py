@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a voice on a topic to a mask, and back to what the robot says: two nodes, real audio."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+pytest.importorskip("silero_vad", reason="silero-vad is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "speech"))
+
+import cv2
+import policy
+from mllmseg_ros.msg import SegmentationArray, Transcript
+from ros_harness import NodeProcess
+from speaking import MISSING, speak
+from std_msgs.msg import String, UInt8MultiArray
+
+from mllmseg_ros.speech.audio import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from ros_harness import Client
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+FRAME = Path(__file__).resolve().parents[2] / "mllmseg_ros" / "assets" / "frames" / "frame_0.png"
+RGB = cv2.cvtColor(cv2.imread(str(FRAME)), cv2.COLOR_BGR2RGB)
+
+
+class Person:
+    """Speaks into the topic, and collects what becomes of it."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.audio = client.node.create_publisher(UInt8MultiArray, "audio", 500)
+        self.transcripts: list[Transcript] = []
+        self.commands: list[str] = []
+        self.said: list[str] = []
+        node = client.node
+        node.create_subscription(Transcript, "transcript", self.transcripts.append, 10)
+        node.create_subscription(String, "command", lambda m: self.commands.append(m.data), 10)
+        node.create_subscription(String, "say", lambda m: self.said.append(m.data), 10)
+
+    def send(self, data: bytes) -> None:
+        self.audio.publish(UInt8MultiArray(data=data))
+
+    def speak(self, text: str) -> Transcript:
+        """Speak, and wait for what was understood."""
+        n = len(self.transcripts)
+        samples = speak(text)
+        for at in range(0, len(samples), SAMPLE_RATE // 10):
+            self.send(samples[at : at + SAMPLE_RATE // 10].tobytes())
+            self.client.spin(0.01)
+        self.client.wait(lambda: len(self.transcripts) > n)
+        return self.transcripts[n]
+
+
+@pytest.fixture(scope="module")
+def speech(node: NodeProcess) -> Iterator[NodeProcess]:
+    process = NodeProcess(node.domain, executable="speech")
+    process.wait_for("listening to audio")
+    yield process
+    assert process.end() == 0, process.log
+    assert "Traceback" not in process.log
+
+
+@pytest.fixture(scope="module")
+def talking(speech: NodeProcess, connection: Client) -> Person:
+    person = Person(connection)
+    connection.wait(lambda: person.audio.get_subscription_count())
+    connection.wait(lambda: connection.node.count_publishers("command") > 1)
+    return person
+
+
+def test_a_voice_becomes_a_mask_and_an_answer(talking: Person, client: Client) -> None:
+    client.send_image(RGB)
+    transcript = talking.speak("show me the red mug")
+    assert (transcript.text, transcript.is_command) == ("show me the red mug", True)
+    assert transcript.recogniser == "pocketsphinx"
+    assert 0.5 < transcript.confidence <= 1
+    length_s = (transcript.end.sec - transcript.start.sec) + (
+        transcript.end.nanosec - transcript.start.nanosec
+    ) * 1e-9
+    assert 0.8 < length_s < 2.5
+    client.wait(lambda: client.to("show me the red mug"), each=lambda: client.send_image(RGB))
+    answer = client.to("show me the red mug")[0]
+    assert answer.status == SegmentationArray.STATUS_OK
+    client.wait(lambda: client.masks and talking.said)
+    assert np.count_nonzero(np.frombuffer(client.masks[-1].data, np.uint8)) > 100
+    assert talking.said == ["I see the red mug."]
+    client.spin(0.5, each=lambda: client.send_image(RGB))
+    assert len(talking.said) == 1  # the first answer only
+
+
+def test_talk_becomes_no_command_and_says_why(talking: Person, client: Client) -> None:
+    n = len(talking.commands)
+    transcript = talking.speak("how was your weekend at the lake")
+    assert not transcript.is_command
+    assert transcript.reason
+    client.spin(0.3)
+    assert len(talking.commands) == n
+
+
+def test_bad_audio_is_named_and_the_node_goes_on(
+    talking: Person, client: Client, speech: NodeProcess
+) -> None:
+    talking.send(b"abc")
+    speech.wait_for("3 bytes; accepted: an even number")
+    talking.send(bytes(4_000_000))
+    client.spin(0.3)
+    assert talking.speak("stop").command == "stop"
+
+
+def test_parameters_and_policy(client: Client, speech: NodeProcess, talking: Person) -> None:
+    (result,) = client.set_parameters("/speech", wake_word="robot")
+    assert not result.successful
+    assert client.set_parameters("/speech", min_confidence=1.0)[0].successful
+    assert "confidence" in talking.speak("stop").reason
+    assert client.set_parameters("/speech", min_confidence=0.5)[0].successful
+    at_times = {"/clock", "/push_to_talk", "/text", "/say", "/speech/get_type_description"}
+    policy.check(client.node, "speech", at_times)

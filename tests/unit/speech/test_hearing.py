@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spoken commands become commands; what is none does not. Real audio, real recogniser."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from speaking import MISSING, music, noisy, speak, synthesised
+
+from mllmseg_ros.speech.activity import Endpointer
+from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
+from mllmseg_ros.speech.decision import Rules, decide
+from mllmseg_ros.speech.listener import QUEUE_S, Heard, Listener
+from mllmseg_ros.speech.recogniser import Words
+
+if TYPE_CHECKING:
+    from mllmseg_ros.speech.activity import SileroVad
+    from mllmseg_ros.speech.sphinx import Sphinx
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+COMMANDS = (
+    ("put the red cube on the plate", "en-us", 160),
+    ("can you see the orange ball", "en-us+f2", 150),
+    ("the mug on the left", "en-us", 160),
+    ("stop", "en-us", 160),
+)
+
+
+def heard(vad: SileroVad, sphinx: Sphinx, audio: Samples) -> list[str]:
+    """Commands that come of a sound."""
+    utterances = Endpointer(vad).feed(audio)
+    decisions = [decide(sphinx(each), Rules(), clipped=each.is_clipped) for each in utterances]
+    return [each.command for each in decisions if each.command]
+
+
+@pytest.mark.parametrize(("text", "voice", "speed"), COMMANDS)
+def test_a_spoken_command_is_heard(
+    vad: SileroVad, sphinx: Sphinx, text: str, voice: str, speed: int
+) -> None:
+    spoken = speak(text, voice, speed)
+    assert heard(vad, sphinx, spoken) == [text]
+    assert heard(vad, sphinx, (spoken * 0.1).astype(np.int16)) == [text]  # spoken softly
+
+
+def test_noise_of_20_db_is_no_hindrance(vad: SileroVad, sphinx: Sphinx) -> None:
+    assert heard(vad, sphinx, noisy(speak("put the red cube on the plate"), 20)) == [
+        "put the red cube on the plate"
+    ]
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        lambda: np.zeros(5 * SAMPLE_RATE, np.int16),
+        lambda: synthesised(5, "whitenoise"),
+        lambda: synthesised(5, "brownnoise"),
+        lambda: music(4),
+        lambda: np.clip(speak("stop").astype(np.int32) * 40, -32768, 32767).astype(np.int16),
+        lambda: speak("how was your weekend at the lake"),
+        lambda: speak("my sister called me this morning about the wedding"),
+    ],
+    ids=["silence", "white noise", "brown noise", "music", "clipped", "talk", "more talk"],
+)
+def test_what_is_no_command_becomes_none(vad: SileroVad, sphinx: Sphinx, sound) -> None:
+    assert heard(vad, sphinx, sound()) == []
+
+
+def test_an_utterance_is_where_it_was_spoken(vad: SileroVad) -> None:
+    silence = np.zeros(SAMPLE_RATE, np.int16)
+    one, two = speak("the blue cup"), speak("pick up the red mug")
+    stream = np.concatenate([silence, one, silence, two, silence])
+    endpointer = Endpointer(vad)
+    found = [u for at in range(0, len(stream), 1000) for u in endpointer.feed(stream[at:][:1000])]
+    begins_s = [1.4, 1 + len(one) / SAMPLE_RATE + 1.4]  # 0.4 s are before each
+    assert [each.start_s for each in found] == pytest.approx(begins_s, abs=0.15)
+    assert all(0.4 < each.end_s - each.start_s < 2 for each in found)
+
+
+class Ear:
+    """Collects what a listener hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+        self._came = threading.Event()
+
+    def __call__(self, heard: Heard) -> None:
+        self.heard.append(heard)
+        self._came.set()
+
+    def wait(self, seconds: float = 20) -> None:
+        assert self._came.wait(seconds), "nothing was heard"
+        self._came.clear()
+
+
+def fed(listener: Listener, audio: Samples, begin_s: float = 100.0) -> None:
+    """As a microphone hands it over, only faster."""
+    for at in range(0, len(audio), 1024):
+        chunk = audio[at : at + 1024]
+        listener.feed(chunk, begin_s + (at + len(chunk)) / SAMPLE_RATE)
+
+
+def test_a_listener_hears_in_a_thread_on_the_feeder_s_clock(vad: SileroVad, sphinx: Sphinx) -> None:
+    ear = Ear()
+    listener = Listener(Endpointer(vad), sphinx, Rules(), ear)
+    try:
+        fed(listener, speak("stop"))
+        ear.wait()
+    finally:
+        listener.close()
+    (only,) = ear.heard
+    assert only.decision.command == "stop"
+    assert 100.3 < only.start_s < only.end_s < 101.3
+
+
+def test_only_what_is_said_while_the_button_is_held_is_heard(
+    vad: SileroVad, sphinx: Sphinx
+) -> None:
+    ear = Ear()
+    listener = Listener(Endpointer(vad, float("inf")), sphinx, Rules(), ear, push_to_talk=True)
+    pause = np.zeros(2 * SAMPLE_RATE, np.int16)
+    try:
+        fed(listener, speak("stop"))
+        listener.hold(True)
+        fed(listener, np.concatenate([pause, speak("put the red cube on the plate"), pause]))
+        listener.hold(False)
+        fed(listener, speak("stop"))
+        ear.wait()
+        listener.hold(True)
+        listener.hold(False)
+        time.sleep(0.3)
+    finally:
+        listener.close()
+    assert [each.decision.command for each in ear.heard] == ["put the red cube on the plate"]
+
+
+def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVad) -> None:
+    """What waits is bounded; an utterance with a gap in it is not put together."""
+    go_on, ear = threading.Event(), Ear()
+
+    def recognise(utterance: Utterance) -> Words:
+        go_on.wait(20)
+        if len(ear.heard) == 0:
+            raise RuntimeError("out of memory")
+        return Words(text="stop", confidence=1.0)
+
+    listener = Listener(Endpointer(vad), recognise, Rules(), ear)
+    spoken, began_s = speak("stop"), time.monotonic()
+    try:
+        for _ in range(40):
+            fed(listener, spoken)
+        assert time.monotonic() - began_s < 2
+        total_s = 40 * len(spoken) / SAMPLE_RATE
+        assert listener.dropped_s == pytest.approx(total_s - QUEUE_S, abs=4)
+        go_on.set()
+        ear.wait()
+        fed(listener, spoken)
+        ear.wait()
+    finally:
+        go_on.set()
+        listener.close()
+    assert "out of memory" in ear.heard[0].decision.reason
+    assert ear.heard[1].decision.command == "stop"
+    assert len(ear.heard) < 20
