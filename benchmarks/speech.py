@@ -148,9 +148,8 @@ def main() -> None:
     for voice in voices:
         taken += measure_commands(ears, [(t, *voice) for t in commands], None, asked.verbose)
     mixed = [(text, *voices[at % len(voices)]) for at, text in enumerate(commands)]
-    for snr_db in (None, 20.0, 10.0):
-        found = measure_commands(ears, mixed, snr_db, asked.verbose)
-        taken += found if snr_db is not None else Counter()
+    for snr_db in (20.0, 10.0):
+        taken += measure_commands(ears, mixed, snr_db, asked.verbose)
     print(f"\nrecognition: median {np.median(ears.took_s) * 1e3:.0f} ms, ", end="")
     print(f"95 % {np.quantile(ears.took_s, 0.95) * 1e3:.0f} ms\n")
     print(f"{'taken for a command':32}{'n':>5}")

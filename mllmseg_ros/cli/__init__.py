@@ -20,6 +20,7 @@ from mllmseg_ros.cli import (
     evaluate,
     explain,
     label,
+    listen,
     models,
     review,
     segment,
@@ -29,7 +30,7 @@ from mllmseg_ros.cli import (
 )
 
 _VERBS = (
-    segment, explain, view, bag, label, review, models, doctor, convert, data, adapt, train,
+    segment, explain, view, bag, label, review, listen, models, doctor, convert, data, adapt, train,
     evaluate, sim,
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 """Answers as a person would say them: "I see two red mugs", "There is no banana here".
 
 English; for who reads them aloud. Knows nothing of messages. Entry points: :class:`Seen`,
-:func:`answer_in_words`.
+:func:`answer_in_words`, :func:`head_at`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _to_you(expression: str) -> str:
 
 def _found(seen: Seen) -> str:
     words = _to_you(seen.expression).split()
-    head = _head(words)
+    head = head_at(words)
     begin = _without_articles(words)
     if head is None or begin > head or (not begin and fold(words[0]) not in ENGLISH.things):
         return " ".join(words)  # "your keys", "something to drink from"
@@ -75,7 +75,7 @@ def _absent(expression: str) -> str:
     first = fold(words[0])
     if first in _NO:
         return _here("There is", [_NO[first], *words[1:]])
-    begin, head = _without_articles(words), _head(words)
+    begin, head = _without_articles(words), head_at(words)
     if head is None or begin > head or (not begin and first not in ENGLISH.things):
         return f"I do not see {' '.join(words)}."
     are = "are" if fold(words[head]) in SINGULARS else "is"
@@ -102,8 +102,8 @@ def _is_number(word: str) -> bool:
     return word.isdigit() or fold(word) in COUNTS
 
 
-def _head(words: Sequence[str]) -> int | None:
-    """The noun that an expression is about; None where none of the known ones is."""
+def head_at(words: Sequence[str]) -> int | None:
+    """Index of the noun that an expression is about; None where none of the known ones is."""
     keys = [fold(word.strip(",")) for word in words]
     end = next(
         (at for at in range(1, len(keys)) if ENGLISH.phrases("tails").length_at(keys, at)),

@@ -23,6 +23,8 @@ _VERBS = (
     *("show me", "point at", "look at", "track", "follow"),
     *("go to", "drive to", "move to"),
 )
+# And before "a" and "my"; elsewhere these are mistaken for "the", and "the" for them.
+_ASK = ("find", "where is", "can you see", "do you see", "look for", "is there", "bring me")
 _PUT = ("put", "place", "move", "set", "drop")
 _WHERE_TO = ("in", "into", "on", "onto", "to", "next to", "beside", "behind", "in front of")
 _SIDES = ("on the left", "on the right", "in the middle", "in front", "at the back")
@@ -57,7 +59,8 @@ def jsgf(
     plurals = [name for forms in names.nouns.values() for _, name in forms]
     colors = [*objects.COLORS, *_MORE_COLORS]
     command = (
-        "[<please>] (<verb> <thing> | <put>) [please] | <thing> | <stop> | <repeat> | <correct>"
+        "[<please>] (<verb> <thing> | <ask> (a | my) <name> | <put>) [please] | <thing> | <stop> | "
+        "<repeat> | <correct>"
     )
     lines = [
         "#JSGF V1.0;",
@@ -70,10 +73,11 @@ def jsgf(
         rule("relation", sum(vocabulary.RELATIONS.values(), ())),
         rule("which", _FOLLOW_UPS),
         rule("verb", _VERBS),
+        rule("ask", _ASK),
         rule("onto", _WHERE_TO),
         "<name> = [<size>] [<color>] <noun>;",
         "<number> = all the | [the] (two | three | four);",
-        "<one> = (the | a | my) <name> | <number> [<size>] [<color>] <nouns>;",
+        "<one> = the <name> | <number> [<size>] [<color>] <nouns>;",
         "<thing> = <one> [<side> | <relation> the <name>];",
         f"<put> = ({' | '.join(_PUT)}) <one> <onto> <one>;",
         rule("stop", _STOP),

@@ -50,7 +50,8 @@ def samples_of(message: Any) -> Samples:
     audio = getattr(message, "audio", message)  # of a stamped one
     info = getattr(audio, "info", None)
     rate, channels = (info.rate, info.channels) if info is not None else (SAMPLE_RATE, 1)
-    content = getattr(audio, "audio_data", audio)
+    # Older versions of it call the inner field audio.
+    content = getattr(audio, "audio_data", getattr(audio, "audio", audio))
     if hasattr(content, "int16_data"):
         if not content.int16_data:
             raise ValueError("audio has no int16_data; accepted: 16 bits a sample")

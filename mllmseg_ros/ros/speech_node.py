@@ -202,7 +202,9 @@ class SpeechNode(Node):
         became = f"command {command[:80]!a}" if command else f"no command: {heard.decision.reason}"
         self.get_logger().debug(f"heard {heard.words.text[:80]!a}, {became}")
 
-    def _on_silence(self) -> None:
+    def _on_silence(self, wrong: str) -> None:
+        if wrong:
+            self._warn(f"espeak-ng cannot speak, is there a sound device? {wrong!a}")
         if self._listener is not None:
             self._listener.forget()
 

@@ -72,7 +72,7 @@ class Endpointer:
     LEAST_S = 0.2  # of speech: a click is no word
     MOST_S = 12.0  # of one utterance; nobody commands that long, a radio speaks on
     BEFORE_S = 0.16  # of audio kept before the speech,
-    AFTER_S = 0.06  # and after it; more silence is taken for words by small recognisers
+    AFTER_S = 0.1  # and after it; more silence is taken for words by small recognisers
 
     def __init__(self, vad: SileroVad, pause_s: float = 0.5) -> None:
         """Listen from now on.

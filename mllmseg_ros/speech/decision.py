@@ -7,7 +7,12 @@ import re
 from dataclasses import dataclass
 
 from mllmseg_ros.command import parse_command
-from mllmseg_ros.language.conversation import LANGUAGES, understand
+from mllmseg_ros.language.answers import head_at
+from mllmseg_ros.language.conversation import LANGUAGES, REPEAT_ACT, understand
+from mllmseg_ros.language.english import ENGLISH
+from mllmseg_ros.language.language import fold
+from mllmseg_ros.language.sentence import begins_with_verb
+from mllmseg_ros.language.words import words_of
 from mllmseg_ros.speech.recogniser import Words
 
 # "Again" and "the other one" are commands where the listener of `command` remembers one before.
@@ -53,11 +58,23 @@ def decide(words: Words, rules: Rules, *, clipped: bool = False) -> Decision:
         text = text[woken.end() :]
         if not text:
             return no("nothing follows the wake word")
+    language = LANGUAGES[rules.language]
     try:
-        heard = understand(text, LANGUAGES[rules.language], _BEFORE)
+        heard = understand(text, language, _BEFORE)
     except ValueError as error:
         return no(str(error))
-    # What is no sentence of the parser's could still be looked for, and is: of text, not of talk.
-    if "not understood" in heard.note:
+    # Whoever types wants something; whoever talks may talk to others: what is no sentence of the
+    # parser's is looked for in text, and not here, nor is "my brother bought a new house".
+    if "not understood" in heard.note or not (
+        heard.command.is_stop
+        or heard.act == REPEAT_ACT
+        or begins_with_verb(words_of(text, language), language)
+        or all(map(_names_a_known_thing, heard.command.expressions))
+    ):
         return no("it is not understood as a command")
     return Decision(command=text, reason="")
+
+
+def _names_a_known_thing(expression: str) -> bool:
+    words = expression.split()
+    return head_at(words) is not None or fold(words[0]) in ENGLISH.things

@@ -76,6 +76,8 @@ class Listener:
 
     def feed(self, samples: Samples, end_s: float) -> None:
         """Take audio whose last sample is of the time ``end_s``."""
+        if not len(samples):
+            return
         with self._changed:
             self._queue.append((samples, end_s))
             self._waiting_s += len(samples) / SAMPLE_RATE
@@ -86,14 +88,15 @@ class Listener:
     def hold(self, pressed: bool) -> None:
         """Press or release the button."""
         with self._changed:
-            self._queue.append(_Hold(pressed))
+            if not self._queue or self._queue[-1] != _Hold(pressed):  # told again and again
+                self._queue.append(_Hold(pressed))
             self._changed.notify()
 
     def forget(self) -> None:
         """Drop what waits and what was begun: what came until now is not for us."""
         with self._changed:
-            self._queue.clear()
-            self._queue.append(None)
+            holds = [item for item in self._queue if isinstance(item, _Hold)]
+            self._queue = deque([None, *holds[-1:]])
             self._waiting_s = 0.0
             self._changed.notify()
 

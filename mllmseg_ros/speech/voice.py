@@ -13,17 +13,18 @@ from collections.abc import Callable
 
 _MAX_CHARS = 500  # nobody listens longer
 _LONGEST_S = 60.0
+_POLL_S = 0.1
 _ECHO_S = 0.3  # of the room, and of what the microphone hands over late
 
 
 class Voice:
     """Says one text after the other in a thread of its own."""
 
-    def __init__(self, on_silence: Callable[[], None]) -> None:
+    def __init__(self, on_silence: Callable[[str], None]) -> None:
         """Start the thread.
 
         Args:
-            on_silence: called in it when all is said.
+            on_silence: called in it when all is said, with what went wrong, "" for nothing.
 
         Raises:
             RuntimeError: espeak-ng is not installed.
@@ -33,6 +34,7 @@ class Voice:
             raise RuntimeError("espeak-ng is missing: apt install espeak-ng, or set speak to false")
         self._program, self._on_silence = program, on_silence
         self._texts: queue.Queue[str | None] = queue.Queue(maxsize=8)
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="voice", daemon=True)
         self._thread.start()
 
@@ -47,25 +49,41 @@ class Voice:
             self._texts.put_nowait(text)
 
     def close(self) -> None:
-        """End after what is being said."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._texts.get_nowait()
-        self._texts.put(None)
+        """End, in the middle of a word."""
+        self._closed.set()
+        with contextlib.suppress(queue.Full):  # then there is something to wake up for
+            self._texts.put_nowait(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (text := self._texts.get()) is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                # By standard input: a text that begins with "-" is no option.
-                subprocess.run(
-                    [self._program, "--stdin"],
-                    input=text[:_MAX_CHARS].encode(),
-                    capture_output=True,
-                    timeout=_LONGEST_S,
-                    check=False,
-                )
-            time.sleep(_ECHO_S)
+        while (text := self._texts.get()) is not None and not self._closed.is_set():
+            wrong = self._said(text[:_MAX_CHARS])
+            self._closed.wait(_ECHO_S)
             if self._texts.unfinished_tasks == 1:
-                self._on_silence()
+                self._on_silence(wrong)
             self._texts.task_done()
+
+    def _said(self, text: str) -> str:
+        """Say a text; returns what went wrong, "" for nothing."""
+        # By standard input: a text that begins with "-" is no option.
+        speaking = subprocess.Popen(
+            [self._program, "--stdin"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        given: bytes | None = text.encode()
+        end_s = time.monotonic() + _LONGEST_S
+        while True:
+            try:
+                _, complaint = speaking.communicate(given, timeout=_POLL_S)
+            except subprocess.TimeoutExpired:
+                given = None
+                if self._closed.is_set() or time.monotonic() > end_s:
+                    speaking.kill()
+            else:
+                break
+        lines = complaint.decode(errors="replace").split("\n")
+        # Without a sound device its exit status is 0 all the same.
+        errors = [line for line in lines if line.lower().startswith("error")]
+        return errors[0][:200] if errors else ""

@@ -98,3 +98,21 @@ def test_the_demo_ends_by_itself(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.png"))) >= 5
     assert "Traceback" not in output
     assert output.count("process has finished cleanly") == 3
+
+
+def test_the_speech_node_with_its_arguments() -> None:
+    pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+    pytest.importorskip("silero_vad", reason="silero-vad is not installed")
+    domain = new_domain()
+    process = launched("speech.launch.py", domain, "namespace:=robot", "wake_word:=robot")
+    client = Client(domain, command="/robot/command")
+    try:
+        client.wait(lambda: client.node.count_publishers("/robot/transcript"), START_S)
+        client.wait(lambda: client.node.count_subscribers("/robot/audio"), START_S)
+        assert client.get_parameters("/robot/speech", "wake_word", "pause") == ["robot", 0.5]
+    finally:
+        client.close()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output

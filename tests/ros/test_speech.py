@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "speech"))
 import cv2
 import policy
 from mllmseg_ros.msg import SegmentationArray, Transcript
-from ros_harness import NodeProcess
+from ros_harness import NodeProcess, new_domain
 from speaking import MISSING, speak
 from std_msgs.msg import String, UInt8MultiArray
 
+from mllmseg_ros.ros.audio_msgs import frame_id_of, samples_of
 from mllmseg_ros.speech.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -65,12 +68,29 @@ class Person:
 
 
 @pytest.fixture(scope="module")
-def speech(node: NodeProcess) -> Iterator[NodeProcess]:
-    process = NodeProcess(node.domain, executable="speech")
-    process.wait_for("listening to audio")
-    yield process
-    assert process.end() == 0, process.log
-    assert "Traceback" not in process.log
+def nodes() -> Iterator[list[NodeProcess]]:
+    """Both on one domain; they load at the same time."""
+    domain = new_domain()
+    both = [
+        NodeProcess(domain, "--ros-args", "-p", "device:=cpu"),
+        NodeProcess(domain, executable="speech"),
+    ]
+    for process, line in zip(both, ("listening on", "listening to audio"), strict=True):
+        process.wait_for(line)
+    yield both
+    for process in both:
+        assert process.end() == 0, process.log
+        assert "Traceback" not in process.log
+
+
+@pytest.fixture(scope="module")
+def node(nodes: list[NodeProcess]) -> NodeProcess:
+    return nodes[0]
+
+
+@pytest.fixture(scope="module")
+def speech(nodes: list[NodeProcess]) -> NodeProcess:
+    return nodes[1]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +138,26 @@ def test_bad_audio_is_named_and_the_node_goes_on(
     talking.send(bytes(4_000_000))
     client.spin(0.3)
     assert talking.speak("stop").command == "stop"
+
+
+def test_audio_common_s_messages_are_read_whichever_they_are() -> None:
+    """Of packages that are not installed here; their fields, from their definitions."""
+    samples = [1, -2, 300]
+    data = SimpleNamespace(data=array("B", np.array(samples, "<i2").tobytes()))
+    header = SimpleNamespace(frame_id="head")
+    inner = SimpleNamespace(int16_data=array("h", samples))
+    info = SimpleNamespace(rate=SAMPLE_RATE, channels=1)
+    stamped = [
+        SimpleNamespace(header=header, audio=data),
+        SimpleNamespace(header=header, audio=SimpleNamespace(audio_data=inner, info=info)),
+        SimpleNamespace(header=header, audio=SimpleNamespace(audio=inner, info=info)),
+    ]
+    for message in (data, *stamped):
+        assert samples_of(message).tolist() == samples
+    assert [frame_id_of(each) for each in (data, *stamped)] == ["", "head", "head", "head"]
+    info.channels = 2
+    with pytest.raises(ValueError, match="2 channels; accepted: 16000 Hz, one channel"):
+        samples_of(stamped[1])
 
 
 def test_parameters_and_policy(client: Client, speech: NodeProcess, talking: Person) -> None:

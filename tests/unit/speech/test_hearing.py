@@ -44,10 +44,11 @@ def test_a_spoken_command_is_heard(
 ) -> None:
     spoken = speak(text, voice, speed)
     assert heard(vad, sphinx, spoken) == [text]
-    assert heard(vad, sphinx, (spoken * 0.1).astype(np.int16)) == [text]  # spoken softly
 
 
-def test_noise_of_20_db_is_no_hindrance(vad: SileroVad, sphinx: Sphinx) -> None:
+def test_neither_noise_nor_a_soft_voice_is_a_hindrance(vad: SileroVad, sphinx: Sphinx) -> None:
+    softly = (speak("stop") * 0.1).astype(np.int16)
+    assert heard(vad, sphinx, softly) == ["stop"]
     assert heard(vad, sphinx, noisy(speak("put the red cube on the plate"), 20)) == [
         "put the red cube on the plate"
     ]
@@ -56,9 +57,9 @@ def test_noise_of_20_db_is_no_hindrance(vad: SileroVad, sphinx: Sphinx) -> None:
 @pytest.mark.parametrize(
     "sound",
     [
-        lambda: np.zeros(5 * SAMPLE_RATE, np.int16),
-        lambda: synthesised(5, "whitenoise"),
-        lambda: synthesised(5, "brownnoise"),
+        lambda: np.zeros(3 * SAMPLE_RATE, np.int16),
+        lambda: synthesised(3, "whitenoise"),
+        lambda: synthesised(3, "brownnoise"),
         lambda: music(4),
         lambda: np.clip(speak("stop").astype(np.int32) * 40, -32768, 32767).astype(np.int16),
         lambda: speak("how was your weekend at the lake"),

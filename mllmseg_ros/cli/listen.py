@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mllmseg listen``: what a recording asks for, as the speech node hears it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    listen = verbs.add_parser("listen", help="say which commands are in a recording")
+    listen.add_argument("recording", type=Path, help="WAV file: 16 kHz, mono, 16 bits")
+    listen.add_argument("--recogniser", default="pocketsphinx", help="or whisper, faster_whisper")
+    listen.add_argument("--model", default="", help="Whisper's: local folder or name")
+    listen.add_argument("--wake-word", default="", help="what every command begins with")
+    listen.set_defaults(run=_listen)
+
+
+def _listen(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.speech import recogniser
+    from mllmseg_ros.speech.activity import Endpointer, SileroVad
+    from mllmseg_ros.speech.audio import read_wave
+    from mllmseg_ros.speech.decision import Rules, decide
+
+    samples = read_wave(asked.recording)
+    hear = recogniser.load(asked.recogniser, model=asked.model, wake_word=asked.wake_word)
+    endpointer, rules = Endpointer(SileroVad()), Rules(wake_word=asked.wake_word)
+    for utterance in (*endpointer.feed(samples), *endpointer.flush()):
+        words = hear(utterance)
+        decision = decide(words, rules, clipped=utterance.is_clipped)
+        became = decision.command or f"no command: {decision.reason}"
+        print(
+            f"{utterance.start_s:7.2f} s to {utterance.end_s:.2f} s  {words.text!r} "
+            f"({words.confidence:.2f})  {became}"
+        )

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whisper from a local folder: a tiny model of random weights goes the whole way."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mllmseg_ros.speech import recogniser
+from mllmseg_ros.speech.audio import SAMPLE_RATE, Utterance
+
+
+def tiny_model(folder: Path) -> None:
+    from transformers import (
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+        WhisperProcessor,
+        WhisperTokenizer,
+    )
+
+    words = [chr(code) for code in range(33, 127)]
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    vocabulary = {text: index for index, text in enumerate([*words, *special])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = WhisperTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    WhisperProcessor(WhisperFeatureExtractor(), tokenizer).save_pretrained(folder)
+    end = vocabulary["<|endoftext|>"]
+    config = WhisperConfig(
+        vocab_size=len(vocabulary), d_model=16, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16,
+        decoder_ffn_dim=16, decoder_start_token_id=vocabulary["<|startoftranscript|>"],
+        eos_token_id=end, pad_token_id=end, bos_token_id=end, max_target_positions=32,
+        suppress_tokens=None, begin_suppress_tokens=None,
+    )  # fmt: skip
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config.is_multilingual = False
+    model.generation_config.no_timestamps_token_id = vocabulary["<|notimestamps|>"]
+    model.generation_config.max_length = 20
+    model.save_pretrained(folder)
+
+
+def test_a_local_model_hears(tmp_path: Path) -> None:
+    tiny_model(tmp_path)
+    hear = recogniser.load("whisper", model=str(tmp_path))
+    samples = np.random.default_rng(0).integers(-9000, 9000, SAMPLE_RATE).astype(np.int16)
+    words = hear(Utterance(samples=samples, start_s=0.0, end_s=1.0))
+    assert isinstance(words.text, str)
+    assert math.isnan(words.confidence)
