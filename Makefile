@@ -13,7 +13,7 @@ ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
 endif
 V := $(CURDIR)/.venv
-CORE := requirements/core.txt requirements/sim.txt
+CORE := $(foreach part,core sim console speech recordings,requirements/$(part).txt)
 ifdef ROS_DISTRO
   export PYTHON ?= python3
   FLAVOUR := $(ROS_DISTRO)
