@@ -31,7 +31,9 @@ setup(
     data_files=[("share/mllmseg_ros/msg", sorted(map(str, Path("msg").glob("*.msg"))))],
     extras_require={
         name: requirements(name)
-        for name in ("sim", "speech", "train", "console", "view", "recordings", "ray", "docs", "test")
+        for name in (
+            "sim", "speech", "train", "console", "view", "recordings", "ray", "docs", "test"
+        )  # fmt: skip
     },
     entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
     # Beside colcon's build/, not in it.
