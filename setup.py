@@ -10,6 +10,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+EXTRAS = ("sim", "speech", "train", "console", "view", "recordings", "ray", "docs", "test")
 
 
 def requirements(name: str) -> list[str]:
@@ -29,10 +30,7 @@ setup(
     install_requires=requirements("core"),
     # Where ROS would have them, too: what is written into bags is told by them.
     data_files=[("share/mllmseg_ros/msg", sorted(map(str, Path("msg").glob("*.msg"))))],
-    extras_require={
-        name: requirements(name)
-        for name in ("sim", "speech", "train", "console", "view", "recordings", "ray", "test")
-    },
+    extras_require={name: requirements(name) for name in EXTRAS},
     entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
     # Beside colcon's build/, not in it.
     options={"build": {"build_base": "build/pip"}},

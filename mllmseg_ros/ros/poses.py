@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses of messages applied to points, for who listens to the node without tf2.
 
-Entry points: :func:`out_of`, :func:`box_corners`, :func:`middle_xy`.
+Entry points: :func:`out_of`, :func:`box_corners`, :func:`middle_xy`, :func:`tool_pose`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 from geometry_msgs.msg import Pose
 from numpy.typing import NDArray
 
+from mllmseg_ros.grasp import Grasp
 from mllmseg_ros.msg import Segmentation
+from mllmseg_ros.ros.segmentation_msgs import point_message, quaternion_message
 
 
 def out_of(pose: Pose, points: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -31,3 +33,14 @@ def box_corners(entry: Segmentation) -> NDArray[np.float64]:
 def middle_xy(points: NDArray[np.floating]) -> NDArray[np.float64]:
     """The middle (2,) of what points (N, 3) cover, seen along z."""
     return np.asarray((points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2)
+
+
+def tool_pose(grasp: Grasp) -> Pose:
+    """The pose of a hand that holds a thing so, in the frame of the grasp, whose z is up.
+
+    The hand's origin lies between the fingertips, its z points at the thing (down), its y along the
+    closing direction, as in the hands of Franka.
+    """
+    cos, sin = np.cos(grasp.yaw_rad), np.sin(grasp.yaw_rad)
+    axes = np.array([[-sin, cos, 0.0], [cos, sin, 0.0], [0.0, 0.0, -1.0]])
+    return Pose(position=point_message(grasp.tip_m), orientation=quaternion_message(axes))
