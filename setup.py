@@ -25,9 +25,14 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mllmseg_ros", "mllmseg_ros.*"], exclude=["mllmseg_ros.ros"]),
-    package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml"]},
+    package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml", "web/*page/*"]},
     install_requires=requirements("core"),
-    extras_require={name: requirements(name) for name in ("sim", "speech", "train", "test")},
+    # Where ROS would have them, too: what is written into bags is told by them.
+    data_files=[("share/mllmseg_ros/msg", sorted(map(str, Path("msg").glob("*.msg"))))],
+    extras_require={
+        name: requirements(name)
+        for name in ("sim", "speech", "train", "console", "view", "recordings", "ray", "test")
+    },
     entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
     # Beside colcon's build/, not in it.
     options={"build": {"build_base": "build/pip"}},

@@ -5,7 +5,7 @@ First by connected components; then, where depth is there, a component is cut al
 and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
 
 Entry points: :class:`Instance`, :class:`Depth`, :class:`OtherFrame`, :class:`Located`,
-:func:`instances_of`, :func:`parts_of`, :func:`split_instances`.
+:func:`instances_of`, :func:`distance_m`, :func:`parts_of`, :func:`split_instances`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,19 @@ class Located:
     depth: Depth | None = None  # of the whole image, where there is any, as the camera sees it
     frame: OtherFrame | None = None  # of the instances' positions; None: the optical frame
     note: str = ""  # why what was found has no position; "" also where nobody publishes depth
+
+
+def distance_m(instance: Instance, frame: OtherFrame | None) -> float | None:
+    """How far from the camera an instance is, m; None where that is not known.
+
+    Args:
+        instance: with its position in ``frame``.
+        frame: None: the camera's optical frame.
+    """
+    if instance.position is None:
+        return None
+    camera = np.zeros(3) if frame is None else frame.from_camera[:3, 3]
+    return float(np.linalg.norm(instance.position.mean - camera))
 
 
 def instances_of(

@@ -13,16 +13,26 @@ from collections.abc import Sequence
 
 from mllmseg_ros.cli import (
     adapt,
+    bag,
     convert,
     data,
     doctor,
     evaluate,
+    explain,
+    label,
     listen,
     models,
+    review,
     segment,
     sim,
     train,
+    view,
 )
+
+_VERBS = (
+    segment, explain, view, bag, label, review, listen, models, doctor, convert, data, adapt, train,
+    evaluate, sim,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (segment, models, doctor, convert, data, adapt, train, evaluate, sim, listen):
+    for verb in _VERBS:
         verb.add(verbs)
     return parser

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,3 +32,21 @@ def load_segmenter(asked: argparse.Namespace) -> Any:
     if segmenter.synthetic_only:
         print(f"{segmenter.name} knows simulated tabletop scenes only", file=sys.stderr)
     return segmenter
+
+
+def require(extra: str, *modules: str) -> None:
+    """Check that an optional part is installed.
+
+    Args:
+        extra: requirements/<extra>.txt has it.
+        modules: that it brings, as they are imported.
+
+    Raises:
+        ValueError: naming what is missing, and what to install.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or what "
+            f"requirements/{extra}.txt lists"
+        )

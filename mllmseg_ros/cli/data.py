@@ -28,9 +28,12 @@ def add(verbs: Any) -> None:
 def _check(asked: argparse.Namespace) -> None:
     from mllmseg_ros.data.check import check, contact_sheet
     from mllmseg_ros.data.dataset import read_samples
+    from mllmseg_ros.data.review import waiting
 
     report = check(read_samples(asked.folder, asked.split, asked.images))
     print(report)
+    if n := waiting(asked.folder):
+        print(f"{n} entries wait for review and are not counted; mllmseg review {asked.folder}")
     if asked.output is not None:
         write_picture(contact_sheet(report.samples), asked.output)
     if report.problems:

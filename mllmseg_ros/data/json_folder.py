@@ -8,8 +8,9 @@
 ``image`` and ``mask`` are relative to the folder. ``expressions`` (a list) says the same thing in
 several ways. ``mask`` is a PNG of the picture's size, a list of polygons [[x0, y0, x1, y1, …], …]
 in pixels, COCO run lengths, or null for something that is not there. ``split`` may name one;
-entries without one are all in "train". ``kind`` sorts expressions for a breakdown of results. Other
-fields are kept out of the way.
+entries without one are all in "train". ``kind`` sorts expressions for a breakdown of results.
+``review`` is what a model's own answers carry (:mod:`mllmseg_ros.data.review`): only those that
+somebody accepted are read. Other fields are kept out of the way.
 
 Entry point: :func:`read_json_folder`.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
+from mllmseg_ros.data.review import is_used
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
 from mllmseg_ros.prompt import normalized
 
@@ -49,12 +51,16 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
     sizes: dict[str, tuple[int, int]] = {}
     there: set[str] = set()
     seen: set[str] = set()
+    n_left_out, n_problems = 0, 0
     for entry, fields in _entries(path):
         try:
             if isinstance(fields, ValueError):
                 raise fields
             there.add(str(fields.get("split", DEFAULT_SPLIT)))
             if fields.get("split", DEFAULT_SPLIT) != split:
+                continue
+            if not is_used(fields):
+                n_left_out += 1
                 continue
             key = json.dumps(fields, sort_keys=True)
             if key in seen:
@@ -65,9 +71,15 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
                 sizes[name] = size_hw(_inside(folder, name))
             targets[name].append(_target(fields, folder, f"{path.name} {entry}"))
         except MALFORMED as error:
+            n_problems += 1
             yield Problem(file=path, entry=entry, reason=reason_of(error))
     if split not in there:
         raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(there))}")
+    if n_left_out and not targets and not n_problems:
+        raise ValueError(
+            f"{path}: none of its {n_left_out} entries is accepted yet; `mllmseg review {folder}` "
+            "shows them, with --accept-sure it accepts what the model is sure of"
+        )
     for name, found in targets.items():
         yield Sample(
             image=folder / name, size_hw=sizes[name], targets=tuple(found), entry=f"image {name}"

@@ -9,6 +9,8 @@ is the same computation as the paper draws it, without the split; tests hold the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -107,7 +109,13 @@ class MaskDecoder(nn.Module):
         )
         self.conv2 = nn.Conv2d(1, 1, kernel_size=5, padding=2)
 
-    def _fused_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
+    def views(self, vision_tokens: Tensor, image_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The three views of the image that are fused, each (B, G*G, C).
+
+        Returns:
+            Vision tokens enriched by the language model, vision tokens, the language model's image
+            states upsampled to the grid; in the order in which :attr:`text_out_adapter` reads them.
+        """
         semantic = self.img_llm_down(image_states)  # (B, G/2*G/2, C)
         detail = self.ca_layer_v2l(vision_tokens, semantic)
         batch, _, width = semantic.shape
@@ -115,8 +123,10 @@ class MaskDecoder(nn.Module):
         upsampled = self.upsample_adapter_l(
             semantic.transpose(1, 2).reshape(batch, width, half, half)
         )
-        upsampled = upsampled.flatten(2).transpose(1, 2)
-        return self.text_out_adapter(torch.cat([detail, vision_tokens, upsampled], dim=-1))
+        return detail, vision_tokens, upsampled.flatten(2).transpose(1, 2)
+
+    def _fused_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
+        return self.text_out_adapter(torch.cat(self.views(vision_tokens, image_states), dim=-1))
 
     def fuse(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
         """Compute everything that no expression touches, once per image.
@@ -128,7 +138,11 @@ class MaskDecoder(nn.Module):
         Returns:
             (B, G*G, C), ready for :meth:`decode`.
         """
-        return self.ca_layer_vl.attend_self(self._fused_tokens(vision_tokens, image_states))
+        return self.fuse_views(self.views(vision_tokens, image_states))
+
+    def fuse_views(self, views: Sequence[Tensor]) -> Tensor:
+        """Fuse what :meth:`views` gives: three (B, G*G, C) -> (B, G*G, C)."""
+        return self.ca_layer_vl.attend_self(self.text_out_adapter(torch.cat(list(views), dim=-1)))
 
     def decode(self, fused: Tensor, expression_states: Tensor) -> Tensor:
         """Draw one mask per expression.

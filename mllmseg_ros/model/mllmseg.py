@@ -36,6 +36,9 @@ class ImageFeatures:
     fused: Tensor  # (1, G*G, C) decoder tokens before any expression
     prefix_cache: PrefixCache
     prefix_length: int  # L, tokens of the prompt up to and including </img>
+    # What `fused` was made of; read only by who explains an answer.
+    vision_tokens: Tensor  # (1, G*G, C)
+    image_states: Tensor  # (1, G*G/4, D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,8 @@ class MLLMSeg(nn.Module):
             fused=self.mask_decoder.fuse(tokens, states),
             prefix_cache=prefix_cache,
             prefix_length=prefix_ids.shape[1],
+            vision_tokens=tokens,
+            image_states=states,
         )
 
     def read_prefix(

@@ -92,7 +92,38 @@ class Asking:
         Returns:
             None where answers will come, else the message that says why not.
         """
-        request = self.receive(expressions, remember=False)
+
+        def errand(request: Request, stream: CameraStream) -> Errand:
+            return Errand(request, deliver, stream.shot(image) if image is not None else None)
+
+        return self._ask(self.receive(expressions, remember=False), camera, errand)
+
+    def ask_why(
+        self, expression: str, camera: str, deliver: Callable[..., bool]
+    ) -> SegmentationArray | None:
+        """Ask for one answer on the image that the camera has, with what was looked at.
+
+        Args:
+            expression: names one thing, or is a sentence that does.
+            camera: name of the camera.
+            deliver: called once, from another thread, with the answer and a pair of the image and
+                its encoding; with the answer alone where nothing was looked at.
+
+        Returns:
+            None where an answer will come, else the message that says why not.
+        """
+
+        def errand(request: Request, stream: CameraStream) -> Errand:
+            assert request.command is not None
+            if len(request.command.expressions) != 1:
+                raise ValueError("several things are named; ask about one after the other")
+            return Errand(request, deliver, asks_why=True)
+
+        return self._ask(self.receive([expression], remember=False), camera, errand)
+
+    def _ask(
+        self, request: Request, camera: str, errand: Callable[[Request, CameraStream], Errand]
+    ) -> SegmentationArray | None:
         try:
             if request.command is None:
                 raise ValueError(request.refusal)
@@ -101,8 +132,7 @@ class Asking:
             if not self.is_active:
                 raise ValueError("the node is not active")
             stream = self._one(camera)
-            shot = stream.shot(image) if image is not None else None
-            stream.desk.add(Errand(request, deliver, shot))
+            stream.desk.add(errand(request, stream))
         except ValueError as error:
             notice = Notice(request=request, ending=Ending.REFUSED, text=str(error))
             return notice_message(notice)

@@ -296,7 +296,11 @@ class CameraStream:
         with self._meter.publish.timing():
             answer = self._answer(outcome)
             model = outcome.model or self._model
-            wants_more = errand.deliver(array_message(answer, self._topic_of(outcome.image), model))
+            message = array_message(answer, self._topic_of(outcome.image), model)
+            if errand.asks_why and not answer.error:
+                wants_more = errand.deliver(message, (outcome.image, outcome.encoded))
+            else:
+                wants_more = errand.deliver(message)
             self._note(answer, outcome.image)
         return wants_more
 

@@ -2,14 +2,17 @@
 """The demo without ``ros2 launch``: camera, node and commander as processes of their own.
 
 With ``--pick`` a robot takes the camera's place, and the example that drives its gripper comes in.
+A web console runs beside them where aiohttp is installed; it says its address.
 They talk over real DDS, and none of them outlives this one. Entry point: :func:`main`.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +22,7 @@ from ament_index_python.packages import get_package_prefix, get_package_share_di
 
 from mllmseg_ros.ros import large_images
 
+_CONSOLE_PORT = 8642  # as in config/console.yaml
 _POLL_S = 0.1
 _GRACE_S = 10.0  # between asking a process to end and ending it
 
@@ -51,10 +55,12 @@ def _commands(arguments: list[str]) -> dict[str, list[str]]:
     """The processes by name; the commander ends the demo."""
     folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
     node = [str(folder / "mllmseg_node"), "--ros-args", "-p", "device:=cpu"]
+    console = _console(str(folder / "console"))
     if "--pick" not in arguments:
         return {
             "camera": [str(folder / "sim_camera")],
             "node": node,
+            **console,
             "commander": [str(folder / "demo_commander"), *arguments],
         }
     arguments = [each for each in arguments if each != "--pick"]
@@ -62,15 +68,32 @@ def _commands(arguments: list[str]) -> dict[str, list[str]]:
     return {
         "robot": [str(folder / "sim_robot")],
         "node": node,
+        **console,
         "example": [sys.executable, str(examples / "pick_and_place.py")],
         "commander": [str(folder / "pick_commander"), *arguments],
     }
 
 
+def _console(executable: str) -> dict[str, list[str]]:
+    """The web console, on its usual port if that is free; without aiohttp there is none."""
+    if importlib.util.find_spec("aiohttp") is None:
+        print("no web console: pip install aiohttp", flush=True)
+        return {}
+    port = _CONSOLE_PORT
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            port = 0
+    return {"console": [executable, "--ros-args", "-p", f"port:={port}"]}
+
+
 def _watch(processes: dict[str, subprocess.Popen[bytes]], interrupted: list[int]) -> int:
-    """Wait until the commander is done, somebody interrupts, or another process fails."""
+    """Wait until the commander is done, somebody interrupts, or a process that it needs fails."""
+    needed = {name: process for name, process in processes.items() if name != "console"}
     while not interrupted:
-        for name, process in processes.items():
+        for name, process in needed.items():
             status = process.poll()
             if status is not None:
                 if name != "commander":

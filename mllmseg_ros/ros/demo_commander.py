@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.ros.answer_overlay import overlay_of
 from mllmseg_ros.ros.demo_plan import PlannedCommand, Verdict, judge, plan_commands, table
 from mllmseg_ros.ros.image_msgs import (
     depth_from_image,
@@ -193,7 +193,7 @@ class DemoCommander(Node):
         self._n_shown += 1
         path = self._folder / f"{self._n_shown:02d}.png"
         if image is not None:
-            overlay = draw_overlay(rgb_from_image(image), answers)
+            overlay = overlay_of(rgb_from_image(image), message)
             cv2.imwrite(str(path), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
         print(f"{asked.text!r}: {message.text} in {latency_ms:.0f} ms, see {path}", flush=True)
         intrinsics = intrinsics_from_info(self._info, rectified=False) if self._info else None

@@ -12,16 +12,10 @@ from dataclasses import dataclass
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mllmseg_ros.aligned_depth import aligned_depth, frames_differ
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.instances import Depth
-from mllmseg_ros.position import Intrinsics
-from mllmseg_ros.registration import register_depth, scaled
-from mllmseg_ros.ros.image_msgs import (
-    depth_from_compressed,
-    depth_from_image,
-    intrinsics_from_info,
-    nanoseconds,
-)
+from mllmseg_ros.ros.image_msgs import nanoseconds
 from mllmseg_ros.ros.stamp_history import Kept, StampHistory
 from mllmseg_ros.ros.tf import TransformLookup, matrix_at
 from mllmseg_ros.transforms import TransformError
@@ -55,7 +49,7 @@ class DepthPairing:
 
     def put_depth(self, msg: Image | CompressedImage) -> None:
         """Take a depth image in."""
-        if _differ(msg.header.frame_id, self._frame_id):
+        if frames_differ(msg.header.frame_id, self._frame_id):
             self._expect_transforms()
         self._depths.put(nanoseconds(msg.header.stamp), msg)
 
@@ -105,48 +99,19 @@ class DepthPairing:
         info = self._infos.wait_for(expected.info, _WAIT_S)
         if info is None:
             raise ValueError("no camera_info has the stamp of the colour image")
-        compressed = isinstance(message, CompressedImage)
-        depth_m = depth_from_compressed(message) if compressed else depth_from_image(message)
-        color = intrinsics_from_info(info, rectified=rectified)
-        if color is None:
-            raise ValueError("camera_info says that the camera is not calibrated (K[0] = 0)")
-        size_hw = (frame.rgb.shape[0], frame.rgb.shape[1])
-        own = self._own_camera(rectified)
-        color_from_depth = None
-        depth_frame = message.header.frame_id
-        if _differ(depth_frame, frame.frame_id):
-            if own is None:
-                raise ValueError(
-                    f"the depth image is in frame {depth_frame!r}, the colour image in "
-                    f"{frame.frame_id!r}; publish depth/camera_info, or depth aligned to the "
-                    "colour image"
-                )
-            color_from_depth = matrix_at(
+        return aligned_depth(
+            frame,
+            message,
+            info,
+            self._depth_info,
+            rectified=rectified,
+            frame_from=lambda depth_frame: matrix_at(
                 self._transforms, frame.frame_id, depth_frame, frame.stamp_ns, timeout_s
-            )
-        elif own is None and depth_m.shape == size_hw:
-            return Depth(metres=depth_m, intrinsics=color)
-        depth_hw = (depth_m.shape[0], depth_m.shape[1])
-        lens = own or scaled(color, size_hw, depth_hw)
-        registered = register_depth(depth_m, lens, color, size_hw, color_from_depth)
-        return Depth(metres=registered, intrinsics=color)
+            ),
+        )
 
     def _expect_transforms(self) -> None:
         try:
             self._transforms.listen()
         except TransformError as error:
             self._report(f"depth image in another frame: {error}")
-
-    def _own_camera(self, rectified: bool) -> Intrinsics | None:
-        """How the depth camera projects, where that has been said."""
-        if self._depth_info is None:
-            return None
-        lens = intrinsics_from_info(self._depth_info, rectified=rectified)
-        if lens is None:
-            raise ValueError("depth/camera_info says that the camera is not calibrated (K[0] = 0)")
-        return lens
-
-
-def _differ(frame_id: str, other_id: str) -> bool:
-    """Whether two frames are known to be two; a camera may leave its name out."""
-    return bool(frame_id and other_id) and frame_id != other_id

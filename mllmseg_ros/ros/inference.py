@@ -42,6 +42,7 @@ class Result(Generic[M]):
     segmentations: Sequence[Segmentation]  # one per expression; none where looking failed
     began_ns: int  # monotonic time at which the image was taken up
     model: str = ""  # name of the model that looked; "" where it did not come to that
+    encoded: object | None = None  # what it looked at, for who wants to know more than the answer
     error: str = ""  # why looking failed
     hopeless: bool = False  # it will fail on every image: the words are at fault
 
@@ -309,7 +310,7 @@ class InferenceThread(Generic[M, C]):
     ) -> Result[M]:
         """Ask the model; the one place where a failure becomes an answer."""
         segmentations: Sequence[Segmentation] = ()
-        hopeless, model = False, ""
+        hopeless, model, context = False, "", None
         if failure is None:
             try:
                 context = self._context(image, frame)
@@ -326,6 +327,7 @@ class InferenceThread(Generic[M, C]):
             segmentations=segmentations,
             began_ns=began_ns,
             model=model,
+            encoded=context,
             error=_one_line(failure) if failure else "",
             hopeless=hopeless,
         )

@@ -12,7 +12,8 @@ from geometry_msgs.msg import Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from mllmseg_ros.overlay import COLORS_RGB
+from mllmseg_ros.instances import distance_m
+from mllmseg_ros.overlay import colors_of
 from mllmseg_ros.ros.segmentation_msgs import Answer, point_message, pose_message
 
 _THINNEST_M = 0.004  # a box without volume does not show
@@ -23,15 +24,14 @@ _BOX_ALPHA = 0.35
 def marker_array(answer: Answer) -> MarkerArray:
     """Build the markers of an answer, in the frame of its positions."""
     header, frame = answer.position_header, answer.located.frame
-    camera = np.zeros(3) if frame is None else frame.from_camera[:3, 3]
     # Over it in the picture, where y points down; in any other frame z points up (REP 103).
     up_axis, up = (1, -1.0) if frame is None else (2, 1.0)
     markers = list(no_markers(header).markers)
-    for index, instance in enumerate(answer.instances):
+    colors = colors_of([each.track_id for each in answer.instances])
+    for index, (instance, color) in enumerate(zip(answer.instances, colors, strict=True)):
         position = instance.position
         if position is None:
             continue
-        color = COLORS_RGB[index % len(COLORS_RGB)]
         box = _marker(header, "boxes", index, Marker.CUBE, color, _BOX_ALPHA)
         box.pose = pose_message(header, position).pose
         x, y, z = np.maximum(position.box_size, _THINNEST_M).tolist()
@@ -41,8 +41,7 @@ def marker_array(answer: Answer) -> MarkerArray:
         above[up_axis] += up * (np.ptp(position.points[:, up_axis]) / 2 + _TEXT_LIFT_M)
         name.pose.position = point_message(above)
         name.scale = Vector3(z=_TEXT_HEIGHT_M)
-        distance = float(np.linalg.norm(position.mean - camera))
-        name.text = f"{instance.segmentation.expression} {distance:.2f} m"
+        name.text = f"{instance.segmentation.expression} {distance_m(instance, frame):.2f} m"
         markers += [box, name]
     return MarkerArray(markers=markers)
 

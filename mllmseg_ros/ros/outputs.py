@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from mllmseg_ros.instances import distance_m
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.ros import detections
@@ -116,7 +117,12 @@ class CameraOutputs:
         if _wanted(self._confidence):
             messages += _images(self._confidence, confidence_image(answer), "mono8", answer.header)
         if _wanted(self._overlay):
-            overlay = draw_overlay(answer.rgb, [each.segmentation for each in answer.instances])
+            overlay = draw_overlay(
+                answer.rgb,
+                [each.segmentation for each in answer.instances],
+                [each.track_id for each in answer.instances],
+                [distance_m(each, answer.located.frame) for each in answer.instances],
+            )
             messages += _images(self._overlay, overlay, "rgb8", answer.header)
         return messages
 

@@ -24,7 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.ros.answer_overlay import overlay_of
 from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_image
 from mllmseg_ros.ros.pick_plan import (
     PickTask,
@@ -34,7 +34,6 @@ from mllmseg_ros.ros.pick_plan import (
     plan_tasks,
     table,
 )
-from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.ros.spin import run
 from mllmseg_ros.ros.stamp_history import StampHistory
 
@@ -104,9 +103,7 @@ class PickCommander(Node):
         self._answer, self._answered_s = message, time.monotonic()
         image = self._images.at(nanoseconds(message.header.stamp))
         if image is not None:
-            size_hw = (message.image_height, message.image_width)
-            answers = [segmentation_from_message(each, size_hw) for each in message.segmentations]
-            self._panels["camera: before"] = draw_overlay(rgb_from_image(image), answers)
+            self._panels["camera: before"] = overlay_of(rgb_from_image(image), message)
 
     def _step(self) -> None:
         now_s = time.monotonic()

@@ -3,7 +3,7 @@
 
 Both ways give the same bytes: x, y, z in metres and rgb packed into a float, as RViz and PCL read
 it. Entry points: :func:`choose_cloud_builder`, :func:`cloud_from_points`, :func:`scene_points`, and
-:func:`points_from_cloud` for who listens.
+:func:`points_from_cloud`, :func:`colors_from_cloud` for who listens.
 """
 
 from __future__ import annotations
@@ -74,6 +74,12 @@ def cloud_from_points(
 def points_from_cloud(cloud: PointCloud2) -> NDArray[np.float32]:
     """Read the points (N, 3) in metres of one of our clouds back."""
     return np.frombuffer(cloud.data, np.float32).reshape(-1, _POINT.itemsize // 4)[:, :3]
+
+
+def colors_from_cloud(cloud: PointCloud2) -> NDArray[np.uint8]:
+    """Read the colours (N, 3) RGB of one of our clouds back."""
+    packed = np.frombuffer(cloud.data, np.uint32).reshape(-1, _POINT.itemsize // 4)[:, 3]
+    return np.stack([packed >> 16, packed >> 8, packed], axis=1).astype(np.uint8)
 
 
 def scene_points(

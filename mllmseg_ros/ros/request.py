@@ -108,20 +108,30 @@ class Errand:
 
     Attributes:
         request: what is asked; never a stop, never refused.
-        image: message to look at; None for the newest one that was taken after the request.
+        image: message to look at; None for the newest one that was taken after the request
+            (that is there, where it ``asks_why``).
         deliver: takes an answer or a :class:`Notice`; returns whether the next image is wanted too.
+        asks_why: an answer comes with what was looked at: the image and its encoding.
         after_ns: ROS time from which on images count.
         last_number: number of the image that it was last answered on.
         waiting_since_ns: ROS time of the request or of its last answer.
     """
 
     def __init__(
-        self, request: Request, deliver: Callable[[Any], bool], image: Any | None = None
+        self,
+        request: Request,
+        deliver: Callable[..., bool],
+        image: Any | None = None,
+        *,
+        asks_why: bool = False,
     ) -> None:
         assert request.command is not None
         self.request, self.deliver, self.image = request, deliver, image
+        self.asks_why = asks_why
         self.last_number = 0
-        self.after_ns = self.waiting_since_ns = request.stamp_ns
+        self.waiting_since_ns = request.stamp_ns
+        # Why something was said is asked of the image that is there.
+        self.after_ns = 0 if asks_why else request.stamp_ns
 
 
 class RequestDesk:

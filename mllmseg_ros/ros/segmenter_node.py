@@ -26,6 +26,7 @@ from mllmseg_ros.ros.asking import Asking
 from mllmseg_ros.ros.camera_stream import CameraStream
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
 from mllmseg_ros.ros.diagnostics import Diagnostics, ModelReading, Thresholds, model_status
+from mllmseg_ros.ros.explain_service import ExplainService
 from mllmseg_ros.ros.inference import InferenceThread, Steps
 from mllmseg_ros.ros.inputs import CommandInput
 from mllmseg_ros.ros.meters import ModelMeter
@@ -82,6 +83,7 @@ class SegmenterNode(LifecycleNode):
         self._stale_timer: Timer | None = None
         self._asking = Asking(self, self._streams, self._reception, self._wake)
         self._segment_service = SegmentService(self, self._asking)
+        self._explain_service = ExplainService(self, self._asking, self._warn)
         self._segment_target = SegmentTargetAction(self, self._asking)
         self.create_service(SetExpressions, "set_expressions", self._on_set_expressions)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -202,6 +204,7 @@ class SegmenterNode(LifecycleNode):
     def stop(self) -> None:
         """Say goodbye before the end of the process, in whatever state."""
         self._halt()
+        self._explain_service.stop()
         self._diagnostics.stop()
         self._replacement.stop()
 

@@ -158,6 +158,8 @@ class _Picture:
                 fused=model.mask_decoder.fuse(tokens, states),
                 prefix_cache=prefix_cache,
                 prefix_length=prompt.prefix_length,
+                vision_tokens=tokens,
+                image_states=states,
             )
         return {"tokens": tokens[0], "image_states": states[0]}
 

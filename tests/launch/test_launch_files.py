@@ -76,6 +76,20 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
+def test_the_console_says_its_address() -> None:
+    pytest.importorskip("aiohttp", reason="needs aiohttp")
+    process = launched("console.launch.py", new_domain(), "port:=0")
+    assert process.stdout is not None
+    lines = []
+    while "console at http://127.0.0.1:" not in "".join(lines):
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+
+
 def test_the_demo_ends_by_itself(tmp_path: Path) -> None:
     process = launched("demo.launch.py", new_domain(), f"out:={tmp_path}")
     output, _ = process.communicate(timeout=150)

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import failing_model
 import numpy as np
+from broadcaster import Broadcaster, stamped
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
@@ -39,14 +41,17 @@ GOOD_ANSWER_S = 60.0  # a machine may be busy; how fast an answer comes is not a
 
 
 class Robot:
-    """A node, an RGB-D camera and a person before it."""
+    """A node, an RGB-D camera on an arm and a person before it."""
 
     def __init__(self) -> None:
         self.domain = new_domain()
-        self.node = NodeProcess(self.domain, "--ros-args", "-p", "device:=cpu")
+        self.node = NodeProcess(
+            self.domain, "--ros-args", "-p", "device:=cpu", script=failing_model.__file__
+        )
         self.node.wait_for("listening on")
         self.client = Client(self.domain)
         node = self.client.node
+        self.broadcaster = Broadcaster(node)
         self.depth_compressed = node.create_publisher(
             CompressedImage, "depth/image/compressedDepth", 5
         )
@@ -92,6 +97,22 @@ class Robot:
         self.send_depth(header)
         self.send_info(header)
         self.send_color(header)
+
+    def answer_where(
+        self,
+        condition: Callable[[SegmentationArray], object],
+        command: str = COMMAND,
+        send: Callable[[], object] | None = None,
+    ) -> None:
+        """Ask until an answer is as it has to be."""
+        client = self.client
+        client.answers.clear()
+        client.command(command)
+        client.wait(
+            lambda: any(condition(each) for each in client.to(command)),
+            GOOD_ANSWER_S,
+            each=send or self.send,
+        )
 
     def change(self, transition: int) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -230,6 +251,78 @@ def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
         robot.send_info(header, **fields)
         robot.send_color(header)
         robot.client.spin(0.15)
+
+
+def transforms_are_missing(robot: Robot, scale: int) -> None:
+    """Positions are asked for in a frame that nobody speaks of."""
+    robot.client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
+    robot.answer_where(lambda answer: _flat(answer, "no transform from"))
+    _positions_in_the_camera_again(robot)
+
+
+def transforms_are_disconnected(robot: Robot, scale: int) -> None:
+    """The arm is known to the world, the camera on it to nobody."""
+    robot.client.set_parameters(target_frame="world", transform_timeout=0.05)
+
+    def send() -> None:
+        robot.broadcaster.send(stamped("world", "arm", robot.header().stamp.sec * SECOND))
+        robot.send()
+
+    robot.answer_where(lambda answer: _flat(answer, "no transform from"), send=send)
+    _positions_in_the_camera_again(robot)
+
+
+def transforms_are_late(robot: Robot, scale: int) -> None:
+    """Where the camera was is told a while after its image; never the latest place is taken."""
+    client = robot.client
+    client.set_parameters(target_frame="base", transform_timeout=5.0)
+
+    def send() -> None:
+        robot.send()
+        stamp_ns = client.sent[-1]
+        frame = "test_camera_optical_frame"
+        robot.broadcaster.send(stamped("base", frame, stamp_ns - SECOND // 100, (0, 0, 1)))
+        client.spin(0.2)
+        robot.broadcaster.send(stamped("base", frame, stamp_ns + SECOND // 100, (0, 0, 1)))
+
+    def placed(answer: SegmentationArray) -> bool:
+        entries = answer.segmentations
+        if not entries or not entries[0].has_position or entries[0].frame_id != "base":
+            return False
+        z = float(SAMPLE.depth_m[SAMPLE.instances == TARGET].mean())
+        return bool(abs(entries[0].position.z - z - 1) < 0.05)
+
+    robot.answer_where(placed, send=send)
+    _positions_in_the_camera_again(robot)
+
+
+def _flat(answer: SegmentationArray, reason: str) -> bool:
+    return reason in answer.text and not any(each.has_position for each in answer.segmentations)
+
+
+def _positions_in_the_camera_again(robot: Robot) -> None:
+    results = robot.client.set_parameters(target_frame="", transform_timeout=0.2)
+    assert all(result.successful for result in results)
+
+
+def the_model_raises(robot: Robot, scale: int) -> None:
+    """As of a CUDA kernel gone wrong: the command gets an error, with the reason."""
+    _fails(robot, failing_model.RAISES, "illegal memory access")
+
+
+def the_model_runs_out_of_memory(robot: Robot, scale: int) -> None:
+    """While it answers, on a GPU that others use too: the error says what would fit."""
+    _fails(robot, failing_model.OUT_OF_MEMORY, "memory ran out")
+
+
+def the_model_gives_nan(robot: Robot, scale: int) -> None:
+    """Which is not taken for a "not there"."""
+    _fails(robot, failing_model.NOT_A_NUMBER, "not finite")
+
+
+def _fails(robot: Robot, command: str, reason: str) -> None:
+    error = SegmentationArray.STATUS_ERROR
+    robot.answer_where(lambda each: each.status == error and reason in each.text, command)
 
 
 def thousand_commands(robot: Robot, scale: int) -> None:
@@ -390,6 +483,12 @@ FAULTS: dict[str, Callable[[Robot, int], None]] = {
         depth_without_color,
         fields_are_absurd,
         intrinsics_are_wrong,
+        transforms_are_missing,
+        transforms_are_disconnected,
+        transforms_are_late,
+        the_model_raises,
+        the_model_runs_out_of_memory,
+        the_model_gives_nan,
         thousand_commands,
         parameters_storm,
         deactivated_and_activated,

@@ -35,6 +35,7 @@ def check(watcher: Node, name: str, at_times: set[str]) -> None:
     found = {
         ("topics", "publish"): watcher.get_publisher_names_and_types_by_node(name, "/"),
         ("topics", "subscribe"): watcher.get_subscriber_names_and_types_by_node(name, "/"),
+        ("services", "request"): watcher.get_client_names_and_types_by_node(name, "/"),
         ("services", "reply"): watcher.get_service_names_and_types_by_node(name, "/"),
     }
     for (kind, right), entries in found.items():

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,13 +43,16 @@ def new_domain() -> int:
 
 
 class NodeProcess:
-    """The installed executable; its log is read as it comes."""
+    """The installed executable, or a script; its log is read as it comes."""
 
-    def __init__(self, domain: int, *arguments: str, executable: str = "mllmseg_node") -> None:
+    def __init__(
+        self, domain: int, *arguments: str, executable: str = "mllmseg_node", script: str = ""
+    ) -> None:
         self.domain = domain
         path = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros" / executable
+        command = [sys.executable, script] if script else [str(path)]
         self.process = subprocess.Popen(
-            [str(path), *arguments],
+            [*command, *arguments],
             env={**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -98,6 +102,8 @@ class Client:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         node = self.node
+        # One for all calls: each brings twelve endpoints, which the node's DDS has to remember.
+        self.parameters = AsyncParameterClient(node, "mllmseg")
         self.image = node.create_publisher(Image, image, 5)
         self.compressed = node.create_publisher(CompressedImage, "image/compressed", 5)
         self.depth = node.create_publisher(Image, "depth/image", 5)
@@ -207,7 +213,8 @@ class Client:
         return [parameter_value_to_python(value) for value in future.result().values]
 
     def set_parameters(self, node_name: str = "mllmseg", /, **values: object) -> list:
-        client = AsyncParameterClient(self.node, node_name)
+        ours = node_name == "mllmseg"
+        client = self.parameters if ours else AsyncParameterClient(self.node, node_name)
         assert client.wait_for_services(START_S)
         future = client.set_parameters([Parameter(k, value=v) for k, v in values.items()])
         self.wait(future.done)

@@ -6,7 +6,9 @@ All of them pair by equal stamps and drop what does not fit, without a word.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +16,13 @@ import pytest
 
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
 
+import yaml
+from ament_index_python.packages import get_package_share_directory
 from rclpy.qos import qos_profile_sensor_data
 from ros_harness import stamps
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
+from mllmseg_ros.ros.camera_topics import FRAME_ID
 from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.samples import load_sample
 
@@ -33,6 +38,35 @@ TOPICS = {
     "target_cloud": PointCloud2,
     "scene_cloud": PointCloud2,
 }
+SHARE = Path(get_package_share_directory("mllmseg_ros"))
+# RViz: message type and properties of the display classes that we use.
+_CLOUD = {"Color Transformer", "Position Transformer", "Style", "Size (Pixels)", "Alpha"}
+RVIZ_DISPLAYS: dict[str, tuple[str | None, set[str]]] = {
+    "Image": ("sensor_msgs/msg/Image", {"Normalize Range"}),
+    "Camera": ("sensor_msgs/msg/Image", {"Image Rendering", "Overlay Alpha", "Zoom Factor"}),
+    "PointCloud2": ("sensor_msgs/msg/PointCloud2", _CLOUD),
+    "MarkerArray": ("visualization_msgs/msg/MarkerArray", {"Namespaces"}),
+    "PointStamped": (
+        "geometry_msgs/msg/PointStamped", {"Color", "Alpha", "Radius", "History Length"}
+    ),
+    "Pose": ("geometry_msgs/msg/PoseStamped", {"Shape", "Axes Length", "Axes Radius"}),
+    "TF": (
+        None,
+        {"Show Axes", "Show Names", "Show Arrows", "Marker Scale", "Frame Timeout",
+         "Update Interval"},
+    ),
+    "Axes": (None, {"Length", "Radius", "Reference Frame"}),
+}  # fmt: skip
+RVIZ_OTHERS = {
+    "rviz_common/Displays", "rviz_common/Views", "rviz_common/Time",
+    "rviz_default_plugins/MoveCamera", "rviz_default_plugins/Select",
+    "rviz_default_plugins/Measure", "rviz_default_plugins/Orbit",
+}  # fmt: skip
+# Foxglove: what its panels draw.
+FOXGLOVE_3D = {
+    "sensor_msgs/msg/PointCloud2", "visualization_msgs/msg/MarkerArray",
+    "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PointStamped",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +163,64 @@ def test_target_and_scene_share_nothing(synchronised: dict[str, Any]) -> None:
         points[topic] = {tuple(xyz) for xyz in records[:, :3].tolist()}
     assert not points["target_cloud"] & points["scene_cloud"]
     assert len(points["scene_cloud"]) > 10 * len(points["target_cloud"]) > 1000
+
+
+@pytest.fixture(scope="module")
+def types(connection: Client) -> dict[str, str]:
+    """Type by topic of all that the node publishes or listens to."""
+    node = connection.node
+    connection.wait(lambda: ("mllmseg", "/") in node.get_node_names_and_namespaces())
+    connection.wait(connection.connected)
+    by_node = (
+        node.get_publisher_names_and_types_by_node,
+        node.get_subscriber_names_and_types_by_node,
+    )
+    return {topic: kind for ends in by_node for topic, (kind, *_) in ends("mllmseg", "/")}
+
+
+def test_rviz_shows_topics_of_the_node_in_displays_that_it_has(types: dict[str, str]) -> None:
+    shown = yaml.safe_load((SHARE / "rviz" / "mllmseg.rviz").read_text())
+    manager = shown["Visualization Manager"]
+    others = [*shown["Panels"], *manager["Tools"], manager["Views"]["Current"]]
+    assert {each["Class"] for each in others} <= RVIZ_OTHERS
+    topics = set()
+    for display in manager["Displays"]:
+        package, _, name = display["Class"].partition("/")
+        assert package == "rviz_default_plugins"
+        kind, properties = RVIZ_DISPLAYS[name]
+        has_topic = {"Topic"} if kind else set()
+        assert set(display) - {"Class", "Name", "Enabled"} - properties == has_topic, display
+        if kind:
+            assert types[display["Topic"]["Value"]] == kind
+            topics.add(display["Topic"]["Value"])
+    assert {"/image", "/overlay", "/markers", "/target_cloud", "/scene_cloud"} <= topics
+    assert manager["Global Options"]["Fixed Frame"] == FRAME_ID
+
+
+def test_foxglove_shows_topics_of_the_node_in_panels_that_draw_them(types: dict[str, str]) -> None:
+    layout = json.loads((SHARE / "config" / "foxglove_layout.json").read_text())
+    panels = layout["configById"]
+    assert sorted(placed(layout["layout"])) == sorted(panels)
+    kinds = {}
+    for name, panel in panels.items():
+        kind = kinds[name] = name.partition("!")[0]
+        for topic in panel.get("topics", {}):
+            assert types[topic] in FOXGLOVE_3D, topic
+        if kind == "Image":
+            assert types[panel["imageMode"]["imageTopic"]] == "sensor_msgs/msg/Image"
+            assert types[panel["imageMode"]["calibrationTopic"]] == "sensor_msgs/msg/CameraInfo"
+        elif kind == "Publish":
+            assert types[panel["topicName"]] == panel["datatype"]
+            assert set(json.loads(panel["value"])) == {"data"}
+        elif kind == "RawMessages":
+            assert types[panel["topicPath"]] == "mllmseg_ros/msg/SegmentationArray"
+        elif kind == "DiagnosticSummary":
+            assert types[panel["topicToRender"]] == "diagnostic_msgs/msg/DiagnosticArray"
+    assert set(kinds.values()) == {"Image", "3D", "Publish", "RawMessages", "DiagnosticSummary"}
+
+
+def placed(layout: Any) -> list[str]:
+    """Names of the panels that a layout has room for."""
+    if isinstance(layout, str):
+        return [layout]
+    return placed(layout["first"]) + placed(layout["second"])

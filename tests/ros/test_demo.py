@@ -71,6 +71,7 @@ def test_the_demo_answers_everything_and_ends(tmp_path: Path, gl: None) -> None:
     assert is_gone(demo.pid)
     assert "absent" in output
     assert "pick: " in output
+    assert "console at http://127.0.0.1:" in output or "no web console" in output
     assert "Traceback" not in output
     pictures = sorted(tmp_path.glob("*.png"))
     assert len(pictures) >= 5

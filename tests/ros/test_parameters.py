@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from mllmseg_ros.ros.parameters import SegmenterParameters
 from mllmseg_ros.ros.speech_parameters import SpeechParameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
-BOTH = pytest.mark.parametrize(
-    ("file", "kind"),
-    [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)],
-)
+FILES = [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)]
+if importlib.util.find_spec("aiohttp"):
+    from mllmseg_ros.ros.console_parameters import ConsoleParameters
+
+    FILES.append(("console.yaml", ConsoleParameters))
+EACH = pytest.mark.parametrize(("file", "kind"), FILES)
 
 
-@BOTH
+@EACH
 def test_the_file_has_every_parameter_with_its_default(file: str, kind: type) -> None:
     values = yaml.safe_load((CONFIG / file).read_text())["/**"]["ros__parameters"]
     defaults = {
@@ -36,7 +39,7 @@ def test_the_file_has_every_parameter_with_its_default(file: str, kind: type) ->
     assert [type(each) for each in values.values()] == [type(each) for each in defaults.values()]
 
 
-@BOTH
+@EACH
 def test_the_file_explains_every_parameter_in_the_code_s_words(file: str, kind: type) -> None:
     def words(text: str) -> str:
         return " ".join(re.findall(r"[a-z0-9_]+", text.lower()))
@@ -76,3 +79,22 @@ def test_a_change_is_checked() -> None:
     assert (
         changed(current, [Parameter("image_transport", value="auto")], configured=True) == current
     )
+
+
+def test_the_console_reads_its_token_from_a_file_and_asks_for_one_where_others_can_reach_it(
+    tmp_path: Path,
+) -> None:
+    console_parameters = pytest.importorskip("mllmseg_ros.ros.console_parameters")
+    file = tmp_path / "token"
+    settings = console_parameters.ConsoleParameters(address="0.0.0.0", token_file=str(file))
+    with pytest.raises(ValueError, match="token_file cannot be read: "):
+        settings.access()
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="has no token in its first line"):
+        settings.access()
+    file.write_text("a token that is long\nnot this\n")
+    assert settings.access().token == "a token that is long"
+    with pytest.raises(ValueError, match="a token is needed"):
+        dataclasses.replace(settings, token_file="").access()
+    two = dataclasses.replace(settings, origins="https://a.example http://b:80")
+    assert two.access().origins == ("https://a.example", "http://b:80")

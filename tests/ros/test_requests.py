@@ -15,7 +15,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from action_msgs.msg import GoalStatus
 from mllmseg_ros.action import SegmentTarget
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.srv import Segment, SetExpressions
+from mllmseg_ros.srv import Explain, Segment, SetExpressions
 from rclpy.action import ActionClient
 from ros_harness import START_S, Client, NodeProcess, new_domain, stamps
 from sensor_msgs.msg import CompressedImage, Image
@@ -48,6 +48,7 @@ class Asker:
     def __init__(self, client: Client) -> None:
         self.client, node = client, client.node
         self.segment = node.create_client(Segment, "segment")
+        self.explain = node.create_client(Explain, "explain")
         self.set_expressions = node.create_client(SetExpressions, "set_expressions")
         self.action = ActionClient(node, SegmentTarget, "segment_target")
         self.wrist = node.create_publisher(Image, "wrist/image", 5)
@@ -167,6 +168,46 @@ def test_calls_overlap_with_each_other_and_with_the_command(asker: Asker) -> Non
     client.wait(lambda: len(client.to("the can")) > n_before + 2, each=asker.send)
     assert {answer.command for answer in client.answers} == {"the can"}
     assert len({answer.request_id for answer in client.answers}) == 1
+
+
+def test_an_explanation_is_a_picture_of_the_image_that_is_there(asker: Asker) -> None:
+    client = asker.client
+    client.command("the red mug")
+    client.wait(lambda: client.to("the red mug"), each=asker.send)
+    client.spin(0.3)
+    n_answers, shown = len(client.answers), client.sent[-1]
+    other = asker.explain.call_async(Explain.Request(expression="the red mug"))
+    future = asker.explain.call_async(Explain.Request(expression="do you see a banana?"))
+    client.wait(lambda: future.done() and other.done())
+    told = future.result()
+    assert other.result().text.endswith("reaches the threshold 0.50")
+    assert told.success, told.text
+    assert told.text.startswith("0 of 1 found")
+    assert "is below the threshold 0.50" in told.text
+    assert nanoseconds(told.panel.header.stamp) == shown
+    panel = cv2.imdecode(np.frombuffer(told.panel.data, np.uint8), cv2.IMREAD_COLOR)
+    assert told.panel.format.startswith("rgb8; png")
+    assert panel.shape[1] > 1000
+    # The command in force goes on as it was.
+    client.wait(lambda: len(client.answers) > n_answers, each=asker.send)
+    assert {answer.command for answer in client.answers} == {"the red mug"}
+
+
+def test_explanations_that_cannot_be_given_say_why(asker: Asker) -> None:
+    for fields, reason in (
+        ({"expression": "put the mug in the bowl"}, "ask about one after the other"),
+        ({"expression": "the mug; the bowl"}, "name each thing by itself"),
+        ({"expression": "  "}, "nothing is named"),
+        ({"expression": "the mug", "camera": "nose"}, "camera is 'nose', accepted: '', 'wrist'"),
+    ):
+        told = asker.call(asker.explain, Explain.Request(**fields))
+        assert not told.success
+        assert reason in told.text
+        assert not told.panel.data
+    asker.client.let_images_grow_old()
+    told = asker.call(asker.explain, Explain.Request(expression="the mug"), images=False)
+    assert not told.success
+    assert "max_age" in told.text
 
 
 def test_an_action_ends_when_enough_images_agree(asker: Asker) -> None:

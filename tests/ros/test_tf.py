@@ -23,16 +23,15 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 import rclpy
 import tf2_msgs_package
-from geometry_msgs.msg import TransformStamped
+from broadcaster import Broadcaster, stamped
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
 from mllmseg_ros.ros import tf
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.samples import load_sample
 from mllmseg_ros.transforms import TransformError, matrix_of
 
@@ -50,48 +49,11 @@ BASE_FROM_CAMERA = matrix_of(TRANSLATION, QUATERNION)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+def generated(tf2_msgs_prefix: Path | None) -> Iterator[Path | None]:
     """Where the messages of TF were generated; None where they are installed."""
-    if importlib.util.find_spec("tf2_msgs") is not None:
-        yield None
-        return
-    prefix = tf2_msgs_package.build(tmp_path_factory.mktemp("tf2_msgs"))
     with pytest.MonkeyPatch.context() as patch:
-        tf2_msgs_package.use(prefix, patch)
-        yield prefix
-
-
-def stamped(
-    parent: str,
-    child: str,
-    stamp_ns: int,
-    translation: tuple[float, ...] = (0.0, 0.0, 0.0),
-    quaternion: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
-) -> TransformStamped:
-    header = Header(stamp=time_message(stamp_ns), frame_id=parent)
-    message = TransformStamped(header=header, child_frame_id=child)
-    at, turn = message.transform.translation, message.transform.rotation
-    at.x, at.y, at.z = map(float, translation)
-    turn.x, turn.y, turn.z, turn.w = map(float, quaternion)
-    return message
-
-
-class Broadcaster:
-    """Publishes transforms as tf2's broadcasters do."""
-
-    def __init__(self, node: rclpy.node.Node) -> None:
-        from tf2_msgs.msg import TFMessage
-
-        self._message = TFMessage
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.moving = node.create_publisher(TFMessage, "/tf", 100)
-        self._static = node.create_publisher(TFMessage, "/tf_static", latched)
-
-    def send(self, *transforms: TransformStamped) -> None:
-        self.moving.publish(self._message(transforms=list(transforms)))
-
-    def send_static(self, *transforms: TransformStamped) -> None:
-        self._static.publish(self._message(transforms=list(transforms)))
+        tf2_msgs_package.use(tf2_msgs_prefix, patch)
+        yield tf2_msgs_prefix
 
 
 class Rig:

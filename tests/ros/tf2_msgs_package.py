@@ -8,6 +8,7 @@ built is a real message package, for this process and for those that it starts.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -42,8 +43,10 @@ ament_package()
 }
 
 
-def build(folder: Path) -> Path:
-    """Build the package; returns its installation prefix."""
+def build(folder: Path) -> Path | None:
+    """Build the package; returns its installation prefix, or None where it is installed."""
+    if importlib.util.find_spec("tf2_msgs") is not None:
+        return None
     source = folder / "src" / "tf2_msgs"
     for name, text in _FILES.items():
         path = source / name
@@ -67,8 +70,10 @@ def build(folder: Path) -> Path:
     return folder / "install"
 
 
-def use(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def use(prefix: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the package known to this process and to those that it starts."""
+    if prefix is None:
+        return
     packages = next(prefix.glob("lib/python3*/site-packages"))
     for name, folder in (
         ("AMENT_PREFIX_PATH", prefix),

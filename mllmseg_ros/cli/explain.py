@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mllmseg explain``: why an expression was answered as it was, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mllmseg_ros.cli.arguments import add_model, load_segmenter
+from mllmseg_ros.cli.files import read_picture, write_picture
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    explain = verbs.add_parser("explain", help="show why an expression was answered as it was")
+    explain.add_argument("image", type=Path)
+    explain.add_argument("expression")
+    explain.add_argument("-o", "--output", type=Path, required=True, help="picture to write")
+    add_model(explain)
+    explain.set_defaults(run=_explain)
+
+
+def _explain(asked: argparse.Namespace) -> None:
+    from mllmseg_ros.explain import explain
+    from mllmseg_ros.explanation_panel import draw_explanation, reason
+
+    rgb = read_picture(asked.image)
+    segmenter = load_segmenter(asked)
+    explanation = explain(segmenter, segmenter.encode(rgb), asked.expression)
+    write_picture(draw_explanation(rgb, explanation), asked.output)
+    answer = explanation.segmentation
+    print(f"{answer.expression!r}: {answer.status.value}. {reason(explanation)}")

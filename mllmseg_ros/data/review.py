@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's own answers as a data set: accepted, rejected and redrawn by a person.
+
+``mllmseg label`` writes ``"review": "sure"`` or ``"unsure"`` into its entries, as the model is;
+nothing is learnt from either before it says ``"accepted"``. Entries without the field are other
+people's annotations and are used as ever. Each change rewrites the file whole, so that a kill
+leaves the old one or the new one.
+
+Entry points: :class:`LabelledSet`, :class:`Review`, :func:`is_used`, :func:`waiting`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.data.picture import size_hw
+from mllmseg_ros.data.region import Coco, decode
+
+FILE = "annotations.jsonl"
+MAX_POLYGONS, MAX_POINTS = 64, 2000
+
+
+class Review(str, Enum):
+    """What became of an answer."""
+
+    SURE = "sure"  # not looked at; the model was sure
+    UNSURE = "unsure"  # not looked at; the model was not
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+def is_used(fields: dict[str, Any]) -> bool:
+    """Whether an entry is to be learnt from.
+
+    Raises:
+        ValueError: if ``review`` is no word of :class:`Review`.
+    """
+    if "review" not in fields:
+        return True
+    try:
+        return Review(fields["review"]) is Review.ACCEPTED
+    except ValueError:
+        accepted = ", ".join(each.value for each in Review)
+        raise ValueError(f"'review' is {fields['review']!r}, accepted: {accepted}") from None
+
+
+def waiting(folder: Path) -> int:
+    """How many entries of a folder nobody has looked at; 0 where it is no labelled set."""
+    try:
+        counts = LabelledSet(folder).counts()
+    except ValueError:
+        return 0
+    return counts[Review.SURE.value] + counts[Review.UNSURE.value]
+
+
+class LabelledSet:
+    """The entries of a labelled folder, by their place in its annotation file.
+
+    Attributes:
+        folder: of the data set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read it.
+
+        Raises:
+            ValueError: if there is no annotation file, or a line of it cannot be used.
+        """
+        self.folder = folder
+        self._path = folder / FILE
+        if not self._path.is_file():
+            raise ValueError(f"{folder}: no {FILE} in it; `mllmseg label … -o {folder}` writes one")
+        self._entries: list[dict[str, Any]] = []
+        self._undo: list[tuple[int, dict[str, Any]]] = []
+        lines = self._path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                self._entries.append(_entry(line, f"{self._path}, line {number}"))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """An entry's fields.
+
+        Raises:
+            ValueError: if there is no such entry.
+        """
+        if not 0 <= number < len(self._entries):
+            raise ValueError(f"there is no entry {number}, accepted: 0 to {len(self) - 1}")
+        return self._entries[number]
+
+    def review(self, number: int) -> Review:
+        """What became of an entry; one of other people's annotations is accepted."""
+        return Review(self[number].get("review", Review.ACCEPTED))
+
+    def order(self) -> list[int]:
+        """Entries in the order to look at: what the model was unsure of comes first."""
+        return sorted(range(len(self)), key=lambda n: (self.review(n) is not Review.UNSURE, n))
+
+    def counts(self) -> dict[str, int]:
+        """How many entries are in each state."""
+        found = Counter(self.review(number) for number in range(len(self)))
+        return {each.value: found[each] for each in Review}
+
+    def image(self, number: int) -> Path:
+        """The picture of an entry.
+
+        Raises:
+            ValueError: if it lies outside the folder.
+        """
+        path = (self.folder / self[number]["image"]).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise ValueError(f"image {self[number]['image']!r} lies outside the folder")
+        return path
+
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """Mask of an entry (H, W); no pixel where what is said is not there.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        mask, size = self[number]["mask"], size_hw(self.image(number))
+        if mask is None:
+            return np.zeros(size, np.bool_)
+        if isinstance(mask, dict):
+            return decode(Coco(runs=(mask,)), size)
+        if isinstance(mask, list):
+            return decode(Coco(polygons=tuple(tuple(each) for each in mask)), size)
+        raise ValueError(f"entry {number}: its mask is a file, which is not redrawn here")
+
+    def accept(self, number: int) -> None:
+        """Take an answer for true."""
+        self._change(number, review=Review.ACCEPTED.value)
+
+    def reject(self, number: int) -> None:
+        """Learn nothing from an answer."""
+        self._change(number, review=Review.REJECTED.value)
+
+    def redraw(self, number: int, polygons: Sequence[Sequence[float]]) -> None:
+        """Put polygons in the place of the mask, and accept that; none: it is not there.
+
+        Args:
+            number: of the entry.
+            polygons: each x0, y0, x1, y1, … px of the picture.
+
+        Raises:
+            ValueError: if a polygon has under three corners or leaves the picture, or there are
+                too many.
+        """
+        n_points = sum(len(each) // 2 for each in polygons)
+        if len(polygons) > MAX_POLYGONS or n_points > MAX_POINTS:
+            raise ValueError(
+                f"{len(polygons)} polygons of {n_points} corners, accepted are up to "
+                f"{MAX_POLYGONS} of {MAX_POINTS} in all"
+            )
+        rounded = [[round(float(n), 1) for n in each] for each in polygons]
+        if rounded:
+            region = Coco(polygons=tuple(tuple(each) for each in rounded))
+            if not decode(region, size_hw(self.image(number))).any():
+                raise ValueError("the polygons hold no pixel")
+        self._change(number, mask=rounded or None, review=Review.ACCEPTED.value)
+
+    def accept_sure(self) -> int:
+        """Accept everything that the model was sure of; returns how many entries that are."""
+        sure = [number for number in range(len(self)) if self.review(number) is Review.SURE]
+        for number in sure:
+            self._entries[number] = {**self[number], "review": Review.ACCEPTED.value}
+        self._write()
+        return len(sure)
+
+    def undo(self) -> int | None:
+        """Take the last change back; returns the entry it was of, None where there is none."""
+        if not self._undo:
+            return None
+        number, before = self._undo.pop()
+        self._entries[number] = before
+        self._write()
+        return number
+
+    def _change(self, number: int, **fields: Any) -> None:
+        self._undo.append((number, self[number]))
+        self._entries[number] = {**self[number], **fields}
+        self._write()
+
+    def _write(self) -> None:
+        partial = self._path.with_name(self._path.name + ".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(each) + "\n" for each in self._entries)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._path)
+
+
+def _entry(line: str, where: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not complete, valid JSON ({error})") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
+        raise ValueError(f"{where}: expected an object with an 'image'")
+    if "mask" not in fields:
+        raise ValueError(f"{where}: it has no 'mask'")
+    is_used(fields)
+    return fields

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of pictures as a recording: by name, ten a second. Entry point: :class:`FolderSource`.
+
+Pictures carry no time that survives copying, so the stamps count from one second on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.image_decoding import rgb_from_compressed
+from mllmseg_ros.recording.source import PICTURE_SUFFIXES, Picture, no_depth
+
+CAMERA, FRAME_ID = "/image", "camera"
+FIRST_NS = 1_000_000_000  # a stamp of 0 would say that there is no image
+RATE_HZ = 10.0
+
+
+class FolderSource:
+    """The PNG and JPEG files of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        """List the pictures.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        self.path = path
+        self.files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES)
+        if not self.files:
+            raise ValueError(
+                f"{path}: no picture in it; accepted: {', '.join(PICTURE_SUFFIXES)}, or a bag's "
+                "folder with its metadata.yaml"
+            )
+
+    def pictures(self, every: int) -> Iterator[Picture]:
+        """Every so manieth picture, by name."""
+        for number, file in enumerate(self.files):
+            if number % every:
+                continue
+            stamp_ns = FIRST_NS + round(number * 1e9 / RATE_HZ)
+            suffix = ".png" if file.suffix.lower() == ".png" else ".jpg"
+            yield Picture(
+                camera=CAMERA,
+                stamp_ns=stamp_ns,
+                frame_id=FRAME_ID,
+                recorded_ns=stamp_ns,
+                frame=partial(read_frame, file, stamp_ns),
+                depth_of=no_depth,
+                encoded=(file.read_bytes(), suffix),
+            )
+
+    def identity(self) -> dict[str, object]:
+        """Number and size of the pictures."""
+        return {
+            "name": self.path.resolve().name,
+            "pictures": len(self.files),
+            "bytes": sum(file.stat().st_size for file in self.files),
+        }
+
+
+def read_frame(file: Path, stamp_ns: int, frame_id: str = FRAME_ID) -> Frame:
+    """Decode a PNG or JPEG file, as stored: not turned by EXIF.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it.
+    """
+    message = SimpleNamespace(format=file.suffix, data=file.read_bytes())
+    try:
+        rgb = rgb_from_compressed(message)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=frame_id)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings into a data set of the form that ``mllmseg adapt`` reads, for people to look through.
+
+Entry points: :func:`label`, :class:`LabelRun`, :func:`told_apart`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from mllmseg_ros.data.json_folder import ANNOTATIONS
+from mllmseg_ros.data.region import encode
+from mllmseg_ros.data.review import Review
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.recording.answered import Answered, Journal, union_of
+from mllmseg_ros.recording.looking import Question, check_is_ours, load_models, look_through
+from mllmseg_ros.recording.source import (
+    BAG_SUFFIXES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Picture,
+    Source,
+    is_bag,
+    open_source,
+)
+from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.train.run_state import agree_on_recipe, replace_text
+
+JOURNAL, IMAGES = "answers.jsonl", "images"
+_JPEG_QUALITY = 95
+# An answer is sure where the model is: of what is there or not, and of the mask's pixels.
+SURE_SCORE, SURE_MASK_SCORE = 0.9, 0.85
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRun:
+    """What is looked at, and what is asked; goes from one process to another."""
+
+    inputs: tuple[Path, ...]
+    question: Question
+    out: Path
+    every: int = 1
+    topics: tuple[str, ...] = ()
+
+
+def told_apart(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Inputs and expressions of a command line: what exists is an input, all else an expression.
+
+    Raises:
+        ValueError: for a word that looks like a file, but names none.
+    """
+    inputs, expressions = [], []
+    for word in words:
+        if os.path.exists(word):  # Path.exists() raises for what is too long for a name
+            inputs.append(Path(word))
+            continue
+        endings = (*BAG_SUFFIXES, ".bag", *VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+        if word.lower().endswith(endings) or (os.sep in word and " " not in word):
+            raise ValueError(
+                f"{word}: no such file or folder (an expression that looks like one: -e {word!r})"
+            )
+        expressions.append(word)
+    return inputs, expressions
+
+
+def label(run: LabelRun, ray_address: str | None = None) -> Path:
+    """Label recordings; a second call goes on.
+
+    Args:
+        run: what is asked of which recordings, and where to write.
+        ray_address: of a Ray cluster that sees the same files; None for this process alone.
+
+    Returns:
+        The annotation file. One that is there already is left alone: it may have been reviewed.
+
+    Raises:
+        ValueError: if an input cannot be used, or the folder holds another run.
+    """
+    sources = open_inputs(run)
+    recipe = {
+        "recordings": [source.identity() for source in sources],
+        "expressions": list(run.question.expressions),
+        "model": run.question.models[0] or "embedded",
+        "every": run.every,
+    }
+    annotations = run.out / ANNOTATIONS[0]
+    check_is_ours(run.out, annotations)
+    agree_on_recipe(run.out, recipe)
+    if annotations.is_file():
+        return annotations
+    (run.out / IMAGES).mkdir(exist_ok=True)
+    journal = Journal(run.out / JOURNAL)
+    try:
+        if ray_address is None:
+            models, expressions = load_models(run.question), run.question.expressions
+            look_through(
+                sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES)
+            )
+        else:
+            from mllmseg_ros.recording.cluster import look_on_cluster
+
+            look_on_cluster(run, ray_address, journal)
+        lines = [json.dumps(entry) for entry in _entries(run, journal)]
+    finally:
+        journal.close()
+    if not lines:
+        raise ValueError("no image in any of the inputs")
+    replace_text(annotations, "\n".join(lines) + "\n")
+    return annotations
+
+
+def open_inputs(run: LabelRun) -> list[Source]:
+    """Open every input; ``topics`` are for the bags among them.
+
+    Raises:
+        ValueError: if an input cannot be used.
+    """
+    return [open_source(path, run.topics if is_bag(path) else ()) for path in run.inputs]
+
+
+class ImageFolder:
+    """Keeps the images of a pass: as they were stored, else as JPEG."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep them in a folder that exists."""
+        self._folder = folder
+
+    def __call__(self, of_input: int, number: int, picture: Picture, frame: Frame) -> None:
+        """Write an image whole."""
+        data, suffix = picture.encoded or (_jpeg(frame), ".jpg")
+        path = self._folder / image_name(of_input, number, suffix)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_bytes(data)
+        partial.replace(path)
+
+
+def image_name(of_input: int, number: int, suffix: str) -> str:
+    """File name of an image."""
+    return f"{of_input:03d}_{number:06d}{suffix}"
+
+
+def _jpeg(frame: Frame) -> bytes:
+    bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1])
+
+
+def _entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:
+    """One per image and expression, in the order of the inputs."""
+    for of_input, path in enumerate(run.inputs):
+        for number, answered in journal.answers(of_input):
+            if answered.error:
+                continue
+            name = image_name(of_input, number, ".png")
+            if not (run.out / IMAGES / name).is_file():
+                name = image_name(of_input, number, ".jpg")
+            for index, expression in enumerate(run.question.expressions):
+                yield {
+                    "image": f"{IMAGES}/{name}",
+                    "expression": expression,
+                    **_answer_fields(answered, index),
+                    "recording": path.resolve().name,
+                    "camera": answered.camera,
+                    "stamp_ns": answered.stamp_ns,
+                }
+
+
+def _answer_fields(answered: Answered, index: int) -> dict[str, Any]:
+    located = answered.located[0]
+    own = [e.segmentation for e in located.instances if e.expression_index == index]
+    first = next((one for one in own if one.status is Status.FOUND), own[0])
+    mask = union_of(located, index, answered.size_hw)
+    return {
+        "mask": encode(mask) if mask.any() else None,
+        "review": Review.SURE.value if _is_sure(own) else Review.UNSURE.value,
+        "score": None if math.isnan(first.score) else first.score,
+        "mask_score": first.mask_score,
+    }
+
+
+def _is_sure(own: Sequence[Segmentation]) -> bool:
+    """Whether a model would be believed; one that cannot reject points at something always."""
+    if own[0].status is Status.NO_TARGET:
+        return own[0].score <= 1 - SURE_SCORE
+    return all(
+        one.status is Status.FOUND and one.score >= SURE_SCORE and one.mask_score >= SURE_MASK_SCORE
+        for one in own
+    )

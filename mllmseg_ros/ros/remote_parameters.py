@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The segmenter's parameters as another node sees them: read, described and set by its services.
+
+Entry point: :class:`RemoteParameters`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.parameter import Parameter, parameter_value_to_python
+
+from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.web.state import Setting, SettingValue
+
+_LIVE = [each.name for each in dataclasses.fields(SegmenterParameters) if each.metadata["live"]]
+_CHOICES = "one of: "  # as the segmenter writes them into additional_constraints
+
+
+class RemoteParameters:
+    """What may change while a segmenter runs, and the names of its cameras."""
+
+    def __init__(
+        self,
+        node: Node,
+        segmenter: str,
+        on_read: Callable[[Sequence[Setting], Sequence[str]], None],
+    ) -> None:
+        """Make the clients.
+
+        Args:
+            node: owner of the clients.
+            segmenter: name of the other node.
+            on_read: called with the parameters and the cameras' names after each :meth:`read`.
+        """
+        self._on_read = on_read
+        self._descriptors: list[ParameterDescriptor] = []
+        self._settings: dict[str, Setting] = {}
+        self._describe: Client = node.create_client(
+            DescribeParameters, f"{segmenter}/describe_parameters"
+        )
+        self._get: Client = node.create_client(GetParameters, f"{segmenter}/get_parameters")
+        self._set: Client = node.create_client(SetParameters, f"{segmenter}/set_parameters")
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the other node is."""
+        return all(each.service_is_ready() for each in (self._describe, self._get, self._set))
+
+    def read(self) -> None:
+        """Ask for all of them; ``on_read`` is called when they have come."""
+        request = DescribeParameters.Request(names=_LIVE)
+        self._describe.call_async(request).add_done_callback(self._on_described)
+
+    def _on_described(self, future) -> None:  # type: ignore[no-untyped-def]
+        self._descriptors = future.result().descriptors
+        names = [each.name for each in self._descriptors]
+        request = GetParameters.Request(names=[*names, "cameras"])
+        self._get.call_async(request).add_done_callback(self._on_values)
+
+    def _on_values(self, future) -> None:  # type: ignore[no-untyped-def]
+        values: list[Any] = [parameter_value_to_python(each) for each in future.result().values]
+        cameras = values.pop()
+        settings = [
+            _setting(descriptor, value)
+            for descriptor, value in zip(self._descriptors, values, strict=True)
+            if isinstance(value, SettingValue)
+        ]
+        self._settings = {each.name: each for each in settings}
+        # They become parts of topics' names.
+        names = [
+            each for each in cameras or () if not each or (each.isascii() and each.isidentifier())
+        ]
+        self._on_read(settings, names or [""])
+
+    def set(self, name: str, value: SettingValue, refusal: Future[str]) -> None:
+        """Change one; ``refusal`` gets "" or why it was refused."""
+        known = self._settings.get(name)
+        if known is None or not self._set.service_is_ready():
+            refusal.set_result(f"{name[:64]!r} cannot be set now")
+            return
+        if isinstance(known.value, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(known.value):
+            kind = type(known.value).__name__
+            refusal.set_result(f"{name} is {value!r:.64}, accepted: a value of type {kind}")
+            return
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+
+        def finish(future) -> None:  # type: ignore[no-untyped-def]
+            (result,) = future.result().results
+            reason = "" if result.successful else result.reason or "refused"
+            if not refusal.done():
+                refusal.set_result(reason)
+
+        self._set.call_async(request).add_done_callback(finish)
+
+
+def _setting(descriptor: ParameterDescriptor, value: SettingValue) -> Setting:
+    range_, constraints = None, descriptor.additional_constraints
+    for each in (*descriptor.floating_point_range, *descriptor.integer_range):
+        range_ = (each.from_value, each.to_value)
+    choices: list[str] = []
+    if constraints.startswith(_CHOICES):
+        choices = constraints.removeprefix(_CHOICES).split(", ")
+    return Setting(
+        name=descriptor.name,
+        description=descriptor.description,
+        value=value,
+        choices=choices,
+        range=range_,
+    )

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hold to talk: the microphone as 16-bit mono at 16 kHz, over the socket while the button is held.
+
+import { find } from "./dom.js";
+
+export class Talk {
+  #connection;
+  #report;
+  #button = find("talk");
+  #isHeld = false;
+  #isSending = false;
+  #context = null;
+  #node = null;
+  #stream = null;
+
+  constructor(connection, report) {
+    this.#connection = connection;
+    this.#report = report;
+    this.#button.addEventListener("pointerdown", (event) => {
+      this.#button.setPointerCapture(event.pointerId);
+      this.#hold();
+    });
+    for (const kind of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) {
+      this.#button.addEventListener(kind, () => this.release());
+    }
+    this.#button.addEventListener("contextmenu", (event) => event.preventDefault());
+    for (const [kind, act] of [["keydown", () => this.#hold()], ["keyup", () => this.release()]]) {
+      this.#button.addEventListener(kind, (event) => {
+        if (event.key !== " " && event.key !== "Enter") return;
+        event.preventDefault();
+        if (!event.repeat) act();
+      });
+    }
+  }
+
+  /** Enable the button where it can work, or say why it cannot. */
+  allow(isConnected, isHeard) {
+    let hint = "";
+    if (!navigator.mediaDevices) hint = "Talking needs https or localhost: browsers give no page else the microphone.";
+    else if (!isHeard) hint = "Talking needs the node speech: nobody listens to the topic audio.";
+    find("talk-hint").textContent = isConnected ? hint : "";
+    this.#button.title = hint;
+    this.#button.disabled = !isConnected || Boolean(hint);
+    if (this.#button.disabled) this.release();
+  }
+
+  async #hold() {
+    if (this.#isHeld || this.#button.disabled) return;
+    this.#isHeld = true;
+    this.#button.setAttribute("aria-pressed", "true");
+    try {
+      await this.#listen();
+    } catch (error) {
+      this.#report(`no microphone: ${error.message}`);
+      this.release();
+      return;
+    }
+    if (!this.#isHeld) { // let go while the browser asked for permission
+      this.#stopListening();
+      return;
+    }
+    this.#isSending = true;
+    this.#connection.send("talk", true);
+  }
+
+  release() {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#button.setAttribute("aria-pressed", "false");
+    if (this.#isSending) this.#connection.send("talk", false);
+    this.#isSending = false;
+    this.#stopListening();
+  }
+
+  async #listen() {
+    this.#stream = await navigator.mediaDevices.getUserMedia({
+      audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+    });
+    if (!this.#context) {
+      this.#context = new AudioContext();
+      await this.#context.audioWorklet.addModule("talk-worklet.js");
+    }
+    await this.#context.resume();
+    this.#node = new AudioWorkletNode(this.#context, "talk", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    this.#node.port.onmessage = ({ data }) => {
+      if (this.#isSending) this.#connection.sendAudio(data);
+    };
+    this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
+  }
+
+  #stopListening() {
+    this.#stream?.getTracks().forEach((track) => track.stop());
+    this.#node?.port.close();
+    this.#node?.disconnect();
+    this.#stream = this.#node = null;
+  }
+}

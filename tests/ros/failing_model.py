@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node with a model that fails where it is asked for the word of a failure; run as a script.
+
+Everything else is the node's own. The errors are those that PyTorch raises; what is not a number
+is put into an image's features, and comes out of the model by its own arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+RAISES, OUT_OF_MEMORY, NOT_A_NUMBER = "a failure", "a shortage", "a nan"
+
+
+def main() -> None:
+    import torch
+
+    from mllmseg_ros.ros.segmenter_node import main as node
+    from mllmseg_ros.segmenter import ImageContext, Segmenter
+
+    sound = Segmenter.segment
+
+    def segment(
+        self: Segmenter, context: ImageContext, expressions: Sequence[str], prompt: str = "single"
+    ) -> list[Any]:
+        if RAISES in expressions:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if OUT_OF_MEMORY in expressions:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.2 GiB")
+        if NOT_A_NUMBER in expressions:
+            tensors = {
+                each.name: getattr(context.features, each.name) * float("nan")
+                for each in fields(context.features)
+                if isinstance(getattr(context.features, each.name), torch.Tensor)
+            }
+            context = replace(context, features=replace(context.features, **tensors))
+        return sound(self, context, expressions, prompt)
+
+    Segmenter.segment = segment  # type: ignore[method-assign]
+    node()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written into a bag without ROS is what a ROS node would have published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+pytest.importorskip("rosbags", reason="needs requirements/recordings.txt")
+
+from ament_index_python.packages import get_package_share_directory
+from mllmseg_ros.msg import SegmentationArray
+from rclpy.serialization import deserialize_message, serialize_message
+from std_msgs.msg import Header
+
+from mllmseg_ros.answer_message import answer_message
+from mllmseg_ros.command import parse_command
+from mllmseg_ros.instances import Depth, Located, instances_of
+from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.recording.bag_types import (
+    TYPES,
+    header_message,
+    serialized,
+    time_message,
+    typestore,
+)
+from mllmseg_ros.ros import image_msgs
+from mllmseg_ros.ros.request import Request
+from mllmseg_ros.ros.segmentation_msgs import Answer, array_message
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+STAMP_NS = 1_700_000_000_123_456_789
+
+
+def answers() -> Located:
+    """A thing with a position, one that is not sure, and one that is not there."""
+    mask = np.zeros((48, 64), np.bool_)
+    mask[10:30, 20:50] = True
+
+    def say(said: str, status: Status, score: float) -> Segmentation:
+        return segmentation_of(said, status, score, 0.9, mask.astype(np.float32), mask)
+
+    camera = Intrinsics(K=np.array([[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]]), D=np.zeros(5))
+    rows = np.linspace(0.7, 0.9, 48, dtype=np.float32)[:, None].repeat(64, axis=1)
+    found = [
+        say("the mug", Status.FOUND, 0.75),
+        say("the bowl", Status.LOW_CONFIDENCE, float("nan")),
+        say("the can", Status.NO_TARGET, 0.25),
+    ]
+    return Located(instances=instances_of(found, Depth(metres=rows, intrinsics=camera)))
+
+
+def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
+    command = parse_command("pick: the mug; the bowl; the can")
+    header = Header(stamp=image_msgs.time_message(STAMP_NS), frame_id="camera")
+    request = Request(request_id="r1", text=command.text, stamp_ns=STAMP_NS, command=command)
+    published = array_message(
+        Answer(
+            request=request,
+            header=header,
+            rgb=np.zeros((48, 64, 3), np.uint8),
+            located=answers(),
+            latency_ns=0,
+        ),
+        camera="/image",
+        model="tabletop",
+    )
+    written = answer_message(
+        TYPES,
+        command=command,
+        header=header_message(STAMP_NS, "camera"),
+        size_hw=(48, 64),
+        located=answers(),
+        camera="/image",
+        model="tabletop",
+    )
+    written.command, written.request_id = command.text, "r1"
+    written.request_stamp = time_message(STAMP_NS)
+    read = deserialize_message(bytes(serialized(written)), SegmentationArray)
+    assert read.segmentations[0].has_position
+    # As text: NaN is not equal to itself.
+    # Both over the wire, which rounds to 32 bits; as text, for NaN is not equal to itself.
+    sent = deserialize_message(serialize_message(published), SegmentationArray)
+    assert str(read) == str(sent)
+
+
+def test_a_bag_names_our_types_as_ros_does() -> None:
+    """The hash of a message's definition, by which Jazzy and later tell versions apart."""
+    share = Path(get_package_share_directory("mllmseg_ros"))
+    description = share / "msg" / "SegmentationArray.json"
+    if not description.is_file():
+        pytest.skip("Humble's messages have no hash")
+    hashes = json.loads(description.read_text())["type_hashes"]
+    ours = {each["type_name"]: each["hash_string"] for each in hashes}
+    for name in ("mllmseg_ros/msg/Segmentation", "mllmseg_ros/msg/SegmentationArray"):
+        assert typestore().hash_rihs01(name) == ours[name]
