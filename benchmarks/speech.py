@@ -35,7 +35,13 @@ from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples  # noqa: E402
 from mllmseg_ros.speech.decision import Rules, decide  # noqa: E402
 
 LAST = parse_command("pick: the red mug")
-TUNE_VOICES = (("en-us", 160), ("en-us+f2", 150), ("en-gb+m3", 170))
+TUNE_VOICES = (
+    ("en-us", 160),
+    ("en-us+f2", 150),
+    ("en-us+f3", 150),
+    ("en-us+m4", 165),
+    ("en-gb+m3", 170),
+)
 VOICES = (("en-us+f4", 145), ("en-us+m7", 165), ("en-us+m1", 185), ("en-gb-x-rp+f3", 160))
 Heard = tuple[str, str, float]  # command, what was heard, confidence
 
