@@ -27,6 +27,7 @@ from mllmseg_ros.ros.camera_stream import CameraStream
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
 from mllmseg_ros.ros.diagnostics import Diagnostics, ModelReading, Thresholds, model_status
 from mllmseg_ros.ros.explain_service import ExplainService
+from mllmseg_ros.ros.heap import limit_arenas
 from mllmseg_ros.ros.inference import InferenceThread, Steps
 from mllmseg_ros.ros.inputs import CommandInput
 from mllmseg_ros.ros.meters import ModelMeter
@@ -410,4 +411,5 @@ class SegmenterNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end; returns the exit status."""
+    limit_arenas()
     return run(SegmenterNode, args)
