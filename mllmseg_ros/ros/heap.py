@@ -16,7 +16,7 @@ _ARENAS = 2
 
 
 def limit_arenas() -> None:
-    """Share two heaps from now on; where another C library is in use, or the user chose, nothing."""
+    """Share two heaps from now on; does nothing with another C library, or where the user chose."""
     if "MALLOC_ARENA_MAX" in os.environ:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
