@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # From a fresh clone to a running system, all of it inside this folder:
 #   make demo [ARGS=--live]     simulated camera, node and command sender; ARGS=--pick: a robot picks
-#   make test [ARGS="-k name"]  ruff and mypy (where the lock file pins them), then pytest
+#   make test [ARGS="-k name"]  ruff and mypy (where the lock file pins them), then pytest: the whole
+#                               suite in two processes, what ARGS chooses in one
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
@@ -47,6 +48,8 @@ demo: $(BUILT)
 	@PYTHON=$(V)/bin/python tools/check_machine.sh camera
 	@$(SOURCED) install/lib/mllmseg_ros/demo $(ARGS)
 
+test: export OMP_NUM_THREADS ?= 1
+test: ARGS ?= -n 2 --dist loadfile
 # The first entry of sys.path would be this folder, which hides the installed package and its messages.
 test: $(LINT) $(BUILT)
 	@PYTHON=$(V)/bin/python tools/check_machine.sh camera || echo "Tests that render are skipped."
@@ -81,7 +84,7 @@ $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in 
 # Only resolves. Not after $(READY), which would install the lock file that is about to be replaced.
 lock:
 	$(V)/bin/python tools/lock.py requirements/lock.txt \
-	  $(CORE) requirements/{train,test,lint,wheels}.txt
+	  $(CORE) requirements/{train,docs,test,lint,wheels}.txt
 
 clean:
 	rm -rf .venv build install log

@@ -148,7 +148,18 @@ def test_every_executable_has_a_main() -> None:
 
 
 # Not those whose wheels are large and that few need: view (Rerun), ray.
-_LOCKED = ("core", "sim", "console", "speech", "recordings", "train", "test", "lint", "wheels")
+_LOCKED = (
+    "core",
+    "sim",
+    "console",
+    "speech",
+    "recordings",
+    "train",
+    "docs",
+    "test",
+    "lint",
+    "wheels",
+)
 
 
 def test_every_range_has_a_pin_in_the_lock() -> None:
