@@ -25,7 +25,9 @@ setup(
     description="Referring-expression segmentation for robots: MLLMSeg on PyTorch, for ROS 2",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["mllmseg_ros", "mllmseg_ros.*"], exclude=["mllmseg_ros.ros"]),
+    packages=find_packages(
+        include=["mllmseg_ros", "mllmseg_ros.*"], exclude=["mllmseg_ros.ros", "mllmseg_ros.ros.*"]
+    ),
     package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml", "web/*page/*"]},
     install_requires=requirements("core"),
     # Where ROS would have them, too: what is written into bags is told by them.

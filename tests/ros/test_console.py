@@ -172,7 +172,7 @@ def command(page: Browser, text: str) -> None:
 def test_without_aiohttp_one_line_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['aiohttp'] = None;"
-        "from mllmseg_ros.ros.console import main; sys.exit(main([]))"
+        "from mllmseg_ros.ros.console.start import main; sys.exit(main([]))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert result.returncode == 1

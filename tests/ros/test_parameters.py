@@ -17,12 +17,12 @@ from rclpy.parameter import Parameter
 
 from mllmseg_ros.ros.parameter_fields import changed
 from mllmseg_ros.ros.parameters import SegmenterParameters
-from mllmseg_ros.ros.speech_parameters import SpeechParameters
+from mllmseg_ros.ros.speech.parameters import SpeechParameters
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 FILES = [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)]
 if importlib.util.find_spec("aiohttp"):
-    from mllmseg_ros.ros.console_parameters import ConsoleParameters
+    from mllmseg_ros.ros.console.parameters import ConsoleParameters
 
     FILES.append(("console.yaml", ConsoleParameters))
 EACH = pytest.mark.parametrize(("file", "kind"), FILES)
@@ -84,7 +84,7 @@ def test_a_change_is_checked() -> None:
 def test_the_console_reads_its_token_from_a_file_and_asks_for_one_where_others_can_reach_it(
     tmp_path: Path,
 ) -> None:
-    console_parameters = pytest.importorskip("mllmseg_ros.ros.console_parameters")
+    console_parameters = pytest.importorskip("mllmseg_ros.ros.console.parameters")
     file = tmp_path / "token"
     settings = console_parameters.ConsoleParameters(address="0.0.0.0", token_file=str(file))
     with pytest.raises(ValueError, match="token_file cannot be read: "):

@@ -33,7 +33,7 @@ from trajectory_msgs.msg import JointTrajectory
 from mllmseg_ros.grasp import NoGrasp
 from mllmseg_ros.instances import Depth, Located, instances_of
 from mllmseg_ros.position import Intrinsics
-from mllmseg_ros.ros.pick_plan import PickTask, WorldTruth, judge, plan_tasks, table
+from mllmseg_ros.ros.demo.pick_plan import PickTask, WorldTruth, judge, plan_tasks, table
 from mllmseg_ros.ros.point_cloud import cloud_from_points, points_from_cloud
 from mllmseg_ros.ros.poses import box_corners, out_of
 from mllmseg_ros.ros.request import Reception

@@ -27,7 +27,7 @@ from ros_harness import NodeProcess, new_domain
 from speaking import MISSING, speak
 from std_msgs.msg import String, UInt8MultiArray
 
-from mllmseg_ros.ros.audio_msgs import frame_id_of, samples_of
+from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, samples_of
 from mllmseg_ros.speech.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:

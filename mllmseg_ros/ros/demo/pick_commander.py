@@ -25,8 +25,7 @@ from std_srvs.srv import Trigger
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.answer_overlay import overlay_of
-from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_image
-from mllmseg_ros.ros.pick_plan import (
+from mllmseg_ros.ros.demo.pick_plan import (
     PickTask,
     WorldTruth,
     contact_sheet,
@@ -34,6 +33,7 @@ from mllmseg_ros.ros.pick_plan import (
     plan_tasks,
     table,
 )
+from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_image
 from mllmseg_ros.ros.spin import run
 from mllmseg_ros.ros.stamp_history import StampHistory
 

@@ -24,7 +24,7 @@ from std_msgs.msg import String
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.answer_overlay import overlay_of
-from mllmseg_ros.ros.demo_plan import PlannedCommand, Verdict, judge, plan_commands, table
+from mllmseg_ros.ros.demo.plan import PlannedCommand, Verdict, judge, plan_commands, table
 from mllmseg_ros.ros.image_msgs import (
     depth_from_image,
     intrinsics_from_info,

@@ -23,12 +23,12 @@ from std_msgs.msg import Bool, Header, String
 from mllmseg_ros.command import MAX_COMMAND_CHARS
 from mllmseg_ros.msg import SegmentationArray, Transcript
 from mllmseg_ros.ros import parameter_fields
-from mllmseg_ros.ros.audio_msgs import frame_id_of, message_type, samples_of
 from mllmseg_ros.ros.image_msgs import time_message
 from mllmseg_ros.ros.qos import overridable
-from mllmseg_ros.ros.speech_parameters import NO_RECOGNISER, SpeechParameters
+from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, message_type, samples_of
+from mllmseg_ros.ros.speech.parameters import NO_RECOGNISER, SpeechParameters
+from mllmseg_ros.ros.speech.spoken_answers import SpokenAnswers
 from mllmseg_ros.ros.spin import run
-from mllmseg_ros.ros.spoken_answers import SpokenAnswers
 from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.activity import Endpointer, SileroVad
 from mllmseg_ros.speech.audio import Samples

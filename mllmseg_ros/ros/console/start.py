@@ -11,7 +11,7 @@ from mllmseg_ros.ros.spin import run
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end; returns the exit status."""
     try:
-        from mllmseg_ros.ros.console_node import ConsoleNode
+        from mllmseg_ros.ros.console.node import ConsoleNode
     except ImportError as error:  # aiohttp is not everywhere
         print(f"cannot start: {error}", file=sys.stderr)
         return 1

@@ -24,10 +24,10 @@ from rclpy.timer import Timer
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
 from mllmseg_ros.msg import Transcript
-from mllmseg_ros.ros.console_camera import ConsoleCamera
-from mllmseg_ros.ros.console_parameters import ConsoleParameters
+from mllmseg_ros.ros.console.camera import ConsoleCamera
+from mllmseg_ros.ros.console.parameters import ConsoleParameters
+from mllmseg_ros.ros.console.remote_parameters import RemoteParameters
 from mllmseg_ros.ros.parameter_fields import declare
-from mllmseg_ros.ros.remote_parameters import RemoteParameters
 from mllmseg_ros.srv import Explain
 from mllmseg_ros.web.console import Console, console_application
 from mllmseg_ros.web.serving_thread import ServingThread
