@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
+from mllmseg_ros.model.mllmseg import CACHE_ARGUMENT, ImageFeatures, MLLMSeg
 
 
 def decision_attention(
@@ -38,7 +38,7 @@ def decision_attention(
     length = features.prefix_length + len(suffix_ids)
     inputs = language_model(
         input_ids=torch.tensor([list(suffix_ids)], device=device),
-        past_key_values=cache,
+        **{CACHE_ARGUMENT: cache},
         use_cache=True,
         output_hidden_states=True,
     ).hidden_states
