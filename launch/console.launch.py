@@ -61,7 +61,7 @@ def generate_launch_description() -> LaunchDescription:
 def _node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS)}
     parameters = {
-        name: ParameterValue(value[name], value_type=kind)
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
         for name, (kind, _) in PARAMETERS.items()
         if value[name]
     }
