@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
+from mllmseg_ros.model.mllmseg import CACHE_ARGUMENT, ImageFeatures, MLLMSeg
 
 
 def decision_attention(
@@ -38,9 +38,9 @@ def decision_attention(
     length = features.prefix_length + len(suffix_ids)
     inputs = language_model(
         input_ids=torch.tensor([list(suffix_ids)], device=device),
-        past_key_values=cache,
         use_cache=True,
         output_hidden_states=True,
+        **{CACHE_ARGUMENT: cache},
     ).hidden_states
     place = torch.tensor([[length - 1]], device=device)
     cosine, sine = language_model.rotary_emb(inputs[0], place)  # (1, 1, head)

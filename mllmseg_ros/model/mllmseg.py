@@ -10,6 +10,7 @@ ids, neither text nor images.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,10 @@ from transformers import (
 
 from mllmseg_ros.model.config import MLLMSegConfig
 from mllmseg_ros.model.mask_decoder import MaskDecoder
+
+# transformers is about to drop the first of these names for the second.
+_PARAMETERS = inspect.signature(Qwen2Model.forward).parameters
+CACHE_ARGUMENT = "cache" if "cache" in _PARAMETERS else "past_key_values"
 
 PrefixCache = tuple[tuple[Tensor, Tensor], ...]  # keys, values (1, heads, L, head) per layer
 
@@ -153,8 +158,8 @@ class MLLMSeg(nn.Module):
         cache = DynamicCache()
         hidden = self.language_model(
             inputs_embeds=self.embed(prefix_ids, image_embeds, image_start),
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE_ARGUMENT: cache},
         ).last_hidden_state
         prefix_cache = tuple((layer.keys, layer.values) for layer in cache.layers)
         return self.image_states(hidden, image_start), prefix_cache
@@ -203,8 +208,8 @@ class MLLMSeg(nn.Module):
             input_ids=ids[None],
             attention_mask=torch.cat([prefix, own_past], dim=1)[None, None],
             position_ids=(features.prefix_length + place - starts[owner])[None],
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE_ARGUMENT: cache},
         ).last_hidden_state[0]
         wanted = [
             start + position
