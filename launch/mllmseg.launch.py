@@ -29,11 +29,15 @@ TOPICS = {
     "image_compressed": ("image/compressed", "compressed colour images"),
     "camera_info": ("camera_info", "intrinsics of the camera"),
     "depth": ("depth/image", "depth images"),
+    "depth_compressed": ("depth/image/compressedDepth", "compressed depth images"),
     "depth_camera_info": ("depth/camera_info", "intrinsics of depth that is not aligned"),
     "command": ("command", "commands"),
 }
 # As image_transport names it.
-DEFAULTS = {"image_compressed": [LaunchConfiguration("image"), "/compressed"]}
+DEFAULTS = {
+    "image_compressed": [LaunchConfiguration("image"), "/compressed"],
+    "depth_compressed": [LaunchConfiguration("depth"), "/compressedDepth"],
+}
 BOOLEANS = ("autostart", "use_sim_time")
 
 
