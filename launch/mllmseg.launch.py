@@ -20,6 +20,7 @@ PARAMETERS = {
     "model": "checkpoint: local folder, or name that mllmseg models download has brought",
     "device": "torch device: auto, cpu, cuda or cuda:N",
     "target_frame": "frame of everything in metres",
+    "language": "of commands in words: en, de",
     "autostart": "configure and activate at start; false under a lifecycle manager",
     "use_sim_time": "take the time from /clock: true or false",
 }
