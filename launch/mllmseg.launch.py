@@ -20,6 +20,7 @@ PARAMETERS = {
     "model": "checkpoint: local folder, or name that mllmseg models download has brought",
     "device": "torch device: auto, cpu, cuda or cuda:N",
     "target_frame": "frame of everything in metres",
+    "language": "of commands in words: en, de",
     "autostart": "configure and activate at start; false under a lifecycle manager",
     "use_sim_time": "take the time from /clock: true or false",
 }
@@ -29,11 +30,15 @@ TOPICS = {
     "image_compressed": ("image/compressed", "compressed colour images"),
     "camera_info": ("camera_info", "intrinsics of the camera"),
     "depth": ("depth/image", "depth images"),
+    "depth_compressed": ("depth/image/compressedDepth", "compressed depth images"),
     "depth_camera_info": ("depth/camera_info", "intrinsics of depth that is not aligned"),
     "command": ("command", "commands"),
 }
 # As image_transport names it.
-DEFAULTS = {"image_compressed": [LaunchConfiguration("image"), "/compressed"]}
+DEFAULTS = {
+    "image_compressed": [LaunchConfiguration("image"), "/compressed"],
+    "depth_compressed": [LaunchConfiguration("depth"), "/compressedDepth"],
+}
 BOOLEANS = ("autostart", "use_sim_time")
 
 

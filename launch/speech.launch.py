@@ -17,6 +17,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 # Parameters; what is left empty comes from params_file.
 PARAMETERS = {
     "source": "topic or microphone",
+    "microphone": "number, or part of the name, as python -m sounddevice lists them",
     "recogniser": "pocketsphinx, whisper, faster_whisper or none",
     "recogniser_model": "whisper: local folder, or name of a model that is on this machine",
     "language": "what is spoken: en, or de with whisper",

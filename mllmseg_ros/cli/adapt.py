@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images
+from mllmseg_ros.cli.arguments import add_images, require
 
 
 def add(verbs: Any) -> None:
@@ -37,6 +37,7 @@ def add(verbs: Any) -> None:
 
 
 def _adapt(asked: argparse.Namespace) -> None:
+    require("train", "peft", "pycocotools", "yaml")
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.hub import find_checkpoint
     from mllmseg_ros.train.adapt.adapt import adapt

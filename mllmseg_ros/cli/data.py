@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images
+from mllmseg_ros.cli.arguments import add_images, require
 from mllmseg_ros.cli.files import write_picture
 
 
@@ -26,6 +26,7 @@ def add(verbs: Any) -> None:
 
 
 def _check(asked: argparse.Namespace) -> None:
+    require("train", "pycocotools")
     from mllmseg_ros.data.check import check, contact_sheet
     from mllmseg_ros.data.dataset import read_samples
     from mllmseg_ros.data.review import waiting

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images, add_model, load_segmenter
+from mllmseg_ros.cli.arguments import add_images, add_model, load_segmenter, require
 from mllmseg_ros.cli.files import write_json, write_picture
 
 
@@ -76,6 +76,7 @@ def _evaluate(asked: argparse.Namespace) -> None:
 
 
 def _evaluate_data(asked: argparse.Namespace) -> None:
+    require("train", "pycocotools")
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
     from mllmseg_ros.eval.dataset import PROTOCOLS, evaluate_samples, to_text

@@ -27,7 +27,10 @@ def _listen(asked: argparse.Namespace) -> None:
     samples = read_wave(asked.recording)
     hear = recogniser.load(asked.recogniser, model=asked.model, wake_word=asked.wake_word)
     endpointer, rules = Endpointer(SileroVad()), Rules(wake_word=asked.wake_word)
-    for utterance in (*endpointer.feed(samples), *endpointer.flush()):
+    utterances = (*endpointer.feed(samples), *endpointer.flush())
+    if not utterances:
+        print("nobody speaks in it")
+    for utterance in utterances:
         words = hear(utterance)
         decision = decide(words, rules, clipped=utterance.is_clipped)
         became = decision.command or f"no command: {decision.reason}"

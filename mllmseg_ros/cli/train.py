@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images
+from mllmseg_ros.cli.arguments import add_images, require
 
 
 def add(verbs: Any) -> None:
@@ -80,6 +80,7 @@ def _start(asked: argparse.Namespace) -> None:
 
 
 def _train_as_in_paper(asked: argparse.Namespace) -> None:
+    require("train", "accelerate", "peft", "pycocotools", "tensorboard", "yaml")
     from dataclasses import replace
 
     from mllmseg_ros.data.dataset import load_samples
@@ -95,6 +96,7 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
 
 
 def _train(asked: argparse.Namespace) -> None:
+    require("train", "yaml")
     from mllmseg_ros.train.recipe_file import read_recipe
     from mllmseg_ros.train.run_state import agree_on_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe

@@ -70,7 +70,10 @@ class ViewNode(Node):
     def _check_transport(self) -> None:
         """Take compressed images where there are no others."""
         topic = f"{self._prefix}image"
-        raw, compressed = (self.count_publishers(each) for each in (topic, f"{topic}/compressed"))
+        raw, compressed = (
+            self.count_publishers(self.resolve_topic_name(each))
+            for each in (topic, f"{topic}/compressed")
+        )
         if compressed and not raw:
             self.create_subscription(
                 CompressedImage, f"{topic}/compressed", self._on_image, qos_profile_sensor_data

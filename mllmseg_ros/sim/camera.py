@@ -95,7 +95,9 @@ class TabletopCamera:
             self._gl = _gl_context(width, height)
             self._gl.make_current()
         except ModuleNotFoundError as error:
-            raise RuntimeError(f"the simulated camera needs MuJoCo: {error}") from error
+            raise RuntimeError(
+                f"the simulated camera needs MuJoCo: {error}; pip install 'mllmseg_ros[sim]'"
+            ) from error
         except Exception as error:  # each GL platform raises errors of its own
             raise RuntimeError(f"{_NO_GL} (MUJOCO_GL={os.environ.get('MUJOCO_GL')})") from error
         self._width, self._height = width, height

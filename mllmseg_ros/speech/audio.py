@@ -73,5 +73,5 @@ def read_wave(path: Path) -> Samples:
                 for _ in range(0, file.getnframes(), longest)
             ]
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} is no WAV file: {error}") from None
+        raise ValueError(f"{path} is no WAV file: {str(error) or 'it ends too soon'}") from None
     return np.concatenate([np.zeros(0, np.int16), *parts])
