@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         asked.run(asked)
-    except (ValueError, OSError, RuntimeError) as error:
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"mllmseg: {named}", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError) as error:
         print(f"mllmseg: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

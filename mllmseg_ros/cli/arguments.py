@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,17 @@ def require(extra: str, *modules: str) -> None:
             f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or what "
             f"requirements/{extra}.txt lists"
         )
+
+
+def read_command(expressions: Sequence[str]) -> Any:
+    """The Command that expressions make.
+
+    Raises:
+        ValueError: if one is none, or nothing is asked for.
+    """
+    from mllmseg_ros.command import parse_command
+
+    command = parse_command("; ".join(expressions))
+    if command.is_stop:
+        raise ValueError('nothing is asked for; give an expression such as "the red mug"')
+    return command

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, require
+from mllmseg_ros.cli.arguments import add_model, read_command, require
 
 
 def add(verbs: Any) -> None:
@@ -54,20 +53,6 @@ def checked_every(asked: argparse.Namespace) -> int:
     return int(asked.every)
 
 
-def command_of(expressions: Sequence[str]) -> Any:
-    """The Command that expressions make.
-
-    Raises:
-        ValueError: if one is none, or nothing is asked for.
-    """
-    from mllmseg_ros.command import parse_command
-
-    command = parse_command("; ".join(expressions))
-    if command.is_stop:
-        raise ValueError('nothing is asked for; give an expression such as "the red mug"')
-    return command
-
-
 def _bag(asked: argparse.Namespace) -> None:
     require("recordings", "rosbags", "pycocotools", "av")
     from mllmseg_ros.recording.annotate import annotate
@@ -75,7 +60,7 @@ def _bag(asked: argparse.Namespace) -> None:
     from mllmseg_ros.recording.source import open_source
 
     every = checked_every(asked)
-    command = command_of(asked.expressions)
+    command = read_command(asked.expressions)
     source = open_source(asked.recording, asked.topics)
     models = [asked.model, asked.compare] if asked.compare else [asked.model]
     question = Question(

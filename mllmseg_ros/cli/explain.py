@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, load_segmenter
+from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
 from mllmseg_ros.cli.files import read_picture, write_picture
 
 
@@ -25,9 +25,12 @@ def _explain(asked: argparse.Namespace) -> None:
     from mllmseg_ros.explain import explain
     from mllmseg_ros.explanation_panel import draw_explanation, reason
 
+    targets = read_command([asked.expression]).targets
+    if len(targets) > 1:
+        raise ValueError(f"{len(targets)} expressions; one is explained at a time")
     rgb = read_picture(asked.image)
     segmenter = load_segmenter(asked)
-    explanation = explain(segmenter, segmenter.encode(rgb), asked.expression)
+    explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)
     write_picture(draw_explanation(rgb, explanation), asked.output)
     answer = explanation.segmentation
     print(f"{answer.expression!r}: {answer.status.value}. {reason(explanation)}")

@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, require
-from mllmseg_ros.cli.bag import add_recording, checked_every, command_of
+from mllmseg_ros.cli.arguments import add_model, read_command, require
+from mllmseg_ros.cli.bag import add_recording, checked_every
 
 
 def add(verbs: Any) -> None:
@@ -49,7 +49,7 @@ def _label(asked: argparse.Namespace) -> None:
     if not inputs or not expressions:
         what = "no input (a bag, a video, a folder)" if not inputs else "no expression"
         raise ValueError(f"{what} among {asked.words}")
-    command = command_of(expressions)
+    command = read_command(expressions)
     question = Question(
         expressions=tuple(dict.fromkeys(command.expressions)),
         models=(asked.model,),

@@ -8,14 +8,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, load_segmenter
+from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
 from mllmseg_ros.cli.files import read_picture, write_json, write_picture
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     segment = verbs.add_parser("segment", help="mark what expressions name in a picture")
-    segment.add_argument("image", type=Path)
+    segment.add_argument("image", type=Path, help="PNG, JPEG, …")
     segment.add_argument("expressions", nargs="+", metavar="EXPRESSION")
     segment.add_argument("-o", "--output", type=Path, help="overlay picture to write")
     segment.add_argument("--json", type=Path, help="result file to write, - for stdout")
@@ -27,8 +27,10 @@ def add(verbs: Any) -> None:
 def _segment(asked: argparse.Namespace) -> None:
     from mllmseg_ros.overlay import draw_overlay
 
+    command = read_command(asked.expressions)
     rgb = read_picture(asked.image)
-    answers = load_segmenter(asked)(rgb, asked.expressions, prompt=asked.prompt)
+    expressions = [target.expression for target in command.targets]
+    answers = load_segmenter(asked)(rgb, expressions, prompt=asked.prompt)
     for answer in answers:
         score = "" if math.isnan(answer.score) else f"  score {answer.score:.2f}"
         print(

@@ -74,9 +74,9 @@ def look_through(
         journal: takes the answers.
         keep: takes the images that were decoded.
     """
-    with tqdm(initial=len(journal), unit="image", mininterval=1) as bar:
+    with tqdm(initial=len(journal), unit=" images", mininterval=1) as bar:
         for of_input, source in enumerate(sources):
-            bar.set_description(source.path.name[:32])
+            bar.set_description_str(source.path.name[:32])
             for number, picture in enumerate(source.pictures(every)):
                 if (of_input, number) in journal:
                     continue

@@ -65,8 +65,11 @@ def read_wave(path: Path) -> Samples:
     try:
         with wave.open(str(path), "rb") as file:
             rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            if width != 2:
-                raise ValueError(f"{path} has {8 * width} bits a sample; accepted: 16")
+            if (rate, channels, width) != (SAMPLE_RATE, 1, 2):
+                raise ValueError(
+                    f"{path} has {rate} Hz, {channels} channel(s), {8 * width} bits; accepted: "
+                    f"{SAMPLE_RATE} Hz, 1 channel, 16 bits (sox FILE -r 16000 -c 1 -b 16 NEW.wav)"
+                )
             longest = int(MAX_CHUNK_S * SAMPLE_RATE)
             parts = [
                 pcm(file.readframes(longest), rate, channels)

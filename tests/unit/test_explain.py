@@ -188,4 +188,4 @@ def test_the_command_writes_the_panel_and_says_what_decided(
     assert said.startswith("'the blue mug': NO_TARGET. Its score 0.0")
     assert cv2.imread(str(panel)).shape[1] == 1608
     assert main([*asked[:2], " ", *asked[3:]]) == 1
-    assert "empty referring expression" in capsys.readouterr().err
+    assert "nothing is asked for" in capsys.readouterr().err

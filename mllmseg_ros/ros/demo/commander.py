@@ -178,6 +178,9 @@ class DemoCommander(Node):
         if self._live and message.status == SegmentationArray.STATUS_STOPPED:
             print(message.text, flush=True)
             return
+        if self._live and message.status == SegmentationArray.STATUS_ERROR:
+            print(f"refused: {message.text}", flush=True)
+            return
         if message.status in _WITHOUT_ANSWER:
             self._fail(f"{asked.text!r}: {_WITHOUT_ANSWER[message.status]}, {message.text}")
             return

@@ -101,11 +101,11 @@ export class AnswerPanel {
     button.style.setProperty("--color", entry.status === "no_target" ? "var(--line)" : entry.color);
     const facts = [
       WORDS[entry.status],
-      `${percent} %`,
+      `score ${percent} %`,
       entry.track_id && `id ${entry.track_id}`,
       entry.area_px && `${entry.area_px} px`,
       entry.position_m && `(${entry.position_m.map((each) => each.toFixed(2)).join(", ")})`,
-      entry.age_s > 0 && `followed ${entry.age_s.toFixed(1)} s`,
+      entry.age_s > 0 && entry.status === "found" && `followed ${entry.age_s.toFixed(1)} s`,
     ];
     const bar = element("i");
     bar.style.width = `${percent}%`;
