@@ -14,20 +14,19 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.ros import engine, parameter_fields
+from mllmseg_ros.ros import engine, heap, parameter_fields
 from mllmseg_ros.ros.asking import Asking
 from mllmseg_ros.ros.camera_stream import CameraStream
 from mllmseg_ros.ros.cv_bridge_path import choose_rgb_conversion
 from mllmseg_ros.ros.diagnostics import Diagnostics, ModelReading, Thresholds, model_status
 from mllmseg_ros.ros.explain_service import ExplainService
-from mllmseg_ros.ros.heap import limit_arenas
 from mllmseg_ros.ros.inference import InferenceThread, Steps
 from mllmseg_ros.ros.inputs import CommandInput
 from mllmseg_ros.ros.meters import ModelMeter
@@ -95,6 +94,8 @@ class SegmenterNode(LifecycleNode):
             post_callback=self._on_time_jump,
         )
         self._diagnostics = Diagnostics(self, self._judge)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(heap.TRIM_PERIOD_S, heap.trim, clock=steady)
         try:
             if self._settings.autostart and (
                 self.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -411,5 +412,5 @@ class SegmenterNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end; returns the exit status."""
-    limit_arenas()
+    heap.limit_arenas()
     return run(SegmenterNode, args)
