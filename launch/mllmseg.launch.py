@@ -19,6 +19,8 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 PARAMETERS = {
     "model": "checkpoint: local folder, or name that mllmseg models download has brought",
     "device": "torch device: auto, cpu, cuda or cuda:N",
+    "dtype": "of the weights: auto, float32, bfloat16 or float16",
+    "mode": "continuous, or on_demand: a command is answered once",
     "target_frame": "frame of everything in metres",
     "language": "of commands in words: en, de",
     "autostart": "configure and activate at start; false under a lifecycle manager",
