@@ -90,9 +90,11 @@ ENGLISH = Language(
         "at once|asap|will you|would you|could you|can you|won't you|if you can|if you could|"
         "if possible|if you don't mind|if you would|when you can|when you get a chance|"
         "when you have time|when you have a moment|first|okay|ok|robot|buddy|my friend|again|then|"
-        "too|as well|real quick|and be careful|be careful|but be careful|alright|you know"
+        "too|as well|real quick|before it falls|before it falls down|before it rolls away|"
+        "before it breaks|before it gets cold|and be careful|be careful|but be careful|"
+        "alright|you know"
     ),
-    contractions={},
+    contractions={"gimme": "give me", "lemme": "let me", "wanna": "want to", "gotta": "have to"},
     numbers={
         **{str(index): word for index, word in enumerate(vocabulary.COUNTS) if index},
         **word_map("6: six, 1st: first, 2nd: second, 3rd: third, 4th: fourth"),
@@ -120,7 +122,7 @@ ENGLISH = Language(
             "(get|take|grab|catch) hold of {}",
             f"(hand|pass|give|get|fetch|grab|throw|find and bring|go get|go and get) {_ME} {{}}",
             "(hand|pass|give) (over |out |){}",
-            "(hand|pass|give|get|fetch) {} (over |)(to me|to us|here|over here|back)",
+            "(hand|pass|give|get|fetch) (over |out |){} (over |)(to me|to us|here|over here|back)",
             f"(handing|passing|giving|getting|fetching|grabbing) {_ME} {{}}",
             "(picking up|getting|fetching|grabbing|taking|lifting|passing|handing over) {}",
             f"let {_ME} have {{}}",
@@ -129,6 +131,9 @@ ENGLISH = Language(
             "(can|could|may|might) i (please |)(have|get) {}",
             "remove {}",
             "(choose|pick out) {}",
+            "(scoop|pull|dig|dig me|fish) (up|out) {}",
+            "(scoop|pull|dig) {} (up|out)",
+            "reach (out |over |)for {}",
             "(grab|get) hold of {}",
             "(clear|take) away {}",
             "(clear|take) {} away",
@@ -137,6 +142,7 @@ ENGLISH = Language(
             "(put|place|set|lay|stick|drop|stack|leave|insert|position|pop|shove|stuff) "
             "(down |back |){}",
             "(move|shift|transfer|transport|push|slide|relocate|toss|throw|chuck|dump) {}",
+            "(tuck|slip|slot|plop|lean|fit|squeeze) {}",
             "(pour|empty|load|pack|store|park|stand|rest|hang|deposit|release|balance) {}",
             "(putting|placing|moving|dropping|setting) {}",
         ),
@@ -147,6 +153,9 @@ ENGLISH = Language(
             "(where is|where's|wheres|where are|where did you see|where was|where were) {}",
             "(where is|where's|where are|where was) {} (at|now|hiding|again|located)",
             "(where) {} (is|are)",
+            "(whereabouts|where abouts) (is|are) {}",
+            "where (has|have) {} (gone|got to)",
+            "where (did|do) {} (go|go to|belong)",
             "where (did|do) (i|you|we|they) (put|leave|lay|have|keep|see) {}",
             "where (can|could|do|would) (i|we|you) (find|see) {}",
             "(do|did|can|could|have|don't|if) you (see|seen|spot|have|find|found|spotted) {}",
@@ -154,6 +163,11 @@ ENGLISH = Language(
             "(see|spot|find) {} (anywhere|somewhere)",
             "have you (seen|got|found) {}",
             "have you (seen|got|found) {} anywhere",
+            "have you (got|caught|had) (eyes on|sight of) {}",
+            "(do|can|could) you (have eyes on|make out) {}",
+            "(is|are) {} (anywhere|somewhere|still|near|close) "
+            "(here|around|around here|there|on the table|in sight|in view|to be seen)",
+            "(is|are) {} (anywhere|somewhere|in the room|around here|nearby)",
             "(is|are) there {}",
             "(is|are) there {} (anywhere|here|around|around here|in sight|somewhere)",
             "(is|are) {} (there|here|visible|in sight|in view|around|in the picture|on the table)",
@@ -168,7 +182,8 @@ ENGLISH = Language(
             "(tell|show) me if there (is|are) {}",
             "do you know where {} (is|are)",
             "(count|how many) {}",
-            "how many {} (are there|do you see|are on the table|can you find|are here)",
+            "how many {} (are|is) (there|here|left|on the table|in front of you)",
+            "how many {} (can|do|could|did) (you|we) (see|find|spot|count|have)",
             "(finding|locating|looking for|searching for) {}",
             "what about finding {}",
         ),
@@ -186,6 +201,8 @@ ENGLISH = Language(
             "(dock|park) (at|on|in|by) {}",
             "(make|find|work) your way (over |)(to|towards) {}",
             "meet me (at|by|near) {}",
+            "(swing|drop|pop|stop) by {}",
+            "(get|bring|move|take|drag) yourself (over |)(to|towards|near) {}",
         ),
         "segment": (
             f"show {_ME} {{}}",
@@ -198,6 +215,8 @@ ENGLISH = Language(
             "(check|check out|circle|label|mask|draw|colour|color|describe) {}",
             "(have|take|get) a (look|closer look|better look|good look) at {}",
             "(point out|indicate) {}",
+            "(point out|indicate) {} (to me|to us|for me)",
+            "point {} out (to me|to us|)",
             f"let {_ME} (have a look at|take a look at|see) {{}}",
             "(give|get) me the (mask|outline|position|location|pixels|coordinates) of {}",
             "(what|which|which one|which of these|which of them|which of those) (is|are) {}",
