@@ -275,8 +275,11 @@ def _correction(
     expressions, lacking = [], []
     for thing in things:
         expression, unknown = in_english(thing.words, language)
-        expressions.append(expression)
+        if expression:  # "die" alone says nothing in English
+            expressions.append(expression)
         lacking += unknown
+    if not expressions:
+        return None
     negated = in_english(meant_not, language)[0] if meant_not else ""
     targets = corrected(last.targets, expressions, negated, role.partition("_")[0])
     return _heard(command_of(targets), CORRECT_ACT, lacking)
