@@ -67,7 +67,8 @@ ENGLISH = Language(
         "hey|hi|hello|ok|okay|alright|all right|yes|yeah|yep|sure|great|good|well|so|now|and|then|"
         "but|just|maybe|perhaps|possibly|quickly|quick|carefully|gently|slowly|first|next|finally|"
         "also|listen|look here|excuse me|pardon me|thanks|thank you|robot|hey robot|dear robot|"
-        "robbie|buddy|my friend|computer|machine|everybody|"
+        "robbie|buddy|my friend|sir|madam|ma'am|miss|mate|man|dear|sweetie|honey|darling|pal|you|"
+        "excuse me sir|excuse me miss|computer|machine|everybody|"
         "can you|could you|would you|will you|can u|could we|can we|shall we|you can|you could|"
         "you should|you must|you may|you need to|you have to|you will|"
         "would you mind|do you mind|would you be able to|are you able to|would you be so kind to|"
@@ -92,7 +93,8 @@ ENGLISH = Language(
         "when you have time|when you have a moment|first|okay|ok|robot|buddy|my friend|again|then|"
         "too|as well|real quick|before it falls|before it falls down|before it rolls away|"
         "before it breaks|before it gets cold|and be careful|be careful|but be careful|"
-        "alright|you know"
+        "alright|you know|sir|madam|ma'am|miss|mate|man|dear|sweetie|honey|darling|pal|"
+        "if you would|if you will|would you please|could you please|can you please"
     ),
     contractions={"gimme": "give me", "lemme": "let me", "wanna": "want to", "gotta": "have to"},
     numbers={
@@ -110,7 +112,7 @@ ENGLISH = Language(
     sentences={
         "carry": (
             "(bring|carry|deliver|take|transport|pass|hand|give|get) (over |back |){}",
-            f"(bring|carry|deliver|take) {_ME} {{}}",
+            f"(bring|carry|deliver|take) (to |over to |){_ME} {{}}",
             "(bring|carry|deliver|take) {} (over |back |)(here|over here|to me|to us|over to me)",
             f"bringing ({_ME[1:-1]}|) {{}}",
         ),
@@ -120,7 +122,8 @@ ENGLISH = Language(
             "(pick|lift|take|get) {} up (again|off there)",
             "(pickup|fetch|grasp|grip|catch|collect|retrieve|seize|hold|clutch|snatch) {}",
             "(get|take|grab|catch) hold of {}",
-            f"(hand|pass|give|get|fetch|grab|throw|find and bring|go get|go and get) {_ME} {{}}",
+            f"(hand|pass|give|get|fetch|grab|throw|find and bring|go get|go and get) "
+            f"(to |over to |for |){_ME} {{}}",
             "(hand|pass|give) (over |out |){}",
             "(hand|pass|give|get|fetch) (over |out |){} (over |)(to me|to us|here|over here|back)",
             f"(handing|passing|giving|getting|fetching|grabbing) {_ME} {{}}",
@@ -147,14 +150,14 @@ ENGLISH = Language(
             "(putting|placing|moving|dropping|setting) {}",
         ),
         "find": (
-            "find (me |us |out |){}",
+            "find (me |us |out |for me |for us |){}",
             "(see|spot|locate|detect|identify|recognize|recognise|notice) {}",
             "(look|search|scan|check|hunt|watch out) (around |everywhere |)for {}",
             "(where is|where's|wheres|where are|where did you see|where was|where were) {}",
             "(where is|where's|where are|where was) {} (at|now|hiding|again|located)",
             "(where) {} (is|are)",
             "(whereabouts|where abouts) (is|are) {}",
-            "where (has|have) {} (gone|got to)",
+            "(where has|where have|where is|where's|wheres|where are) {} (gone|got to)",
             "where (did|do) {} (go|go to|belong)",
             "where (did|do) (i|you|we|they) (put|leave|lay|have|keep|see) {}",
             "where (can|could|do|would) (i|we|you) (find|see) {}",
@@ -191,7 +194,7 @@ ENGLISH = Language(
             "(go|move|drive|walk|come|head|navigate|travel|run|roll|fly|proceed|return|back|turn|"
             "get|step|ride|race|rush|hurry|steer) (straight |over |back |closer |up |out |on |"
             "all the way |)"
-            "(to|towards|toward|up to|near|into|next to|close to) {}",
+            "(to|towards|toward|up to|near|near to|nearer to|into|next to|close to) {}",
             "(head|make|leave|start|set off|set out) (off |straight |out |)for {}",
             "(approach|reach|visit|enter|near|follow me to) {}",
             f"(take|bring|lead|guide|drive|carry|get) {_ME} (over |back |)(to|into|towards) {{}}",
@@ -305,7 +308,8 @@ ENGLISH = Language(
     ),
     forbid_at_end="",
     correct=(
-        "no|nope|nah|no no|no wait|wait no|wait|oh no|wrong|wrong one|that's wrong|that is wrong|"
+        "no|nope|nah|no no|no silly|no dear|no mate|no wait|wait no|wait|oh no|wrong|wrong one|"
+        "that's wrong|that is wrong|"
         "that's not it|that's not right|that is not what i meant|that's not what i meant|"
         "not what i meant|no not that|not that|not that one|not this one|not this|not it|"
         "no not that one|no that's wrong|that's not the one|sorry|sorry no|my mistake|my bad|oops|"

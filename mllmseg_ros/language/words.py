@@ -103,7 +103,11 @@ def _sounds_repaired(words: Sequence[Word], language: Language) -> list[Word]:
             repaired[index] = words[index].replaced(right)
     for index in reversed(range(len(words) - 1)):
         word, after = repaired[index], repaired[index + 1].key
-        right = language.misheard_adjectives.get(word.key) or language.numbers.get(word.key)
-        if right and not word.pause and after in language.things:
+        number = language.numbers.get(word.key)
+        right = language.misheard_adjectives.get(word.key) or number
+        # Between an article and a word that is not known there is an adjective, too.
+        between = index and repaired[index - 1].key in language.determiners
+        is_thing = after in language.things or ((number or between) and after.isalpha())
+        if right and not word.pause and is_thing:
             repaired[index] = word.replaced(right)
     return repaired
