@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,15 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "speech"))
 import cv2
 import policy
 from mllmseg_ros.msg import SegmentationArray, Transcript
-from ros_harness import NodeProcess, new_domain
+from ros_harness import Client, NodeProcess, new_domain
 from speaking import MISSING, speak
-from std_msgs.msg import String, UInt8MultiArray
+from std_msgs.msg import Bool, String, UInt8MultiArray
 
 from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, samples_of
 from mllmseg_ros.speech.audio import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from ros_harness import Client
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
@@ -56,13 +55,17 @@ class Person:
     def send(self, data: bytes) -> None:
         self.audio.publish(UInt8MultiArray(data=data))
 
-    def speak(self, text: str) -> Transcript:
-        """Speak, and wait for what was understood."""
-        n = len(self.transcripts)
+    def say(self, text: str) -> None:
+        """Speak."""
         samples = speak(text)
         for at in range(0, len(samples), SAMPLE_RATE // 10):
             self.send(samples[at : at + SAMPLE_RATE // 10].tobytes())
             self.client.spin(0.01)
+
+    def speak(self, text: str) -> Transcript:
+        """Speak, and wait for what was understood."""
+        n = len(self.transcripts)
+        self.say(text)
         self.client.wait(lambda: len(self.transcripts) > n)
         return self.transcripts[n]
 
@@ -138,6 +141,79 @@ def test_bad_audio_is_named_and_the_node_goes_on(
     talking.send(bytes(4_000_000))
     client.spin(0.3)
     assert talking.speak("stop").command == "stop"
+
+
+@contextmanager
+def _talking_alone_to(*parameters: str) -> Iterator[tuple[Person, NodeProcess]]:
+    """A speech node with parameters, and nobody else on its domain."""
+    domain = new_domain()
+    arguments = [part for parameter in parameters for part in ("-p", parameter)]
+    process = NodeProcess(domain, "--ros-args", *arguments, executable="speech")
+    client = Client(domain)
+    try:
+        person = Person(client)
+        process.wait_for("listening to")
+        client.wait(lambda: client.node.count_publishers("transcript"))
+        yield person, process
+        assert process.end() == 0, process.log
+        assert "Traceback" not in process.log
+    finally:
+        client.close()
+        process.end()
+
+
+def test_text_of_another_recogniser_becomes_commands() -> None:
+    with _talking_alone_to("recogniser:=none", "wake_word:=robot") as (person, process):
+        client = person.client
+        texts = client.node.create_publisher(String, "text", 10)
+        client.wait(texts.get_subscription_count)
+        for text in ("Robot, pick up the red mug.", "pick up the red mug", "robot " * 1000):
+            texts.publish(String(data=text))
+        process.wait_for("text has 6000 characters, accepted are up to")
+        client.wait(lambda: len(person.transcripts) == 2)
+        first, second = person.transcripts
+        assert (first.command, first.recogniser) == ("pick up the red mug.", "none")
+        assert math.isnan(first.confidence)
+        assert not second.is_command
+        assert "wake word 'robot'" in second.reason
+        assert person.commands == ["pick up the red mug."]
+
+
+def test_only_what_is_said_while_the_button_is_held_is_heard() -> None:
+    with _talking_alone_to("push_to_talk:=true") as (person, _):
+        client = person.client
+        button = client.node.create_publisher(Bool, "push_to_talk", 10)
+        client.wait(button.get_subscription_count)
+        client.wait(person.audio.get_subscription_count)
+        person.say("show me the banana")
+        client.spin(0.5)
+        button.publish(Bool(data=True))
+        client.spin(0.5)  # audio and button are topics of their own
+        person.say("show me the red mug")
+        client.spin(0.5)
+        assert not person.transcripts
+        button.publish(Bool(data=False))
+        client.wait(lambda: person.transcripts)
+        assert [each.text for each in person.transcripts] == ["show me the red mug"]
+
+
+def test_it_does_not_hear_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real one ends at once where a sound device is missing; this one takes its time.
+    (tmp_path / "espeak-ng").write_text("#!/bin/sh\ncat >/dev/null\nexec sleep 3\n")
+    (tmp_path / "espeak-ng").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with _talking_alone_to("speak:=true") as (person, _):
+        monkeypatch.undo()
+        client = person.client
+        mouth = client.node.create_publisher(String, "say", 10)
+        client.wait(lambda: mouth.get_subscription_count() > 1)
+        client.wait(person.audio.get_subscription_count)
+        mouth.publish(String(data="I see the red mug."))
+        client.spin(0.5)
+        person.say("show me the banana")
+        client.spin(4.0)
+        assert not person.transcripts
+        assert person.speak("show me the red mug").text == "show me the red mug"
 
 
 def test_audio_common_s_messages_are_read_whichever_they_are() -> None:
