@@ -23,7 +23,7 @@ from command_file import Example, examples  # noqa: E402
 from mllmseg_ros.command import parse_command  # noqa: E402
 from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E402
 
-LONG = ["pick up the mug and ", "no the one ", "put in ", "a. "]  # repeated to the limit
+LONG = ["pick up the mug and ", "can you put the ", "no the one ", "put in ", "a. "]  # repeated to the limit
 LIMIT = 256
 
 

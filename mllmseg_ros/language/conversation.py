@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mllmseg_ros.command import STOP_INTENT, Command, Target, command_of, parse_command
+from mllmseg_ros.language.asides import led_up_to, without_asides
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
 from mllmseg_ros.language.language import Language
-from mllmseg_ros.language.reference import corrected, refers_back, resolved
+from mllmseg_ros.language.reference import corrected, named_like, refers_back, resolved
 from mllmseg_ros.language.sentence import (
     Mention,
+    begins_with_stop,
     begins_with_verb,
     names_a_thing,
     read_sentence,
@@ -118,8 +120,12 @@ def _at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word
     at = max(1, _meant(words, language)[0])
     while at < len(words):
         length = language.phrases("repairs").length_at(keys, at)
+        if language.phrases("connectors").length_before(keys, at):  # "go there and wait"
+            length = 0
         bare = language.phrases("bare_repairs").length_at(keys, at)
         rest = words[at + bare :]
+        if keys[at - 1] in language.asides.verbs:  # "that has no handle"
+            bare = 0
         if bare and (begins_with_verb(rest, language) or names_a_thing(rest, language)):
             length = max(length, bare)
         for cut in (0, length, bare):  # a stop counts wherever a pause or a "no" is before it
@@ -134,6 +140,9 @@ def _at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word
 
 
 def _sentence(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
+    if begins_with_stop(words, language):
+        return _STOP
+    words = without_asides(words, language)
     for keys in readings(words, language):
         if keys in language.phrases("stop"):
             return _STOP
@@ -157,6 +166,11 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
     mentions = read_sentence(words, language)
     if mentions is not None:
         return _of_mentions(mentions, language, last)
+    for topic, rest in led_up_to(words, language):
+        mentions = read_sentence(rest, language) or ()
+        heard = _of_mentions(mentions, language, _topic(topic, language) or last)
+        if heard is not None:
+            return heard
     mentions = read_things(words, language)
     if mentions is None:
         return None
@@ -166,6 +180,12 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
             targets = corrected(last.targets, [expression])
             return _heard(command_of(targets), CORRECT_ACT, lacking)
     return _of_mentions(mentions, language, last)
+
+
+def _topic(words: Sequence[Word], language: Language) -> Command | None:
+    """What "it" is in a command that the words are said before; None without words."""
+    expression, _ = in_english(words, language) if words else ("", ())
+    return command_of([Target(expression=expression, role="")]) if expression else None
 
 
 def _allowed(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
@@ -190,14 +210,21 @@ def _allowed(words: Sequence[Word], language: Language, last: Command | None) ->
 def _of_mentions(
     mentions: Sequence[Mention], language: Language, last: Command | None
 ) -> Heard | None:
-    targets, lacking = [], []
+    targets: list[Target] = []
+    moved: list[bool] = []
+    lacking: list[str] = []
     for mention in mentions:
         expression, unknown = in_english(mention.words, language)
         if not expression:
             return None
+        if mention.is_restated and refers_back(expression):
+            expression = named_like(expression, targets.pop().expression)
+            moved.pop()
         targets.append(Target(expression=expression, role=mention.role))
+        moved.append(mention.moved)
         lacking += unknown
-    moved = [mention.moved for mention in mentions]
+    if not targets:
+        return None
     try:
         targets = resolved(targets, last.targets if last else (), moved)
     except LookupError:
@@ -233,8 +260,8 @@ def _without_negated(
     """Part "not the mug but the bowl" or "the bowl, not the mug": what is meant, what is not."""
     keys, negations = keys_of(words), language.phrases("negations")
     for at in range(len(words)):
-        if keys[at] in language.binders:  # "the mug that is not red"
-            break
+        if at and keys[at - 1] in language.copulas:  # "the mug that is not the red one"
+            continue
         length = negations.length_at(keys, at)
         rest = words[at + length :]
         if not length or not names_a_thing(rest, language):

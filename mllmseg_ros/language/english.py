@@ -7,7 +7,7 @@ Entry points: :data:`ENGLISH`, and what follow-ups need to know of English expre
 
 from __future__ import annotations
 
-from mllmseg_ros.language.language import Destination, Language, word_map, word_set
+from mllmseg_ros.language.language import Asides, Destination, Language, word_map, word_set
 from mllmseg_ros.sim import objects, vocabulary
 
 # Things that people name beside the tabletop's: singular and plural.
@@ -21,6 +21,10 @@ _MORE_NOUNS = (
     *("wrench wrenches", "spanner spanners", "screw screws", "tool tools", "toy toys"),
     *("person people", "man men", "woman women", "dog dogs", "cat cats", "shoe shoes"),
     *("bucket buckets", "container containers", "tape tapes", "scissors scissors"),
+    *("room rooms", "kitchen kitchens", "office offices", "ward wards", "hall halls"),
+    *("bay bays", "dock docks", "station stations", "bench benches", "rack racks"),
+    *("counter counters", "fridge fridges", "oven ovens", "sink sinks", "cart carts"),
+    *("cupboard cupboards", "cabinet cabinets", "pallet pallets", "bottle bottles"),
 )
 _TABLETOP = [
     forms
@@ -56,13 +60,19 @@ ADJECTIVE_CLASSES = {
 # Where things are put; what else the tabletop has is rather put there.
 PLACES = word_set(
     "bowl box plate carton package tray basket bin table desk shelf drawer chair pan vase bucket "
-    "container pot jar bag crate dish skillet hat sofa bed lid"
+    "container pot jar bag crate dish skillet hat sofa bed lid room kitchen office ward hall bay "
+    "dock "
+    "station bench rack counter fridge oven sink cart cupboard cabinet pallet bucket door window"
 )
 
 _PICKED = "(up |out |over |)"
 _ME = "(me|us)"
 ENGLISH = Language(
-    fillers="um|umm|uh|uhm|er|erm|em|hm|hmm|mm|mhm|ah|oh|uh huh|please|pls|kindly",
+    fillers=(
+        "pretty please|um|umm|uh|uhm|er|erm|em|hm|hmm|mm|mhm|ah|oh|uh huh|please|pls|kindly|damn|"
+        "bloody|"
+        "the hell|the heck"
+    ),
     openers=(
         "hey|hi|hello|ok|okay|alright|all right|yes|yeah|yep|sure|great|good|well|so|now|and|then|"
         "but|just|maybe|perhaps|possibly|quickly|quick|carefully|gently|slowly|first|next|finally|"
@@ -83,7 +93,10 @@ ENGLISH = Language(
         "go ahead and|go and|come and|try to|try and|help me|help me to|help me out and|"
         "let's|let us|lets|like|actually|simply|right now|this time|for me|start to|begin to|"
         "go|to|time to|why don't you|how about you|i said|i say|the task is to|make sure to|"
-        "do you happen to|did you happen to|stop and|you know what|you know"
+        "do you happen to|did you happen to|stop and|you know what|you know|whoa|oh|lovely|love|yo|"
+        "dude|bro|"
+        "go on|go on and|let's see if you can|let's see if it can|it will|it is going to|"
+        "it's going to|i want that you|i need that you|i suppose you could|mind"
     ),
     closers=(
         "thanks|thank you|thank you very much|thanks a lot|many thanks|cheers|for me|for us|"
@@ -94,12 +107,53 @@ ENGLISH = Language(
         "too|as well|real quick|before it falls|before it falls down|before it rolls away|"
         "before it breaks|before it gets cold|and be careful|be careful|but be careful|"
         "alright|you know|sir|madam|ma'am|miss|mate|man|dear|sweetie|honey|darling|pal|"
-        "if you would|if you will|would you please|could you please|can you please"
+        "please|pls|already|dude|bro|if you would|if you will|would you please|could you please|"
+        "can you please|"
+        "love|will ya|"
+        "would ya|very carefully|very slowly|very gently|no rush|and hurry|and hurry up|"
+        "and hurry up a bit|hurry|hurry up|and be quick|and be quick about it|and wait|"
+        "and wait for me|and wait there|and wait outside|and wait for me there|and stay there|"
+        "and wait there for me|and wait here|and come back|and then come back|and come back here|"
+        "and go home|and then go home"
+    ),
+    asides=Asides(
+        phrases=(
+            "(because|'cause|cuz|since|unless|until|if|when|while|before|so|so that|or|as) "
+            "(i|you|we|he|she|they|it|i'm|you're|we're|he's|she's|they're|it's|i'll|you'll|we'll|"
+            "he'll|she'll|they'll|it'll|i'd|you'd|we'd|he'd|she'd|they'd|i've|you've|we've|they've|"
+            "somebody|someone|anybody|anyone|everybody|everyone|nobody)",
+            "(because|'cause|cuz|so|before) (the|my|our|your|that|this)",
+            "where (i|you|we|he|she|they|everybody|everyone) (can|can't|could|won't)",
+            "(careful|be careful|watch out|mind you|no rush|no hurry|take your time)",
+            "(it's|it is|it has|it was|it had|it takes|it gets|it needs|it keeps|it won't|it will)",
+            "(it looks|it seems|it smells|it might|it could|it should|it must|it doesn't|it isn't)",
+            "(there's|there is|there are|there's|here's|here is)",
+            "(i've|we've|they've|you've|he's|she's) (got a|got an|got the|got to|got no|been|no)",
+            "(i can't|i cannot|i couldn't|i can hardly|i can barely) (see|reach|hear|move|walk|"
+            "stand)",
+            "that (hurts|tickles)",
+        ),
+        subjects=word_set(
+            "i you we he she they it i'm you're we're he's she's they're i've we've they've you've "
+            "i'll we'll he'll she'll they'll i'd we'd he'd she'd they'd "
+            "somebody someone nobody everybody everyone"
+        ),
+        stating=word_set("i'm you're we're he's she's it's they're there's"),
+        objects=word_set("it them something anything everything nothing"),
+        verbs=word_set(
+            "is are was were isn't aren't has have hasn't haven't says said needs wants keeps"
+        ),
+        open_ends=(
+            r"is|are|was|has|needs|wants|in|on|at|of|to|from|with|by|under|behind|for|about|into|off|over|up|down|after|"
+            r"(?!(waiting|coming|leaving|going|sleeping|burning|freezing|pouring|raining|crying|"
+            r"working|moving|hurting|bleeding|killing|visiting|morning|evening|meeting)$)\w+ing"
+        ),
     ),
     contractions={"gimme": "give me", "lemme": "let me", "wanna": "want to", "gotta": "have to"},
     numbers={
         **{str(index): word for index, word in enumerate(vocabulary.COUNTS) if index},
-        **word_map("6: six, 1st: first, 2nd: second, 3rd: third, 4th: fourth"),
+        **word_map("6: six, 7: seven, 8: eight, 9: nine, 10: ten, 11: eleven, 12: twelve"),
+        **word_map("1st: first, 2nd: second, 3rd: third, 4th: fourth"),
     },
     misheard_adjectives=word_map(
         "read: red, rad: red, blew: blue, wight: white, write: right, rite: right, too: two, "
@@ -114,6 +168,8 @@ ENGLISH = Language(
             "(bring|carry|deliver|take|transport|pass|hand|give|get) (over |back |){}",
             f"(bring|carry|deliver|take) (to |over to |){_ME} {{}}",
             "(bring|carry|deliver|take) {} (over |back |)(here|over here|to me|to us|over to me)",
+            "(bring|fetch) (here|over here) {}",
+            "(bring|fetch|get) {} (up here|in here|down here|out here|over)",
             f"bringing ({_ME[1:-1]}|) {{}}",
         ),
         "pick": (
@@ -130,12 +186,19 @@ ENGLISH = Language(
             "(picking up|getting|fetching|grabbing|taking|lifting|passing|handing over) {}",
             f"let {_ME} have {{}}",
             "(i need|i want|i'd like|i would like|i'll take|i'll have|we need|i could use) {}",
-            "(i need|i want|i'd like|i would like) to have {}",
+            "(i need|i want|i'd like|i would like|i'm gonna need|i am going to need) to have {}",
+            "(i need|i want|we need|need|i'd like) {} (in here|over here|up here|down here|"
+            "out here)",
+            "(i'm gonna need|i'm going to need|i am going to need|i am needing|i'm needing|need|"
+            "i could really use|we could use|what i need is|what i want is|what i'm after is) {}",
+            "(get|pull) {} out",
+            f"reach {_ME} (down |over |up |){{}}",
+            f"(take|pick|get) for {_ME} {{}}",
             "(can|could|may|might) i (please |)(have|get) {}",
             "remove {}",
             "(choose|pick out) {}",
-            "(scoop|pull|dig|dig me|fish) (up|out) {}",
-            "(scoop|pull|dig) {} (up|out)",
+            "(scoop|pull|dig|dig me|fish) (up|out|down) {}",
+            "(scoop|pull|dig) {} (up|out|down)",
             "reach (out |over |)for {}",
             "(grab|get) hold of {}",
             "(clear|take) away {}",
@@ -146,7 +209,8 @@ ENGLISH = Language(
             "(down |back |){}",
             "(move|shift|transfer|transport|push|slide|relocate|toss|throw|chuck|dump) {}",
             "(tuck|slip|slot|plop|lean|fit|squeeze) {}",
-            "(pour|empty|load|pack|store|park|stand|rest|hang|deposit|release|balance) {}",
+            "(pour|empty|load|pack|store|park|stand|rest|hang|deposit|release|balance|return|"
+            "file) {}",
             "(putting|placing|moving|dropping|setting) {}",
         ),
         "find": (
@@ -171,7 +235,15 @@ ENGLISH = Language(
             "(is|are) {} (anywhere|somewhere|still|near|close) "
             "(here|around|around here|there|on the table|in sight|in view|to be seen)",
             "(is|are) {} (anywhere|somewhere|in the room|around here|nearby)",
-            "(is|are) there {}",
+            "(check|see|tell me) (if|whether) (there is|there's|there are) (any |){}",
+            "(is|are) there (any |){}",
+            "(is|are) there any {} (left|here|anywhere|around)",
+            "(do|does) (we|you|i) have any {}",
+            "(do|does) (we|you|i) (still |)have (any |){} (left|in stock|anywhere|somewhere)",
+            "find out where (is|are) {}",
+            "find out where {} (is|are)",
+            "where (it is|it's|they are) {}",
+            "(do |)you see (somewhere|anywhere) {}",
             "(is|are) there {} (anywhere|here|around|around here|in sight|somewhere)",
             "(is|are) {} (there|here|visible|in sight|in view|around|in the picture|on the table)",
             "(do|does) (we|you) have {}",
@@ -187,12 +259,15 @@ ENGLISH = Language(
             "(count|how many) {}",
             "how many {} (are|is) (there|here|left|on the table|in front of you)",
             "how many {} (can|do|could|did) (you|we) (see|find|spot|count|have)",
+            "how many {} (can|do|could) (you|we) (see|have) (left|here|there)",
             "(finding|locating|looking for|searching for) {}",
             "what about finding {}",
         ),
         "destination": (
             "(go|move|drive|walk|come|head|navigate|travel|run|roll|fly|proceed|return|back|turn|"
             "get|step|ride|race|rush|hurry|steer) (straight |over |back |closer |up |out |on |"
+            "down |along |"
+            "around |"
             "all the way |)"
             "(to|towards|toward|up to|near|near to|nearer to|into|next to|close to) {}",
             "(head|make|leave|start|set off|set out) (off |straight |out |)for {}",
@@ -205,10 +280,15 @@ ENGLISH = Language(
             "(make|find|work) your way (over |)(to|towards) {}",
             "meet me (at|by|near) {}",
             "(swing|drop|pop|stop) by {}",
-            "(get|bring|move|take|drag) yourself (over |)(to|towards|near) {}",
+            "(get|bring|move|take|drag|roll|drive|haul) yourself (over |off |back |)(to|towards|"
+            "near) {}",
+            "(run|hop|pop|nip|come|go|drive|roll|move) (along|over here|on over|on down|"
+            "down) to {}",
+            "(go|come) (and wait|wait) (in|at|by|near) {}",
+            "i (need|want) you (over |)(at|by|in|next to) {}",
         ),
         "segment": (
-            f"show {_ME} {{}}",
+            f"show (to |){_ME} {{}}",
             "show {} (to me|to us|)",
             "(look|point|aim|gaze|stare|glance) (over |straight |directly |)at {}",
             "(highlight|mark|outline|select|segment|track|follow|watch|observe|examine|inspect) {}",
@@ -233,20 +313,41 @@ ENGLISH = Language(
         "reach visit get take clear carry"
     ),
     destinations=(
-        Destination(role="place", prepositions="into|onto|inside|inside of|back into|back onto"),
-        Destination(role="place", prepositions="in|back in|down in|right in|straight in"),
         Destination(
             role="place",
-            prepositions="on|on top of|upon|atop|back on|down on|to the top of|over onto|right on",
+            wins=True,
+            prepositions="into|onto|inside|inside of|back into|back onto|up onto|down into",
         ),
-        Destination(role="place", prepositions="to|over to|back to|at|over at|towards"),
+        Destination(
+            role="place",
+            wins=True,
+            prepositions="in|back in|down in|right in|straight in|over in|away in|out in",
+        ),
+        Destination(
+            role="place",
+            prepositions="on|on top of|upon|atop|back on|down on|to the top of|over onto|right on|"
+            "up on|"
+            "over on|right on top of|back on top of",
+        ),
+        Destination(
+            role="place",
+            prepositions="to|over to|back to|at|over at|towards|up to|down to|out to|back over to|"
+            "through to|across to|along to|around to|round to",
+        ),
         Destination(
             role="place_beside",
             prepositions="next to|beside|near|close to|by|alongside|right next to|to the side of|"
-            "over by|up against|against|down next to",
+            "over by|up against|against|down next to|right by|right beside|right near|right up to|"
+            "down beside|down by|up next to|over next to",
         ),
-        Destination(role="place_behind", prepositions="behind|in back of|in the back of"),
-        Destination(role="place_in_front_of", prepositions="in front of|before|down in front of"),
+        Destination(
+            role="place_behind",
+            prepositions="behind|in back of|in the back of|right behind|down behind",
+        ),
+        Destination(
+            role="place_in_front_of",
+            prepositions="in front of|before|down in front of|right in front of",
+        ),
         Destination(
             role="place_left_of",
             prepositions="left of|to the left of|on the left of|on the left side of|"
@@ -261,7 +362,12 @@ ENGLISH = Language(
         Destination(role="place_above", prepositions="above|over"),
         Destination(role="place_between", prepositions="between|in between"),
     ),
-    carry_to="into|onto|to|over to|back to|inside",
+    carry_to=(
+        "into|onto|to|over to|back to|inside|up to|down to|out to|back over to|through to|"
+        "across to|"
+        "along to|around to|round to"
+    ),
+    asking="can you|could you|would you|will you",
     here="there|over there|in there|on there|inside it",
     copulas=word_set("is are was were isn't aren't not lies stands sits standing lying"),
     locative=frozenset(),
@@ -270,7 +376,8 @@ ENGLISH = Language(
         "stop|stop it|stop that|stop this|stop now|stop there|stop right there|stop here|stop stop|"
         "stop moving|stop looking|stop searching|stop everything|stop what you are doing|"
         "stop what you're doing|stop tracking|stop going|stop there|stop working|full stop|"
-        "emergency stop|please stop|just stop|do stop|stop doing that|stop the robot|"
+        "emergency stop|freeze right there|stop right now|please stop|just stop|do stop|"
+        "stop doing that|stop the robot|"
         "halt|freeze|hold it|hold on|hold it right there|hold still|stay|stay there|"
         "stay where you are|"
         "wait|wait a minute|wait a second|wait a moment|whoa|woah|easy|pause|"
@@ -287,8 +394,10 @@ ENGLISH = Language(
         "i changed my mind|i've changed my mind|changed my mind|knock it off|cut it out|"
         "not now|nothing|off|undo|terminate|cease|stand down|back off"
     ),
+    halt=word_set("stop halt freeze whoa woah"),
     repeat=(
-        "again|once again|once more|one more time|repeat|repeat that|repeat it|repeat please|"
+        "again the same|the same one more time|do the same thing one more time|one more|again|"
+        "once again|once more|one more time|repeat|repeat that|repeat it|repeat please|"
         "repeat the command|repeat the last command|repeat the last one|repeat what you did|"
         "do it again|do that again|do it once more|do that once more|do it one more time|"
         "do that one more time|try again|try it again|try that again|try once more|"
@@ -321,7 +430,8 @@ ENGLISH = Language(
         "i'd rather have|i would rather have|i'd prefer|i would prefer|i prefer|let's try|try with"
     ),
     instead=(
-        "instead|i meant|i mean|rather|is what i meant|was what i meant|not that one|not that|"
+        "instead|actually|i meant|i mean|rather|is what i meant|was what i meant|not that one|"
+        "not that|"
         "not this one|not this"
     ),
     repairs=(
@@ -343,6 +453,7 @@ ENGLISH = Language(
         "something nothing everyone someone anybody somebody whatever"
     )
     - {"no"},
+    possessive=r"(?!(it|that|he|she|what|where|who|there|here|let|how|everybody)'s$).+'s",
     pronouns=word_set("it that this them those these him her both")
     | {"both of them", "all of them", "the same", "these two", "those two"}
     | {"the same one", "the same thing"},

@@ -6,7 +6,15 @@ A table, see language.py for what each entry means. Entry point: :data:`GERMAN`.
 
 from __future__ import annotations
 
-from mllmseg_ros.language.language import Destination, Glossary, Language, fold, word_map, word_set
+from mllmseg_ros.language.language import (
+    Asides,
+    Destination,
+    Glossary,
+    Language,
+    fold,
+    word_map,
+    word_set,
+)
 
 # German singular and plural: English singular and plural.
 _NOUNS = {
@@ -199,9 +207,25 @@ GERMAN = Language(
         "wenn du kannst|es wäre nett wenn du|versuch|versuche|hilf|geh und|los|lass uns|wir wollen"
     ),
     closers=(
-        "danke|danke schön|dankeschön|vielen dank|danke dir|für mich|schnell|vorsichtig|langsam|"
+        "bitte|danke|danke schön|dankeschön|vielen dank|danke dir|für mich|schnell|vorsichtig|"
+        "langsam|"
         "sofort|wieder|ja|ok|okay|roboter|wenn du kannst|wenn es geht|wenn möglich|her|zuerst|dann|"
         "auch|noch|nochmal|gern|gerne"
+    ),
+    asides=Asides(
+        phrases=(
+            "(weil|denn|sonst|damit|bevor|solange|sobald|falls|während|wenn) "
+            "(ich|du|er|sie|es|wir|ihr|man|jemand|niemand|der|die|das|meine|mein)",
+            "(vorsicht|vorsichtig|achtung|pass auf|es eilt|keine eile)",
+            "(es ist|es war|es wird|es hat|da ist|da sind|hier ist|hier sind)",
+            "(ich komme|ich kann|ich hab|ich habe|ich bin|ich brauche sie|ich brauche es|"
+            "ich brauche ihn) (nicht|keine|kein|gerade|schon|die|das|den|meine|heute|jetzt|es|ihn)",
+        ),
+        subjects=word_set("ich du er sie es wir ihr man jemand niemand"),
+        stating=frozenset(),
+        objects=frozenset(),
+        verbs=word_set("ist sind war waren hat haben"),
+        open_ends=r"(?!)",
     ),
     contractions=word_map(
         "zum: zu dem, zur: zu der, vom: von dem, im: in dem, ins: in das, "
@@ -281,7 +305,7 @@ GERMAN = Language(
     },
     nouns_too=frozenset(),
     destinations=(
-        Destination(role="place", prepositions="in|hinein in|rein in"),
+        Destination(role="place", wins=True, prepositions="in|hinein in|rein in"),
         Destination(role="place", prepositions="auf|oben auf|drauf auf"),
         Destination(role="place", prepositions="zu|hin zu|rüber zu"),
         Destination(role="place_beside", prepositions="neben|direkt neben|an|nahe an"),
@@ -294,6 +318,7 @@ GERMAN = Language(
         Destination(role="place_between", prepositions="zwischen"),
     ),
     carry_to="in|auf|zu|neben|vor|hinter|unter|über|zwischen|links neben|rechts neben|hin zu|an",
+    asking="kannst du|könntest du|würdest du",
     here="dorthin|dort|dahin|da rein|da drauf|hinein|rein|darauf|drauf|dort rein|dort hinein",
     copulas=word_set("ist sind steht liegt nicht"),
     locative=word_set("der dem einem einer meinem meiner diesem dieser linken rechten"),
@@ -307,6 +332,7 @@ GERMAN = Language(
         "ach egal|nicht so wichtig|ist egal|beenden|ende|schluss|stopp stopp|sofort stopp|"
         "notaus|not aus|nicht bewegen|keine bewegung|halt stopp|tu nichts|mach nichts|lass los"
     ),
+    halt=word_set("stopp stop"),
     repeat=(
         "noch mal|nochmal|noch einmal|nochmals|wiederhole|wiederhol|wiederholen|wiederhole das|"
         "wiederhol das|das gleiche noch mal|das gleiche nochmal|das gleiche noch einmal|"
@@ -320,7 +346,7 @@ GERMAN = Language(
     forbid="nicht|niemals|vergiss|ich will nicht|du sollst nicht|auf keinen fall",
     forbid_at_end="nicht",
     correct=(
-        "nein|nee|ne|nö|nein nein|nein nicht|falsch|stopp|nein falsch|das ist falsch|"
+        "nein|nee|ne|nö|nein nein|nein nicht|falsch|nein falsch|das ist falsch|"
         "das war falsch|"
         "entschuldigung|sorry|verzeihung|ich meine|ich meinte|ich meinte eher|ich hab gemeint|"
         "ich habe gemeint|warte|moment|halt|lieber|sondern|vielmehr|besser|doch lieber|doch eher|"
@@ -348,6 +374,7 @@ GERMAN = Language(
         "irgendetwas irgendwas sämtliche noch"
     )
     - {"noch"},
+    possessive=r"(?!)",
     pronouns=word_set("es ihn sie das die den dies diese beides beide"),
     tails=(
         "in|auf|an|am|von|zu|mit|ohne|bei|neben|vor|hinter|unter|über|zwischen|aus|außer|links|"

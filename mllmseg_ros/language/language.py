@@ -89,6 +89,29 @@ class Destination:
 
     role: str  # of what follows: "place" where it is put in or on that, else "place_..."
     prepositions: str  # separated by "|"
+    # "Next to the box on the desk" is beside that box, "next to the box in the bag" in the bag.
+    wins: bool = False  # said after "next to" it says where to all the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asides:
+    """How statements begin that people make beside a command (asides.py)."""
+
+    phrases: Sequence[str]  # patterns: one begins wherever these stand after what is asked
+    subjects: frozenset[str]  # one begins after a pause, or where the statement has an object
+    stating: frozenset[str]  # "he's": one begins unless the clause lacks an object
+    objects: frozenset[str]  # "it": objects of a statement
+    verbs: frozenset[str]  # "is", in "my leg is ..."
+    open_ends: str  # regular expression of last words of a clause that may lack an object
+
+    @cached_property
+    def starts(self) -> Phrases:
+        """The phrases, ready to be looked up."""
+        return Phrases(reading for each in self.phrases for reading in alternatives(each))
+
+    def lacks_object(self, last: str) -> bool:
+        """Whether a clause that ends with a word may be one about what stands before it."""
+        return re.fullmatch(self.open_ends, last) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +138,7 @@ class Language:
     fillers: str  # wherever they stand
     openers: str  # before a sentence
     closers: str  # after a sentence
+    asides: Asides
     # Repaired
     contractions: Mapping[str, str]  # "zum": "zu dem"
     numbers: Mapping[str, str]  # "2": "two", before a word for things
@@ -127,12 +151,14 @@ class Language:
     nouns_too: frozenset[str]  # first words of patterns that may begin an expression as well
     destinations: Sequence[Destination]  # what is said earlier here is preferred
     carry_to: str
+    asking: str  # openers of questions, which begin a sentence without a pause before them, too
     here: str  # words for a place named before
     copulas: frozenset[str]  # verbs of relative clauses: "that is on the table"
     locative: frozenset[str]  # articles that make a preposition say where something is already
     two_way: frozenset[str]  # the prepositions for which that holds
     # Whole sentences
     stop: str
+    halt: frozenset[str]  # first words that stop whatever follows, a thing's name excepted
     repeat: str
     forbid: str  # openers of what is not to be done: that stops
     forbid_at_end: str  # the same at the end
@@ -148,12 +174,17 @@ class Language:
     joiners: str  # between expressions
     binders: frozenset[str]  # words after which a joiner stays inside the expression
     determiners: frozenset[str]
+    possessive: str  # regular expression of words that stand for an article, too: "grandpa's"
     pronouns: frozenset[str]
     tails: str  # prepositions, relative words: where the plain noun phrase ends
     sides: frozenset[str]  # "left": a preposition before it names no thing
     adjectives: frozenset[str]
     nouns: frozenset[str]  # singular and plural; each word of those of several words
     glossary: Glossary | None = None  # none: the expressions are English as said
+
+    def is_determiner(self, key: str) -> bool:
+        """Whether a word is an article or stands for one: "the", "my", "grandpa's"."""
+        return key in self.determiners or re.fullmatch(self.possessive, key) is not None
 
     def phrases(self, name: str) -> Phrases:
         """The phrases of a field, ready to be looked up."""

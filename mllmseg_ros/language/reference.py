@@ -2,7 +2,7 @@
 """What "it", "the other one" and "no, the bowl" mean after a command.
 
 Works on English expressions, in whatever language they were said. Entry points: :func:`resolved`,
-:func:`corrected`, :func:`refers_back`.
+:func:`corrected`, :func:`refers_back`, :func:`named_like`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def refers_back(expression: str) -> bool:
     return is_pronoun(expression) or _one(keys) is not None or keys[-2:] == ["the", "other"]
 
 
-def _named_like(expression: str, before: str) -> str:
+def named_like(expression: str, before: str) -> str:
     """Fill "the bigger one" from the expression before: "the bigger red mug"."""
     words, keys = expression.split(), _keys(expression)
     if keys[-2:] == ["the", "other"]:
@@ -112,7 +112,7 @@ def resolved(
         elif refers_back(target.expression):
             alike = _same_kind(before, found, target.role)
             if alike is not None:
-                said = _named_like(target.expression, alike.expression)
+                said = named_like(target.expression, alike.expression)
                 new = [Target(expression=said, role=target.role)]
         found += [each for each in new if each not in found]
     return found
@@ -162,11 +162,12 @@ def corrected(
 
     Returns:
         The targets with one replaced: the one that was not meant, else the one of that role, else
-        the one that what is said suits (a bowl is a place, an apple is not), else the last one.
+        the one that what is said suits: with an adjective of the same class ("the green one" after
+        "put the red cup on the tray"), a bowl for a place, an apple for none; else the last one.
     """
     at = _replaced(before, said, meant_not, role)
     old = before[at]
-    new = [Target(expression=_named_like(each, old.expression), role=old.role) for each in said]
+    new = [Target(expression=named_like(each, old.expression), role=old.role) for each in said]
     return [*before[:at], *new, *before[at + 1 :]]
 
 
@@ -180,9 +181,18 @@ def _replaced(before: Sequence[Target], said: Sequence[str], meant_not: str, rol
         for index in reversed(range(len(before))):
             if before[index].role.startswith(role):
                 return index
+    if refers_back(said[0]):
+        wanted = _classes(said[0])
+        alike = [at for at, each in enumerate(before) if _classes(each.expression) & wanted]
+        return alike[-1] if alike else len(before) - 1
     is_place = [target.role.startswith("place") for target in before]
-    if any(is_place) and not all(is_place) and not refers_back(said[0]):
-        noun = SINGULARS.get(_plain_noun_phrase(said[0])[1][-1], _plain_noun_phrase(said[0])[1][-1])
-        if noun in ENGLISH.nouns and noun not in PLACES:
+    if any(is_place) and not all(is_place):
+        noun = _plain_noun_phrase(said[0])[1][-1]
+        if SINGULARS.get(noun, noun) not in PLACES:
             return is_place.index(False)
     return len(before) - 1
+
+
+def _classes(expression: str) -> set[str]:
+    """Of its adjectives: "the big red mug" has a size and a colour."""
+    return {_CLASS_OF[key] for key in _keys(expression) if key in _CLASS_OF}

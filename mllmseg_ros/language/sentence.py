@@ -14,6 +14,7 @@ from mllmseg_ros.language.language import Language, SentencePattern
 from mllmseg_ros.language.words import Word, keys_of
 
 _KINDS_THAT_MOVE = ("put", "carry")
+_BESIDE = "place_beside"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Mention:
     role: str  # "pick", "place", "place_beside", ..., "destination", "find"; "" without one
     words: tuple[Word, ...]  # its expression
     moved: bool = False  # it is to be put somewhere
+    is_restated: bool = False  # it follows another by a pause alone: "the mug, the red one"
 
 
 def read_sentence(words: Sequence[Word], language: Language) -> list[Mention] | None:
@@ -46,7 +48,7 @@ def read_things(words: Sequence[Word], language: Language) -> list[Mention] | No
     words = without_politeness(words, language)
     if not names_a_thing(words, language):
         return None
-    return [Mention(role="", words=tuple(each)) for each in _split_things(words, language, True)]
+    return _mentions(words, language, unless_related=True)
 
 
 def without_politeness(words: Sequence[Word], language: Language) -> Sequence[Word]:
@@ -87,19 +89,21 @@ def names_a_thing(words: Sequence[Word], language: Language) -> bool:
     """Whether an expression begins here, by its first word."""
     if not words:
         return False
-    return words[0].key in language.determiners or words[0].key in language.things
+    return language.is_determiner(words[0].key) or words[0].key in language.things
 
 
 # ---- sentences
 
 
 def _split_clauses(words: Sequence[Word], language: Language) -> list[Sequence[Word]]:
-    """Cut before each connector or pause that a verb follows."""
+    """Cut before each connector, pause or question that a verb follows."""
     keys, connectors = keys_of(words), language.phrases("connectors")
+    asking = language.phrases("asking")
     clauses, began, at = [], 0, 1
     while at < len(words):
         length = connectors.length_at(keys, at)
-        if length or words[at - 1].pause:
+        asks = asking.length_at(keys, at) and begins_with_verb(words[began:at], language)
+        if length or words[at - 1].pause or asks:
             rest = words[at + length :]
             if begins_with_verb(rest, language):
                 if without_openers(words[began:at], language):
@@ -114,6 +118,31 @@ def begins_with_verb(words: Sequence[Word], language: Language) -> bool:
     return _verb(words, language, sure=True) is not None
 
 
+def begins_with_stop(words: Sequence[Word], language: Language) -> bool:
+    """Whether a stop begins here, whatever is said after it: "stop, you are hurting me"."""
+    keys = keys_of(words)
+    at, stop = 0, language.phrases("stop")
+    while at < len(keys) and not (keys[at] in language.halt or stop.length_at(keys, at) > 1):
+        length = max(language.phrases(name).length_at(keys, at) for name in ("openers", "correct"))
+        if not length:
+            return False
+        at += length
+    if at >= len(keys) or language.phrases("openers").length_at(keys, at) > 1:  # "stop and"
+        return False
+    if begins_with_verb(words[at:], language):  # "stop at the door"
+        return False
+    length = stop.length_at(keys, at)
+    rest = words[at + length :]
+    if not rest or (length == 1 and words[at].pause):
+        return True
+    if length == 1:  # "stop sign" is a thing, "stop the car" and "stop you hurt me" are none
+        asides = language.asides
+        no_names = language.pronouns | asides.subjects | asides.stating | language.halt
+        is_tail = language.phrases("tails").length_at(keys, at + 1) > 0  # "for a moment"
+        return language.is_determiner(rest[0].key) or rest[0].key in no_names or is_tail
+    return not (begins_with_verb(rest, language) or names_a_thing(rest, language))
+
+
 def _clause(words: Sequence[Word], language: Language) -> list[Mention] | None:
     words = without_closers(words, language)
     match = _verb(words, language)
@@ -125,14 +154,13 @@ def _clause(words: Sequence[Word], language: Language) -> list[Mention] | None:
         parts = _split_destination(thing, language, to_it=pattern.kind == "carry")
         if parts is not None:
             moved, role, place = parts
-            mentions = [
-                Mention(role="pick", words=tuple(each), moved=True)
-                for each in _split_things(moved, language)
+            return [
+                *_mentions(moved, language, role="pick", moved=True),
+                Mention(role=role, words=tuple(place)),
             ]
-            return [*mentions, Mention(role=role, words=tuple(place))]
         if pattern.kind == "put":
             return None
-    return [Mention(role=role, words=tuple(each)) for each in _split_things(thing, language)]
+    return _mentions(thing, language, role=role)
 
 
 def _verb(
@@ -177,7 +205,7 @@ def _from_verb(words: Sequence[Word], language: Language) -> Sequence[Word]:
 
 def _may_be_named(words: Sequence[Word], language: Language, *, sure: bool) -> bool:
     keys = keys_of(words)
-    if keys[0] in language.determiners or keys[0] in language.pronouns:
+    if language.is_determiner(keys[0]) or keys[0] in language.pronouns:
         return True
     if sure:
         return keys[0] in language.things
@@ -208,6 +236,7 @@ def _split_destination(
         if (
             length
             and rank <= best_rank
+            and (best is None or _may_follow(best_rank, rank, language))
             and not _says_which(keys, at, rest, is_bound, language)
             and (not to_it or _says_to_what(keys[at : at + length], words[at + length :], language))
         ):
@@ -220,8 +249,16 @@ def _split_destination(
     return words[:at], language.prepositions[best_rank][0], words[at + length :]
 
 
+def _may_follow(best_rank: int, rank: int, language: Language) -> bool:
+    """Whether a preposition after the best one until now may say where to in its place."""
+    best, after = language.destinations[best_rank], language.destinations[rank]
+    return best.role == after.role or best.role != _BESIDE or after.wins
+
+
 def _says_to_what(preposition: Sequence[str], words: Sequence[Word], language: Language) -> bool:
-    return preposition in language.phrases("carry_to") and _may_be_named(words, language, sure=True)
+    is_numbered = len(words) > 1 and words[1].key.isdigit()  # "stall 6"
+    is_named = is_numbered or _may_be_named(words, language, sure=True)
+    return preposition in language.phrases("carry_to") and is_named
 
 
 def _preposition(keys: Sequence[str], at: int, language: Language) -> tuple[int, int]:
@@ -266,23 +303,33 @@ def _is_side(keys: Sequence[str], language: Language) -> bool:
 # ---- expressions
 
 
-def _split_things(
-    words: Sequence[Word], language: Language, unless_related: bool = False
-) -> list[Sequence[Word]]:
+def _mentions(
+    words: Sequence[Word],
+    language: Language,
+    *,
+    role: str = "",
+    moved: bool = False,
+    unless_related: bool = False,
+) -> list[Mention]:
     """Split "the mug, the can and the bowl"; "the mug between the can and the bowl" stays whole."""
     keys, joiners, tails = keys_of(words), language.phrases("joiners"), language.phrases("tails")
-    things, began, at, bound = [], 0, 1, keys[0] in language.binders
+    things, ends = [(0, False)], []
+    at, bound = 1, keys[0] in language.binders
     while at < len(words):
         length = joiners.length_at(keys, at)
         follows = at + length
         begins = follows < len(words) and (
-            keys[follows] in language.determiners or keys[follows] in language.pronouns
+            language.is_determiner(keys[follows]) or keys[follows] in language.pronouns
         )
         if (length or words[at - 1].pause) and begins and not bound:
-            things.append(words[began:at])
-            began, at = follows, follows + 1
+            things.append((follows, not length))
+            ends.append(at)
+            at = follows + 1
             continue
         bound = bound or keys[at] in language.binders
         bound = bound or (unless_related and bool(tails.length_at(keys, at)))
         at += 1
-    return [*things, words[began:]]
+    return [
+        Mention(role=role, words=tuple(words[begin:end]), moved=moved, is_restated=is_restated)
+        for (begin, is_restated), end in zip(things, [*ends, len(words)], strict=True)
+    ]

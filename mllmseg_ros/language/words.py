@@ -65,6 +65,7 @@ def keys_of(words: Sequence[Word]) -> list[str]:
 
 def _without_fillers(words: Sequence[Word], language: Language) -> list[Word]:
     fillers, keys, at = language.phrases("fillers"), keys_of(words), 0
+    closers = language.phrases("closers")
     kept: list[Word] = []
     while at < len(words):
         # "noch mal" is more than the filler "mal" where it is the command.
@@ -76,7 +77,10 @@ def _without_fillers(words: Sequence[Word], language: Language) -> list[Word]:
         length = fillers.length_at(keys, at)
         if not length:
             kept.append(words[at])
-        elif kept and words[at + length - 1].pause:
+        elif kept and (
+            words[at + length - 1].pause
+            or (len(kept) > 1 and keys[at : at + length] in closers)  # "please" after a sentence
+        ):
             kept[-1] = dataclasses.replace(kept[-1], pause=True)
         at += length or 1
     return kept
@@ -103,7 +107,9 @@ def _sounds_repaired(words: Sequence[Word], language: Language) -> list[Word]:
             repaired[index] = words[index].replaced(right)
     for index in reversed(range(len(words) - 1)):
         word, after = repaired[index], repaired[index + 1].key
-        number = language.numbers.get(word.key)
+        # "The two boxes", not "bay 2 on the left": that is a name.
+        is_name = index and repaired[index - 1].key in language.nouns
+        number = None if is_name else language.numbers.get(word.key)
         right = language.misheard_adjectives.get(word.key) or number
         # Between an article and a word that is not known there is an adjective, too.
         between = index and repaired[index - 1].key in language.determiners
