@@ -23,7 +23,8 @@ from command_file import Example, examples  # noqa: E402
 from mllmseg_ros.command import parse_command  # noqa: E402
 from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E402
 
-LONG = ["pick up the mug and ", "can you put the ", "no the one ", "put in ", "a. "]  # repeated to the limit
+# Repeated to the limit.
+LONG = ["pick up the mug and ", "can you put the ", "no the one ", "put in ", "a. "]
 LIMIT = 256
 
 

@@ -167,8 +167,8 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
     if mentions is not None:
         return _of_mentions(mentions, language, last)
     for topic, rest in led_up_to(words, language):
-        mentions = read_sentence(rest, language) or ()
-        heard = _of_mentions(mentions, language, _topic(topic, language) or last)
+        meant_here = read_sentence(rest, language) or ()
+        heard = _of_mentions(meant_here, language, _topic(topic, language) or last)
         if heard is not None:
             return heard
     mentions = read_things(words, language)
