@@ -57,7 +57,8 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     domain = new_domain()
     process = launched(
         "mllmseg.launch.py", domain, "namespace:=robot", f"params_file:={parameters}",
-        "image:=/camera/color", "command:=/say",
+        "image:=/camera/color", "command:=/say", "cameras:=['']",
+        "key_frame_age:=1", "tracking:=False",
     )  # fmt: skip
     client = Client(domain, image="/camera/color", command="/say", namespace="/robot")
     try:
@@ -67,6 +68,8 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
         assert client.to("the mug")[0].camera == "/camera/color"
         values = client.get_parameters("/robot/mllmseg", "max_rate", "device", "autostart", "model")
         assert values == [7.0, "cpu", True, ""]
+        values = client.get_parameters("/robot/mllmseg", "cameras", "key_frame_age", "tracking")
+        assert values == [[""], 1.0, False]
     finally:
         client.close()
         process.send_signal(signal.SIGINT)
@@ -104,12 +107,14 @@ def test_the_speech_node_with_its_arguments() -> None:
     pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
     pytest.importorskip("silero_vad", reason="silero-vad is not installed")
     domain = new_domain()
-    process = launched("speech.launch.py", domain, "namespace:=robot", "wake_word:=robot")
+    process = launched(
+        "speech.launch.py", domain, "namespace:=robot", "wake_word:=robot", "pause:=1"
+    )
     client = Client(domain, command="/robot/command")
     try:
         client.wait(lambda: client.node.count_publishers("/robot/transcript"), START_S)
         client.wait(lambda: client.node.count_subscribers("/robot/audio"), START_S)
-        assert client.get_parameters("/robot/speech", "wake_word", "pause") == ["robot", 0.5]
+        assert client.get_parameters("/robot/speech", "wake_word", "pause") == ["robot", 1.0]
     finally:
         client.close()
         process.send_signal(signal.SIGINT)
