@@ -8,6 +8,7 @@ A verb's ``add`` names its arguments, and imports what it needs only when it run
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 
@@ -60,7 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say it and end")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"mllmseg {importlib.metadata.version('mllmseg_ros')}")
+        parser.exit()
