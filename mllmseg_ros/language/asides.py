@@ -39,6 +39,7 @@ def without_asides(words: Sequence[Word], language: Language) -> Sequence[Word]:
 def _is_aside(words: Sequence[Word], at: int, language: Language) -> bool:
     keys, asides = keys_of(words), language.asides
     is_bound = keys[at - 1] in language.binders  # "the box that he has"
+    is_bound = is_bound or language.phrases("asking").length_at(keys, at - 1) > 1  # "can you"
     if is_bound or not _asks(keys[:at], language):
         return False
     is_start = asides.starts.length_at(keys, at)
@@ -123,7 +124,7 @@ def led_up_to(
         first.
     """
     keys, place = keys_of(words), _place_in_front(words, language)
-    openers, connectors = language.phrases("openers"), language.phrases("connectors")
+    asking, connectors = language.phrases("asking"), language.phrases("connectors")
     for at in range(1, len(words)):
         before, rest = words[:at], words[at:]
         if language.is_determiner(keys[at - 1]) or not begins_with_verb(rest, language):
@@ -131,7 +132,7 @@ def led_up_to(
         if place:
             yield (), [*without_closers(rest, language), *place]
             return
-        is_apart = before[-1].pause or openers.length_at(keys, at)
+        is_apart = before[-1].pause or asking.length_at(keys, at)
         is_apart = is_apart or connectors.length_before(keys, at)
         says_it = language.asides.objects & set(keys_of(rest[1:]))
         is_bound = keys[at - 1] in language.asides.subjects  # "the box you put it in"

@@ -443,8 +443,10 @@ ENGLISH = Language(
     bare_repairs="no|actually|nope|oh no",
     negations="not|rather than|instead of|and not|but not|don't want|no not",
     but="but|but rather|i meant|rather|it's|it is|and",
-    connectors="and|then|and then|and after that|after that|afterwards|and afterwards|and also|"
-    "and now|and finally|before you|next",
+    connectors=(
+        "so|so just|and|then|and then|and after that|after that|afterwards|and afterwards|"
+        "and also|and now|and finally|before you|next"
+    ),
     joiners="and|and also|and then|as well as|plus|or",
     binders=word_set("between with that which who whose except but without among both"),
     determiners=word_set(

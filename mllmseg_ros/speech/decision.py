@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mllmseg_ros.command import parse_command
 from mllmseg_ros.language.answers import head_at
+from mllmseg_ros.language.asides import led_up_to
 from mllmseg_ros.language.conversation import LANGUAGES, REPEAT_ACT, understand
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.language import fold
@@ -59,6 +60,7 @@ def decide(words: Words, rules: Rules, *, clipped: bool = False) -> Decision:
         if not text:
             return no("nothing follows the wake word")
     language = LANGUAGES[rules.language]
+    said = words_of(text, language)
     try:
         heard = understand(text, language, _BEFORE)
     except ValueError as error:
@@ -68,7 +70,8 @@ def decide(words: Words, rules: Rules, *, clipped: bool = False) -> Decision:
     if "not understood" in heard.note or not (
         heard.command.is_stop
         or heard.act == REPEAT_ACT
-        or begins_with_verb(words_of(text, language), language)
+        or begins_with_verb(said, language)
+        or any(led_up_to(said, language))
         or all(map(_names_a_known_thing, heard.command.expressions))
     ):
         return no("it is not understood as a command")
