@@ -29,7 +29,7 @@ def without_asides(words: Sequence[Word], language: Language) -> Sequence[Word]:
     while at < len(words):
         if _is_aside(words, at, language):
             end = _end_of_aside(words, at, language)
-            at -= language.phrases("connectors").length_before(keys_of(words), at)
+            at = max(1, at - language.phrases("connectors").length_before(keys_of(words), at))
             words = [*words[:at], *words[end:]]
         else:
             at += 1
@@ -37,42 +37,51 @@ def without_asides(words: Sequence[Word], language: Language) -> Sequence[Word]:
 
 
 def _is_aside(words: Sequence[Word], at: int, language: Language) -> bool:
+    """Whether a statement begins at a word that is no part of what is asked before it."""
     keys, asides = keys_of(words), language.asides
+    if not _may_begin(words, at, language):
+        return False
+    clause = without_closers(words[at : _end_of_aside(words, at, language)], language)
+    if not clause:
+        return False
+    is_start = asides.starts.length_at(keys, at) > 0
+    is_apart = words[at - 1].pause or language.phrases("closers").length_before(keys, at) > 0
+    lacks_object = asides.lacks_object(clause[-1].key)
+    if is_start and keys[at] not in asides.subjects | asides.stating:  # "because I ..."
+        return True
+    if is_start or keys[at] in asides.stating:  # "it's hot", "he's tired"
+        return is_apart or not lacks_object
+    if keys[at] in asides.subjects:  # "I spilled it"
+        says_it = bool(asides.objects & set(keys_of(_up_to_pause(clause))[1:]))
+        return is_apart or (says_it and not lacks_object)
+    return not lacks_object and _is_about_a_thing(keys, at, language, is_apart=is_apart)
+
+
+def _may_begin(words: Sequence[Word], at: int, language: Language) -> bool:
+    keys = keys_of(words)
     is_bound = keys[at - 1] in language.binders  # "the box that he has"
     is_bound = is_bound or language.phrases("asking").length_at(keys, at - 1) > 1  # "can you"
     if is_bound or not _asks(keys[:at], language):
         return False
-    is_start = asides.starts.length_at(keys, at)
-    is_joined = language.phrases("connectors").length_at(keys, at)
-    if (is_joined or not is_start) and begins_with_verb(words[at:], language):
-        return False
-    if is_start and _denies(keys[:at], language):  # "not the mug, it's the cup"
-        return False
+    if language.asides.starts.length_at(keys, at):
+        is_joined = language.phrases("connectors").length_at(keys, at)
+        if is_joined and begins_with_verb(words[at:], language):
+            return False
+        return not _denies(keys[:at], language)  # "not the mug, it's the cup"
     corrects = any(language.phrases(name).length_at(keys, at) for name in ("correct", "repairs"))
-    if corrects and not is_start:
-        return False
-    is_apart = words[at - 1].pause or bool(language.phrases("closers").length_before(keys, at))
-    clause = without_closers(words[at : _end_of_aside(words, at, language)], language)
-    if not clause:
-        return False
-    lacks_object = asides.lacks_object(clause[-1].key)
-    if is_start and keys[at] not in asides.subjects | asides.stating:  # "because I ..."
-        return True
-    if is_start or keys[at] in asides.stating:
-        return is_apart or not lacks_object
-    if keys[at] in asides.subjects:
-        sentence = _up_to_pause(clause)
-        says_it = bool(asides.objects & set(keys_of(sentence)[1:]))
-        return is_apart or (says_it and not lacks_object)
-    if keys[at] not in language.determiners or lacks_object:
-        return False
-    goes_on = any(
+    return not (corrects or begins_with_verb(words[at:], language))
+
+
+def _is_about_a_thing(keys: Sequence[str], at: int, language: Language, *, is_apart: bool) -> bool:
+    """Whether a thing is said to be or to do something: "my leg is killing me"."""
+    goes_on = keys[at - 1] in language.determiners or any(
         language.phrases(name).length_before(keys, at) for name in ("tails", "joiners", "but")
     )
     subject = keys[at + 1 : at + 1 + _SUBJECT_WORDS]
     return (
-        (is_apart or not (goes_on or keys[at - 1] in language.determiners))
-        and any(key in asides.verbs for key in subject[1:])
+        language.is_determiner(keys[at])
+        and (is_apart or not goes_on)
+        and any(key in language.asides.verbs for key in subject[1:])
         and not any(key in language.binders for key in subject)
     )
 
