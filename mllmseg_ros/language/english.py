@@ -396,7 +396,7 @@ ENGLISH = Language(
     ),
     halt=word_set("stop halt freeze whoa woah"),
     repeat=(
-        "again the same|the same one more time|do the same thing one more time|one more|again|"
+        "again the same|the same one more time|do the same thing one more time|again|"
         "once again|once more|one more time|repeat|repeat that|repeat it|repeat please|"
         "repeat the command|repeat the last command|repeat the last one|repeat what you did|"
         "do it again|do that again|do it once more|do that once more|do it one more time|"

@@ -87,9 +87,10 @@ def test_loss_terms_and_gradients(
         if gradients and all(each is not None for each in gradients):
             # The norm of a fused weight is that of its parts together.
             norms[entry.published] = float(sum(each.square().sum() for each in gradients) ** 0.5)
+    # One thread or two, on one machine, change the order of sums, and one norm by 1e-4 of itself.
     wrong = {
         key: (norms.get(key), value)
         for key, value in expected["grad_norms"].items()
-        if norms.get(key) != pytest.approx(value, rel=1e-4, abs=1e-6)
+        if norms.get(key) != pytest.approx(value, rel=5e-4, abs=1e-6)
     }
     assert not wrong

@@ -259,19 +259,21 @@ def wrong_with_ros(words: list[str]) -> str:
 
 
 def wrong_with_parameters(node: str, names: list[str]) -> str:
-    file = ROOT / "config" / f"{node}.yaml"
-    if not file.exists():
+    if not (ROOT / "config" / f"{node}.yaml").exists():
         return ""
-    known = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
+    known = parameters_of(node)
     missing = [n for n in names if n not in known and not n.startswith("qos_overrides.")]
     return f"{node} has no parameter {missing}" if missing else ""
 
 
 def launch_arguments(path: Path) -> set[str]:
-    """Names that a launch file declares, itself or from a table at its top."""
+    """Names that a launch file declares: itself, in a table at its top, or by its node."""
     names: set[str] = set()
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "describe_node":
+            given = {each.arg: each.value for each in node.keywords}
+            names |= arguments_of_every_node() | parameters_of(ast.literal_eval(given["name"]))
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", "")
             if called in ("DeclareLaunchArgument", "argument"):
@@ -280,6 +282,17 @@ def launch_arguments(path: Path) -> set[str]:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
             names |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
     return names
+
+
+def arguments_of_every_node() -> set[str]:
+    text = (ROOT / "mllmseg_ros" / "ros" / "launch_files.py").read_text()
+    return {"use_sim_time", *re.findall(r'_argument\("(\w+)"', text)}
+
+
+def parameters_of(node: str) -> set[str]:
+    """Those in the node's configuration, which another test compares with the node's own."""
+    text = (ROOT / "config" / f"{node}.yaml").read_text()
+    return set(yaml.safe_load(text)["/**"]["ros__parameters"])
 
 
 @cache
