@@ -33,7 +33,7 @@ from mllmseg_ros.language.sentence import (
     without_openers,
 )
 from mllmseg_ros.language.translation import in_english
-from mllmseg_ros.language.words import Word, keys_of, words_of
+from mllmseg_ros.language.words import Word, keys_of, said, words_of
 
 LANGUAGES = {"en": ENGLISH, "de": GERMAN}
 
@@ -150,6 +150,10 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
             if last is None:
                 raise ValueError("there is no command to repeat; send e.g. 'the red mug'")
             return Heard(command=last, act=REPEAT_ACT, note=_note(last))
+        if keys in language.movement_phrases:
+            raise ValueError(
+                f"{said(words)!r} names nothing to look for; send what, e.g. 'the red mug'"
+            )
     forbidden = language.phrases("forbid").length_at(keys_of(without_openers(words, language)), 0)
     if forbidden and not begins_with_verb(words, language):
         return _allowed(words, language, last) or _STOP

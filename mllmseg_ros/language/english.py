@@ -409,6 +409,25 @@ ENGLISH = Language(
         "like before|like last time|same as last time|say again|go on|continue|carry on|resume|"
         "keep going|keep looking|keep trying"
     ),
+    movements=(
+        "(turn|rotate|spin|look) (left|right|around|round|to the left|to the right|to your left|"
+        "to your right|back|a bit|a little|up|down)",
+        "(go|move|drive|roll|come|back|step|walk) (forward|forwards|back|backward|backwards|up|"
+        "down|"
+        "left|right|to the left|to the right|closer|away|faster|slower|home|straight|straight on|"
+        "straight ahead|ahead|a bit forward|a little forward|here|over here|there|over there)",
+        "(put|set|lay) (it|that|this|them|those|everything) (down|away|back|aside|down again)",
+        "(put|lift|raise|lower|move) your (arm|arms|hand|hands|head|gripper) (up|down|)",
+        "(open|close) (the|your) (gripper|hand|hands|fingers|claw)",
+        "(open|close) (up|)",
+        "(let go|let go of it|let it go of|release|release it|drop it here|throw it away)",
+        "(follow|help|hug|watch|answer|listen to) me",
+        "(come|get) (here|over here|back|back here|closer|in|inside|out|outside)",
+        "(turn|switch) (on|off|it on|it off|yourself off|the light on|the light off|the lights on|"
+        "the lights off|on the light|off the light|on the lights|off the lights)",
+        "(get up|sit down|sit|stand up|lie down|dance|wave|hurry|hurry up|speed up|slow down|"
+        "go to sleep|wake up|charge|recharge|charge yourself|clean up|tidy up)",
+    ),
     forbid=(
         "don't|do not|dont|never|you must not|you mustn't|you should not|you shouldn't|never mind|"
         "forget|forget about|cancel|i don't want|i do not want|leave out|"

@@ -343,6 +343,16 @@ GERMAN = Language(
         "versuche es noch einmal|probier es noch mal|probier es nochmal|schau noch mal|erneut|"
         "und noch mal|weiter|mach weiter|wie eben|wie vorhin|noch einmal das gleiche|such weiter"
     ),
+    movements=(
+        "(dreh|drehe) (dich|) (um|nach links|nach rechts|links|rechts|)",
+        "(fahr|fahre|geh|gehe|komm|komme) (vor|vorwärts|zurück|rückwärts|nach links|nach rechts|"
+        "links|rechts|geradeaus|her|hierher|näher|weg|schneller|langsamer|nach hause|rein|raus)",
+        "(leg|lege|stell|stelle|setz) (es|ihn|sie|das|alles) (ab|hin|weg|zurück)",
+        "(öffne|schließ|schließe) (die|deine|den|deinen) (hand|hände|greifer)",
+        "(heb|hebe|senk|senke) (den|deinen) arm",
+        "(lass los|lass es los|folge mir|hilf mir|beeil dich|mach schneller|räum auf)",
+        "mach das licht (an|aus)",
+    ),
     forbid="nicht|niemals|vergiss|ich will nicht|du sollst nicht|auf keinen fall",
     forbid_at_end="nicht",
     correct=(

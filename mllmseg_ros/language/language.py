@@ -160,6 +160,7 @@ class Language:
     stop: str
     halt: frozenset[str]  # first words that stop whatever follows, a thing's name excepted
     repeat: str
+    movements: Sequence[str]  # patterns of what asks for a movement and names no thing
     forbid: str  # openers of what is not to be done: that stops
     forbid_at_end: str  # the same at the end
     # Corrections
@@ -194,6 +195,11 @@ class Language:
     def things(self) -> frozenset[str]:
         """Words that belong to the name of a thing."""
         return self.adjectives | self.nouns
+
+    @cached_property
+    def movement_phrases(self) -> Phrases:
+        """The movements, ready to be looked up."""
+        return Phrases(reading for each in self.movements for reading in alternatives(each))
 
     @cached_property
     def prepositions(self) -> tuple[tuple[str, Phrases], ...]:

@@ -49,12 +49,30 @@ def test_commands_that_no_rule_was_written_for(name: str, intents: float, target
         ("pick: the red mug", ""),
         ("um the red mug", "understood as 'the red mug'"),
         ("put the banana in the bowl", "understood as 'pick: the banana; place: the bowl'"),
-        ("turn off the lights", "not understood as a command, looked for as said"),
+        ("who is your maker", "not understood as a command, looked for as said"),
         ("кружка", "not understood as a command, looked for as said"),
     ],
 )
 def test_people_are_told_how_it_was_understood(text: str, note: str) -> None:
     assert understand(text, LANGUAGES["en"]).note == note
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("turn left", "en"),
+        ("could you please come over here", "en"),
+        ("put it down, it's hot", "en"),
+        ("ok now open your gripper", "en"),
+        ("turn off the lights", "en"),
+        ("dreh dich um", "de"),
+        ("komm bitte her", "de"),
+    ],
+)
+def test_a_movement_without_a_thing_is_refused(text: str, language: str) -> None:
+    with pytest.raises(ValueError, match="names nothing to look for; send what"):
+        understand(text, LANGUAGES[language])
+    assert understand("turn left at the door", LANGUAGES["en"]).note.startswith("not understood")
 
 
 def test_words_that_the_glossary_lacks_are_named() -> None:
