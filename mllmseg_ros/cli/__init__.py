@@ -72,5 +72,9 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(f"mllmseg {importlib.metadata.version('mllmseg_ros')}")
+        try:
+            version = importlib.metadata.version("mllmseg_ros")
+        except importlib.metadata.PackageNotFoundError:
+            version = "from a folder that is not installed"
+        print(f"mllmseg {version}")
         parser.exit()

@@ -94,6 +94,9 @@ def understand(text: str, language: Language, last: Command | None = None) -> He
     heard = _understood(words_of(text, language), language, last)
     if heard is None:
         note = "not understood as a command, looked for as said"
+        for key, other in LANGUAGES.items():
+            if other is not language and begins_with_verb(words_of(text, other), other):
+                note += f"; it looks like a command in language {key}"
         return Heard(command=as_said, act=as_said.intent, note=note)
     if heard.command == as_said:
         return Heard(command=as_said, act=heard.act)
@@ -101,6 +104,8 @@ def understand(text: str, language: Language, last: Command | None = None) -> He
 
 
 def _understood(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
+    if begins_with_stop(words, language):
+        return _STOP
     first, *repairs = _at_repairs(words, language)
     heard = _sentence(first, language, last)
     for repair in repairs:
@@ -150,7 +155,9 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
             if last is None:
                 raise ValueError("there is no command to repeat; send e.g. 'the red mug'")
             return Heard(command=last, act=REPEAT_ACT, note=_note(last))
-        if keys in language.movement_phrases:
+        if keys in language.nameless_phrases:
+            if words[-1].key in language.halt:  # "put it down and stop"
+                return _STOP
             raise ValueError(
                 f"{said(words)!r} names nothing to look for; send what, e.g. 'the red mug'"
             )
@@ -164,8 +171,8 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
     if begin or end < len(words) or meant_not:
         if not meant:
             return _STOP
-        if last is None:
-            return _sentence(meant, language, None)
+        if last is None or any(led_up_to(meant, language)):
+            return _sentence(meant, language, last)
         return _correction(meant, meant_not, language, last)
     mentions = read_sentence(words, language)
     if mentions is not None:
@@ -180,10 +187,20 @@ def _sentence(words: Sequence[Word], language: Language, last: Command | None) -
         return None
     if last is not None and len(mentions) == 1:
         expression, lacking = in_english(mentions[0].words, language)
+        if expression and language.phrases("joiners").length_at(keys_of(words), 0):
+            return _added(expression, lacking, last)
         if refers_back(expression):
             targets = corrected(last.targets, [expression])
             return _heard(command_of(targets), CORRECT_ACT, lacking)
     return _of_mentions(mentions, language, last)
+
+
+def _added(expression: str, lacking: Sequence[str], last: Command) -> Heard:
+    """One more for the command before: "and the white one, too"."""
+    like = last.targets[-1]
+    target = Target(expression=named_like(expression, like.expression), role=like.role)
+    command = command_of([*last.targets, target])
+    return _heard(command, command.intent, lacking)
 
 
 def _topic(words: Sequence[Word], language: Language) -> Command | None:
@@ -246,7 +263,7 @@ def _meant(words: Sequence[Word], language: Language) -> tuple[int, int]:
     openers, correct = language.phrases("openers"), language.phrases("correct")
     while at < len(words) and not begins_with_verb(words[at:], language):
         length = correct.length_at(keys, at)
-        if length:
+        if length and not _is_cut_short(words[: at + length], words[at + length :], language):
             at = begin = at + length
             continue
         length = openers.length_at(keys, at)
@@ -256,6 +273,13 @@ def _meant(words: Sequence[Word], language: Language) -> tuple[int, int]:
     end = len(without_closers(words, language))
     instead = language.phrases("instead").length_before(keys, end)
     return begin, end - instead if instead and begin < end - instead else len(words)
+
+
+def _is_cut_short(said: Sequence[Word], rest: Sequence[Word], language: Language) -> bool:
+    """Whether "not that" is part of "not that mug, the white one"."""
+    if not rest or said[-1].pause or not language.is_determiner(said[-1].key):
+        return False
+    return len(said) > 1 and not language.is_determiner(rest[0].key)
 
 
 def _without_negated(

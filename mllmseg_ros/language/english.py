@@ -114,7 +114,7 @@ ENGLISH = Language(
         "and hurry up a bit|hurry|hurry up|and be quick|and be quick about it|and wait|"
         "and wait for me|and wait there|and wait outside|and wait for me there|and stay there|"
         "and wait there for me|and wait here|and come back|and then come back|and come back here|"
-        "and go home|and then go home"
+        "and go home|and then go home|then stop|and stop|and then stop"
     ),
     asides=Asides(
         phrases=(
@@ -338,7 +338,7 @@ ENGLISH = Language(
             role="place_beside",
             prepositions="next to|beside|near|close to|by|alongside|right next to|to the side of|"
             "over by|up against|against|down next to|right by|right beside|right near|right up to|"
-            "down beside|down by|up next to|over next to",
+            "down beside|down by|up next to|over next to|closer to|nearer to|up close to",
         ),
         Destination(
             role="place_behind",
@@ -409,7 +409,7 @@ ENGLISH = Language(
         "like before|like last time|same as last time|say again|go on|continue|carry on|resume|"
         "keep going|keep looking|keep trying"
     ),
-    movements=(
+    nameless=(
         "(turn|rotate|spin|look) (left|right|around|round|to the left|to the right|to your left|"
         "to your right|back|a bit|a little|up|down)",
         "(go|move|drive|roll|come|back|step|walk) (forward|forwards|back|backward|backwards|up|"
@@ -427,6 +427,16 @@ ENGLISH = Language(
         "the lights off|on the light|off the light|on the lights|off the lights)",
         "(get up|sit down|sit|stand up|lie down|dance|wave|hurry|hurry up|speed up|slow down|"
         "go to sleep|wake up|charge|recharge|charge yourself|clean up|tidy up)",
+        "(thanks|thank you|thank you very much|thanks a lot|well done|good job|good robot|"
+        "great job|"
+        "nice|very good|perfect|hello|hi|hey|hello there|hi there|hello robot|hi robot|"
+        "good morning|good evening|good night|bye|goodbye|see you|sorry|help|help me|yes|okay|ok)",
+        "what (do|can) you (see|do|hear|find|know)",
+        "(who|what|how|where) are you",
+        "(what is|what's) (your name|that|this|it|going on|the time|the weather like)",
+        "(the other way around|the other way round|a bit more|a little more|"
+        "a bit more to the left|a bit more to the right|a bit to the left|a bit to the right|"
+        "higher|lower|faster|slower|louder|quieter)",
     ),
     forbid=(
         "don't|do not|dont|never|you must not|you mustn't|you should not|you shouldn't|never mind|"
@@ -466,7 +476,7 @@ ENGLISH = Language(
         "so|so just|and|then|and then|and after that|after that|afterwards|and afterwards|"
         "and also|and now|and finally|before you|next"
     ),
-    joiners="and|and also|and then|as well as|plus|or",
+    joiners="and|and also|and then|then|as well as|plus|or",
     binders=word_set("between with that which who whose except but without among both"),
     determiners=word_set(
         "the a an my your our his her its their this that these those all every each any some "

@@ -343,7 +343,7 @@ GERMAN = Language(
         "versuche es noch einmal|probier es noch mal|probier es nochmal|schau noch mal|erneut|"
         "und noch mal|weiter|mach weiter|wie eben|wie vorhin|noch einmal das gleiche|such weiter"
     ),
-    movements=(
+    nameless=(
         "(dreh|drehe) (dich|) (um|nach links|nach rechts|links|rechts|)",
         "(fahr|fahre|geh|gehe|komm|komme) (vor|vorwärts|zurück|rückwärts|nach links|nach rechts|"
         "links|rechts|geradeaus|her|hierher|näher|weg|schneller|langsamer|nach hause|rein|raus)",
@@ -352,6 +352,9 @@ GERMAN = Language(
         "(heb|hebe|senk|senke) (den|deinen) arm",
         "(lass los|lass es los|folge mir|hilf mir|beeil dich|mach schneller|räum auf)",
         "mach das licht (an|aus)",
+        "(danke|vielen dank|hallo|guten morgen|guten tag|hilfe|tschüss|gut gemacht|sehr gut|prima)",
+        "was (siehst|kannst|machst) du",
+        "(wer|wo) bist du",
     ),
     forbid="nicht|niemals|vergiss|ich will nicht|du sollst nicht|auf keinen fall",
     forbid_at_end="nicht",

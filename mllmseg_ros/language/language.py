@@ -160,7 +160,8 @@ class Language:
     stop: str
     halt: frozenset[str]  # first words that stop whatever follows, a thing's name excepted
     repeat: str
-    movements: Sequence[str]  # patterns of what asks for a movement and names no thing
+    # Patterns of whole sentences that name no thing: movements, greetings, questions about itself
+    nameless: Sequence[str]
     forbid: str  # openers of what is not to be done: that stops
     forbid_at_end: str  # the same at the end
     # Corrections
@@ -197,9 +198,9 @@ class Language:
         return self.adjectives | self.nouns
 
     @cached_property
-    def movement_phrases(self) -> Phrases:
-        """The movements, ready to be looked up."""
-        return Phrases(reading for each in self.movements for reading in alternatives(each))
+    def nameless_phrases(self) -> Phrases:
+        """Sentences that name no thing, ready to be looked up."""
+        return Phrases(reading for each in self.nameless for reading in alternatives(each))
 
     @cached_property
     def prepositions(self) -> tuple[tuple[str, Phrases], ...]:

@@ -55,7 +55,11 @@ def named_like(expression: str, before: str) -> str:
         return expression
     adjectives, noun = _plain_noun_phrase(before)
     classes = {_CLASS_OF.get(key) for key in keys[:at]} - {None}
-    kept = [word for word in adjectives if _CLASS_OF.get(fold(word)) not in classes]
+    kept = [
+        word
+        for word in adjectives
+        if _CLASS_OF.get(fold(word)) not in classes and fold(word) != "other"
+    ]
     if at == 0:
         words, keys, at = ["the", *words], ["the", *keys], 1
     several = keys[at] == "ones" or bool(_NUMBERS & set(keys[:at]))

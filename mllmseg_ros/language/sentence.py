@@ -129,11 +129,13 @@ def begins_with_stop(words: Sequence[Word], language: Language) -> bool:
         at += length
     if at >= len(keys) or language.phrases("openers").length_at(keys, at) > 1:  # "stop and"
         return False
+    if keys[at] in language.halt and words[at].pause:  # "stop, that is my hand"
+        return True
     if begins_with_verb(words[at:], language):  # "stop at the door"
         return False
     length = stop.length_at(keys, at)
     rest = words[at + length :]
-    if not rest or (length == 1 and words[at].pause):
+    if not rest or (keys[at] in language.halt and rest[0].key in language.asides.verbs):
         return True
     if length == 1:  # "stop sign" is a thing, "stop the car" and "stop you hurt me" are none
         asides = language.asides

@@ -50,6 +50,11 @@ def test_commands_that_no_rule_was_written_for(name: str, intents: float, target
         ("um the red mug", "understood as 'the red mug'"),
         ("put the banana in the bowl", "understood as 'pick: the banana; place: the bowl'"),
         ("who is your maker", "not understood as a command, looked for as said"),
+        (
+            "nimm die rote Tasse",
+            "not understood as a command, looked for as said; "
+            "it looks like a command in language de",
+        ),
         ("кружка", "not understood as a command, looked for as said"),
     ],
 )
@@ -65,11 +70,13 @@ def test_people_are_told_how_it_was_understood(text: str, note: str) -> None:
         ("put it down, it's hot", "en"),
         ("ok now open your gripper", "en"),
         ("turn off the lights", "en"),
+        ("thank you", "en"),
+        ("hello robot, what can you do?", "en"),
         ("dreh dich um", "de"),
         ("komm bitte her", "de"),
     ],
 )
-def test_a_movement_without_a_thing_is_refused(text: str, language: str) -> None:
+def test_a_sentence_that_names_no_thing_is_refused(text: str, language: str) -> None:
     with pytest.raises(ValueError, match="names nothing to look for; send what"):
         understand(text, LANGUAGES[language])
     assert understand("turn left at the door", LANGUAGES["en"]).note.startswith("not understood")
