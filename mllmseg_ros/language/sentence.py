@@ -127,15 +127,19 @@ def begins_with_stop(words: Sequence[Word], language: Language) -> bool:
         if not length:
             return False
         at += length
-    if at >= len(keys) or language.phrases("openers").length_at(keys, at) > 1:  # "stop and"
+    if at >= len(keys):
         return False
-    if keys[at] in language.halt and words[at].pause:  # "stop, that is my hand"
+    length = max(1, stop.length_at(keys, at))
+    rest = words[at + length :]
+    halts = any(key in language.halt for key in keys[at : at + length])
+    if halts and (words[at].pause or words[at + length - 1].pause):  # "stop, that is my hand"
         return True
+    if language.phrases("openers").length_at(keys, at) > 1:  # "stop and go to the door"
+        return False
     if begins_with_verb(words[at:], language):  # "stop at the door"
         return False
-    length = stop.length_at(keys, at)
-    rest = words[at + length :]
-    if not rest or (keys[at] in language.halt and rest[0].key in language.asides.verbs):
+    forbids = language.phrases("forbid").length_at(keys, at) > 1  # "stop following"
+    if not rest or (halts and (forbids or rest[0].key in language.asides.verbs)):
         return True
     if length == 1:  # "stop sign" is a thing, "stop the car" and "stop you hurt me" are none
         asides = language.asides

@@ -173,3 +173,15 @@ def test_long_hostile_text_costs_no_more_than_a_long_sentence(
     assert cost(256) < 60_000
     assert cost(4096) < 60_000
     assert cost(1_000_000) < 100
+
+
+@pytest.mark.parametrize(
+    "said", ["Stop!", "stop,", "no, stop,", "please stop.", "halt,", "wait, stop!"]
+)
+def test_a_stop_stops_whatever_follows_it(said: str) -> None:
+    last = understand("pick up the mug", LANGUAGES["en"]).command
+    for example in examples("commands_en"):
+        text = f"{said} {example.text}"
+        says_it_twice = example.text.lower().startswith(("stop", "halt"))
+        if len(text) <= 256 and not says_it_twice:
+            assert understand(text, LANGUAGES["en"], last).act == "stop", text
