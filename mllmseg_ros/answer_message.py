@@ -75,7 +75,8 @@ def answer_message(
     message.image_height, message.image_width = size_hw
     message.camera, message.model, message.intent = camera, model, command.intent
     message.status = _array_status(types.SegmentationArray, statuses)
-    message.text = "; ".join([found, *filter(None, (note, located.note))])
+    doubts = dict.fromkeys(each.segmentation.doubt for each in located.instances)
+    message.text = "; ".join([found, *filter(None, (*doubts, note, located.note))])
     message.segmentations = [
         _entry(types, located, index, command.targets[each.expression_index].role, header)
         for index, each in enumerate(located.instances)

@@ -38,6 +38,7 @@ class Segmentation:
     centroid_uv: tuple[float, float] | None  # px, mean of the mask's pixels; may lie off the mask
     inside_uv: tuple[int, int] | None  # a pixel of the mask, as deep inside as it gets
     area_px: int
+    doubt: str = ""  # why it is not sure, where that is known
 
 
 def segmentation_of(
@@ -47,6 +48,7 @@ def segmentation_of(
     mask_score: float,
     probability: NDArray[np.float32],
     mask: NDArray[np.bool_],
+    doubt: str = "",
 ) -> Segmentation:
     """Put an answer together: box, points and area follow from the mask (H, W)."""
     return Segmentation(
@@ -61,4 +63,5 @@ def segmentation_of(
         centroid_uv=masks.centroid_uv(mask),
         inside_uv=masks.inside_uv(mask),
         area_px=int(np.count_nonzero(mask)),
+        doubt=doubt,
     )

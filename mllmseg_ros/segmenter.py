@@ -10,6 +10,7 @@ Knows nothing of ROS, files or drawing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from mllmseg_ros.tokenizer import Tokenizer
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 
+_WORD = re.compile(r"[^\W\d_]+")
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on (golden facts, section 8)
 
 
@@ -93,6 +95,16 @@ class Segmenter:
     def synthetic_only(self) -> bool:
         """Whether the model was trained on simulated scenes only."""
         return self.model.config.synthetic_only
+
+    def unknown_words(self, expression: str) -> list[str]:
+        """Words of an expression that the model was never taught.
+
+        A model of few words answers any other as it likes, and is as sure of it. Empty for models
+        that do not say which words they know, as all that began with a language model.
+        """
+        known = self.model.config.known_words
+        words = list(dict.fromkeys(_WORD.findall(expression.casefold()))) or [expression]
+        return [word for word in words if word not in known] if known else []
 
     @property
     def device(self) -> torch.device:
@@ -198,11 +210,18 @@ class Segmenter:
         area = int(mask.sum())
         mask_score = float(probability[mask].mean()) if area else 0.0
         found = score >= self.threshold if self.can_reject else area > 0
+        unknown = self.unknown_words(expression) if found else []
+        doubt = ""
+        if unknown:
+            words = ", ".join(repr(word) for word in unknown)
+            doubt = f"{self.name} was never taught {words}"
         if not found:
             status = Status.NO_TARGET
-        elif not area or (not self.can_reject and mask_score < self.mask_score_limit):
+        elif unknown or not area or (not self.can_reject and mask_score < self.mask_score_limit):
             status = Status.LOW_CONFIDENCE
         else:
             status = Status.FOUND
         shown_score = score if self.can_reject else float("nan")
-        return segmentation_of(expression, status, shown_score, mask_score, probability, mask)
+        return segmentation_of(
+            expression, status, shown_score, mask_score, probability, mask, doubt
+        )

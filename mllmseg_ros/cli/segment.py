@@ -36,6 +36,7 @@ def _segment(asked: argparse.Namespace) -> None:
         print(
             f"{answer.expression!r}: {answer.status.value}{score}"
             f"  mask score {answer.mask_score:.2f}  {answer.area_px} px  box {answer.box_xyxy}"
+            + (f"  ({answer.doubt})" if answer.doubt else "")
         )
     if asked.output is not None:
         write_picture(draw_overlay(rgb, answers), asked.output)
@@ -54,6 +55,7 @@ def _fields(answer: Any) -> dict[str, Any]:
             "centroid_uv",
             "inside_uv",
             "area_px",
+            "doubt",
         )
     }
     score = None if math.isnan(answer.score) else answer.score

@@ -277,7 +277,8 @@ def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answer
         probabilities.append(np.where(speck, np.float32(0), answer.probability))
     return (
         np.stack(probabilities),
-        [answer.status is not Status.FOUND for answer in answers],
+        # What a model says of words that it was not taught is measured as it says it.
+        [answer.status is not Status.FOUND and not answer.doubt for answer in answers],
         [answer.score for answer in answers],
     )
 

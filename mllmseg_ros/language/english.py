@@ -2,7 +2,8 @@
 """English: how people command a robot. A table, see language.py for what each entry means.
 
 Entry points: :data:`ENGLISH`, and what follow-ups need to know of English expressions
-(reference.py): :data:`ADJECTIVE_CLASSES`, :data:`PLURALS`, :data:`SINGULARS`, :data:`PLACES`.
+(reference.py): :data:`ADJECTIVE_CLASSES`, :data:`PLURALS`, :data:`SINGULARS`, :data:`PLACES`;
+:data:`FUNCTION_WORDS`.
 """
 
 from __future__ import annotations
@@ -500,4 +501,15 @@ ENGLISH = Language(
     sides=word_set("left right middle center centre top bottom front back side rear end"),
     adjectives=frozenset().union(*ADJECTIVE_CLASSES.values()) | {"very", "most", "same"},
     nouns=_NOUNS,
+)
+
+# They name nothing by themselves, in any expression.
+FUNCTION_WORDS = frozenset(
+    part
+    for phrase in (
+        *(ENGLISH.determiners | ENGLISH.pronouns | ENGLISH.binders | ENGLISH.copulas),
+        *ENGLISH.sides,
+        *ENGLISH.tails.split("|"),
+    )
+    for part in phrase.replace("'", " ").split()
 )

@@ -55,6 +55,7 @@ class MLLMSegConfig:
     prompt: str = PUBLISHED_PROMPT
     can_reject: bool = False  # trained to answer [REJ]
     synthetic_only: bool = False  # trained on simulated scenes only
+    known_words: frozenset[str] = frozenset()  # of its training, lower case; none: any word
 
     @property
     def patch_size_px(self) -> int:
@@ -146,6 +147,7 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
         prompt=own.get("prompt", PUBLISHED_PROMPT),
         can_reject=bool(own.get("can_reject", name in _PUBLISHED_REJECTING)),
         synthetic_only=bool(own.get("synthetic_only", False)),
+        known_words=frozenset(str(word) for word in own.get("known_words", ())),
     )
 
 

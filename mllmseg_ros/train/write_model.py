@@ -51,5 +51,7 @@ def write_model(
     fields = json.loads(path.read_text(encoding="utf-8"))
     fields["use_llm_lora"] = 0
     fields["mllmseg"] = {**fields.get("mllmseg", {}), **asdict(written)}
+    if not written.synthetic_only:  # it has learnt other words than those that it began with
+        fields["mllmseg"].pop("known_words", None)
     path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_model(model, folder, torch.bfloat16, state)

@@ -9,6 +9,8 @@ Entry point: :func:`new_checkpoint`.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
 from mllmseg_ros.checkpoint import save_model
+from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
@@ -26,6 +29,8 @@ _SPECIAL = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "[REJ]")
 # Every token of a prompt is paid for at each question: no system message, no chat.
 _PROMPT = "<img>{image}</img>{answers}"
 _VOCABULARY = 1024
+_WORD = re.compile(r"[^\W\d_]+")
+_OFTEN = 20  # said so often a word is known, and no slip of the tongue
 
 _WIDTH = 192
 _CONFIG: dict[str, Any] = {
@@ -85,14 +90,26 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
         seed: of the start weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    texts = list(texts)
     vocabulary = _train_tokenizer(folder, texts)
-    fields = {**_CONFIG, "llm_config": {**_CONFIG["llm_config"], "vocab_size": vocabulary}}
+    fields = {
+        **_CONFIG,
+        "llm_config": {**_CONFIG["llm_config"], "vocab_size": vocabulary},
+        "mllmseg": {**_CONFIG["mllmseg"], "known_words": _known_words(texts)},
+    }
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     torch.manual_seed(seed)
     model = MLLMSeg(parse_config(fields, name="mllmseg-tabletop", origin="embedded"))
     _start_weights(model)
     save_model(model, folder, torch.float32)
+
+
+def _known_words(texts: Iterable[str]) -> list[str]:
+    """The words that the texts say often, and those that name nothing by themselves."""
+    said = Counter(word for text in texts for word in _WORD.findall(text.casefold()))
+    often = {word for word, count in said.items() if count >= _OFTEN}
+    return sorted(often | FUNCTION_WORDS) if often else []
 
 
 def _train_tokenizer(folder: Path, texts: Iterable[str]) -> int:
