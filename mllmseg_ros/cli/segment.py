@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +29,35 @@ def add(verbs: Any) -> None:
 def _segment(asked: argparse.Namespace) -> None:
     from mllmseg_ros.overlay import draw_overlay
 
-    command = read_command(asked.expressions)
+    expressions = read_command(_understood(asked.expressions)).expressions
     rgb = read_picture(asked.image)
-    expressions = [target.expression for target in command.targets]
     answers = load_segmenter(asked)(rgb, expressions, prompt=asked.prompt)
     for answer in answers:
         score = "" if math.isnan(answer.score) else f"  score {answer.score:.2f}"
+        where = f"  {answer.area_px} px  box {answer.box_xyxy}" if answer.found else ""
+        doubt = f"  ({answer.doubt})" if answer.doubt else ""
         print(
             f"{answer.expression!r}: {answer.status.value}{score}"
-            f"  mask score {answer.mask_score:.2f}  {answer.area_px} px  box {answer.box_xyxy}"
-            + (f"  ({answer.doubt})" if answer.doubt else "")
+            f"  mask score {answer.mask_score:.2f}{where}{doubt}"
         )
     if asked.output is not None:
         write_picture(draw_overlay(rgb, answers), asked.output)
     write_json([_fields(answer) for answer in answers], asked.json)
+
+
+def _understood(texts: Sequence[str]) -> list[str]:
+    """Expressions as they are, and those of sentences; says on stderr what it understood."""
+    from mllmseg_ros.language.conversation import LANGUAGES, understand
+
+    expressions = []
+    for text in texts:
+        heard = understand(text, LANGUAGES["en"])
+        if heard.command.is_stop:
+            raise ValueError(f"{text!r} names nothing to look for")
+        if heard.note.startswith("understood"):
+            print(f"{text!r}: {heard.note}", file=sys.stderr)
+        expressions += heard.command.expressions
+    return expressions
 
 
 def _fields(answer: Any) -> dict[str, Any]:
@@ -58,5 +75,7 @@ def _fields(answer: Any) -> dict[str, Any]:
             "doubt",
         )
     }
+    if not answer.found:  # what is drawn all the same is no place where it is
+        fields |= {"box_xyxy": None, "centroid_uv": None, "inside_uv": None, "area_px": 0}
     score = None if math.isnan(answer.score) else answer.score
     return {**fields, "status": answer.status.value, "score": score}

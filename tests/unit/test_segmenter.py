@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from mllmseg_ros.cli import main
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.prompt import Prompt
 from mllmseg_ros.segmenter import Segmenter, Status
+from mllmseg_ros.sim import vocabulary
+from mllmseg_ros.sim.samples import N_SAMPLES, sample_expressions
 
 EXPRESSIONS = ["the red mug", "Bowl.", "all the small blue cans left of the ball"]
+FRAME = Path(__file__).resolve().parents[2] / "mllmseg_ros" / "assets" / "frames" / "frame_0.png"
 EXACT = 1e-4  # float32, other order of summation
 
 
@@ -206,3 +213,46 @@ def test_bfloat16_draws_nearly_the_same(
     assert coarse.dtype is torch.bfloat16
     ours, reference = coarse(image, ["the red mug"])[0], random_segmenter(image, ["the red mug"])[0]
     assert np.abs(ours.probability - reference.probability).max() < 0.05
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Segmenter:
+    return Segmenter.from_pretrained(device="cpu", dtype="float32")
+
+
+def test_a_word_that_was_never_taught_makes_no_sure_answer(embedded: Segmenter) -> None:
+    rgb = cv2.cvtColor(cv2.imread(str(FRAME)), cv2.COLOR_BGR2RGB)
+    known, unknown, noise, absent = embedded(
+        rgb, ["my red coffee mug", "the screwdriver", "???", "the banana"]
+    )
+    assert (known.status, known.doubt) == (Status.FOUND, "")
+    assert unknown.score > embedded.threshold  # the model itself is sure
+    assert (unknown.status, unknown.found) == (Status.LOW_CONFIDENCE, True)
+    assert unknown.doubt == "mllmseg-tabletop was never taught 'screwdriver'"
+    assert noise.status is not Status.FOUND
+    assert (absent.status, absent.doubt) == (Status.NO_TARGET, "")
+
+
+def test_the_embedded_model_knows_what_its_scenes_are_spoken_about_with(
+    embedded: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [each.text for index in range(N_SAMPLES) for each in sample_expressions(index)]
+    for names in (vocabulary.PLAIN, vocabulary.VARIED):
+        said += [word for forms in names.nouns.values() for words in forms for word in words]
+    assert {word for text in said for word in embedded.unknown_words(text)} == set()
+    assert embedded.unknown_words("Ein roter Becher, 3 mugs") == ["ein", "roter", "becher"]
+    silent = dataclasses.replace(embedded.model.config, known_words=frozenset())
+    monkeypatch.setattr(embedded.model, "config", silent)  # as of one that began as an LLM
+    assert embedded.unknown_words("the spaceship") == []
+
+
+def test_the_command_takes_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    texts = ["my hands are full, could you get me the red mug", "the banana"]
+    assert main(["segment", str(FRAME), *texts, "--json", str(out)]) == 0
+    mug, banana = json.loads(out.read_text())
+    assert (mug["expression"], mug["status"]) == ("the red mug", "FOUND")
+    assert (banana["found"], banana["box_xyxy"], banana["area_px"]) == (False, None, 0)
+    assert "understood as 'pick: the red mug'" in capsys.readouterr().err
+    assert main(["segment", str(FRAME), "turn left"]) == 1
+    assert "names nothing to look for" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from std_msgs.msg import String
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.answer_overlay import overlay_of
+from mllmseg_ros.ros.demo.pictures import empty_folder
 from mllmseg_ros.ros.demo.plan import PlannedCommand, Verdict, judge, plan_commands, table
 from mllmseg_ros.ros.image_msgs import (
     depth_from_image,
@@ -234,14 +235,19 @@ class DemoCommander(Node):
             self._typed.append(line.strip())
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the commander; returns 0 when every command was answered."""
+def arguments_parser() -> argparse.ArgumentParser:
+    """What the commander can be told."""
     parser = argparse.ArgumentParser(description="send commands to the mllmseg node")
     parser.add_argument("--live", action="store_true", help="take commands from the terminal")
     parser.add_argument(
         "--out", type=Path, default=Path("demo_overlays"), help="folder for the overlays"
     )
     parser.add_argument("--seed", type=int, default=0, help="choice of the commands")
-    arguments = parser.parse_args(remove_ros_args(args or sys.argv)[1:])
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the commander; returns 0 when every command was answered."""
+    arguments = arguments_parser().parse_args(remove_ros_args(args or sys.argv)[1:])
+    empty_folder(arguments.out)
     return run(lambda: DemoCommander(arguments.out, arguments.live, arguments.seed), args)

@@ -33,6 +33,7 @@ from mllmseg_ros.ros.demo.pick_plan import (
     plan_tasks,
     table,
 )
+from mllmseg_ros.ros.demo.pictures import empty_folder
 from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_image
 from mllmseg_ros.ros.spin import run
 from mllmseg_ros.ros.stamp_history import StampHistory
@@ -196,12 +197,17 @@ class PickCommander(Node):
             self.done = int(any(each != "right" for _, _, each, _ in self._rows))
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the commander; returns 0 when the robot did what it was told, and nothing else."""
+def arguments_parser() -> argparse.ArgumentParser:
+    """What the commander can be told."""
     parser = argparse.ArgumentParser(description="have the simulated robot pick things up")
     parser.add_argument(
         "--out", type=Path, default=Path("demo_overlays"), help="folder for the pictures"
     )
-    arguments = parser.parse_args(remove_ros_args(args or sys.argv)[1:])
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the commander; returns 0 when the robot did what it was told, and nothing else."""
+    arguments = arguments_parser().parse_args(remove_ros_args(args or sys.argv)[1:])
+    empty_folder(arguments.out)
     return run(lambda: PickCommander(arguments.out), args)

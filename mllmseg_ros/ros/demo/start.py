@@ -19,8 +19,10 @@ import time
 from pathlib import Path
 
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from rclpy.utilities import remove_ros_args
 
 from mllmseg_ros.ros import large_images
+from mllmseg_ros.ros.demo import commander, pick_commander
 
 _CONSOLE_PORT = 8642  # as in config/console.yaml
 _POLL_S = 0.1
@@ -34,6 +36,7 @@ def main(args: list[str] | None = None) -> int:
     must not talk into a robot's network by accident.
     """
     arguments = sys.argv[1:] if args is None else args
+    _check(arguments)
     environment = dict(os.environ)
     environment.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
     environment |= large_images.environment()
@@ -49,6 +52,15 @@ def main(args: list[str] | None = None) -> int:
         return _watch(processes, interrupted)
     finally:
         _end(list(processes.values()))
+
+
+def _check(arguments: list[str]) -> None:
+    """End with the usage where the commander would, before anything is started."""
+    commander_of = pick_commander if "--pick" in arguments else commander
+    parser = commander_of.arguments_parser()
+    parser.prog = "demo"
+    parser.add_argument("--pick", action="store_true", help="a robot picks what is named")
+    parser.parse_args(remove_ros_args(arguments))
 
 
 def _commands(arguments: list[str]) -> dict[str, list[str]]:
