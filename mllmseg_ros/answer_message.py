@@ -69,7 +69,10 @@ def answer_message(
         note: how the command was understood, "" where that is plain.
     """
     statuses = _expression_statuses(located.instances)
-    found = f"{statuses.count(Status.FOUND)} of {len(statuses)} found"
+    n_found = statuses.count(Status.FOUND)
+    n_things = sum(each.segmentation.status is Status.FOUND for each in located.instances)
+    things = f" ({n_things} things)" if n_things > n_found else ""  # "the mugs" are several
+    found = f"{n_found} of {len(statuses)} found{things}"
     message = types.SegmentationArray()
     message.header = header
     message.image_height, message.image_width = size_hw

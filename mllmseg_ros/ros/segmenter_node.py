@@ -223,7 +223,7 @@ class SegmenterNode(LifecycleNode):
         received = sum(stream.slot.received for stream in self._streams)
         dropped = sum(stream.slot.dropped for stream in self._streams)
         self.get_logger().info(
-            f"stopped after {received} images, {self._thread.answered} answers, "
+            f"stopped after {received} images, {self._thread.answered} looks, "
             f"{dropped} images replaced by newer ones"
         )
         self._thread = None

@@ -14,7 +14,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 from action_msgs.msg import GoalStatus
 from mllmseg_ros.action import SegmentTarget
-from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.srv import Explain, Segment, SetExpressions
 from rclpy.action import ActionClient
 from ros_harness import START_S, Client, NodeProcess, new_domain, stamps
@@ -293,9 +293,18 @@ def test_topic_and_services_understand_sentences(asker: Asker) -> None:
     assert answer.segmentations[0].expression == "the other red mug"
     answer = first("no, the green bowl")
     assert (answer.intent, answer.segmentations[0].expression) == ("pick", "the green bowl")
-    answer = first("turn off the lights")
-    assert answer.segmentations[0].expression == "turn off the lights"
+    answer = first("who is your maker")
+    assert answer.segmentations[0].expression == "who is your maker"
     assert "not understood as a command, looked for as said" in answer.text
+    entry = answer.segmentations[0]
+    assert entry.status in (Segmentation.STATUS_NO_TARGET, Segmentation.STATUS_LOW_CONFIDENCE)
+    client.command("turn off the lights")  # names nothing: is refused, and that before goes on
+    client.wait(lambda: client.to("turn off the lights"), each=asker.send)
+    refusal = client.to("turn off the lights")[0]
+    assert (refusal.status, refusal.segmentations) == (SegmentationArray.STATUS_ERROR, [])
+    assert "names nothing to look for" in refusal.text
+    n_answers = len(client.to("who is your maker"))
+    client.wait(lambda: len(client.to("who is your maker")) > n_answers, each=asker.send)
     client.set_parameters(language="de")
     answer = first("nimm die rote Tasse")
     assert (answer.intent, answer.segmentations[0].expression) == ("pick", "the red mug")

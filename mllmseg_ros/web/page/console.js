@@ -147,9 +147,11 @@ function updateWhy() {
   const button = find("why");
   const offered = connection.isOpen && (presence?.explains ?? false);
   button.disabled = !offered || !answers.expression;
-  button.title = offered ? "" : "the segmenter offers no service explain";
+  const isKnown = connection.isOpen && (presence?.is_there ?? false);
+  const without = isKnown ? "The segmenter has no service explain." : "Waiting for the segmenter.";
+  button.title = offered ? "" : without;
   if (!offered) {
-    find("why-text").textContent = "Not offered here: the segmenter has no service explain.";
+    find("why-text").textContent = without;
   } else if (!explained) {
     find("why-text").textContent = answers.expression
       ? `Why does it answer so to “${answers.expression}”?`
