@@ -30,6 +30,7 @@ from mllmseg_ros.tokenizer import Tokenizer
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 
+_MIN_TYPO_LETTERS = 5
 _WORD = re.compile(r"[^\W\d_]+")
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on (golden facts, section 8)
 
@@ -40,6 +41,12 @@ class ImageContext:
 
     features: ImageFeatures
     size_hw: tuple[int, int]  # of the image, px
+
+
+def _spellings(word: str) -> set[str]:
+    """What may be meant by a word: itself, and where it is long with two neighbours exchanged."""
+    swapped = (word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1))
+    return {word, *swapped} if len(word) >= _MIN_TYPO_LETTERS else {word}
 
 
 class Segmenter:
@@ -99,12 +106,13 @@ class Segmenter:
     def unknown_words(self, expression: str) -> list[str]:
         """Words of an expression that the model was never taught.
 
-        A model of few words answers any other as it likes, and is as sure of it. Empty for models
-        that do not say which words they know, as all that began with a language model.
+        A model of few words answers any other as it likes, and is as sure of it. A longer word with
+        two letters in the wrong order is known, as in its training. Empty for models that do not
+        say which words they know, as all that began with a language model.
         """
         known = self.model.config.known_words
         words = list(dict.fromkeys(_WORD.findall(expression.casefold()))) or [expression]
-        return [word for word in words if word not in known] if known else []
+        return [word for word in words if not known & _spellings(word)] if known else []
 
     @property
     def device(self) -> torch.device:

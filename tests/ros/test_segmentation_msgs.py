@@ -183,7 +183,10 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
     twin = replace(first, instance_index=1, segmentation=other, position=position(9.0))
     several = replace(one, located=Located(instances=[first, twin, second]))
     message = array_message(several, "", "")
-    assert (message.status, message.text) == (SegmentationArray.STATUS_OK, "2 of 2 found (3 things)")
+    assert (message.status, message.text) == (
+        SegmentationArray.STATUS_OK,
+        "2 of 2 found (3 things)",
+    )
     entries = [
         (entry.expression, entry.expression_index, entry.instance_index, entry.label)
         for entry in message.segmentations

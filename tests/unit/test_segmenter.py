@@ -241,6 +241,7 @@ def test_the_embedded_model_knows_what_its_scenes_are_spoken_about_with(
         said += [word for forms in names.nouns.values() for words in forms for word in words]
     assert {word for text in said for word in embedded.unknown_words(text)} == set()
     assert embedded.unknown_words("Ein roter Becher, 3 mugs") == ["ein", "roter", "becher"]
+    assert embedded.unknown_words("the blakc botlte and the mgu on the table") == ["mgu"]
     silent = dataclasses.replace(embedded.model.config, known_words=frozenset())
     monkeypatch.setattr(embedded.model, "config", silent)  # as of one that began as an LLM
     assert embedded.unknown_words("the spaceship") == []
