@@ -19,7 +19,8 @@ from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.prompt import Prompt
 from mllmseg_ros.segmenter import Segmenter, Status
 from mllmseg_ros.sim import vocabulary
-from mllmseg_ros.sim.samples import N_SAMPLES, sample_expressions
+from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.sim.samples import N_SAMPLES, load_sample, sample_expressions
 
 EXPRESSIONS = ["the red mug", "Bowl.", "all the small blue cans left of the ball"]
 FRAME = Path(__file__).resolve().parents[2] / "mllmseg_ros" / "assets" / "frames" / "frame_0.png"
@@ -237,9 +238,14 @@ def test_the_embedded_model_knows_what_its_scenes_are_spoken_about_with(
     embedded: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = [each.text for index in range(N_SAMPLES) for each in sample_expressions(index)]
+    rng = np.random.default_rng(0)
     for names in (vocabulary.PLAIN, vocabulary.VARIED):
+        for index in range(N_SAMPLES):
+            drawn = draw_expressions(load_sample(index).objects, rng, 500, language=names)
+            said += [each.text for each in drawn]
         said += [word for forms in names.nouns.values() for words in forms for word in words]
-    assert {word for text in said for word in embedded.unknown_words(text)} == set()
+    unknown = [text for text in said if embedded.unknown_words(text)]
+    assert len(unknown) < len(said) / 200, unknown  # "erd-colored": slips that tear words apart
     assert embedded.unknown_words("Ein roter Becher, 3 mugs") == ["ein", "roter", "becher"]
     assert embedded.unknown_words("the blakc botlte and the mgu on the table") == ["mgu"]
     silent = dataclasses.replace(embedded.model.config, known_words=frozenset())
