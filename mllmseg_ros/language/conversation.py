@@ -23,7 +23,6 @@ from mllmseg_ros.language.language import Language
 from mllmseg_ros.language.reference import corrected, named_like, refers_back, resolved
 from mllmseg_ros.language.sentence import (
     Mention,
-    begins_with_stop,
     begins_with_verb,
     names_a_thing,
     read_sentence,
@@ -32,6 +31,7 @@ from mllmseg_ros.language.sentence import (
     without_closers,
     without_openers,
 )
+from mllmseg_ros.language.stopping import begins_with_stop
 from mllmseg_ros.language.translation import in_english
 from mllmseg_ros.language.words import Word, keys_of, said, words_of
 

@@ -118,37 +118,6 @@ def begins_with_verb(words: Sequence[Word], language: Language) -> bool:
     return _verb(words, language, sure=True) is not None
 
 
-def begins_with_stop(words: Sequence[Word], language: Language) -> bool:
-    """Whether a stop begins here, whatever is said after it: "stop, you are hurting me"."""
-    keys = keys_of(words)
-    at, stop = 0, language.phrases("stop")
-    while at < len(keys) and not (keys[at] in language.halt or stop.length_at(keys, at) > 1):
-        length = max(language.phrases(name).length_at(keys, at) for name in ("openers", "correct"))
-        if not length:
-            return False
-        at += length
-    if at >= len(keys):
-        return False
-    length = max(1, stop.length_at(keys, at))
-    rest = words[at + length :]
-    halts = any(key in language.halt for key in keys[at : at + length])
-    if halts and (words[at].pause or words[at + length - 1].pause):  # "stop, that is my hand"
-        return True
-    if language.phrases("openers").length_at(keys, at) > 1:  # "stop and go to the door"
-        return False
-    if begins_with_verb(words[at:], language):  # "stop at the door"
-        return False
-    forbids = language.phrases("forbid").length_at(keys, at) > 1  # "stop following"
-    if not rest or (halts and (forbids or rest[0].key in language.asides.verbs)):
-        return True
-    if length == 1:  # "stop sign" is a thing, "stop the car" and "stop you hurt me" are none
-        asides = language.asides
-        no_names = language.pronouns | asides.subjects | asides.stating | language.halt
-        is_tail = language.phrases("tails").length_at(keys, at + 1) > 0  # "for a moment"
-        return language.is_determiner(rest[0].key) or rest[0].key in no_names or is_tail
-    return not (begins_with_verb(rest, language) or names_a_thing(rest, language))
-
-
 def _clause(words: Sequence[Word], language: Language) -> list[Mention] | None:
     words = without_closers(words, language)
     match = _verb(words, language)
