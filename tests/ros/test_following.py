@@ -57,6 +57,7 @@ class PanningCamera:
 
 def test_every_image_is_answered_by_one_look(client: Client) -> None:
     camera = PanningCamera(client)
+    client.spin(0.5, each=camera.send)  # the newest image that the node has is none of before
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) >= 20, timeout_s=40.0, each=camera.send)
     answers = client.to(COMMAND)
