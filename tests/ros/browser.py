@@ -76,7 +76,11 @@ class Browser:
         deadline = time.monotonic() + timeout_s
         attempt = f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()"
         while not (value := self.run(attempt)):
-            assert time.monotonic() < deadline, f"waited in vain for {script}; {self.complaints}"
+            if time.monotonic() > deadline:
+                shown = self.run("document.body.innerText")
+                raise AssertionError(
+                    f"waited in vain for {script}; {self.complaints}; the page says {shown!r}"
+                )
             time.sleep(0.05)
         return value
 

@@ -60,7 +60,7 @@ class ConsoleNode(Node):
         self._cameras: dict[str, ConsoleCamera] = {}
         self._listeners: list[Subscription] = []
         self._timer: Timer | None = None
-        self._parameters_are_known = False
+        self._parameters_are_known = self._is_found = False
         self._console = Console(self, rate_hz=settings.rate)
         access = settings.access()
         try:
@@ -155,7 +155,10 @@ class ConsoleNode(Node):
         """Look what is there."""
         for camera in self._cameras.values():
             camera.choose()
-        is_there = self._remote.are_there and self._command.get_subscription_count() > 0
+        # One check later than it is found: until then it may not have found this node, and what is
+        # sent to it would be lost.
+        was_found, self._is_found = self._is_found, self._command.get_subscription_count() > 0
+        is_there = self._remote.are_there and was_found and self._is_found
         if is_there and not self._parameters_are_known:
             self._remote.read()
         self._parameters_are_known = is_there
