@@ -49,7 +49,8 @@ class DynamicUpsample(nn.Module):
         size = torch.tensor([width, height], device=features.device, dtype=features.dtype)
         grouped = features.reshape(batch * _GROUPS, channels // _GROUPS, height, width)
         sampled = functional.grid_sample(
-            grouped,
+            # torch 2.13 on a CPU reads channels that lie last wrongly in bfloat16.
+            grouped.contiguous(),
             2 * cells / size - 1,
             mode="bilinear",
             padding_mode="border",
