@@ -10,7 +10,6 @@ Knows nothing of ROS, files or drawing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.checkpoint import load_model
 from mllmseg_ros.hub import checkpoint_name, find_checkpoint
+from mllmseg_ros.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.precision import choose
@@ -30,8 +30,6 @@ from mllmseg_ros.tokenizer import Tokenizer
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 
-_MIN_TYPO_LETTERS = 5
-_WORD = re.compile(r"[^\W\d_]+")
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on (golden facts, section 8)
 
 
@@ -41,12 +39,6 @@ class ImageContext:
 
     features: ImageFeatures
     size_hw: tuple[int, int]  # of the image, px
-
-
-def _spellings(word: str) -> set[str]:
-    """What may be meant by a word: itself, and where it is long with two neighbours exchanged."""
-    swapped = (word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1))
-    return {word, *swapped} if len(word) >= _MIN_TYPO_LETTERS else {word}
 
 
 class Segmenter:
@@ -106,13 +98,11 @@ class Segmenter:
     def unknown_words(self, expression: str) -> list[str]:
         """Words of an expression that the model was never taught.
 
-        A model of few words answers any other as it likes, and is as sure of it. A longer word with
-        two letters in the wrong order is known, as in its training. Empty for models that do not
-        say which words they know, as all that began with a language model.
+        Empty for models that do not say which words they know, as all that began with a language
+        model.
         """
         known = self.model.config.known_words
-        words = list(dict.fromkeys(_WORD.findall(expression.casefold()))) or [expression]
-        return [word for word in words if not known & _spellings(word)] if known else []
+        return unknown_words(expression, known) if known else []
 
     @property
     def device(self) -> torch.device:

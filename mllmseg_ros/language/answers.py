@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mllmseg_ros.language.english import ENGLISH, PLURALS, SINGULARS
+from mllmseg_ros.language.english import ENGLISH
+from mllmseg_ros.language.english_words import PLURALS, SINGULARS
 from mllmseg_ros.language.language import fold, word_set
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.sim.vocabulary import COUNTS

@@ -1,78 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """English: how people command a robot. A table, see language.py for what each entry means.
 
-Entry points: :data:`ENGLISH`, and what follow-ups need to know of English expressions
-(reference.py): :data:`ADJECTIVE_CLASSES`, :data:`PLURALS`, :data:`SINGULARS`, :data:`PLACES`;
-:data:`FUNCTION_WORDS`.
+Entry points: :data:`ENGLISH`, :data:`FUNCTION_WORDS`.
 """
 
 from __future__ import annotations
 
+from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, NOUNS
 from mllmseg_ros.language.language import Asides, Destination, Language, word_map, word_set
-from mllmseg_ros.sim import objects, vocabulary
-
-# Things that people name beside the tabletop's: singular and plural.
-_MORE_NOUNS = (
-    *("apple apples", "orange oranges", "pear pears", "lemon lemons", "tomato tomatoes"),
-    *("glass glasses", "jar jars", "pot pots", "tray trays", "basket baskets", "bin bins"),
-    *("knife knives", "fork forks", "napkin napkins", "towel towels", "sponge sponges"),
-    *("table tables", "desk desks", "shelf shelves", "drawer drawers", "chair chairs"),
-    *("door doors", "window windows", "sofa sofas", "bed beds", "lamp lamps", "plant plants"),
-    *("key keys", "phone phones", "remote remotes", "pen pens", "pencil pencils", "bag bags"),
-    *("wrench wrenches", "spanner spanners", "screw screws", "tool tools", "toy toys"),
-    *("person people", "man men", "woman women", "dog dogs", "cat cats", "shoe shoes"),
-    *("bucket buckets", "container containers", "tape tapes", "scissors scissors"),
-    *("room rooms", "kitchen kitchens", "office offices", "ward wards", "hall halls"),
-    *("bay bays", "dock docks", "station stations", "bench benches", "rack racks"),
-    *("counter counters", "fridge fridges", "oven ovens", "sink sinks", "cart carts"),
-    *("cupboard cupboards", "cabinet cabinets", "pallet pallets", "bottle bottles"),
-)
-_TABLETOP = [
-    forms
-    for nouns in (vocabulary.VARIED.nouns, vocabulary.WORKSHOP.nouns)
-    for names in nouns.values()
-    for forms in (*names, *vocabulary.ANY)
-]
-_PAIRS = [(one.split(), many.split()) for one, many in _TABLETOP]
-_PAIRS += [([one], [many]) for one, many in map(str.split, _MORE_NOUNS)]
-PLURALS = {one[-1]: many[-1] for one, many in _PAIRS}
-SINGULARS = {many: one for one, many in PLURALS.items()}
-_FIRST_PARTS = {part for one, _ in _PAIRS for part in one[:-1]}
-_NOUNS = frozenset(PLURALS) | frozenset(SINGULARS) | frozenset(_FIRST_PARTS)
-
-# Of one class an expression has one at a time: "no, the blue one" takes the place of "red".
-ADJECTIVE_CLASSES = {
-    "color": frozenset(objects.COLORS)
-    | {"violet", "brown", "grey", "gray", "silver", "gold", "golden", "beige", "turquoise"},
-    "shade": word_set("light lighter lightest dark darker darkest bright"),
-    "size": word_set(
-        "small smaller smallest little tiny tiniest large larger largest big bigger biggest "
-        "huge short shorter shortest tall taller tallest long longer longest thin thick "
-        "wide wider narrow medium giant mini"
-    ),
-    "side": word_set(
-        "left right leftmost rightmost middle center centre central front back rear far near "
-        "nearest nearer closest closer farthest furthest top bottom upper lower other"
-    ),
-    "order": word_set("first second third fourth fifth sixth last next"),
-    "stuff": word_set("wooden plastic metal paper rubber leather glass steel ceramic cardboard"),
-    "state": word_set("empty full open closed clean dirty new old broken hot cold"),
-}
-# Where things are put; what else the tabletop has is rather put there.
-PLACES = word_set(
-    "bowl box plate carton package tray basket bin table desk shelf drawer chair pan vase bucket "
-    "container pot jar bag crate dish skillet hat sofa bed lid room kitchen office ward hall bay "
-    "dock "
-    "station bench rack counter fridge oven sink cart cupboard cabinet pallet bucket door window"
-)
+from mllmseg_ros.sim import vocabulary
 
 _PICKED = "(up |out |over |)"
 _ME = "(me|us)"
 ENGLISH = Language(
     fillers=(
         "pretty please|um|umm|uh|uhm|er|erm|em|hm|hmm|mm|mhm|ah|oh|uh huh|please|pls|kindly|damn|"
-        "bloody|"
-        "the hell|the heck"
+        "bloody|the hell|the heck"
     ),
     openers=(
         "hey|hi|hello|ok|okay|alright|all right|yes|yeah|yep|sure|great|good|well|so|now|and|then|"
@@ -95,8 +38,7 @@ ENGLISH = Language(
         "let's|let us|lets|like|actually|simply|right now|this time|for me|start to|begin to|"
         "go|to|time to|why don't you|how about you|i said|i say|the task is to|make sure to|"
         "do you happen to|did you happen to|stop and|you know what|you know|whoa|oh|lovely|love|yo|"
-        "dude|bro|"
-        "go on|go on and|let's see if you can|let's see if it can|it will|it is going to|"
+        "dude|bro|go on|go on and|let's see if you can|let's see if it can|it will|it is going to|"
         "it's going to|i want that you|i need that you|i suppose you could|mind"
     ),
     closers=(
@@ -109,8 +51,7 @@ ENGLISH = Language(
         "before it breaks|before it gets cold|and be careful|be careful|but be careful|"
         "alright|you know|sir|madam|ma'am|miss|mate|man|dear|sweetie|honey|darling|pal|"
         "please|pls|already|dude|bro|if you would|if you will|would you please|could you please|"
-        "can you please|"
-        "love|will ya|"
+        "can you please|love|will ya|"
         "would ya|very carefully|very slowly|very gently|no rush|and hurry|and hurry up|"
         "and hurry up a bit|hurry|hurry up|and be quick|and be quick about it|and wait|"
         "and wait for me|and wait there|and wait outside|and wait for me there|and stay there|"
@@ -267,8 +208,7 @@ ENGLISH = Language(
         "destination": (
             "(go|move|drive|walk|come|head|navigate|travel|run|roll|fly|proceed|return|back|turn|"
             "get|step|ride|race|rush|hurry|steer) (straight |over |back |closer |up |out |on |"
-            "down |along |"
-            "around |"
+            "down |along |around |"
             "all the way |)"
             "(to|towards|toward|up to|near|near to|nearer to|into|next to|close to) {}",
             "(head|make|leave|start|set off|set out) (off |straight |out |)for {}",
@@ -327,8 +267,7 @@ ENGLISH = Language(
         Destination(
             role="place",
             prepositions="on|on top of|upon|atop|back on|down on|to the top of|over onto|right on|"
-            "up on|"
-            "over on|right on top of|back on top of",
+            "up on|over on|right on top of|back on top of",
         ),
         Destination(
             role="place",
@@ -365,8 +304,7 @@ ENGLISH = Language(
     ),
     carry_to=(
         "into|onto|to|over to|back to|inside|up to|down to|out to|back over to|through to|"
-        "across to|"
-        "along to|around to|round to"
+        "across to|along to|around to|round to"
     ),
     asking="can you|could you|would you|will you",
     here="there|over there|in there|on there|inside it",
@@ -380,18 +318,16 @@ ENGLISH = Language(
         "emergency stop|freeze right there|stop right now|please stop|just stop|do stop|"
         "stop doing that|stop the robot|"
         "halt|freeze|hold it|hold on|hold it right there|hold still|stay|stay there|"
-        "stay where you are|"
-        "wait|wait a minute|wait a second|wait a moment|whoa|woah|easy|pause|"
+        "stay where you are|wait|wait a minute|wait a second|wait a moment|whoa|woah|easy|pause|"
         "never mind|nevermind|never mind that|never mind then|forget it|forget that|"
-        "forget about it|"
-        "forget about that|forget everything|cancel|cancel that|cancel it|cancel everything|"
-        "cancel the command|cancel that command|cancel the last command|abort|abort mission|quit|"
-        "enough|that's enough|that is enough|that'll do|that will do|that's it|that's all|"
-        "that is all|"
-        "that's fine|we're done|we are done|i'm done|you're done|done|you are done|all done|"
-        "no more|leave it|leave it be|let it be|drop it|let it go|don't|do not|don't do that|"
-        "don't move|do not move|don't do it|do nothing|no thanks|no thank you|no stop|end|finish|"
-        "finished|give up|relax|stand by|standby|at ease|shut up|quiet|scrap that|scratch that|"
+        "forget about it|forget about that|forget everything|cancel|cancel that|cancel it|"
+        "cancel everything|cancel the command|cancel that command|cancel the last command|abort|"
+        "abort mission|quit|enough|that's enough|that is enough|that'll do|that will do|that's it|"
+        "that's all|that is all|that's fine|we're done|we are done|i'm done|you're done|done|"
+        "you are done|all done|no more|leave it|leave it be|let it be|drop it|let it go|don't|"
+        "do not|don't do that|don't move|do not move|don't do it|do nothing|no thanks|no thank you|"
+        "no stop|end|finish|finished|give up|relax|stand by|standby|at ease|shut up|quiet|"
+        "scrap that|scratch that|"
         "i changed my mind|i've changed my mind|changed my mind|knock it off|cut it out|"
         "not now|nothing|off|undo|terminate|cease|stand down|back off"
     ),
@@ -414,9 +350,9 @@ ENGLISH = Language(
         "(turn|rotate|spin|look) (left|right|around|round|to the left|to the right|to your left|"
         "to your right|back|a bit|a little|up|down)",
         "(go|move|drive|roll|come|back|step|walk) (forward|forwards|back|backward|backwards|up|"
-        "down|"
-        "left|right|to the left|to the right|closer|away|faster|slower|home|straight|straight on|"
-        "straight ahead|ahead|a bit forward|a little forward|here|over here|there|over there)",
+        "down|left|right|to the left|to the right|closer|away|faster|slower|home|straight|"
+        "straight on|straight ahead|ahead|a bit forward|a little forward|here|over here|there|"
+        "over there)",
         "(put|set|lay) (it|that|this|them|those|everything) (down|away|back|aside|down again)",
         "(put|lift|raise|lower|move) your (arm|arms|hand|hands|head|gripper) (up|down|)",
         "(open|close) (the|your) (gripper|hand|hands|fingers|claw)",
@@ -429,8 +365,7 @@ ENGLISH = Language(
         "(get up|sit down|sit|stand up|lie down|dance|wave|hurry|hurry up|speed up|slow down|"
         "go to sleep|wake up|charge|recharge|charge yourself|clean up|tidy up)",
         "(thanks|thank you|thank you very much|thanks a lot|well done|good job|good robot|"
-        "great job|"
-        "nice|very good|perfect|hello|hi|hey|hello there|hi there|hello robot|hi robot|"
+        "great job|nice|very good|perfect|hello|hi|hey|hello there|hi there|hello robot|hi robot|"
         "good morning|good evening|good night|bye|goodbye|see you|sorry|help|help me|yes|okay|ok)",
         "what (do|can) you (see|do|hear|find|know)",
         "(who|what|how|where) are you",
@@ -461,8 +396,7 @@ ENGLISH = Language(
     ),
     instead=(
         "instead|actually|i meant|i mean|rather|is what i meant|was what i meant|not that one|"
-        "not that|"
-        "not this one|not this"
+        "not that|not this one|not this"
     ),
     repairs=(
         "no wait|wait no|no sorry|sorry no|i mean|i meant|sorry i meant|sorry i mean|or rather|"
@@ -500,7 +434,7 @@ ENGLISH = Language(
     ),
     sides=word_set("left right middle center centre top bottom front back side rear end"),
     adjectives=frozenset().union(*ADJECTIVE_CLASSES.values()) | {"very", "most", "same"},
-    nouns=_NOUNS,
+    nouns=NOUNS,
 )
 
 # They name nothing by themselves, in any expression.

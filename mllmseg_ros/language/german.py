@@ -208,9 +208,8 @@ GERMAN = Language(
     ),
     closers=(
         "bitte|danke|danke schön|dankeschön|vielen dank|danke dir|für mich|schnell|vorsichtig|"
-        "langsam|"
-        "sofort|wieder|ja|ok|okay|roboter|wenn du kannst|wenn es geht|wenn möglich|her|zuerst|dann|"
-        "auch|noch|nochmal|gern|gerne"
+        "langsam|sofort|wieder|ja|ok|okay|roboter|wenn du kannst|wenn es geht|wenn möglich|her|"
+        "zuerst|dann|auch|noch|nochmal|gern|gerne"
     ),
     asides=Asides(
         phrases=(
@@ -327,10 +326,10 @@ GERMAN = Language(
         "stopp|stop|halt|halt an|anhalten|stehen bleiben|stehenbleiben|bleib stehen|warte|warten|"
         "hör auf|höre auf|aufhören|abbrechen|brich ab|abbruch|vergiss es|vergiss das|egal|"
         "schon gut|ist gut|lass es|lass das|lass gut sein|lass|nicht|das reicht|es reicht|"
-        "reicht|genug|"
-        "fertig|das war's|das wars|das war alles|danke das reicht|pause|ruhe|nichts|nein danke|"
-        "ach egal|nicht so wichtig|ist egal|beenden|ende|schluss|stopp stopp|sofort stopp|"
-        "notaus|not aus|nicht bewegen|keine bewegung|halt stopp|tu nichts|mach nichts|lass los"
+        "reicht|genug|fertig|das war's|das wars|das war alles|danke das reicht|pause|ruhe|nichts|"
+        "nein danke|ach egal|nicht so wichtig|ist egal|beenden|ende|schluss|stopp stopp|"
+        "sofort stopp|notaus|not aus|nicht bewegen|keine bewegung|halt stopp|tu nichts|mach nichts|"
+        "lass los"
     ),
     halt=word_set("stopp stop"),
     repeat=(
@@ -338,10 +337,10 @@ GERMAN = Language(
         "wiederhol das|das gleiche noch mal|das gleiche nochmal|das gleiche noch einmal|"
         "dasselbe noch mal|dasselbe nochmal|dasselbe|das gleiche|das selbe|mach das noch mal|"
         "mach das nochmal|mach das noch einmal|mach es noch mal|mach es nochmal|"
-        "mach es noch einmal|"
-        "tu das noch mal|versuch es noch mal|versuch es nochmal|versuch es noch einmal|"
-        "versuche es noch einmal|probier es noch mal|probier es nochmal|schau noch mal|erneut|"
-        "und noch mal|weiter|mach weiter|wie eben|wie vorhin|noch einmal das gleiche|such weiter"
+        "mach es noch einmal|tu das noch mal|versuch es noch mal|versuch es nochmal|"
+        "versuch es noch einmal|versuche es noch einmal|probier es noch mal|probier es nochmal|"
+        "schau noch mal|erneut|und noch mal|weiter|mach weiter|wie eben|wie vorhin|"
+        "noch einmal das gleiche|such weiter"
     ),
     nameless=(
         "(dreh|drehe) (dich|) (um|nach links|nach rechts|links|rechts|)",
@@ -360,10 +359,10 @@ GERMAN = Language(
     forbid_at_end="nicht",
     correct=(
         "nein|nee|ne|nö|nein nein|nein nicht|falsch|nein falsch|das ist falsch|"
-        "das war falsch|"
-        "entschuldigung|sorry|verzeihung|ich meine|ich meinte|ich meinte eher|ich hab gemeint|"
-        "ich habe gemeint|warte|moment|halt|lieber|sondern|vielmehr|besser|doch lieber|doch eher|"
-        "eher|stattdessen|nicht der|nicht den|nicht die|nicht das|nicht der da|das nicht|den nicht|"
+        "das war falsch|entschuldigung|sorry|verzeihung|ich meine|ich meinte|ich meinte eher|"
+        "ich hab gemeint|ich habe gemeint|warte|moment|halt|lieber|sondern|vielmehr|besser|"
+        "doch lieber|doch eher|eher|stattdessen|nicht der|nicht den|nicht die|nicht das|"
+        "nicht der da|das nicht|den nicht|"
         "die nicht|nicht diese|nicht diesen|nicht dieses|ich wollte|was ist mit|wie wäre es mit|"
         "nimm lieber|nimm doch lieber|dann lieber|versuch|probier"
     ),
@@ -391,8 +390,8 @@ GERMAN = Language(
     pronouns=word_set("es ihn sie das die den dies diese beides beide"),
     tails=(
         "in|auf|an|am|von|zu|mit|ohne|bei|neben|vor|hinter|unter|über|zwischen|aus|außer|links|"
-        "rechts|"
-        "vorne|vorn|hinten|ganz|oben|unten|da|dort|hier|nicht|und|oder|die ist|das ist|der ist|nahe"
+        "rechts|vorne|vorn|hinten|ganz|oben|unten|da|dort|hier|nicht|und|oder|die ist|das ist|"
+        "der ist|nahe"
     ),
     sides=word_set("links rechts linken rechten linke rechte seite mitte rand"),
     adjectives=_ALL_ADJECTIVES - word_set("unter hinter über aus"),

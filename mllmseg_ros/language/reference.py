@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mllmseg_ros.command import Target
-from mllmseg_ros.language.english import ADJECTIVE_CLASSES, ENGLISH, PLACES, PLURALS, SINGULARS
+from mllmseg_ros.language.english import ENGLISH
+from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, PLACES, PLURALS, SINGULARS
 from mllmseg_ros.language.language import fold
 
 _ONES = ("one", "ones")

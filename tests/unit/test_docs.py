@@ -276,7 +276,7 @@ def launch_arguments(path: Path) -> set[str]:
             names |= arguments_of_every_node() | parameters_of(ast.literal_eval(given["name"]))
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", "")
-            if called in ("DeclareLaunchArgument", "argument"):
+            if called == "DeclareLaunchArgument":
                 names.add(node.args[0].value)
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):

@@ -9,7 +9,6 @@ Entry point: :func:`new_checkpoint`.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
 from mllmseg_ros.checkpoint import save_model
+from mllmseg_ros.known_words import words_in
 from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
@@ -29,7 +29,6 @@ _SPECIAL = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "[REJ]")
 # Every token of a prompt is paid for at each question: no system message, no chat.
 _PROMPT = "<img>{image}</img>{answers}"
 _VOCABULARY = 1024
-_WORD = re.compile(r"[^\W\d_]+")
 _OFTEN = 20  # said so often a word is known, and no slip of the tongue
 
 _WIDTH = 192
@@ -107,7 +106,7 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
 
 def _known_words(texts: Iterable[str]) -> list[str]:
     """The words that the texts say often, and those that name nothing by themselves."""
-    said = Counter(word for text in texts for word in _WORD.findall(text.casefold()))
+    said = Counter(word for text in texts for word in words_in(text))
     often = {word for word, count in said.items() if count >= _OFTEN}
     return sorted(often | FUNCTION_WORDS) if often else []
 
