@@ -14,10 +14,10 @@ import json
 import time
 from pathlib import Path
 
+from mllmseg_ros.checkpoints.hub import find_checkpoint
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.eval.dataset import evaluate_samples
 from mllmseg_ros.eval.tabletop import evaluate_tabletop
-from mllmseg_ros.hub import find_checkpoint
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.export import export_scenes
 from mllmseg_ros.train.adapt.adapt import adapt

@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit" / "language")]
 
 from command_file import Example, examples  # noqa: E402
 
-from mllmseg_ros.command import parse_command  # noqa: E402
+from mllmseg_ros.language.command import parse_command  # noqa: E402
 from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E402
 
 # Repeated to the limit.

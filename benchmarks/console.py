@@ -29,10 +29,10 @@ from node import made_up_answer
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from mllmseg_ros.overlay import draw_overlay
-from mllmseg_ros.ros import large_images
-from mllmseg_ros.ros.image_msgs import compressed_from_array, image_from_array
-from mllmseg_ros.ros.segmentation_msgs import array_message
+from mllmseg_ros.drawing.overlay import draw_overlay
+from mllmseg_ros.ros.messages.image_msgs import compressed_from_array, image_from_array
+from mllmseg_ros.ros.node.result_messages import array_message
+from mllmseg_ros.ros.support import large_images
 
 SIZE = (640, 480)
 RATE_HZ = 15.0

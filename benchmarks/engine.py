@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mllmseg_ros.hub import EMBEDDED
+from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.model.config import MLLMSegConfig, parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
-from mllmseg_ros.precision import choose
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.precision import choose
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.tokenizer import Tokenizer
 
 EXPRESSIONS = ["the red mug", "the small bowl", "the ball left of the can", "all the books"]
 # Golden facts, section 12: what the published 1B model's config.json says.

@@ -20,15 +20,15 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mllmseg_ros.instances import Depth, Instance, Located, instances_of
-from mllmseg_ros.overlay import draw_overlay
-from mllmseg_ros.position import Intrinsics
-from mllmseg_ros.ros.image_msgs import image_from_array, rgb_from_image
-from mllmseg_ros.ros.request import Reception
-from mllmseg_ros.ros.segmentation_msgs import (
+from mllmseg_ros.drawing.overlay import draw_overlay
+from mllmseg_ros.geometry.instances import Depth, Instance, Located, instances_of
+from mllmseg_ros.geometry.localization import Intrinsics
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, rgb_from_image
+from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message
+from mllmseg_ros.ros.node.request import Reception
+from mllmseg_ros.ros.node.result_messages import (
     Answer,
     array_message,
-    centroid_message,
     chosen_position,
     label_image,
     union_mask,

@@ -27,26 +27,21 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from mllmseg_ros.grasp import NoGrasp
-from mllmseg_ros.instances import Depth, Located, instances_of
-from mllmseg_ros.position import Intrinsics
-from mllmseg_ros.ros.point_cloud import cloud_from_points, scene_points
-from mllmseg_ros.ros.request import Reception
-from mllmseg_ros.ros.segmentation_msgs import (
-    Answer,
-    array_message,
-    chosen_position,
-    point_message,
-    quaternion_message,
-    union_mask,
-)
+from mllmseg_ros.geometry.grasp import NoGrasp
+from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.geometry.localization import Intrinsics
+from mllmseg_ros.language.vocabulary import COLORS
+from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, scene_points
+from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion_message
+from mllmseg_ros.ros.node.request import Reception
+from mllmseg_ros.ros.node.result_messages import Answer, array_message, chosen_position, union_mask
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.depth_noise import stereo_like
 from mllmseg_ros.sim.draw_pick import GRASPABLE, pick_scene
 from mllmseg_ros.sim.gripper_world import GripperWorld
-from mllmseg_ros.sim.objects import COLORS, HELD_OUT
+from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.view import View
 
 FIRST_SEED = 1_000

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests" / "unit" / "speech"))
 
 from speaking import music, noisy, speak, synthesised  # noqa: E402
 
-from mllmseg_ros.command import parse_command  # noqa: E402
+from mllmseg_ros.language.command import parse_command  # noqa: E402
 from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E402
 from mllmseg_ros.speech import recogniser  # noqa: E402
 from mllmseg_ros.speech.activity import Endpointer, SileroVad  # noqa: E402

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the end of speech to the mask: both nodes as processes, audio at the pace of a microphone.
 
-Part of ``benchmarks/speech.py --latency``. Entry point: :func:`measure_latency`.
+Part of ``benchmarks/speech.py --latency``.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.instances import split_instances
+from mllmseg_ros.geometry.instances import split_instances
+from mllmseg_ros.geometry.localization import Intrinsics, locate
 from mllmseg_ros.masks import inside_uv
-from mllmseg_ros.position import Intrinsics, locate
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.depth_noise import stereo_like

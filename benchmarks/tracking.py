@@ -28,16 +28,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.assignment import best_pairs
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth
-from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.geometry.instances import Depth
+from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.scene import CameraView, Scene
-from mllmseg_ros.tracks import Tracked, Tracker
+from mllmseg_ros.tracking.assignment import best_pairs
+from mllmseg_ros.tracking.tracker import Tracked, Tracker
 
 WIDTH, HEIGHT, RATE = 640, 480, 30.0  # px, px, Hz
 LATE_S = 0.5

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from mllmseg_ros.ros.image_msgs import nanoseconds
-from mllmseg_ros.ros.poses import box_corners, middle_xy
-from mllmseg_ros.ros.spin import run
-from mllmseg_ros.ros.tf import Transforms
-from mllmseg_ros.transforms import TransformError
+from mllmseg_ros.geometry.transforms import TransformError
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds
+from mllmseg_ros.ros.messages.poses import box_corners, middle_xy
+from mllmseg_ros.ros.support.spin import run
+from mllmseg_ros.ros.support.tf import Transforms
 
 RETRY_S = 0.1  # TF of an image's moment may come after the answer
 

@@ -20,11 +20,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState, PointCloud2
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from mllmseg_ros.grasp import Gripper, NoGrasp, plan_grasp
-from mllmseg_ros.ros.image_msgs import nanoseconds
-from mllmseg_ros.ros.point_cloud import points_from_cloud
-from mllmseg_ros.ros.poses import box_corners, middle_xy, out_of
-from mllmseg_ros.ros.spin import run
+from mllmseg_ros.geometry.grasp import Gripper, NoGrasp, plan_grasp
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds
+from mllmseg_ros.ros.messages.point_cloud import points_from_cloud
+from mllmseg_ros.ros.messages.poses import box_corners, middle_xy, out_of
+from mllmseg_ros.ros.support.spin import run
 
 GRIPPER = Gripper()
 JOINTS = ("x", "y", "z", "yaw", "opening")  # m and rad, of the point between the fingertips

@@ -10,7 +10,7 @@ from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchDescription
 from mllmseg_ros.ros.console.parameters import ConsoleParameters
-from mllmseg_ros.ros.launch_files import Topic, describe_node
+from mllmseg_ros.ros.support.launch_files import Topic, describe_node
 
 TOPICS = {
     "image": Topic("image", "colour images"),

@@ -16,7 +16,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
-from mllmseg_ros.ros import large_images
+from mllmseg_ros.ros.support import large_images
 
 
 def generate_launch_description() -> LaunchDescription:

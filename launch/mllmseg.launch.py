@@ -11,8 +11,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
 from launch import LaunchDescription
-from mllmseg_ros.ros.launch_files import Topic, describe_node
-from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support.launch_files import Topic, describe_node
 
 # What has a default is called as image_transport calls it.
 TOPICS = {

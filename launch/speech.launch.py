@@ -7,8 +7,8 @@ Usable inside a larger launch by IncludeLaunchDescription with the same argument
 """
 
 from launch import LaunchDescription
-from mllmseg_ros.ros.launch_files import Topic, describe_node
 from mllmseg_ros.ros.speech.parameters import SpeechParameters
+from mllmseg_ros.ros.support.launch_files import Topic, describe_node
 
 TOPICS = {
     "audio": Topic("audio", "audio"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera image without ROS. Entry point: :class:`Frame`."""
+"""One camera image without ROS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Frame"]
 
 
 @dataclass(frozen=True, kw_only=True)

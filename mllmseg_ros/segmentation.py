@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer to one referring expression.
-
-Entry points: :class:`Segmentation`, :class:`Status`, :func:`segmentation_of`.
-"""
+"""The answer to one referring expression."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros import masks
+
+__all__ = ["Segmentation", "Status", "segmentation_of"]
 
 
 class Status(str, Enum):

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.checkpoint import load_model
-from mllmseg_ros.hub import checkpoint_name, find_checkpoint
-from mllmseg_ros.known_words import unknown_words
+from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
+from mllmseg_ros.checkpoints.loading import load_model
+from mllmseg_ros.model.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
-from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
-from mllmseg_ros.precision import choose
-from mllmseg_ros.prompt import Prompt, PromptBuilder
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.precision import choose
+from mllmseg_ros.model.prompt import Prompt, PromptBuilder
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
-from mllmseg_ros.tokenizer import Tokenizer
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 

@@ -4,8 +4,6 @@
 The wheels were built in a prefix of their own and their CMake files still say so; CMake then stops
 with "includes non-existent path". This rewrites every such text file under share/ and lib/cmake/ of
 the environment whose interpreter runs it. Running it again changes nothing.
-
-Entry point: ``python tools/fix_cmake_exports.py``.
 """
 
 from __future__ import annotations

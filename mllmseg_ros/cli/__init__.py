@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ``mllmseg`` command: one module per verb. Entry point: :func:`main`.
+"""The ``mllmseg`` command: one module per verb.
 
-A verb's ``add`` names its arguments, and imports what it needs only when it runs, so that
-``mllmseg --help`` answers at once.
+A verb's ``add`` names its arguments, and imports what it needs only when it runs, so that ``mllmseg
+--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from mllmseg_ros.cli import (
     train,
     view,
 )
+
+__all__ = ["main"]
 
 _VERBS = (
     segment, explain, view, bag, label, review, listen, models, doctor, convert, data, adapt, train,

@@ -38,8 +38,8 @@ def add(verbs: Any) -> None:
 
 def _adapt(asked: argparse.Namespace) -> None:
     require("train", "peft", "pycocotools", "yaml")
+    from mllmseg_ros.checkpoints.hub import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
-    from mllmseg_ros.hub import find_checkpoint
     from mllmseg_ros.train.adapt.adapt import adapt
     from mllmseg_ros.train.adapt.known import of_data_set, simulated
     from mllmseg_ros.train.adapt.recipe import AdaptRecipe

@@ -59,7 +59,7 @@ def read_command(expressions: Sequence[str]) -> Any:
     Raises:
         ValueError: if one is none, or nothing is asked for.
     """
-    from mllmseg_ros.command import parse_command
+    from mllmseg_ros.language.command import parse_command
 
     command = parse_command("; ".join(expressions))
     if command.is_stop:

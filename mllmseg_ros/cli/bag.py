@@ -56,7 +56,7 @@ def checked_every(asked: argparse.Namespace) -> int:
 def _bag(asked: argparse.Namespace) -> None:
     require("recordings", "rosbags", "pycocotools", "av")
     from mllmseg_ros.recording.annotate import annotate
-    from mllmseg_ros.recording.looking import Question, load_models
+    from mllmseg_ros.recording.inference_pass import Question, load_models
     from mllmseg_ros.recording.source import open_source
 
     every = checked_every(asked)

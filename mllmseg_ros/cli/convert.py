@@ -16,7 +16,7 @@ def add(verbs: Any) -> None:
 
 
 def _convert(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.convert import convert_checkpoint
+    from mllmseg_ros.checkpoints.conversion import convert_checkpoint
 
     for path in convert_checkpoint(asked.folder):
         print(path)

@@ -22,8 +22,8 @@ def add(verbs: Any) -> None:
 
 
 def _explain(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.explain import explain
-    from mllmseg_ros.explanation_panel import draw_explanation, reason
+    from mllmseg_ros.explain.explanation import explain
+    from mllmseg_ros.explain.panel import draw_explanation, reason
 
     targets = read_command([asked.expression]).targets
     if len(targets) > 1:

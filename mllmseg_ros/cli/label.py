@@ -41,8 +41,8 @@ def _label(asked: argparse.Namespace) -> None:
     if asked.ray:
         require("ray", "ray")
     from mllmseg_ros.data.review import LabelledSet
+    from mllmseg_ros.recording.inference_pass import Question
     from mllmseg_ros.recording.label import LabelRun, label, told_apart
-    from mllmseg_ros.recording.looking import Question
 
     inputs, words = told_apart(asked.words)
     expressions = [*words, *asked.expression]

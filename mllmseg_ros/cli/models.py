@@ -27,8 +27,8 @@ def add(verbs: Any) -> None:
 
 
 def _list_models(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.hub import EMBEDDED, PUBLISHED, is_downloaded
-    from mllmseg_ros.integrity import count_values
+    from mllmseg_ros.checkpoints.hub import EMBEDDED, PUBLISHED, is_downloaded
+    from mllmseg_ros.checkpoints.integrity import count_values
 
     print(f"{'name':28}{'bfloat16':>9}  here")
     print(f"{'(embedded)':28}{count_values(EMBEDDED) * 2e-9:6.2f} GB  yes")
@@ -38,14 +38,14 @@ def _list_models(asked: argparse.Namespace) -> None:
 
 
 def _download(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.hub import download
+    from mllmseg_ros.checkpoints.hub import download
 
     print(download(asked.name, asked.to, report=lambda line: print(line, file=sys.stderr)))
 
 
 def _verify(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.hub import find_checkpoint
-    from mllmseg_ros.integrity import check
+    from mllmseg_ros.checkpoints.hub import find_checkpoint
+    from mllmseg_ros.checkpoints.integrity import check
 
     folder = find_checkpoint(asked.model)
     report = check(folder)

@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
 
 
 def _segment(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.overlay import draw_overlay
+    from mllmseg_ros.drawing.overlay import draw_overlay
 
     expressions = read_command(_understood(asked.expressions)).expressions
     rgb = read_picture(asked.image)

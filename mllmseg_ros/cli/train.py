@@ -97,8 +97,8 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
 
 def _train(asked: argparse.Namespace) -> None:
     require("train", "yaml")
+    from mllmseg_ros.data.run_folder import agree_on_recipe
     from mllmseg_ros.train.recipe_file import read_recipe
-    from mllmseg_ros.train.run_state import agree_on_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
     from mllmseg_ros.train.tabletop.scenes import render_scenes
     from mllmseg_ros.train.tabletop.training import told, train_tabletop

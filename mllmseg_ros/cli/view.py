@@ -24,7 +24,7 @@ def add(verbs: Any) -> None:
 
 def _view(asked: argparse.Namespace) -> None:
     try:
-        from mllmseg_ros.ros.view_node import view
+        from mllmseg_ros.ros.tools.view_node import view
     except ImportError as error:
         raise ValueError(
             f"{error}; view listens to a ROS 2 node: run it in a sourced workspace, "

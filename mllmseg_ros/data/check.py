@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look a data set through: every entry read, every mask painted, all problems at once.
-
-Entry points: :func:`check`, :func:`contact_sheet`.
-"""
+"""Look a data set through: every entry read, every mask painted, all problems at once."""
 
 from __future__ import annotations
 
@@ -17,8 +14,10 @@ from tqdm import tqdm
 from mllmseg_ros.data.picture import check_size, read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, reason_of
-from mllmseg_ros.overlay import draw_overlay
+from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+__all__ = ["check", "contact_sheet"]
 
 _TILE_HW = (240, 320)  # px
 _COLUMNS = 4

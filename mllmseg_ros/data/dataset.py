@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One door to every format: what a folder holds decides how it is read.
-
-Entry points: :func:`load_samples` for use, :func:`read_samples` for looking into what is wrong.
-"""
+"""One door to every format: what a folder holds decides how it is read."""
 
 from __future__ import annotations
 

@@ -11,8 +11,6 @@ in pixels, COCO run lengths, or null for something that is not there. ``split`` 
 entries without one are all in "train". ``kind`` sorts expressions for a breakdown of results.
 ``review`` is what a model's own answers carry (:mod:`mllmseg_ros.data.review`): only those that
 somebody accepted are read. Other fields are kept out of the way.
-
-Entry point: :func:`read_json_folder`.
 """
 
 from __future__ import annotations
@@ -27,7 +25,9 @@ from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
 from mllmseg_ros.data.review import is_used
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.prompt import normalized
+from mllmseg_ros.model.prompt import normalized
+
+__all__ = ["read_json_folder"]
 
 ANNOTATIONS = ("annotations.jsonl", "annotations.json")
 DEFAULT_SPLIT = "train"

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture files of a data set: their size without decoding, and their pixels.
-
-Entry points: :func:`size_hw`, :func:`check_size`, :func:`read_rgb`.
-"""
+"""The picture files of a data set: their size without decoding, and their pixels."""
 
 from __future__ import annotations
 
@@ -15,6 +12,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.sample import Sample
+
+__all__ = ["check_size", "read_rgb", "size_hw"]
 
 
 def size_hw(path: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a pickle of plain containers, text and numbers; anything that could run code is refused.
 
-RefCOCO's references come as pickles. Entry point: :func:`load_plain_pickle`.
+RefCOCO's references come as pickles.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from typing import Any, NoReturn
+
+__all__ = ["load_plain_pickle"]
 
 
 class _PlainUnpickler(pickle.Unpickler):

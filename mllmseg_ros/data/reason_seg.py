@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ReasonSeg: a folder per split with pictures and, beside each, a JSON file of polygons.
-
-Entry point: :func:`read_reason_seg`.
-"""
+"""ReasonSeg: a folder per split with pictures and, beside each, a JSON file of polygons."""
 
 from __future__ import annotations
 
@@ -14,7 +11,9 @@ from typing import Any
 from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Shapes
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.prompt import normalized
+from mllmseg_ros.model.prompt import normalized
+
+__all__ = ["read_reason_seg"]
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _FLAG = "flag"  # a shape that marks the picture, not pixels

@@ -3,8 +3,6 @@
 
 A folder holds ``instances.json`` and ``refs(<split by>).p`` or, of gRefCOCO, ``grefs(<split
 by>).json``. A reference of gRefCOCO may mean several objects, or none.
-
-Entry point: :func:`read_references`.
 """
 
 from __future__ import annotations
@@ -19,7 +17,9 @@ from typing import Any
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.prompt import normalized
+from mllmseg_ros.model.prompt import normalized
+
+__all__ = ["read_references"]
 
 INSTANCES = "instances.json"
 _USUAL = ("unc", "umd")  # RefCOCO, RefCOCO+, RefCLEF, gRefCOCO | RefCOCOg

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pixels of a target, in the forms that annotation files have, and the way to a mask.
 
-Needs pycocotools for polygons and run lengths. Entry point: :func:`decode`.
+Needs pycocotools for polygons and run lengths.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+
+__all__ = ["decode"]
 
 _IGNORED = 255
 _OUTSIDE_PX = 1.0  # annotators' polygons may touch the border, rounding included

@@ -5,8 +5,6 @@
 nothing is learnt from either before it says ``"accepted"``. Entries without the field are other
 people's annotations and are used as ever. Each change rewrites the file whole, so that a kill
 leaves the old one or the new one.
-
-Entry points: :class:`LabelledSet`, :class:`Review`, :func:`is_used`, :func:`waiting`.
 """
 
 from __future__ import annotations
@@ -24,6 +22,8 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Coco, decode
+
+__all__ = ["LabelledSet", "Review", "is_used", "waiting"]
 
 FILE = "annotations.jsonl"
 MAX_POLYGONS, MAX_POINTS = 64, 2000

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set is read into: a picture, what is said of it, and which pixels that means.
-
-Entry points: :class:`Sample`, :class:`Target`, :class:`Problem`.
-"""
+"""What every data set is read into: a picture, what is said of it, and which pixels that means."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.region import Region, decode
+
+__all__ = ["Problem", "Sample", "Target"]
 
 Box = tuple[float, float, float, float]
 

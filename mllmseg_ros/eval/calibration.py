@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a confidence can be believed, and the threshold that a wanted error rate needs.
 
-NumPy and OpenCV only. Entry points: :func:`reliability`, :func:`threshold_for`,
-:func:`draw_reliability`.
+NumPy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["draw_reliability", "reliability", "threshold_for"]
 
 _SIDE, _MARGIN = 320, 48  # px, of a plot
 

@@ -6,7 +6,7 @@
 own, nothing true in the prompt, the segmenter's own thresholds. A data set in which something names
 nothing is scored by the rules of GRES, any other by those of RES.
 
-Source: golden facts, sections 9 and 10. Entry points: :func:`evaluate_samples`, :func:`to_text`.
+Source: golden facts, sections 9 and 10.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ from mllmseg_ros.eval.metrics import (
 from mllmseg_ros.eval.paper import ask_as_in_paper
 from mllmseg_ros.eval.perturb import Perturbation
 from mllmseg_ros.eval.worst import Case
-from mllmseg_ros.instances import instances_of
-from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.geometry.instances import instances_of
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
+
+__all__ = ["evaluate_samples", "to_text"]
 
 PROTOCOLS = ("paper", "deployment")
 

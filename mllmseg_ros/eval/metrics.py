@@ -5,7 +5,6 @@ RES: every expression has a target. GRES: some name nothing, and the model may s
 Masks go in one at a time and leave a few numbers behind, so any number of pictures fits in memory.
 
 Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; golden facts, section 10.
-Entry points: :func:`judge`, then :func:`res_scores` or :func:`gres_scores`.
 """
 
 from __future__ import annotations

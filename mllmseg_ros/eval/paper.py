@@ -4,7 +4,7 @@
 They answer "do we compute what the paper computed?", not "what would a robot be told?": the true
 answer of every expression stands in the prompt. For the latter ask a ``Segmenter``.
 
-Source: golden facts, sections 6 and 9. Entry point: :func:`ask_as_in_paper`.
+Source: golden facts, sections 6 and 9.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.prompt import REJ, SEG, Prompt, PromptBuilder
+from mllmseg_ros.model.prompt import REJ, SEG, Prompt, PromptBuilder
+
+__all__ = ["ask_as_in_paper"]
 
 
 @dataclass(frozen=True, kw_only=True)

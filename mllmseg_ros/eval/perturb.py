@@ -2,7 +2,6 @@
 """What people, recognisers and cameras do to a question and its picture, in graded strengths.
 
 Pure functions of their input and a source of chance. Knows no model.
-Entry points: :data:`PERTURBATIONS`, :class:`Perturbation`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+
+__all__ = ["PERTURBATIONS", "Perturbation"]
 
 Rgb = NDArray[np.uint8]
 OnText = Callable[[str, np.random.Generator], str]

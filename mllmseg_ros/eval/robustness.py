@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is lost under typos, mishearing, noise, darkness and the like, against the clean run.
 
-Each expression is asked as a robot asks it. Entry points: :func:`evaluate_robustness`,
-:func:`robustness_table`.
+Each expression is asked as a robot asks it.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples, plain
 from mllmseg_ros.eval.perturb import PERTURBATIONS
 from mllmseg_ros.segmenter import Segmenter
+
+__all__ = ["evaluate_robustness", "robustness_table"]
 
 
 @dataclass(frozen=True, kw_only=True)

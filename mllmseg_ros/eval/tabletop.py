@@ -2,10 +2,8 @@
 """Measure a model on simulated scenes, the way a robot would ask it.
 
 Each expression is asked on its own, nothing true stands in the prompt, and ``found`` decides. The
-measures are GRES's; Prec@0.5 is over expressions with a target. A mask counts whatever the
-decision was, as there.
-
-Entry points: :func:`evaluate_tabletop`, :func:`to_text`.
+measures are GRES's; Prec@0.5 is over expressions with a target. A mask counts whatever the decision
+was, as there.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_half
 from mllmseg_ros.eval.worst import Case, goodness
+from mllmseg_ros.language.vocabulary import language_of
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
@@ -28,7 +27,8 @@ from mllmseg_ros.sim.expressions import FORMS, draw_expressions
 from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.speaker import ReferringExpression
 from mllmseg_ros.sim.view import View
-from mllmseg_ros.sim.vocabulary import language_of
+
+__all__ = ["evaluate_tabletop", "to_text"]
 
 _EXPRESSIONS_PER_SCENE = 4
 _HELD_OUT_TRIES = 30  # expressions drawn to find those with a held-out pair

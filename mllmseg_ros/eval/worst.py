@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of what went worst: what was answered, and the outline of what was meant.
-
-Entry points: :class:`Case`, :func:`draw_worst`, :func:`with_outline`.
-"""
+"""Pictures of what went worst: what was answered, and the outline of what was meant."""
 
 from __future__ import annotations
 
@@ -14,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.check import grid_of_tiles
+from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.eval.metrics import Judged
-from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.segmenter import Segmenter
+
+__all__ = ["Case", "draw_worst", "with_outline"]
 
 _OUTLINE_RGB = (255, 255, 255)
 

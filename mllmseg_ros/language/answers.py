@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers as a person would say them: "I see two red mugs", "There is no banana here".
 
-English; for who reads them aloud. Knows nothing of messages. Entry points: :class:`Seen`,
-:func:`answer_in_words`, :func:`head_at`.
+English; for who reads them aloud. Knows nothing of messages.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from dataclasses import dataclass
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.english_words import PLURALS, SINGULARS
 from mllmseg_ros.language.language import fold, word_set
+from mllmseg_ros.language.vocabulary import COUNTS
 from mllmseg_ros.segmentation import Status
-from mllmseg_ros.sim.vocabulary import COUNTS
+
+__all__ = ["Seen", "answer_in_words", "head_at"]
 
 _SWAPPED = {"my": "your", "your": "my", "our": "your", "me": "you", "mine": "yours"}
 _ARTICLES = word_set("the a an any some all every each both no several another")

@@ -3,8 +3,7 @@
 
 A statement after what is asked is left out. A relative clause without a relative pronoun looks
 alike ("the book I bought") and stays: it lacks the object that a statement has. What is said before
-a command may name the thing that it is about. Entry points: :func:`without_asides`,
-:func:`led_up_to`.
+a command may name the thing that it is about.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from mllmseg_ros.language.sentence import (
     without_openers,
 )
 from mllmseg_ros.language.words import Word, keys_of
+
+__all__ = ["led_up_to", "without_asides"]
 
 _SUBJECT_WORDS = 3  # "the old man is": up to so many before the verb
 

@@ -4,8 +4,7 @@
 A command in structured form (command.py) is taken as it is. Everything else is a sentence in the
 language of a table: read as a stop, a repetition, a correction, a sentence with a known verb, or
 the name of a thing, in this order. What is none of these is one expression as said, and
-:attr:`Heard.note` says so. Deterministic; knows nothing of ROS or of models. Entry point:
-:class:`Conversation`.
+:attr:`Heard.note` says so. Deterministic; knows nothing of ROS or of models.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mllmseg_ros.command import STOP_INTENT, Command, Target, command_of, parse_command
 from mllmseg_ros.language.asides import led_up_to, without_asides
+from mllmseg_ros.language.command import STOP_INTENT, Command, Target, command_of, parse_command
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
 from mllmseg_ros.language.language import Language
@@ -34,6 +33,8 @@ from mllmseg_ros.language.sentence import (
 from mllmseg_ros.language.stopping import begins_with_stop
 from mllmseg_ros.language.translation import in_english
 from mllmseg_ros.language.words import Word, keys_of, said, words_of
+
+__all__ = ["Conversation"]
 
 LANGUAGES = {"en": ENGLISH, "de": GERMAN}
 
@@ -76,8 +77,8 @@ class Conversation:
             remember: later commands may refer to this one.
 
         Raises:
-            ValueError: as :func:`mllmseg_ros.command.parse_command` does; or there is no command
-                to repeat.
+            ValueError: as :func:`~mllmseg_ros.language.command.parse_command` does, or if there
+                is no command to repeat.
         """
         with self._lock:
             heard = understand(text, LANGUAGES[language], self._last)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""English: how people command a robot. A table, see language.py for what each entry means.
-
-Entry points: :data:`ENGLISH`, :data:`FUNCTION_WORDS`.
-"""
+"""English: how people command a robot. A table, see language.py for what each entry means."""
 
 from __future__ import annotations
 
+from mllmseg_ros.language import vocabulary
 from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, NOUNS
 from mllmseg_ros.language.language import Asides, Destination, Language, word_map, word_set
-from mllmseg_ros.sim import vocabulary
+
+__all__ = ["ENGLISH", "FUNCTION_WORDS"]
 
 _PICKED = "(up |out |over |)"
 _ME = "(me|us)"

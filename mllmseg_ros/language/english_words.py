@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """English nouns and adjectives: which are alike, and which are places.
 
-The table of sentences (english.py) and follow-ups (reference.py) are made of them. Entry points:
-:data:`NOUNS`, :data:`PLURALS`, :data:`SINGULARS`, :data:`ADJECTIVE_CLASSES`, :data:`PLACES`.
+The table of sentences (english.py) and follow-ups (reference.py) are made of them.
 """
 
 from __future__ import annotations
 
+from mllmseg_ros.language import vocabulary
 from mllmseg_ros.language.language import word_set
-from mllmseg_ros.sim import objects, vocabulary
+
+__all__ = ["ADJECTIVE_CLASSES", "NOUNS", "PLACES", "PLURALS", "SINGULARS"]
 
 # Things that people name beside the tabletop's: singular and plural.
 _MORE_NOUNS = (
@@ -41,7 +42,7 @@ NOUNS = frozenset(PLURALS) | frozenset(SINGULARS) | frozenset(_FIRST_PARTS)
 
 # Of one class an expression has one at a time: "no, the blue one" takes the place of "red".
 ADJECTIVE_CLASSES = {
-    "color": frozenset(objects.COLORS)
+    "color": frozenset(vocabulary.COLORS)
     | {"violet", "brown", "grey", "gray", "silver", "gold", "golden", "beige", "turquoise"},
     "shade": word_set("light lighter lightest dark darker darkest bright"),
     "size": word_set(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """German for the tabletop: commands and, by a glossary, their expressions in English.
 
-A table, see language.py for what each entry means. Entry point: :data:`GERMAN`.
+A table, see language.py for what each entry means.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from mllmseg_ros.language.language import (
     word_map,
     word_set,
 )
+
+__all__ = ["GERMAN"]
 
 # German singular and plural: English singular and plural.
 _NOUNS = {

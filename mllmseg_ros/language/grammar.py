@@ -4,8 +4,7 @@
 Free dictation mistakes commands for prose; with this grammar a recogniser hears nothing else. The
 names are those of a model's vocabulary. The ways to say it are the usual ones, not all that the
 parser understands: with all of english.py a recogniser takes four times as long as the speech does,
-and hears worse. A test draws sentences and asks the parser. Entry points: :func:`jsgf`,
-:func:`matcher`.
+and hears worse. A test draws sentences and asks the parser.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from mllmseg_ros.sim import objects, vocabulary
+from mllmseg_ros.language import vocabulary
+
+__all__ = ["jsgf", "matcher"]
 
 # What stands before a thing; the parser knows what each asks for.
 _VERBS = (
@@ -57,7 +58,7 @@ def jsgf(
 
     nouns = [name for forms in names.nouns.values() for name, _ in forms]
     plurals = [name for forms in names.nouns.values() for _, name in forms]
-    colors = [*objects.COLORS, *_MORE_COLORS]
+    colors = [*vocabulary.COLORS, *_MORE_COLORS]
     command = (
         "[<please>] (<verb> <thing> | <ask> (a | my) <name> | <put>) [please] | <thing> | <stop> | "
         "<repeat> | <correct>"

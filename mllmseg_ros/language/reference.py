@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What "it", "the other one" and "no, the bowl" mean after a command.
 
-Works on English expressions, in whatever language they were said. Entry points: :func:`resolved`,
-:func:`corrected`, :func:`refers_back`, :func:`named_like`.
+Works on English expressions, in whatever language they were said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mllmseg_ros.command import Target
+from mllmseg_ros.language.command import Target
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, PLACES, PLURALS, SINGULARS
 from mllmseg_ros.language.language import fold
+
+__all__ = ["corrected", "named_like", "refers_back", "resolved"]
 
 _ONES = ("one", "ones")
 _SEVERAL = ("them", "these", "those", "both", "both of them", "all of them", "these two")

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which things a sentence names, and in which roles.
 
-Works on words and a table, and knows nothing of the commands before. Entry points:
-:func:`read_sentence`, :func:`read_things`, :class:`Mention`.
+Works on words and a table, and knows nothing of the commands before.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 
 from mllmseg_ros.language.language import Language, SentencePattern
 from mllmseg_ros.language.words import Word, keys_of
+
+__all__ = ["Mention", "read_sentence", "read_things"]
 
 _KINDS_THAT_MOVE = ("put", "carry")
 _BESIDE = "place_beside"

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a sentence begins with a stop. It wins over everything that may follow it.
-
-Entry point: :func:`begins_with_stop`.
-"""
+"""Whether a sentence begins with a stop. It wins over everything that may follow it."""
 
 from __future__ import annotations
 
@@ -11,6 +8,8 @@ from collections.abc import Sequence
 from mllmseg_ros.language.language import Language
 from mllmseg_ros.language.sentence import begins_with_verb, names_a_thing
 from mllmseg_ros.language.words import Word, keys_of
+
+__all__ = ["begins_with_stop"]
 
 
 def begins_with_stop(words: Sequence[Word], language: Language) -> bool:

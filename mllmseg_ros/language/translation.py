@@ -2,7 +2,7 @@
 """Expressions of another language, word by word into English, by the table's glossary.
 
 Inflected words are found by their stem and an ending, compounds by their parts. What the glossary
-lacks stays as said. Entry point: :func:`in_english`.
+lacks stays as said.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from functools import cache
 
 from mllmseg_ros.language.language import Glossary, Language, Phrases, fold
 from mllmseg_ros.language.words import Word, keys_of, said
+
+__all__ = ["in_english"]
 
 _LEAST_STEM = 2  # letters
 _WORDS_BEFORE = 4  # of a noun, that may hold its article

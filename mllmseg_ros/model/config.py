@@ -5,8 +5,6 @@ The schema is that of the published checkpoints (``model_type`` ``internvl_chat`
 checkpoint leaves out has the published value. Our own models add one section, ``mllmseg``, with the
 prompt template, the decoder's hidden width and whether the model was trained to reject. Knows
 nothing of weights or tokens.
-
-Entry point: :func:`read_config`.
 """
 
 from __future__ import annotations
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import InternVLVisionConfig, LlamaConfig, Qwen2Config
+
+__all__ = ["read_config"]
 
 SYSTEM_MESSAGE = (
     "你是书生·万象，英文名是InternVL，"

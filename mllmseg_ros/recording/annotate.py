@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording with its answers: bag, videos and table, from the journal of a pass.
-
-Entry points: :func:`annotate`, :class:`Outputs`.
-"""
+"""A recording with its answers: bag, videos and table, from the journal of a pass."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.answer_message import answer_message
-from mllmseg_ros.command import Command
+from mllmseg_ros.codecs.segmentations import answer_message
+from mllmseg_ros.data.run_folder import agree_on_recipe
+from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Instance, Located, distance_m
-from mllmseg_ros.overlay import draw_overlay
-from mllmseg_ros.recording.answered import Answered, Journal
+from mllmseg_ros.geometry.instances import Instance, Located, distance_m
+from mllmseg_ros.language.command import Command
 from mllmseg_ros.recording.bag_types import (
     TYPES,
     compressed_message,
@@ -35,16 +32,18 @@ from mllmseg_ros.recording.bag_types import (
 )
 from mllmseg_ros.recording.bag_writer import BagWriter
 from mllmseg_ros.recording.cameras import SIDES
-from mllmseg_ros.recording.identities import Identities
-from mllmseg_ros.recording.looking import check_is_ours, look_through
-from mllmseg_ros.recording.source import Picture, Source
-from mllmseg_ros.recording.table import Table
+from mllmseg_ros.recording.csv_table import Table
+from mllmseg_ros.recording.inference_pass import check_is_ours, look_through
+from mllmseg_ros.recording.recorded_image import Picture, Source
+from mllmseg_ros.recording.results import Answered, Journal
+from mllmseg_ros.recording.track_ids import Identities
 from mllmseg_ros.recording.video import VideoWriter
 from mllmseg_ros.segmentation import Status
-from mllmseg_ros.train.run_state import agree_on_recipe
 
 if TYPE_CHECKING:
     from mllmseg_ros.segmenter import Segmenter
+
+__all__ = ["Outputs", "annotate"]
 
 BAG, TABLE, JOURNAL = "bag", "answers.csv", "answers.jsonl"
 _PARTIAL = "partial"

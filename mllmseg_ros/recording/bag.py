@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rosbag2 as a recording: images with the depth, camera info and transforms that belong to them.
 
-Depth and camera info are those of the nearest stamp within the node's own tolerance. Entry point:
-:class:`BagSource`.
+Depth and camera info are those of the nearest stamp within the node's own tolerance.
 """
 
 from __future__ import annotations
@@ -21,15 +20,17 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 
-from mllmseg_ros.aligned_depth import aligned_depth
+from mllmseg_ros.codecs.depth import aligned_depth
+from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.image_decoding import nanoseconds, rgb_from_compressed, rgb_from_image
-from mllmseg_ros.instances import Depth
+from mllmseg_ros.geometry.instances import Depth
+from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
 from mllmseg_ros.recording.bag_types import typestore
 from mllmseg_ros.recording.cameras import Camera, cameras_of, shown
-from mllmseg_ros.recording.mended import MendedMcap
-from mllmseg_ros.recording.source import BAG_SUFFIXES, Picture, no_depth
-from mllmseg_ros.transforms import TransformBuffer, TransformError
+from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, Picture, no_depth
+from mllmseg_ros.recording.truncated_mcap import MendedMcap
+
+__all__ = ["BagSource"]
 
 # The node's own words for what belongs to an image (config/mllmseg.yaml, depth_tolerance).
 TOLERANCE_NS = 20_000_000

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message classes of bags, by rosbags: the standard ones and our own, from our own .msg files.
-
-Entry points: :func:`typestore`, :data:`TYPES`, :func:`serialized`, :func:`image_message`,
-:func:`compressed_message`, :func:`header_message`.
-"""
+"""Message classes of bags, by rosbags: the standard ones and our own, from our own .msg files."""
 
 from __future__ import annotations
 
@@ -18,7 +14,16 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from mllmseg_ros.answer_message import MessageTypes
+from mllmseg_ros.codecs.segmentations import MessageTypes
+
+__all__ = [
+    "TYPES",
+    "compressed_message",
+    "header_message",
+    "image_message",
+    "serialized",
+    "typestore",
+]
 
 _OWN = ("Segmentation", "SegmentationArray")
 # Defaults that definitions give, which rosbags does not keep.

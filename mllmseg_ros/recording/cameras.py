@@ -2,8 +2,7 @@
 """Which topics of a bag belong together: by their first messages and their names.
 
 A camera's info lies beside its image topic, as image_transport expects it. Depth is that of the
-same frame_id, else the one whose name has most in common with the image topic's. Entry points:
-:func:`cameras_of`, :class:`Camera`, :func:`is_own`.
+same frame_id, else the one whose name has most in common with the image topic's.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from typing import Any
 
 from rosbags.rosbag2 import Reader
 
-from mllmseg_ros.image_decoding import ENCODINGS
+from mllmseg_ros.codecs.images import ENCODINGS
 from mllmseg_ros.recording.bag_types import typestore
+
+__all__ = ["Camera", "cameras_of", "is_own"]
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"

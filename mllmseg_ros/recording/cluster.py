@@ -3,7 +3,7 @@
 
 Each model lives in an actor: one per GPU, else one per CPU core. They take stretches of images,
 read them from the same paths as here, and send answers back, which go into the same journal. A
-stretch whose worker dies is given to another one by Ray. Entry point: :func:`look_on_cluster`.
+stretch whose worker dies is given to another one by Ray.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mllmseg_ros.recording.answered import Journal, answered_from_json
-from mllmseg_ros.recording.label import IMAGES, ImageFolder, LabelRun, open_inputs
-from mllmseg_ros.recording.looking import load_models, look
-from mllmseg_ros.recording.source import Picture
+from mllmseg_ros.recording.inference_pass import load_models, look
+from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, open_inputs
+from mllmseg_ros.recording.recorded_image import Picture
+from mllmseg_ros.recording.results import Journal, answered_from_json
+
+__all__ = ["look_on_cluster"]
 
 STRETCH = 8  # images that a worker takes at a time; so many are looked at again where it dies
 

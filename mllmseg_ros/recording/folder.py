@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures as a recording: by name, ten a second. Entry point: :class:`FolderSource`.
+"""A folder of pictures as a recording: by name, ten a second.
 
 Pictures carry no time that survives copying, so the stamps count from one second on.
 """
@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from mllmseg_ros.codecs.images import rgb_from_compressed
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.image_decoding import rgb_from_compressed
-from mllmseg_ros.recording.source import PICTURE_SUFFIXES, Picture, no_depth
+from mllmseg_ros.recording.recorded_image import PICTURE_SUFFIXES, Picture, no_depth
+
+__all__ = ["FolderSource"]
 
 CAMERA, FRAME_ID = "/image", "camera"
 FIRST_NS = 1_000_000_000  # a stamp of 0 would say that there is no image

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings into a data set of the form that ``mllmseg adapt`` reads, for people to look through.
-
-Entry points: :func:`label`, :class:`LabelRun`, :func:`told_apart`.
-"""
+"""Recordings into a data set that ``mllmseg adapt`` reads, to be reviewed by people."""
 
 from __future__ import annotations
 
@@ -10,45 +7,29 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from mllmseg_ros.data.json_folder import ANNOTATIONS
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.review import Review
-from mllmseg_ros.frame import Frame
-from mllmseg_ros.recording.answered import Answered, Journal, union_of
-from mllmseg_ros.recording.looking import Question, check_is_ours, load_models, look_through
-from mllmseg_ros.recording.source import (
+from mllmseg_ros.data.run_folder import agree_on_recipe, replace_text
+from mllmseg_ros.recording.cluster import look_on_cluster
+from mllmseg_ros.recording.inference_pass import check_is_ours, load_models, look_through
+from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, image_name, open_inputs
+from mllmseg_ros.recording.recorded_image import (
     BAG_SUFFIXES,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
-    Picture,
-    Source,
-    is_bag,
-    open_source,
 )
+from mllmseg_ros.recording.results import Answered, Journal, union_of
 from mllmseg_ros.segmentation import Segmentation, Status
-from mllmseg_ros.train.run_state import agree_on_recipe, replace_text
 
-JOURNAL, IMAGES = "answers.jsonl", "images"
-_JPEG_QUALITY = 95
+__all__ = ["LabelRun", "label", "told_apart"]
+
+JOURNAL = "answers.jsonl"
 # An answer is sure where the model is: of what is there or not, and of the mask's pixels.
 SURE_SCORE, SURE_MASK_SCORE = 0.9, 0.85
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelRun:
-    """What is looked at, and what is asked; goes from one process to another."""
-
-    inputs: tuple[Path, ...]
-    question: Question
-    out: Path
-    every: int = 1
-    topics: tuple[str, ...] = ()
 
 
 def told_apart(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -105,8 +86,6 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
                 sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES)
             )
         else:
-            from mllmseg_ros.recording.cluster import look_on_cluster
-
             look_on_cluster(run, ray_address, journal)
         lines = [json.dumps(entry) for entry in _entries(run, journal)]
     finally:
@@ -115,41 +94,6 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
         raise ValueError("no image in any of the inputs")
     replace_text(annotations, "\n".join(lines) + "\n")
     return annotations
-
-
-def open_inputs(run: LabelRun) -> list[Source]:
-    """Open every input; ``topics`` are for the bags among them.
-
-    Raises:
-        ValueError: if an input cannot be used.
-    """
-    return [open_source(path, run.topics if is_bag(path) else ()) for path in run.inputs]
-
-
-class ImageFolder:
-    """Keeps the images of a pass: as they were stored, else as JPEG."""
-
-    def __init__(self, folder: Path) -> None:
-        """Keep them in a folder that exists."""
-        self._folder = folder
-
-    def __call__(self, of_input: int, number: int, picture: Picture, frame: Frame) -> None:
-        """Write an image whole."""
-        data, suffix = picture.encoded or (_jpeg(frame), ".jpg")
-        path = self._folder / image_name(of_input, number, suffix)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_bytes(data)
-        partial.replace(path)
-
-
-def image_name(of_input: int, number: int, suffix: str) -> str:
-    """File name of an image."""
-    return f"{of_input:03d}_{number:06d}{suffix}"
-
-
-def _jpeg(frame: Frame) -> bytes:
-    bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1])
 
 
 def _entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:

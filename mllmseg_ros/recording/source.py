@@ -2,48 +2,26 @@
 """Where recorded images come from: a bag, a video, a folder of pictures.
 
 Every source gives its images in order, undecoded, so that what was looked at already costs next to
-nothing. Entry points: :func:`open_source`, :class:`Source`, :class:`Picture`.
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
-from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import Depth
+from mllmseg_ros.recording.folder import FolderSource
+from mllmseg_ros.recording.recorded_image import (
+    BAG_SUFFIXES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Source,
+)
+from mllmseg_ros.recording.video import VideoSource
 
-BAG_SUFFIXES = (".mcap", ".db3")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+__all__ = ["is_bag", "open_source"]
+
 _STORAGE_FILES = ("metadata.yaml", *(f"*{suffix}" for suffix in BAG_SUFFIXES))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One recorded image."""
-
-    camera: str  # topic of the image, without the transport's suffix
-    stamp_ns: int  # ns, of the image
-    frame_id: str  # the camera's optical frame
-    recorded_ns: int  # ns, when it was recorded
-    frame: Callable[[], Frame]  # decodes it; ValueError where it is malformed
-    depth_of: Callable[[Frame], Depth | None]  # ValueError saying why there is none
-    encoded: tuple[bytes, str] | None = None  # as stored, with ".jpg" or ".png", where it is that
-
-
-class Source(Protocol):
-    """A recording."""
-
-    path: Path
-
-    def pictures(self, every: int) -> Iterator[Picture]:
-        """Every so manieth image of each camera, in the order recorded, from the first on."""
-
-    def identity(self) -> dict[str, object]:
-        """Tell this recording from another; ready for JSON."""
 
 
 def open_source(path: Path, topics: Sequence[str] = ()) -> Source:
@@ -56,9 +34,6 @@ def open_source(path: Path, topics: Sequence[str] = ()) -> Source:
     Raises:
         ValueError: naming what is wrong with it, and what is accepted.
     """
-    from mllmseg_ros.recording.folder import FolderSource
-    from mllmseg_ros.recording.video import VideoSource
-
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix == ".bag":
@@ -87,8 +62,3 @@ def is_bag(path: Path) -> bool:
     if path.is_dir():
         return any(next(path.glob(name), None) for name in _STORAGE_FILES)
     return path.suffix in BAG_SUFFIXES
-
-
-def no_depth(frame: Frame) -> Depth | None:
-    """What a picture without depth says of it."""
-    return None

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos: one as a recording, and overlays written as one.
-
-Entry points: :class:`VideoSource`, :class:`VideoWriter`.
-"""
+"""Videos: one as a recording, and overlays written as one."""
 
 from __future__ import annotations
 
@@ -17,7 +14,9 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.folder import CAMERA, FIRST_NS, FRAME_ID
-from mllmseg_ros.recording.source import Picture, no_depth
+from mllmseg_ros.recording.recorded_image import Picture, no_depth
+
+__all__ = ["VideoSource", "VideoWriter"]
 
 MAX_PX = 64_000_000  # of a frame, as of a picture
 _TICKS_PER_S = 1000

@@ -2,7 +2,6 @@
 """Render scenes with MuJoCo, off screen: RGB, metric depth, instance ids, pose, intrinsics.
 
 One GL context serves any number of scenes. Knows nothing of expressions or files.
-Entry point: :class:`TabletopCamera`.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ from mllmseg_ros.sim.sensor import exposed
 from mllmseg_ros.sim.shapes import height_m
 from mllmseg_ros.sim.view import View, VisibleObject, visible_objects
 from mllmseg_ros.sim.world import FAR_M, NEAR_M, compile_scene
+
+__all__ = ["TabletopCamera"]
 
 _MAX_GEOMS = 400
 _MAX_SIDE_PX = 4096

@@ -3,8 +3,7 @@
 
 Physics takes the convex hull of a surface of revolution, which would fill a mug with itself. So
 walls are rings of boxes here, and what stands inside them is empty. Of the other parts of an
-object, each is its own solid. For the kinds of ``objects.KINDS``. Entry points:
-:func:`add_solid_object`, :data:`CONTAINER_RADIUS_M`.
+object, each is its own solid. For the kinds of ``vocabulary.KINDS``.
 """
 
 from __future__ import annotations
@@ -16,8 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from mllmseg_ros.sim.objects import KINDS, SceneObject
+from mllmseg_ros.language.vocabulary import KINDS
+from mllmseg_ros.sim.objects import SceneObject
 from mllmseg_ros.sim.shapes import add_shape
+
+__all__ = ["CONTAINER_RADIUS_M", "add_solid_object"]
 
 HIDDEN_GROUP = 3  # of geoms, which pictures leave out
 FRICTION = (1.0, 0.01, 0.001)  # sliding; m, spinning; m, rolling
@@ -65,7 +67,7 @@ def add_solid_object(spec: Any, name: str, thing: SceneObject) -> None:
         thing: the object.
 
     Raises:
-        ValueError: if its kind is not one of ``objects.KINDS``.
+        ValueError: if its kind is not one of ``vocabulary.KINDS``.
     """
     import mujoco as mj
 

@@ -2,12 +2,12 @@
 """Render scenes once, read them many times.
 
 A split is a folder of shards of 1000 scenes: ``rgb.npy`` (1000, S, S, 3) and ``instances.npy``
-(1000, S, S), both uint8, and ``scenes.jsonl``. The scene of seed k is row k % 1000 of shard
-k // 1000. A row is complete once its line stands in ``scenes.jsonl``, so a run that was cut off
-goes on where it stopped, and a reader may open what is still being written.
+(1000, S, S), both uint8, and ``scenes.jsonl``. The scene of seed k is row k % 1000 of shard k //
+1000. A row is complete once its line stands in ``scenes.jsonl``, so a run that was cut off goes on
+where it stopped, and a reader may open what is still being written.
 
-Pictures are rendered 4:3 and squeezed to the network's square as a camera's would be.
-Knows no expressions. Entry points: :func:`render_dataset`, :class:`SceneCache`.
+Pictures are rendered 4:3 and squeezed to the network's square as a camera's would be. Knows no
+expressions.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tqdm import tqdm
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.view import View, VisibleObject
+
+__all__ = ["SceneCache", "render_dataset"]
 
 SHARD_SCENES = 1000
 _RENDER_WIDTH, _RENDER_HEIGHT = 480, 360  # twice the square: bicubic shrinking smooths the edges

@@ -4,7 +4,7 @@
 What such a camera does (figures in the order of an Intel RealSense D435 at 640 x 480): depth comes
 in steps of disparity, its noise grows with the square of the distance and is alike in neighbouring
 pixels, outlines are surrounded by holes on the side that one of the two eyes cannot see, and by
-pixels that fly between front and back. Entry point: :func:`stereo_like`.
+pixels that fly between front and back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["stereo_like"]
 
 _BASELINE_M = 0.05
 _SUBPIXEL = 0.08  # standard deviation of disparity, px

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw scenes for a gripper: things that fit it, apart enough for its fingers, and a large bowl.
 
-Their looks are those of the plain tabletop. The same for the same seed everywhere. Entry points:
-:func:`pick_scene`, :data:`GRASPABLE`.
+Their looks are those of the plain tabletop. The same for the same seed everywhere.
 """
 
 from __future__ import annotations
@@ -13,17 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from mllmseg_ros.language.vocabulary import COLORS, KINDS
 from mllmseg_ros.sim.draw_scene import dressed
-from mllmseg_ros.sim.objects import (
-    COLORS,
-    HELD_OUT,
-    KINDS,
-    SceneObject,
-    random_object,
-    random_scale,
-)
+from mllmseg_ros.sim.objects import HELD_OUT, SceneObject, random_object, random_scale
 from mllmseg_ros.sim.placement import placed
 from mllmseg_ros.sim.scene import Scene
+
+__all__ = ["GRASPABLE", "pick_scene"]
 
 _STREAM = 7_001  # of random numbers: scenes of their own, whatever the seed
 _GAP_M = 0.030

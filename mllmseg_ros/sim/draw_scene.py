@@ -2,8 +2,7 @@
 """Draw random scenes, the same for the same (split, seed) everywhere.
 
 ``train``, ``validation`` and ``test`` are the plain tabletop; the ``varied_`` splits and
-``workshop`` are drawn by :mod:`mllmseg_ros.sim.draw_varied`. Entry points: :func:`random_scene`,
-:func:`dressed`.
+``workshop`` are drawn by :mod:`mllmseg_ros.sim.draw_varied`.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import math
 
 import numpy as np
 
+from mllmseg_ros.language.vocabulary import COLORS, KINDS
 from mllmseg_ros.sim.draw_varied import varied_scene, workshop_scene
-from mllmseg_ros.sim.objects import (
-    COLORS,
-    HELD_OUT,
-    KINDS,
-    SceneObject,
-    random_object,
-)
+from mllmseg_ros.sim.objects import HELD_OUT, SceneObject, random_object
 from mllmseg_ros.sim.placement import placed, random_camera
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
+
+__all__ = ["dressed", "random_scene"]
 
 SPLITS = (
     "train",

@@ -2,10 +2,8 @@
 """Scenes with more in them than the plain tabletop's, and scenes of a place that is new.
 
 Varied: nine more kinds, other proportions, patterns on things, clutter without a name, coloured and
-dim light, steeper and farther cameras, and a sensor that blurs, smears and adds noise.
-Workshop: tools that no training scene holds, under a wide camera that looks down.
-
-Entry points: :func:`varied_scene`, :func:`workshop_scene`.
+dim light, steeper and farther cameras, and a sensor that blurs, smears and adds noise. Workshop:
+tools that no training scene holds, under a wide camera that looks down.
 """
 
 from __future__ import annotations
@@ -16,22 +14,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from mllmseg_ros.sim.objects import (
-    CLUTTER,
-    COLORS,
-    HELD_OUT,
-    SIZES,
-    TOOL_KINDS,
-    VARIED_KINDS,
-    SceneObject,
-    random_object,
-    random_scale,
-)
+from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, TOOL_KINDS, VARIED_KINDS
+from mllmseg_ros.sim.objects import HELD_OUT, SceneObject, random_object, random_scale
 from mllmseg_ros.sim.patterns import PATTERNS
 from mllmseg_ros.sim.placement import CameraRange, placed, random_camera
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.sensor import Sensor
 from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
+
+__all__ = ["varied_scene", "workshop_scene"]
 
 _HELD_OUT_SHARE = 0.25  # of scenes with held-out pairs allowed
 _CLUTTER_SHARE = 0.5  # of scenes

@@ -4,8 +4,6 @@
 ``images/NNNNNN.png`` (RGB), ``depth/NNNNNN.png`` (16 bit, millimetres, 0 = nothing hit),
 ``annotations.jsonl`` (see :mod:`mllmseg_ros.data.json_folder`) and ``truth.jsonl``: per picture its
 intrinsics, the camera's pose and what it shows of each object.
-
-Entry point: :func:`export_scenes`.
 """
 
 from __future__ import annotations
@@ -18,11 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mllmseg_ros.data.region import encode
+from mllmseg_ros.language.vocabulary import language_of
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.view import View
-from mllmseg_ros.sim.vocabulary import language_of
+
+__all__ = ["export_scenes"]
 
 _MM_PER_M = 1000.0
 

@@ -3,8 +3,6 @@
 
 Works on visible objects alone, so expressions are drawn afresh for rendered pictures. What is said
 plainly stands in speaker.py, what is said in more ways in fluent_speaker.py.
-
-Entry points: :func:`draw_expressions`, :func:`mirrored`.
 """
 
 from __future__ import annotations
@@ -14,10 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from mllmseg_ros.language.vocabulary import PLAIN, Language
 from mllmseg_ros.sim.fluent_speaker import FLUENT_FORMS, FluentSpeaker
 from mllmseg_ros.sim.speaker import PLAIN_FORMS, ReferringExpression, Speaker
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.sim.vocabulary import PLAIN, Language
+
+__all__ = ["draw_expressions", "mirrored"]
 
 FORMS = (*PLAIN_FORMS[:-1], *FLUENT_FORMS, "none")
 _ROUNDS = 20  # forms drawn before it is said what is absent

@@ -3,8 +3,6 @@
 
 Adds to the plain forms what is not, which in a row, how many, between what and what, and all but
 one. The rule stays: what is said is clearly true or clearly false.
-
-Entry point: :class:`FluentSpeaker`.
 """
 
 from __future__ import annotations
@@ -14,18 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mllmseg_ros.sim.speaker import (
-    CLEAR_M,
-    CLEAR_UV,
-    Description,
-    Form,
-    ReferringExpression,
-    Speaker,
-    along,
-    holds,
-)
-from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.sim.vocabulary import (
+from mllmseg_ros.language.vocabulary import (
     ALL_COLORED,
     ALL_NOT_COLORED,
     COLORED,
@@ -38,6 +25,19 @@ from mllmseg_ros.sim.vocabulary import (
     REQUESTS,
     SUPERLATIVES,
 )
+from mllmseg_ros.sim.speaker import (
+    CLEAR_M,
+    CLEAR_UV,
+    Description,
+    Form,
+    ReferringExpression,
+    Speaker,
+    along,
+    holds,
+)
+from mllmseg_ros.sim.view import VisibleObject
+
+__all__ = ["FluentSpeaker"]
 
 FLUENT_FORMS = ("negation", "ordinal", "count", "compound", "except")
 _TYPO_SHARE = 0.03

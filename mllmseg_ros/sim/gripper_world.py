@@ -3,7 +3,7 @@
 
 The gripper hangs from three slides and a turning joint, all position-controlled like its two
 fingers. Nothing is welded or moved by hand. Knows nothing of pictures, which
-``TabletopCamera.load_world`` takes of it. Entry point: :class:`GripperWorld`.
+``TabletopCamera.load_world`` takes of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.grasp import Gripper
+from mllmseg_ros.geometry.grasp import Gripper
 from mllmseg_ros.sim.contact import (
     CONDIM,
     CONTAINER_RADIUS_M,
@@ -24,6 +24,8 @@ from mllmseg_ros.sim.contact import (
 )
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.world import empty_scene
+
+__all__ = ["GripperWorld"]
 
 STEP_S, _STEPS_A_COMMAND = 0.002, 5
 GRIPPER = Gripper()
@@ -43,7 +45,7 @@ class GripperWorld:
         """Build the world; its objects come to rest.
 
         Args:
-            scene: objects of ``objects.KINDS`` on the table; instance ids 1 to N in their order.
+            scene: objects of ``vocabulary.KINDS`` on the table; instance ids 1 to N in their order.
             size: width and height of the pictures to take of it, px.
 
         Raises:

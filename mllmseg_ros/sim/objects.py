@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The household objects of the simulated tabletop: their kinds, colours and sizes.
 
-Knows neither what they look like nor where they stand. Entry points: :class:`SceneObject`,
-:func:`random_object`.
+Knows neither what they look like nor where they stand.
 """
 
 from __future__ import annotations
@@ -13,26 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = (
-    "mug",
-    "bowl",
-    "bottle",
-    "can",
-    "box",
-    "cube",
-    "ball",
-    "plate",
-    "banana",
-    "book",
-    "duck",
-)
-MORE_KINDS = ("pan", "vase", "cone", "ring", "car", "bear", "spoon", "teapot", "hat")
-TOOL_KINDS = ("hammer", "screwdriver", "flashlight")
-VARIED_KINDS = KINDS + MORE_KINDS
-ALL_KINDS = VARIED_KINDS + TOOL_KINDS
-CLUTTER = "clutter"  # a thing without a name, in a colour without one
-COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
-SIZES = ("small", "large")
+from mllmseg_ros.language.vocabulary import SIZES
+
+__all__ = ["SceneObject", "random_object"]
 
 # (colour, kind) pairs that no train or validation scene contains, to measure how the model
 # combines words that it has only met apart.

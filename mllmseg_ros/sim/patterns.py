@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patterns of two colours, for the table and for things on it. Entry point: :func:`pattern_mix`."""
+"""Patterns of two colours, for the table and for things on it."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["pattern_mix"]
 
 PATTERNS = ("flat", "checker", "gradient", "noise", "planks", "stripes", "dots", "weave")
 

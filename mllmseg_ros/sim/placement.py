@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things stand on the table, and from where the camera sees them all.
-
-Entry points: :func:`placed`, :func:`random_camera`.
-"""
+"""Where things stand on the table, and from where the camera sees them all."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ import numpy as np
 from mllmseg_ros.sim.objects import SceneObject
 from mllmseg_ros.sim.scene import CameraView
 from mllmseg_ros.sim.shapes import footprint_radius_m, height_m
+
+__all__ = ["placed", "random_camera"]
 
 _GAP_M = 0.008  # at least, between footprints
 _NEAREST_M, _FARTHEST_M = 0.5, 1.3  # camera to the middle of the objects

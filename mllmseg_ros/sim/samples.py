@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few rendered frames that ship with the package, so that tests and first steps need no GL.
 
-Frame k is ``frame_k.png`` (RGB), ``frame_k_depth.png`` (16-bit, mm), ``frame_k_instances.png``
-and ``frame_k.json`` (camera, objects, expressions with their targets).
-``python -m mllmseg_ros.sim.samples FOLDER`` renders them anew.
-
-Entry points: :func:`load_sample`, :func:`sample_expressions`.
+Frame k is ``frame_k.png`` (RGB), ``frame_k_depth.png`` (16-bit, mm), ``frame_k_instances.png`` and
+``frame_k.json`` (camera, objects, expressions with their targets). ``python -m
+mllmseg_ros.sim.samples FOLDER`` renders them anew.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ from numpy.typing import NDArray
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.speaker import ReferringExpression
 from mllmseg_ros.sim.view import View, VisibleObject
+
+__all__ = ["load_sample", "sample_expressions"]
 
 FRAMES = Path(__file__).resolve().parents[1] / "assets" / "frames"
 # Scenes of the test split, far beyond those that an evaluation asks about.

@@ -2,7 +2,7 @@
 """A tabletop scene: what stands where, in which light, seen from where.
 
 A scene is a plain description. Knows neither MuJoCo nor pixels, nor how scenes are drawn
-(draw_scene.py). Entry point: :class:`Scene`.
+(draw_scene.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.sim.objects import SceneObject
 from mllmseg_ros.sim.sensor import Sensor
+
+__all__ = ["Scene"]
 
 RGB = tuple[float, float, float]
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera's sensor makes of a picture: exposure, blur, motion, noise, compression.
-
-Entry points: :class:`Sensor`, :func:`exposed`.
-"""
+"""What a camera's sensor makes of a picture: exposure, blur, motion, noise, compression."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Sensor", "exposed"]
 
 _REFERENCE_WIDTH_PX = 640  # lengths below are meant in a picture of this width
 

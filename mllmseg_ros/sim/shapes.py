@@ -3,8 +3,7 @@
 
 Shapes are built from MuJoCo primitives and surfaces of revolution. An object's origin lies on the
 table under its middle, z up; a mug's handle and a duck's beak point along +x. Knows neither where
-objects stand nor cameras. Entry points: :func:`add_object`, :func:`add_shape`,
-:func:`footprint_radius_m`, :func:`height_m`.
+objects stand nor cameras.
 """
 
 from __future__ import annotations
@@ -17,8 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.objects import CLUTTER, SceneObject
+from mllmseg_ros.language.vocabulary import CLUTTER
+from mllmseg_ros.sim.objects import SceneObject
 from mllmseg_ros.sim.patterns import pattern_mix
+
+__all__ = ["add_object", "add_shape", "footprint_radius_m", "height_m"]
 
 _GREY = (0.62, 0.62, 0.65)
 _DARK = (0.12, 0.12, 0.13)

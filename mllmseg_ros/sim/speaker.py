@@ -4,8 +4,6 @@
 Everything said is clearly true or clearly false: a singular names exactly one object that shows
 well, positions hold by a margin, and "not there" counts hidden objects as well. Left and right are
 the picture's, front and behind are the camera's.
-
-Entry points: :class:`Speaker`, :class:`ReferringExpression`.
 """
 
 from __future__ import annotations
@@ -15,17 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mllmseg_ros.sim.objects import COLORS, HELD_OUT
-from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.sim.vocabulary import (
+from mllmseg_ros.language.vocabulary import (
     ANY,
     COLOR_WORDS,
+    COLORS,
     EXTREMES,
     OF_TWO,
     RELATIONS,
     SIZE_WORDS,
     Language,
 )
+from mllmseg_ros.sim.objects import HELD_OUT
+from mllmseg_ros.sim.view import VisibleObject
+
+__all__ = ["ReferringExpression", "Speaker"]
 
 PLAIN_FORMS = ("color", "kind", "color_kind", "size_kind", "extreme", "relation", "several", "none")
 

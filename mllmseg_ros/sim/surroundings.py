@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table, mats and lamps of a scene. Entry points: :func:`random_surface` and its neighbours."""
+"""Table, mats and lamps of a scene."""
 
 from __future__ import annotations
 

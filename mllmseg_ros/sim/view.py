@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one picture of a scene shows, exactly: pixels, depth, instances, camera, objects.
 
-Knows nothing of MuJoCo. Entry points: :class:`View`, :class:`VisibleObject`,
-:func:`visible_objects`.
+Knows nothing of MuJoCo.
 """
 
 from __future__ import annotations
@@ -14,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.objects import CLUTTER, SceneObject
+from mllmseg_ros.language.vocabulary import CLUTTER
+from mllmseg_ros.sim.objects import SceneObject
+
+__all__ = ["View", "VisibleObject", "visible_objects"]
 
 MIN_AREA_SHARE = 0.003  # of the picture; less is too little to be asked for
 MIN_VISIBLE_SHARE = 0.35  # of the object's outline
@@ -25,9 +27,9 @@ class VisibleObject:
     """What an expression can say about one object in one picture."""
 
     instance_id: int  # its value in View.instances, from 1
-    kind: str  # one of objects.ALL_KINDS, or CLUTTER
-    color: str  # one of objects.COLORS, or CLUTTER
-    size_name: str  # one of objects.SIZES
+    kind: str  # one of vocabulary.ALL_KINDS, or CLUTTER
+    color: str  # one of vocabulary.COLORS, or CLUTTER
+    size_name: str  # one of vocabulary.SIZES
     scale: float  # on the kind's base size; ratios compare objects of one kind
     centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) where there are none
     area_share: float  # visible pixels over the picture's

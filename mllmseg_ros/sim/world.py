@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the MuJoCo model of a scene: table, lights, camera, one body per object.
 
-Knows nothing of GL or pictures. Entry points: :func:`compile_scene`, :func:`empty_scene`.
+Knows nothing of GL or pictures.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from mllmseg_ros.sim.patterns import pattern_mix
 from mllmseg_ros.sim.scene import Scene, Surface
 from mllmseg_ros.sim.shapes import add_object
+
+__all__ = ["compile_scene", "empty_scene"]
 
 NEAR_M, FAR_M = 0.05, 8.0  # clipping planes
 _TEXTURE_PX = 256

@@ -2,7 +2,7 @@
 """When somebody speaks: voice activity by Silero VAD, and where an utterance begins and ends.
 
 The network is the ONNX file of the PyPI package ``silero-vad``, run by onnxruntime; torch is not
-imported. Entry points: :class:`SileroVad`, :class:`Endpointer`.
+imported.
 
 Source: https://github.com/snakers4/silero-vad (MIT), version 5 or later of the network.
 """
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
+
+__all__ = ["Endpointer", "SileroVad"]
 
 WINDOW = 512  # samples, 32 ms; what the network takes at 16 kHz
 _CONTEXT = 64  # samples of the window before

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audio as everything here has it: 16 kHz, mono, int16.
-
-Entry points: :func:`pcm`, :func:`read_wave`, :class:`Utterance`.
-"""
+"""Audio as everything here has it: 16 kHz, mono, int16."""
 
 from __future__ import annotations
 
@@ -12,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Utterance", "pcm", "read_wave"]
 
 SAMPLE_RATE = 16000  # Hz
 MAX_CHUNK_S = 30.0  # in one message or file part; more is no stream

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what was heard is a command. Entry points: :class:`Rules`, :func:`decide`."""
+"""Whether what was heard is a command."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from mllmseg_ros.command import parse_command
 from mllmseg_ros.language.answers import head_at
 from mllmseg_ros.language.asides import led_up_to
+from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.language.conversation import LANGUAGES, REPEAT_ACT, understand
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.language import fold
 from mllmseg_ros.language.sentence import begins_with_verb
 from mllmseg_ros.language.words import words_of
-from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.transcription import Transcription
+
+__all__ = ["Rules", "decide"]
 
 # "Again" and "the other one" are commands where the listener of `command` remembers one before.
 _BEFORE = parse_command("pick: the red mug")
@@ -37,7 +39,7 @@ class Decision:
     reason: str  # one line; "" where it is a command
 
 
-def decide(words: Words, rules: Rules, *, clipped: bool = False) -> Decision:
+def decide(words: Transcription, rules: Rules, *, clipped: bool = False) -> Decision:
     """Judge what a recogniser heard."""
 
     def no(reason: str) -> Decision:

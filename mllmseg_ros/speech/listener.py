@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From audio to decisions, in a thread of its own. Entry point: :class:`Listener`.
+"""From audio to decisions, in a thread of its own.
 
 Audio waits in a queue of bounded length; where recognition falls behind, the oldest goes, and the
 utterance that lacks it is dropped with it. Knows nothing of ROS.
@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 from mllmseg_ros.speech.decision import Decision, Rules, decide
-from mllmseg_ros.speech.recogniser import Recogniser, Words
+from mllmseg_ros.speech.transcription import Recogniser, Transcription
+
+__all__ = ["Listener"]
 
 QUEUE_S = 20.0  # of audio that may wait
 
@@ -24,7 +26,7 @@ QUEUE_S = 20.0  # of audio that may wait
 class Heard:
     """An utterance, what it says, and what becomes of it."""
 
-    words: Words
+    words: Transcription
     decision: Decision
     start_s: float  # of the speech, on the clock of who fed the audio
     end_s: float
@@ -158,7 +160,7 @@ class Listener:
             words = self._recogniser(utterance)
             decision = decide(words, self.rules, clipped=utterance.is_clipped)
         except (RuntimeError, ValueError) as error:  # of a model; the next utterance may pass
-            words = Words(text="", confidence=0.0)
+            words = Transcription(text="", confidence=0.0)
             decision = Decision(command="", reason=f"recognition failed: {error}")
         self._on_heard(
             Heard(

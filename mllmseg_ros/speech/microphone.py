@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A microphone of this machine, by PortAudio. Entry point: :class:`Microphone`."""
+"""A microphone of this machine, by PortAudio."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples
+
+__all__ = ["Microphone"]
 
 _BLOCK = 1024  # samples, 64 ms
 

@@ -1,32 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What recognisers have in common, and which there are. Entry points: :func:`load`, :class:`Words`.
+"""Which recognisers there are.
 
 pocketsphinx hears only what its grammar says; the Whisper ones hear anything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from mllmseg_ros.speech import whisper
+from mllmseg_ros.speech.sphinx import Sphinx
+from mllmseg_ros.speech.transcription import Recogniser
 
-from mllmseg_ros.speech.audio import Utterance
+__all__ = ["load"]
 
 NAMES = ("pocketsphinx", "whisper", "faster_whisper")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """What a recogniser heard."""
-
-    text: str  # lower case or as written; "" where it heard no words
-    confidence: float  # [0, 1]; NaN where the recogniser has none
-
-
-class Recogniser(Protocol):
-    """Turns speech into words."""
-
-    def __call__(self, utterance: Utterance) -> Words:
-        """Recognise; may take seconds."""
 
 
 def load(name: str, *, model: str = "", language: str = "en", wake_word: str = "") -> Recogniser:
@@ -43,11 +29,7 @@ def load(name: str, *, model: str = "", language: str = "en", wake_word: str = "
         ValueError: it cannot do what is asked.
     """
     if name == "pocketsphinx":
-        from mllmseg_ros.speech.sphinx import Sphinx
-
         return Sphinx(language=language, wake_word=wake_word)
-    from mllmseg_ros.speech import whisper
-
     if name == "whisper":
         return whisper.Whisper(model, language)
     if name == "faster_whisper":

@@ -19,7 +19,7 @@ import numpy as np
 
 from mllmseg_ros.language.grammar import jsgf, matcher
 from mllmseg_ros.speech.audio import Samples, Utterance
-from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.transcription import Transcription
 
 if TYPE_CHECKING:
     import pocketsphinx
@@ -87,17 +87,17 @@ class Sphinx:
     def _can_hear(self, word: str) -> bool:
         return self._decoders[0].lookup_word(word) is not None
 
-    def __call__(self, utterance: Utterance) -> Words:
+    def __call__(self, utterance: Utterance) -> Transcription:
         """Recognise; of half a sentence the text is ""."""
         samples = _prepared(utterance)
         hearings = [self._heard(decoder, samples) for decoder in self._decoders]
         text, fit = max(hearings, key=lambda hearing: hearing[1])
         if not text:
-            return Words(text="", confidence=0.0)
+            return Transcription(text="", confidence=0.0)
         if any(other != text for other, _ in hearings):
             fit -= _IN_DOUBT
         fit -= _PER_DB * max(0.0, _CONTRAST_DB - _contrast_db(utterance))
-        return Words(text=text, confidence=_logistic((fit - _MIDDLE) / _WIDTH))
+        return Transcription(text=text, confidence=_logistic((fit - _MIDDLE) / _WIDTH))
 
     def _heard(self, decoder: pocketsphinx.Decoder, samples: Samples) -> tuple[str, float]:
         """A whole sentence and how well it fits; "" where there is none."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says text aloud by espeak-ng. Entry point: :class:`Voice`."""
+"""Says text aloud by espeak-ng."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+
+__all__ = ["Voice"]
 
 _MAX_CHARS = 500  # nobody listens longer
 _LONGEST_S = 60.0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whisper, by transformers or by faster-whisper: hears anything, wants a model of 75 MB and more.
 
-Models are never downloaded here. Entry points: :class:`Whisper`, :class:`FasterWhisper`.
+Models are never downloaded here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Utterance
-from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.transcription import Transcription
+
+__all__ = ["FasterWhisper", "Whisper"]
 
 _WHICH = "a local folder, or a name that huggingface_hub has brought to this machine"
 _NO_MODEL = f"Whisper needs parameter recogniser_model: {_WHICH}"
@@ -50,12 +52,12 @@ class Whisper:
         several = getattr(network.generation_config, "is_multilingual", False)
         self._asked = {"language": language, "task": "transcribe"} if several else {}
 
-    def __call__(self, utterance: Utterance) -> Words:
+    def __call__(self, utterance: Utterance) -> Transcription:
         """Recognise; the pipeline has no confidence."""
         heard = self._pipeline(
             {"raw": _floats(utterance), "sampling_rate": SAMPLE_RATE}, generate_kwargs=self._asked
         )
-        return Words(text=heard["text"].strip(), confidence=math.nan)
+        return Transcription(text=heard["text"].strip(), confidence=math.nan)
 
 
 class FasterWhisper:
@@ -82,14 +84,16 @@ class FasterWhisper:
             raise RuntimeError(_not_here(model, error)) from None
         self._language = language
 
-    def __call__(self, utterance: Utterance) -> Words:
+    def __call__(self, utterance: Utterance) -> Transcription:
         """Recognise; the confidence is the words' mean probability."""
         parts, _ = self._model.transcribe(_floats(utterance), language=self._language, beam_size=5)
         heard = [part for part in parts if part.no_speech_prob < self._NO_SPEECH]
         if not heard:
-            return Words(text="", confidence=0.0)
+            return Transcription(text="", confidence=0.0)
         text = " ".join(part.text.strip() for part in heard)
-        return Words(text=text, confidence=math.exp(min(part.avg_logprob for part in heard)))
+        return Transcription(
+            text=text, confidence=math.exp(min(part.avg_logprob for part in heard))
+        )
 
 
 def _floats(utterance: Utterance) -> np.ndarray:

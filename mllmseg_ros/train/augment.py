@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chance in how a picture looks, which leaves what is said of it true.
-
-Entry points: :func:`relit`, :func:`random_window`.
-"""
+"""Chance in how a picture looks, which leaves what is said of it true."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["random_window", "relit"]
 
 _MAX_CUT = 0.18  # of the picture's side, at each edge
 

@@ -4,8 +4,7 @@
 Safetensors files, memory-mapped when read, under names made of what they depend on: the weights of
 the frozen parts, the number format, the picture's pixels after preprocessing, and for a question
 its token ids. A file is written whole under another name and then renamed, so two processes may
-write the same one. Entry points: :class:`FeatureCache` for the vision side, :class:`StateCache`
-where the language model is frozen too.
+write the same one.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
-from mllmseg_ros.pixels import to_pixel_values
-from mllmseg_ros.prompt import Prompt
+from mllmseg_ros.model.pixels import to_pixel_values
+from mllmseg_ros.model.prompt import Prompt
 
 _VISION = ("vision_tower.", "projector.")
 _ALL_BUT_DECODER = (*_VISION, "language_model.")

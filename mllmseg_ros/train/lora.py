@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is trained and what stays: LoRA on the language model, the mask decoder whole.
 
-Source: golden facts, section 11; the adapters are peft's. Entry points: :class:`Trained`,
-:func:`choose_trained`, :func:`merged_state`.
+Source: golden facts, section 11; the adapters are peft's.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from torch import Tensor
 from transformers import Qwen2Config
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
+
+__all__ = ["Trained", "choose_trained", "merged_state"]
 
 _ADAPTER = "default"
 _LANGUAGE = r"language_model\.layers\.\d+\.\w+\.(q|k|v|o|gate|up|down)_proj"

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training on single prompts minimises. Pure functions of tensors.
-
-Entry points: :func:`mask_loss`, :func:`answer_loss`.
-"""
+"""What training on single prompts minimises. Pure functions of tensors."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional
+
+__all__ = ["answer_loss", "mask_loss"]
 
 _FOCAL_WEIGHT = 20.0  # a target covers a few percent of the picture: its mean focal term is tiny
 _FOCAL_ALPHA = 0.75  # weight of foreground pixels

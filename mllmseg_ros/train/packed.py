@@ -4,8 +4,6 @@
 One row per image: [prefix | expression 1 | expression 2 | …]. A block mask keeps expressions blind
 to each other and positions restart after the prefix, which equals asking each on its own (a test
 holds it to the segmenter). Knows tensors and token ids only.
-
-Entry points: :func:`pack`, :func:`read_packed`.
 """
 
 from __future__ import annotations
@@ -17,7 +15,9 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.prompt import Prompt
+from mllmseg_ros.model.prompt import Prompt
+
+__all__ = ["pack", "read_packed"]
 
 
 @dataclass(frozen=True, kw_only=True)

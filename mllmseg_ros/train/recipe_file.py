@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a recipe: ``recipes/*.yaml`` hold ours and explain every field.
-
-Entry point: :func:`read_recipe`.
-"""
+"""Read a recipe: ``recipes/*.yaml`` hold ours and explain every field."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ import yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+__all__ = ["read_recipe"]
 
 RECIPES = Path(__file__).parent / "recipes"
 Recipe = TypeVar("Recipe", bound="DataclassInstance")  # of int, float, bool and str fields

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's folder: its recipe, and its state in one file that is replaced whole.
+"""A run's state, in one file that is replaced whole.
 
-A kill at any moment leaves the last good state. Entry points: :func:`agree_on_recipe`,
-:func:`digest_of`, :func:`replace_text`, :func:`write_state`, :func:`read_state`,
-:func:`write_training`, :func:`read_training`, :func:`optimiser_tensors`, :func:`load_optimiser`.
+A kill at any moment leaves the last good state.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,35 +18,15 @@ from torch import Tensor
 
 from mllmseg_ros.data.sample import Sample
 
-
-def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
-    """Write the recipe of a new run, or check that a run found there has the same.
-
-    Raises:
-        ValueError: naming the fields that differ.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    path = run / "recipe.json"
-    if not path.is_file():
-        replace_text(path, json.dumps(fields, indent=2) + "\n")
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    differing = {k: (there.get(k), v) for k, v in fields.items() if there.get(k) != v}
-    if differing:
-        raise ValueError(
-            f"{run} holds a run with another recipe (there, asked for): {differing}; "
-            "use its settings to resume it, or another folder"
-        )
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole: a kill leaves the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+__all__ = [
+    "digest_of",
+    "load_optimiser",
+    "optimiser_tensors",
+    "read_state",
+    "read_training",
+    "write_state",
+    "write_training",
+]
 
 
 def digest_of(*data_sets: Sequence[Sample]) -> str:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a trained model as a folder that all else loads.
-
-Entry points: :class:`Written`, :func:`write_model`.
-"""
+"""Write a trained model as a folder that all else loads."""
 
 from __future__ import annotations
 
@@ -14,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mllmseg_ros.checkpoint import save_model
+from mllmseg_ros.checkpoints.loading import save_model
 from mllmseg_ros.model.mllmseg import MLLMSeg
+
+__all__ = ["Written", "write_model"]
 
 _TOKENIZER_ENDINGS = (".json", ".txt", ".model")
 _NOT_COPIED = ("recipe.json",)  # of the training that the start came from

@@ -6,8 +6,6 @@ tells :class:`Console` what happens, from any thread. Requests that have an answ
 what goes on all the time comes over a WebSocket: texts as JSON, pictures as JPEG, audio the other
 way. A client gets the newest of everything when it is ready for it, never a queue: a slow one sees
 fewer pictures, not older ones.
-
-Entry points: :class:`Robot`, :class:`Console`, :func:`console_application`.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
-from mllmseg_ros.command import MAX_COMMAND_CHARS
+from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.web.guard import Access, guarded_application, open_socket
 from mllmseg_ros.web.state import (
     Answer,
@@ -38,6 +36,8 @@ from mllmseg_ros.web.state import (
     SettingValue,
     hit,
 )
+
+__all__ = ["Console", "Robot", "console_application"]
 
 PAGE = Path(__file__).parent / "page"
 MAX_CLIENTS = 32

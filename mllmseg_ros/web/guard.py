@@ -18,8 +18,6 @@ Knows nothing of what the page is about. Use::
 * Sizes of requests and messages are capped. The page's files are read once, at start: no path from
   a request touches the file system.
 * Headers let the page load and send nothing but to where it came from.
-
-Entry points: :class:`Access`, :func:`guarded_application`, :func:`serving`, :func:`open_socket`.
 """
 
 from __future__ import annotations
@@ -38,6 +36,8 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+
+__all__ = ["Access", "guarded_application", "open_socket", "serving"]
 
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 1 << 20

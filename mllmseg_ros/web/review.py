@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page on which a labelled data set is looked through. Entry point: :func:`review_application`.
+"""The page on which a labelled data set is looked through.
 
 A picture at a time with its mask; what the person decides is on disk before the page hears of it.
 """
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.data.review import LabelledSet
 from mllmseg_ros.web.guard import Access, guarded_application
+
+__all__ = ["review_application"]
 
 _PAGE = Path(__file__).parent / "review_page"
 _COLOR_BGR, _TINT = (40, 160, 255), 0.38

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve an application beside whatever else a process does. Entry point: :class:`ServingThread`."""
+"""Serve an application beside whatever else a process does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from aiohttp import web
 
 from mllmseg_ros.web.guard import Access, serving
+
+__all__ = ["ServingThread"]
 
 _END_S = 5.0
 

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the console shows: frozen values, and how the page gets them as JSON.
-
-Entry points: :class:`Picture`, :class:`Answer`, :func:`hit`, :class:`Health`, :class:`Setting`,
-:class:`Presence`, :class:`Explanation`.
-"""
+"""What the console shows: frozen values, and how the page gets them as JSON."""
 
 from __future__ import annotations
 
@@ -14,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Answer", "Explanation", "Health", "Picture", "Presence", "Setting", "hit"]
 
 SettingValue = bool | float | int | str
 _NEAR_PX = 8  # a click that far off a box still means it: fingers are wide

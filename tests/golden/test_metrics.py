@@ -17,7 +17,7 @@ from mllmseg_ros.eval.metrics import (
     res_scores,
     xywh_to_target_box,
 )
-from mllmseg_ros.pixels import to_image_size
+from mllmseg_ros.model.pixels import to_image_size
 
 
 def judged_images(tensors: dict[str, torch.Tensor], run: str, recorded: dict) -> list[list[Judged]]:

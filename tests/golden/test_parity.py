@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from mllmseg_ros.eval.paper import PaperAnswer, ask_as_in_paper
-from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
 CASES = (

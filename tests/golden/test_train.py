@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mllmseg_ros.model.layout import checkpoint_layout
-from mllmseg_ros.pixels import resized, to_pixel_values
+from mllmseg_ros.checkpoints.layout import checkpoint_layout
+from mllmseg_ros.model.pixels import resized, to_pixel_values
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
 from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.paper.templates import QUESTIONS, word_dialog

@@ -8,7 +8,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
-from mllmseg_ros.ros.image_msgs import time_message
+from mllmseg_ros.ros.messages.image_msgs import time_message
 
 
 def stamped(

@@ -17,7 +17,7 @@ RAISES, OUT_OF_MEMORY, NOT_A_NUMBER = "a failure", "a shortage", "a nan"
 def main() -> None:
     import torch
 
-    from mllmseg_ros.ros.segmenter_node import main as node
+    from mllmseg_ros.ros.node.segmenter_node import main as node
     from mllmseg_ros.segmenter import ImageContext, Segmenter
 
     sound = Segmenter.segment

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What drivers, networks and people do to the node, one fault each, and the question that follows.
 
-Used by ``test_faults.py`` in short and by ``benchmarks/soak.py`` at length. Entry points:
-:class:`Robot`, :data:`FAULTS`.
+Used by ``test_faults.py`` in short and by ``benchmarks/soak.py`` at length.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from ros_harness import START_S, Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
-from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.samples import load_sample
 
 SAMPLE = load_sample(0)

@@ -27,8 +27,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
-from mllmseg_ros.ros import large_images
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.support import large_images
 
 # LARGE_DATA mode would do too, but its TCP transport can deadlock when a participant is deleted.
 os.environ.update(large_images.environment())

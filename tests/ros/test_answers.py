@@ -17,8 +17,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
-from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.samples import load_sample
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from mllmseg_ros.msg import SegmentationArray
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
-from mllmseg_ros.answer_message import answer_message
-from mllmseg_ros.command import parse_command
-from mllmseg_ros.instances import Depth, Located, instances_of
-from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.codecs.segmentations import answer_message
+from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.geometry.localization import Intrinsics
+from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.recording.bag_types import (
     TYPES,
     header_message,
@@ -28,9 +28,9 @@ from mllmseg_ros.recording.bag_types import (
     time_message,
     typestore,
 )
-from mllmseg_ros.ros import image_msgs
-from mllmseg_ros.ros.request import Request
-from mllmseg_ros.ros.segmentation_msgs import Answer, array_message
+from mllmseg_ros.ros.messages import image_msgs
+from mllmseg_ros.ros.node.request import Request
+from mllmseg_ros.ros.node.result_messages import Answer, array_message
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 STAMP_NS = 1_700_000_000_123_456_789

@@ -18,7 +18,7 @@ from browser import PROGRAM, Browser
 from ros_harness import Client, NodeProcess, new_domain
 from sensor_msgs.msg import Image
 
-from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.messages.image_msgs import image_from_array
 
 FRAME = Path(__file__).resolve().parents[2] / "mllmseg_ros" / "assets" / "frames" / "frame_0.png"
 PICTURES = {

@@ -22,8 +22,8 @@ from rclpy.qos import qos_profile_sensor_data
 from ros_harness import stamps
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
-from mllmseg_ros.ros.camera_topics import FRAME_ID
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.ros.demo.camera_topics import FRAME_ID
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.samples import load_sample
 
 if TYPE_CHECKING:

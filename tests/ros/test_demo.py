@@ -20,7 +20,7 @@ pytest.importorskip("mujoco", reason="needs MuJoCo")
 from ament_index_python.packages import get_package_prefix
 from ros_harness import new_domain
 
-from mllmseg_ros.position import MIN_POINTS
+from mllmseg_ros.geometry.localization import MIN_POINTS
 from mllmseg_ros.ros.demo.plan import judge, plan_commands, table
 from mllmseg_ros.ros.demo.sim_camera_node import swayed
 from mllmseg_ros.segmentation import Status, segmentation_of

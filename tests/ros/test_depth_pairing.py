@@ -12,13 +12,13 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.instances import OtherFrame
-from mllmseg_ros.ros.depth_pairing import DepthPairing
-from mllmseg_ros.ros.image_msgs import image_from_array, time_message
-from mllmseg_ros.ros.shot import Shot, locate
-from mllmseg_ros.ros.tf import matrix_at
+from mllmseg_ros.geometry.instances import OtherFrame
+from mllmseg_ros.geometry.transforms import TransformBuffer
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, time_message
+from mllmseg_ros.ros.node.camera_image import Shot, locate
+from mllmseg_ros.ros.node.depth_pairing import DepthPairing
+from mllmseg_ros.ros.support.tf import matrix_at
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
-from mllmseg_ros.transforms import TransformBuffer
 
 HEIGHT, WIDTH = 24, 32
 

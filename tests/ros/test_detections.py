@@ -20,8 +20,8 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
-from mllmseg_ros.ros.detections import detections_2d, detections_3d, label_info
-from mllmseg_ros.ros.image_msgs import image_from_array, time_message
+from mllmseg_ros.ros.messages.detections import detections_2d, detections_3d, label_info
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, time_message
 from mllmseg_ros.sim.samples import load_sample
 
 HEADER = Header(stamp=time_message(12_345_678_901), frame_id="camera")

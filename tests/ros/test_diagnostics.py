@@ -11,15 +11,15 @@ pytest.importorskip("diagnostic_msgs", reason="needs ROS 2")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from mllmseg_ros.ros import meters
-from mllmseg_ros.ros.diagnostics import (
+from mllmseg_ros.ros.node import metrics as meters
+from mllmseg_ros.ros.node.diagnostics import (
     CameraReading,
     ModelReading,
     Thresholds,
     camera_status,
     model_status,
 )
-from mllmseg_ros.ros.meters import CameraMeter, ModelMeter
+from mllmseg_ros.ros.node.metrics import CameraMeter, ModelMeter
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE

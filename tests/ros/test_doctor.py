@@ -13,7 +13,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from ros_harness import START_S, Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo
 
-from mllmseg_ros.ros.image_msgs import image_from_array
+from mllmseg_ros.ros.messages.image_msgs import image_from_array
 
 RGB = np.zeros((120, 160, 3), np.uint8)
 DEPTH = np.ones((120, 160), np.float32)

@@ -9,9 +9,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 
 import torch
 
-from mllmseg_ros import integrity
-from mllmseg_ros.ros import engine
-from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.checkpoints import integrity
+from mllmseg_ros.ros.node import model_loading as engine
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.segmenter import Segmenter
 
 

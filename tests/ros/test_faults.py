@@ -20,7 +20,7 @@ import torch
 from faults import FAULTS, Robot
 from ros_harness import Client, NodeProcess, new_domain
 
-from mllmseg_ros.hub import find_checkpoint
+from mllmseg_ros.checkpoints.hub import find_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 
-from mllmseg_ros.ros.image_msgs import nanoseconds
-from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds
+from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.samples import load_sample
 
 if TYPE_CHECKING:

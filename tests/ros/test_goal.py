@@ -21,10 +21,10 @@ from geometry_msgs.msg import PoseStamped
 from ros_harness import Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo
 
-from mllmseg_ros.grasp import Grasp
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
-from mllmseg_ros.ros.poses import out_of, tool_pose
-from mllmseg_ros.ros.segmentation_msgs import quaternion_message
+from mllmseg_ros.geometry.grasp import Grasp
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.ros.messages.poses import out_of, tool_pose
+from mllmseg_ros.ros.messages.segmentation_msgs import quaternion_message
 from mllmseg_ros.sim.samples import load_sample, sample_expressions
 
 EXAMPLE = Path(get_package_share_directory("mllmseg_ros")) / "examples" / "goal_from_target.py"

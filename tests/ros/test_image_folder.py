@@ -18,7 +18,7 @@ from rclpy.executors import SingleThreadedExecutor
 from ros_harness import NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo, Image
 
-from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_image
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_image
 
 CALIBRATION = """
 image_width: 32

@@ -19,9 +19,9 @@ pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from mllmseg_ros.ros import cv_bridge_path
-from mllmseg_ros.ros.cv_bridge_path import BRIDGED_ENCODINGS
-from mllmseg_ros.ros.image_msgs import (
+from mllmseg_ros.ros.messages import cv_bridge_conversion as cv_bridge_path
+from mllmseg_ros.ros.messages.cv_bridge_conversion import BRIDGED_ENCODINGS
+from mllmseg_ros.ros.messages.image_msgs import (
     ENCODINGS,
     MAX_COMPRESSED_PX,
     depth_from_compressed,

@@ -16,7 +16,7 @@ from mllmseg_ros.msg import SegmentationArray
 from ros_harness import stamps
 from sensor_msgs.msg import CompressedImage, Image
 
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
 
 if TYPE_CHECKING:
     from ros_harness import Client, NodeProcess

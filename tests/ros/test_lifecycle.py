@@ -20,7 +20,7 @@ from mllmseg_ros.srv import Segment
 from ros_harness import ANSWER_S, START_S, Client, NodeProcess, new_domain, stamps
 from rosgraph_msgs.msg import Clock
 
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
 
 RGB = np.random.default_rng(2).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 

@@ -13,11 +13,12 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from mllmseg_ros.instances import Depth, Located, OtherFrame, instances_of
-from mllmseg_ros.position import Intrinsics, transformed
-from mllmseg_ros.ros.markers import marker_array, no_markers
-from mllmseg_ros.ros.request import Reception
-from mllmseg_ros.ros.segmentation_msgs import Answer, pose_message
+from mllmseg_ros.geometry.instances import Depth, Located, OtherFrame, instances_of
+from mllmseg_ros.geometry.localization import Intrinsics, transformed
+from mllmseg_ros.ros.messages.segmentation_msgs import pose_message
+from mllmseg_ros.ros.node.markers import marker_array, no_markers
+from mllmseg_ros.ros.node.request import Reception
+from mllmseg_ros.ros.node.result_messages import Answer
 from mllmseg_ros.segmentation import Status, segmentation_of
 
 HEADER = Header(frame_id="camera")

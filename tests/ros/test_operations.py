@@ -23,7 +23,7 @@ from ros_harness import START_S, Client, NodeProcess, new_domain
 from safetensors.numpy import load_file, save_file
 from sensor_msgs.msg import Image
 
-from mllmseg_ros.hub import EMBEDDED
+from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.sim.samples import load_sample
 
 RGB = load_sample(0).rgb

@@ -15,9 +15,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 import yaml
 from rclpy.parameter import Parameter
 
-from mllmseg_ros.ros.parameter_fields import changed
-from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.speech.parameters import SpeechParameters
+from mllmseg_ros.ros.support.parameter_fields import changed
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 FILES = [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)]

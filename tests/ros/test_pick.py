@@ -30,19 +30,15 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
-from mllmseg_ros.grasp import NoGrasp
-from mllmseg_ros.instances import Depth, Located, instances_of
-from mllmseg_ros.position import Intrinsics
+from mllmseg_ros.geometry.grasp import NoGrasp
+from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.ros.demo.pick_plan import PickTask, WorldTruth, judge, plan_tasks, table
-from mllmseg_ros.ros.point_cloud import cloud_from_points, points_from_cloud
-from mllmseg_ros.ros.poses import box_corners, out_of
-from mllmseg_ros.ros.request import Reception
-from mllmseg_ros.ros.segmentation_msgs import (
-    Answer,
-    array_message,
-    chosen_position,
-    quaternion_message,
-)
+from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, points_from_cloud
+from mllmseg_ros.ros.messages.poses import box_corners, out_of
+from mllmseg_ros.ros.messages.segmentation_msgs import quaternion_message
+from mllmseg_ros.ros.node.request import Reception
+from mllmseg_ros.ros.node.result_messages import Answer, array_message, chosen_position
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.sim.camera import TabletopCamera
 

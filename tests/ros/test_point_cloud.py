@@ -15,10 +15,10 @@ pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
-from mllmseg_ros.instances import Depth
-from mllmseg_ros.position import Intrinsics
-from mllmseg_ros.ros import point_cloud
-from mllmseg_ros.ros.image_msgs import time_message
+from mllmseg_ros.geometry.instances import Depth
+from mllmseg_ros.geometry.localization import Intrinsics
+from mllmseg_ros.ros.messages import point_cloud
+from mllmseg_ros.ros.messages.image_msgs import time_message
 
 HEADER = Header(stamp=time_message(7_000_000_001), frame_id="camera")
 

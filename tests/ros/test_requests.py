@@ -21,7 +21,7 @@ from ros_harness import START_S, Client, NodeProcess, new_domain, stamps
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.samples import load_sample
 
 SAMPLE = load_sample(0)

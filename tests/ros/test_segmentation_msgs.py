@@ -15,18 +15,17 @@ from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from std_msgs.msg import Header
 
-from mllmseg_ros.instances import Instance, Located
-from mllmseg_ros.position import Position
-from mllmseg_ros.ros.image_msgs import time_message
-from mllmseg_ros.ros.request import Notice, Reception, RequestDesk
-from mllmseg_ros.ros.segmentation_msgs import (
+from mllmseg_ros.geometry.instances import Instance, Located
+from mllmseg_ros.geometry.localization import Position
+from mllmseg_ros.ros.messages.image_msgs import time_message
+from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, segmentation_from_message
+from mllmseg_ros.ros.node.request import Notice, Reception, RequestDesk
+from mllmseg_ros.ros.node.result_messages import (
     Answer,
     array_message,
-    centroid_message,
     chosen_position,
     label_image,
     notice_message,
-    segmentation_from_message,
     union_mask,
 )
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of

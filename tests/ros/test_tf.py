@@ -30,10 +30,10 @@ from ros_harness import Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
-from mllmseg_ros.ros import tf
-from mllmseg_ros.ros.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.geometry.transforms import TransformError, matrix_of
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
+from mllmseg_ros.ros.support import tf
 from mllmseg_ros.sim.samples import load_sample
-from mllmseg_ros.transforms import TransformError, matrix_of
 
 if TYPE_CHECKING:
     from mllmseg_ros.msg import Segmentation, SegmentationArray

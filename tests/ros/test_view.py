@@ -18,7 +18,7 @@ pytest.importorskip("mujoco", reason="needs MuJoCo")
 import rerun.chunk
 from ros_harness import Client, NodeProcess, new_domain
 
-from mllmseg_ros.ros.image_msgs import nanoseconds
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds
 from mllmseg_ros.sim.camera import TabletopCamera
 
 COMMAND = "the mug; the red banana"

@@ -377,7 +377,7 @@ def test_readme_has_the_node_s_topics() -> None:
 
 
 def test_readme_has_the_node_s_parameters() -> None:
-    parameters = pytest.importorskip("mllmseg_ros.ros.parameters", reason="needs ROS 2")
+    parameters = pytest.importorskip("mllmseg_ros.ros.node.parameters", reason="needs ROS 2")
     fields = {field.name: field for field in dataclasses.fields(parameters.SegmenterParameters)}
     readme = (ROOT / "README.md").read_text()
     section = readme.split("\n## Parameters\n")[1].split("\n#")[0]

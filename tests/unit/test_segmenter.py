@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from mllmseg_ros.cli import main
-from mllmseg_ros.pixels import resized, to_image_size, to_pixel_values
-from mllmseg_ros.prompt import Prompt
+from mllmseg_ros.language import vocabulary
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.prompt import Prompt
 from mllmseg_ros.segmenter import Segmenter, Status
-from mllmseg_ros.sim import vocabulary
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample, sample_expressions
 

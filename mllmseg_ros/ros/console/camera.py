@@ -2,8 +2,7 @@
 """A camera of the segmenter as the console shows it: the overlay, else the image; the answers.
 
 Subscribed to as long as somebody looks at it. The overlay is the segmenter's own drawing; while
-nothing is asked there is none, and the camera's image takes its place. Entry point:
-:class:`ConsoleCamera`.
+nothing is asked there is none, and the camera's image takes its place.
 """
 
 from __future__ import annotations
@@ -19,13 +18,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
+from mllmseg_ros.drawing.overlay import colors_of
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.overlay import colors_of
-from mllmseg_ros.ros.answer_overlay import distance_m
-from mllmseg_ros.ros.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
+from mllmseg_ros.ros.messages.overlay import distance_m
 from mllmseg_ros.web.console import Console
 from mllmseg_ros.web.state import Answer, Entry, Picture
+
+__all__ = ["ConsoleCamera"]
 
 _OVERLAY_HELD_S = 10.0  # an overlay that is older says less than the image
 _ANSWERS_DEPTH = 10

@@ -3,7 +3,6 @@
 
 rclpy has the main thread and the page's event loop another; each hands the other its work and goes
 on. While no page is open, nothing is subscribed to, so that the segmenter draws nothing for it.
-Entry point: :class:`ConsoleNode`.
 """
 
 from __future__ import annotations
@@ -27,11 +26,13 @@ from mllmseg_ros.msg import Transcript
 from mllmseg_ros.ros.console.camera import ConsoleCamera
 from mllmseg_ros.ros.console.parameters import ConsoleParameters
 from mllmseg_ros.ros.console.remote_parameters import RemoteParameters
-from mllmseg_ros.ros.parameter_fields import declare
+from mllmseg_ros.ros.support.parameter_fields import declare
 from mllmseg_ros.srv import Explain
 from mllmseg_ros.web.console import Console, console_application
 from mllmseg_ros.web.serving_thread import ServingThread
 from mllmseg_ros.web.state import Explanation, Health, Presence, Setting, SettingValue
+
+__all__ = ["ConsoleNode"]
 
 _CHECK_S = 0.5
 _LEVELS = {

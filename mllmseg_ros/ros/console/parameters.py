@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console's parameters. ``config/console.yaml`` mirrors this file and a test compares the two.
-
-Entry point: :class:`ConsoleParameters`.
-"""
+"""The console's parameters; ``config/console.yaml`` mirrors them, and a test compares the two."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from mllmseg_ros.ros.parameter_fields import parameter
+from mllmseg_ros.ros.support.parameter_fields import parameter
 from mllmseg_ros.web.guard import Access
+
+__all__ = ["ConsoleParameters"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segmenter's parameters as another node sees them: read, described and set by its services.
-
-Entry point: :class:`RemoteParameters`.
-"""
+"""The segmenter's parameters as another node sees them: read, described and set by its services."""
 
 from __future__ import annotations
 
@@ -17,8 +14,10 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
-from mllmseg_ros.ros.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.web.state import Setting, SettingValue
+
+__all__ = ["RemoteParameters"]
 
 _LIVE = [each.name for each in dataclasses.fields(SegmenterParameters) if each.metadata["live"]]
 _CHOICES = "one of: "  # as the segmenter writes them into additional_constraints

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the web console, or say what it lacks. Entry point: :func:`main`."""
+"""Start the web console, or say what it lacks."""
 
 from __future__ import annotations
 
 import sys
 
-from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.support.spin import run
+
+__all__ = ["main"]
 
 
 def main(args: list[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 """Sends commands to the node and shows what comes back, compared with the simulator's truth.
 
 By itself a handful of commands built from the scene; with ``--live`` those typed into the terminal.
-Entry point: :func:`main`.
 """
 
 from __future__ import annotations
@@ -23,19 +22,21 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.answer_overlay import overlay_of
 from mllmseg_ros.ros.demo.pictures import empty_folder
 from mllmseg_ros.ros.demo.plan import PlannedCommand, Verdict, judge, plan_commands, table
-from mllmseg_ros.ros.image_msgs import (
+from mllmseg_ros.ros.messages.image_msgs import (
     depth_from_image,
     intrinsics_from_info,
     nanoseconds,
     rgb_from_image,
 )
-from mllmseg_ros.ros.segmentation_msgs import segmentation_from_message
-from mllmseg_ros.ros.spin import run
-from mllmseg_ros.ros.stamp_history import StampHistory
+from mllmseg_ros.ros.messages.overlay import overlay_of
+from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.ros.support.spin import run
+from mllmseg_ros.ros.support.stamp_history import StampHistory
 from mllmseg_ros.sim.view import VisibleObject
+
+__all__ = ["main"]
 
 _STEP_S = 0.05
 _START_TIMEOUT_S = 120.0  # loading a model takes its time on a busy machine

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the demo asks of the robot, how it judges what happened, and how it shows that.
 
-Knows nothing of ROS. Entry points: :func:`plan_tasks`, :func:`judge`, :class:`WorldTruth`,
-:func:`contact_sheet`, :func:`table`.
+Knows nothing of ROS.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.sim.draw_pick import GRASPABLE
+
+__all__ = ["WorldTruth", "contact_sheet", "judge", "plan_tasks", "table"]
 
 _PANEL_HW, _CAPTION_PX = (300, 400), 24
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that a demo writes its pictures to. Entry point: :func:`empty_folder`."""
+"""The folder that a demo writes its pictures to."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+__all__ = ["empty_folder"]
 
 
 def empty_folder(folder: Path) -> None:

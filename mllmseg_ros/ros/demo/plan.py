@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo asks and how it judges the answers. Knows nothing of ROS.
-
-Entry points: :func:`plan_commands`, :func:`judge`, :func:`table`.
-"""
+"""What the demo asks and how it judges the answers. Knows nothing of ROS."""
 
 from __future__ import annotations
 
@@ -16,6 +13,8 @@ from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.speaker import ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
+
+__all__ = ["judge", "plan_commands", "table"]
 
 _FORMS = ("color_kind", "kind", "extreme", "relation", "several", "none")
 _TRIES = 60

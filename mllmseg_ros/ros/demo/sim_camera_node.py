@@ -2,7 +2,6 @@
 """A simulated RGB-D camera over a table with slowly moving objects, as a ROS node.
 
 Publishes what a real aligned RGB-D driver does, and the truth about it for who wants to compare.
-Entry point: :func:`main`.
 """
 
 from __future__ import annotations
@@ -11,11 +10,19 @@ import math
 
 from rclpy.node import Node
 
-from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics, declare_rate, declare_seed
-from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.demo.camera_topics import (
+    HEIGHT,
+    WIDTH,
+    CameraTopics,
+    declare_rate,
+    declare_seed,
+)
+from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.scene import Scene
+
+__all__ = ["main"]
 
 _N_OBJECTS = 7
 _SWAY_M, _SWAY_RAD = 0.012, 0.25  # less than the gaps that scenes leave between objects

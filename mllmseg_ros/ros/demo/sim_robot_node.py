@@ -3,7 +3,6 @@
 
 The camera publishes what the simulated camera does, its depth with a stereo camera's faults. The
 gripper follows ``joint_trajectory`` and publishes ``joint_states``. ``reset`` puts everything back.
-Entry point: :func:`main`.
 """
 
 from __future__ import annotations
@@ -22,14 +21,22 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from mllmseg_ros.ros.camera_topics import HEIGHT, WIDTH, CameraTopics, declare_rate, declare_seed
-from mllmseg_ros.ros.image_msgs import image_from_array
-from mllmseg_ros.ros.segmentation_msgs import point_message, quaternion_message
-from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.demo.camera_topics import (
+    HEIGHT,
+    WIDTH,
+    CameraTopics,
+    declare_rate,
+    declare_seed,
+)
+from mllmseg_ros.ros.messages.image_msgs import image_from_array
+from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion_message
+from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.sim.camera import Spot, TabletopCamera
 from mllmseg_ros.sim.depth_noise import stereo_like
 from mllmseg_ros.sim.draw_pick import pick_scene
 from mllmseg_ros.sim.gripper_world import JOINTS, GripperWorld
+
+__all__ = ["main"]
 
 TABLE_FRAME = "table"
 WANTED = (("red", "mug"), ("red", "cube"), ("blue", "bowl"))  # stand on the table in every scene

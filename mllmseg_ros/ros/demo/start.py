@@ -2,8 +2,8 @@
 """The demo without ``ros2 launch``: camera, node and commander as processes of their own.
 
 With ``--pick`` a robot takes the camera's place, and the example that drives its gripper comes in.
-A web console runs beside them where aiohttp is installed; it says its address.
-They talk over real DDS, and none of them outlives this one. Entry point: :func:`main`.
+A web console runs beside them where aiohttp is installed; it says its address. They talk over real
+DDS, and none of them outlives this one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from pathlib import Path
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from rclpy.utilities import remove_ros_args
 
-from mllmseg_ros.ros import large_images
 from mllmseg_ros.ros.demo import commander, pick_commander
+from mllmseg_ros.ros.support import large_images
+
+__all__ = ["main"]
 
 _CONSOLE_PORT = 8642  # as in config/console.yaml
 _POLL_S = 0.1

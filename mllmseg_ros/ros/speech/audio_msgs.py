@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages with audio to samples. Entry points: :func:`message_type`, :func:`samples_of`.
+"""Messages with audio to samples.
 
 std_msgs/UInt8MultiArray holds 16-bit little-endian PCM. Packages of the name audio_common_msgs
 differ: AudioData is bytes in one, an array per number format in another; both are read.
@@ -14,6 +14,8 @@ import numpy as np
 from std_msgs.msg import UInt8MultiArray
 
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, pcm
+
+__all__ = ["message_type", "samples_of"]
 
 _NAMES = {
     "audio_data": "AudioData",

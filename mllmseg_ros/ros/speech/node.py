@@ -2,8 +2,7 @@
 """The node ``speech``: audio in, commands out, answers said.
 
 A plain node, no lifecycle: it moves nothing and holds no camera, and whoever wants it silent ends
-it. Callbacks only hand over; recognition and speaking have threads of their own. Entry point:
-:func:`main`.
+it. Callbacks only hand over; recognition and speaking have threads of their own.
 """
 
 from __future__ import annotations
@@ -20,23 +19,25 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool, Header, String
 
-from mllmseg_ros.command import MAX_COMMAND_CHARS
+from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.msg import SegmentationArray, Transcript
-from mllmseg_ros.ros import parameter_fields
-from mllmseg_ros.ros.image_msgs import time_message
-from mllmseg_ros.ros.qos import overridable
+from mllmseg_ros.ros.messages.image_msgs import time_message
 from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, message_type, samples_of
 from mllmseg_ros.ros.speech.parameters import NO_RECOGNISER, SpeechParameters
 from mllmseg_ros.ros.speech.spoken_answers import SpokenAnswers
-from mllmseg_ros.ros.spin import run
+from mllmseg_ros.ros.support import parameter_fields
+from mllmseg_ros.ros.support.qos import overridable
+from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.activity import Endpointer, SileroVad
 from mllmseg_ros.speech.audio import Samples
 from mllmseg_ros.speech.decision import Rules, decide
 from mllmseg_ros.speech.listener import Heard, Listener
 from mllmseg_ros.speech.microphone import Microphone
-from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.transcription import Transcription
 from mllmseg_ros.speech.voice import Voice
+
+__all__ = ["main"]
 
 _WARN_EVERY_S = 5.0
 # Of a driver that is best effort too; one that is reliable loses nothing on one machine.
@@ -145,7 +146,7 @@ class SpeechNode(Node):
         self._listener.hold(message.data)
 
     def _on_text(self, message: Any) -> None:
-        words = Words(
+        words = Transcription(
             text=message.text if hasattr(message, "text") else message.data, confidence=math.nan
         )
         if len(words.text) > MAX_COMMAND_CHARS:

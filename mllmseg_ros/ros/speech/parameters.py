@@ -2,7 +2,6 @@
 """The speech node's parameters.
 
 ``config/speech.yaml`` mirrors this file and a test compares the two.
-Entry point: :class:`SpeechParameters`.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ import re
 from dataclasses import dataclass
 
 from mllmseg_ros.language.conversation import LANGUAGES
-from mllmseg_ros.ros.parameter_fields import check_choices, parameter
+from mllmseg_ros.ros.support.parameter_fields import check_choices, parameter
 from mllmseg_ros.speech.recogniser import NAMES
+
+__all__ = ["SpeechParameters"]
 
 NO_RECOGNISER = "none"
 _WAKE_WORD = re.compile(r"[^\W\d_]+( [^\W\d_]+)*|")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to say to the answer of a command that was spoken. Entry point: :class:`SpokenAnswers`."""
+"""What to say to the answer of a command that was spoken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from mllmseg_ros.language.answers import Seen, answer_in_words
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.segmentation import Status
+
+__all__ = ["SpokenAnswers"]
 
 _STATUS = {
     Segmentation.STATUS_FOUND: Status.FOUND,

@@ -4,8 +4,6 @@
 The run folder holds ``recipe.json``, ``log.jsonl``, ``state.safetensors`` (the last checkpoint),
 ``best/`` (the best one so far) and at the end ``model/`` (for ``model:=``), ``report.json``,
 ``before_after.png`` and ``before_after/``. The same command resumes.
-
-Entry point: :func:`adapt` (``mllmseg adapt``).
 """
 
 from __future__ import annotations
@@ -25,15 +23,16 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import load_model
+from mllmseg_ros.checkpoints.hub import checkpoint_name
+from mllmseg_ros.checkpoints.loading import load_model
+from mllmseg_ros.data.run_folder import agree_on_recipe, replace_text
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
-from mllmseg_ros.hub import checkpoint_name
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.precision import choose
-from mllmseg_ros.prompt import PromptBuilder
+from mllmseg_ros.model.precision import choose
+from mllmseg_ros.model.prompt import PromptBuilder
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.tokenizer import Tokenizer
 from mllmseg_ros.train.adapt.batches import AdaptBatches
 from mllmseg_ros.train.adapt.known import Known, shared_out
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
@@ -41,14 +40,10 @@ from mllmseg_ros.train.adapt.report import AdaptReport, draw_before_after
 from mllmseg_ros.train.adapt.step import adapt_losses, read_batch
 from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
-from mllmseg_ros.train.run_state import (
-    agree_on_recipe,
-    digest_of,
-    read_training,
-    replace_text,
-    write_training,
-)
+from mllmseg_ros.train.run_state import digest_of, read_training, write_training
 from mllmseg_ros.train.write_model import Written, write_model
+
+__all__ = ["adapt"]
 
 _SMALL = 50_000_000  # parameters, up to which everything may be trained
 _LARGEST_GRADIENT = 1.0

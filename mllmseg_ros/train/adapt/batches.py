@@ -3,8 +3,6 @@
 
 Each picture is read once for all its expressions, every expression asked on its own. A batch is a
 function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
-
-Entry point: :class:`AdaptBatches`.
 """
 
 from __future__ import annotations
@@ -21,9 +19,11 @@ from torch import Tensor
 
 from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
-from mllmseg_ros.pixels import resized
-from mllmseg_ros.prompt import Prompt, PromptBuilder
+from mllmseg_ros.model.pixels import resized
+from mllmseg_ros.model.prompt import Prompt, PromptBuilder
 from mllmseg_ros.train.augment import random_window, relit
+
+__all__ = ["AdaptBatches"]
 
 _SIDES = re.compile("left|right", re.IGNORECASE)  # leftmost, right-hand and the like too
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model knows already: to rehearse while it learns, and to see what it forgets.
-
-Entry points: :class:`Known`, :func:`simulated`, :func:`of_data_set`, :func:`shared_out`.
-"""
+"""What a model knows already: to rehearse while it learns, and to see what it forgets."""
 
 from __future__ import annotations
 
@@ -15,6 +12,8 @@ import numpy as np
 
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.sample import Sample
+
+__all__ = ["Known", "of_data_set", "shared_out", "simulated"]
 
 # Split, scenes, expressions of each; none of the scenes is asked about by `mllmseg eval tabletop`,
 # which begins at seed 0. Rehearsed with 160 + 160 scenes of six expressions, a model learnt those

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of an adaptation; ``recipes/adapt.yaml`` explains each.
-
-Entry point: :class:`AdaptRecipe`.
-"""
+"""The settings of an adaptation; ``recipes/adapt.yaml`` explains each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+__all__ = ["AdaptRecipe"]
 
 TRAINED = ("auto", "all", "lora", "decoder")
 

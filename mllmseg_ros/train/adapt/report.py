@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an adaptation changed: a table, and each held-out expression before and after.
-
-Entry points: :class:`AdaptReport`, :func:`draw_before_after`.
-"""
+"""What an adaptation changed: a table, and each held-out expression before and after."""
 
 from __future__ import annotations
 
@@ -19,10 +16,12 @@ from numpy.typing import NDArray
 from mllmseg_ros.data.check import grid_of_tiles
 from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.sample import Sample
+from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.eval.dataset import ProtocolScores
 from mllmseg_ros.eval.worst import with_outline
-from mllmseg_ros.overlay import draw_overlay
 from mllmseg_ros.segmenter import Segmenter
+
+__all__ = ["AdaptReport", "draw_before_after"]
 
 _SHEET_ROWS = 8
 

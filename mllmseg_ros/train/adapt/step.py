@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step of an adaptation: batch in, losses out. No optimiser, no files.
-
-Entry points: :func:`read_batch`, :func:`adapt_losses`.
-"""
+"""One step of an adaptation: batch in, losses out. No optimiser, no files."""
 
 from __future__ import annotations
 
@@ -12,11 +9,13 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.pixels import to_pixel_values
+from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.train.adapt.batches import AdaptBatch
 from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
 from mllmseg_ros.train.packed import pack, read_packed
+
+__all__ = ["adapt_losses", "read_batch"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLLMSeg from InternVL2.5, as the paper trains it. Entry points: start.py, training.py."""
+"""MLLMSeg from InternVL2.5, as the paper trains it."""

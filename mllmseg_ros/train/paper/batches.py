@@ -3,7 +3,7 @@
 
 A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
 
-Source: golden facts, sections 2, 3 and 11. Entry point: :class:`PaperBatches`.
+Source: golden facts, sections 2, 3 and 11.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from torch import Tensor
 
 from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
-from mllmseg_ros.pixels import resized
+from mllmseg_ros.model.pixels import resized
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
 from mllmseg_ros.train.paper.templates import MAX_EXPRESSIONS, draw_dialog
+
+__all__ = ["PaperBatches"]
 
 _JPEG_QUALITY = (75, 100)
 _TRIES = 1000  # pictures drawn to find one with a target

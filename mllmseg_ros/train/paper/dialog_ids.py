@@ -2,7 +2,6 @@
 """Training dialogs to token ids, labels and padded batches.
 
 Source: golden facts, sections 2 and 11. Knows ids and tensors, no images.
-Entry points: :class:`DialogEncoder`, :func:`pad`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.model.config import SYSTEM_MESSAGE
-from mllmseg_ros.prompt import REJ, SEG
-from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.model.prompt import REJ, SEG
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.train.paper.templates import Dialog
+
+__all__ = ["DialogEncoder", "pad"]
 
 IGNORED = -100  # label of a token that is not learned
 _CHAT = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", SEG, REJ)

@@ -5,7 +5,6 @@ loss = cross-entropy of the answer + focal + dice. An expression that names noth
 the mask terms with an empty prediction and an empty target: it adds 0 and counts in the average.
 
 Source: arXiv 2508.04107; golden facts, section 11.
-Entry points: :func:`text_loss`, :func:`mask_terms`, :class:`MaskTerms`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mllmseg_ros.train.paper.dialog_ids import IGNORED
+
+__all__ = ["MaskTerms", "mask_terms", "text_loss"]
 
 _FOCAL_ALPHA = 0.25
 _FOCAL_GAMMA = 2.0

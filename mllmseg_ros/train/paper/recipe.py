@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a training as in the paper; ``recipes/res.yaml`` explains each.
-
-Entry point: :class:`PaperRecipe`.
-"""
+"""The settings of a training as in the paper; ``recipes/res.yaml`` explains each."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+__all__ = ["PaperRecipe"]
 
 
 @dataclass(frozen=True, kw_only=True)

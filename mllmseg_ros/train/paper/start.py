@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """InternVL2.5 to an untrained MLLMSeg: two new tokens, a new mask decoder, all else as it is.
 
-Source: golden facts, sections 2 and 11. Entry point: :func:`start_from_internvl`.
+Source: golden facts, sections 2 and 11.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mllmseg_ros.checkpoint import open_tensors
+from mllmseg_ros.checkpoints.layout import checkpoint_layout
+from mllmseg_ros.checkpoints.loading import open_tensors
 from mllmseg_ros.model.config import parse_config
-from mllmseg_ros.model.layout import checkpoint_layout
 from mllmseg_ros.model.mask_decoder import MaskDecoder
-from mllmseg_ros.prompt import REJ, SEG
-from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.model.prompt import REJ, SEG
+from mllmseg_ros.model.tokenizer import Tokenizer
+
+__all__ = ["start_from_internvl"]
 
 _DECODER = "res_decoder."
 _EMBEDDING_STD = 0.02

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's training step: dialogs and pictures in, loss terms out. No optimiser, no files.
 
-Source: golden facts, section 11. Entry point: :func:`paper_losses`.
+Source: golden facts, section 11.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch import Tensor
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.train.paper.dialog_ids import PaddedDialogs
 from mllmseg_ros.train.paper.losses import mask_terms, text_loss
+
+__all__ = ["paper_losses"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked and answered in training, as the paper's code words it.
 
-Source: golden facts, section 2. Entry point: :func:`draw_dialog`.
+Source: golden facts, section 2.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+__all__ = ["draw_dialog"]
 
 MAX_EXPRESSIONS = 5  # per sample
 

@@ -3,10 +3,10 @@
 
 One process by default, several by ``torchrun`` or ``accelerate launch``. The run folder holds
 ``recipe.json``, ``log.jsonl``, ``tensorboard/``, ``state.safetensors`` (the last checkpoint) and,
-at the end, ``model/``: the merged model in the published layout. The same command resumes; on a
-CPU with the same number of threads bit by bit: data and dropout are functions of (seed, step).
+at the end, ``model/``: the merged model in the published layout. The same command resumes; on a CPU
+with the same number of threads bit by bit: data and dropout are functions of (seed, step).
 
-Source: golden facts, section 11. Entry point: :func:`train_as_in_paper`.
+Source: golden facts, section 11.
 """
 
 from __future__ import annotations
@@ -26,26 +26,24 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import load_model
+from mllmseg_ros.checkpoints.hub import checkpoint_name
+from mllmseg_ros.checkpoints.loading import load_model
+from mllmseg_ros.data.run_folder import agree_on_recipe
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.hub import checkpoint_name
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.pixels import to_pixel_values
-from mllmseg_ros.prompt import PromptBuilder
-from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.model.pixels import to_pixel_values
+from mllmseg_ros.model.prompt import PromptBuilder
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.train.feature_cache import FeatureCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper.batches import PaperBatch, PaperBatches
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
 from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.step import paper_losses
-from mllmseg_ros.train.run_state import (
-    agree_on_recipe,
-    digest_of,
-    read_training,
-    write_training,
-)
+from mllmseg_ros.train.run_state import digest_of, read_training, write_training
 from mllmseg_ros.train.write_model import Written, write_model
+
+__all__ = ["train_as_in_paper"]
 
 _STATE = "state.safetensors"
 _LARGEST_GRADIENT = 1.0

@@ -2,8 +2,6 @@
 """Batches from rendered scenes: pictures, what each cell shows, fresh expressions with their masks.
 
 A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
-
-Entry point: :class:`TabletopBatches`.
 """
 
 from __future__ import annotations
@@ -16,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mllmseg_ros.pixels import to_pixel_values
-from mllmseg_ros.prompt import PromptBuilder
+from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, VARIED_KINDS, Language
+from mllmseg_ros.model.pixels import to_pixel_values
+from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions, mirrored
-from mllmseg_ros.sim.objects import CLUTTER, COLORS, SIZES, VARIED_KINDS
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.sim.vocabulary import Language
 from mllmseg_ros.train.augment import relit
 from mllmseg_ros.train.packed import PackedPrompts, pack
+
+__all__ = ["TabletopBatches"]
 
 CELLS = 4  # cells a side of a vision patch: what is taught densely is taught per cell
 PLACE = 3  # numbers of a place: u and v of the object's middle, its depth in metres

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's learning curve as a picture. Entry point: :func:`draw_curve`."""
+"""A run's learning curve as a picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["draw_curve"]
 
 _WIDTH, _HEIGHT, _MARGIN = 620, 320, 46  # px, of one plot
 # Score in the log -> name and RGB.

@@ -2,8 +2,6 @@
 """A small MLLMSeg from nothing: configuration, tokenizer and start weights of the embedded model.
 
 The classes are those of the published models; only widths, depth, grid and prompt are smaller.
-
-Entry point: :func:`new_checkpoint`.
 """
 
 from __future__ import annotations
@@ -19,11 +17,13 @@ import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
-from mllmseg_ros.checkpoint import save_model
-from mllmseg_ros.known_words import words_in
+from mllmseg_ros.checkpoints.loading import save_model
 from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
+from mllmseg_ros.model.known_words import words_in
 from mllmseg_ros.model.mllmseg import MLLMSeg
+
+__all__ = ["new_checkpoint"]
 
 _SPECIAL = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "[REJ]")
 # Every token of a prompt is paid for at each question: no system message, no chat.

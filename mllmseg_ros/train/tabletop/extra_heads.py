@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mllmseg_ros.sim.objects import COLORS, SIZES, VARIED_KINDS
+from mllmseg_ros.language.vocabulary import COLORS, SIZES, VARIED_KINDS
 from mllmseg_ros.train.tabletop.batches import CELLS, PLACE, Batch
 
 _CLASSES = (1 + len(COLORS), 1 + len(VARIED_KINDS), 1 + len(SIZES))

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of the embedded model's training; ``recipes/tabletop.yaml`` explains each.
-
-Entry point: :class:`TabletopRecipe`.
-"""
+"""The settings of the embedded model's training; ``recipes/tabletop.yaml`` explains each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+__all__ = ["TabletopRecipe"]
 
 _JOINT_FACTOR = 0.6  # of the base learning rates
 _DENSE_WARM_UP = 20

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rendered scenes that a recipe asks for. Entry point: :func:`render_scenes`."""
+"""The rendered scenes that a recipe asks for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mllmseg_ros.sim.dataset import render_dataset
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
+
+__all__ = ["render_scenes"]
 
 
 def render_scenes(folder: Path, recipe: TabletopRecipe) -> None:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training step's forward pass: batch in, losses out. No optimiser, no files.
-
-Entry points: :class:`Learner`, :class:`Losses`.
-"""
+"""One training step's forward pass: batch in, losses out. No optimiser, no files."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
 from mllmseg_ros.train.packed import read_packed
 from mllmseg_ros.train.tabletop.batches import Batch
 from mllmseg_ros.train.tabletop.extra_heads import DenseHead, PointerHead, SketchHead
+
+__all__ = ["Learner", "Losses"]
 
 _DENSE_WEIGHT_IN_JOINT = 0.3
 _POINTER_WEIGHT = 0.3

@@ -7,8 +7,6 @@ The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``curve
 ``state.safetensors`` (the last checkpoint, written atomically) and ``model/`` (the same weights as
 a checkpoint folder that ``Segmenter.from_pretrained`` loads). Running the same command again
 resumes.
-
-Entry point: :func:`train_tabletop` (``mllmseg train tabletop``).
 """
 
 from __future__ import annotations
@@ -29,19 +27,22 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from mllmseg_ros.checkpoint import load_model, save_model
-from mllmseg_ros.prompt import PromptBuilder
+from mllmseg_ros.checkpoints.loading import load_model, save_model
+from mllmseg_ros.data.run_folder import agree_on_recipe
+from mllmseg_ros.language.vocabulary import language_of
+from mllmseg_ros.model.prompt import PromptBuilder
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions
-from mllmseg_ros.sim.vocabulary import language_of
-from mllmseg_ros.tokenizer import Tokenizer
-from mllmseg_ros.train.run_state import agree_on_recipe, read_state, under, write_state
+from mllmseg_ros.train.run_state import read_state, under, write_state
 from mllmseg_ros.train.tabletop.batches import Scenes, TabletopBatches
 from mllmseg_ros.train.tabletop.curve import draw_curve
 from mllmseg_ros.train.tabletop.embedded import new_checkpoint
 from mllmseg_ros.train.tabletop.optimisers import Optimisers
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
 from mllmseg_ros.train.tabletop.step import Learner
+
+__all__ = ["train_tabletop"]
 
 _STATE = "state.safetensors"
 _SAVE_EVERY_S = 180.0

@@ -15,7 +15,7 @@ from data_sets import HEIGHT, WIDTH, write_grefcoco, write_own, write_refcoco
 
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.train.paper.batches import PaperBatches
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
 

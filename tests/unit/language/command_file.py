@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mllmseg_ros.command import Command, Target, parse_command
+from mllmseg_ros.language.command import Command, Target, parse_command
 from mllmseg_ros.language.conversation import LANGUAGES, Heard, understand
 
 FOLDER = Path(__file__).parent

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 from command_file import examples
 
-from mllmseg_ros.command import parse_command
+from mllmseg_ros.language import vocabulary
+from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.language.conversation import LANGUAGES, understand
 from mllmseg_ros.language.language import Language
-from mllmseg_ros.sim import vocabulary
 
 ENGLISH = LANGUAGES["en"]
 TEXTS = [

@@ -25,10 +25,10 @@ pytest.importorskip("pycocotools", reason="needs requirements/recordings.txt")
 from recordings import DISTANCE_M, FIRST_NS, FRAME_ID, STEP_NS, sample_frames, write_bag
 from rosbags.rosbag2 import Reader
 
-from mllmseg_ros.answer_message import segmentation_from_message
 from mllmseg_ros.cli import main
-from mllmseg_ros.image_decoding import nanoseconds, rgb_from_compressed
-from mllmseg_ros.instances import instances_of
+from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed
+from mllmseg_ros.codecs.segmentations import segmentation_from_message
+from mllmseg_ros.geometry.instances import instances_of
 from mllmseg_ros.recording.bag import BagSource
 from mllmseg_ros.recording.bag_types import typestore
 from mllmseg_ros.recording.source import open_source

@@ -23,7 +23,7 @@ from recordings import FRAMES, sample_frames, write_bag
 from mllmseg_ros.cli import main
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.review import LabelledSet, Review
-from mllmseg_ros.instances import instances_of
+from mllmseg_ros.geometry.instances import instances_of
 from mllmseg_ros.recording.label import told_apart
 from mllmseg_ros.recording.video import VideoWriter
 from mllmseg_ros.segmenter import Segmenter, Status

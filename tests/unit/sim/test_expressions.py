@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mllmseg_ros.language.vocabulary import COLORS, KINDS
 from mllmseg_ros.sim.expressions import draw_expressions, mirrored
-from mllmseg_ros.sim.objects import COLORS, HELD_OUT, KINDS
+from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.speaker import PLAIN_FORMS, ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 

@@ -10,13 +10,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mllmseg_ros.language.vocabulary import (
+    CLUTTER,
+    COLORS,
+    VARIED,
+    VARIED_KINDS,
+    WORKSHOP,
+    language_of,
+)
 from mllmseg_ros.sim import fluent_speaker
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
 from mllmseg_ros.sim.fluent_speaker import FLUENT_FORMS
-from mllmseg_ros.sim.objects import CLUTTER, COLORS, VARIED_KINDS
 from mllmseg_ros.sim.speaker import ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.sim.vocabulary import VARIED, WORKSHOP, language_of
 
 KIND_OF = {
     noun: kind for kind, nouns in VARIED.nouns.items() for pair in nouns for noun in pair

@@ -6,9 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mllmseg_ros.language.vocabulary import CLUTTER, TOOL_KINDS, VARIED_KINDS
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import TEST_SPLITS, random_scene
-from mllmseg_ros.sim.objects import CLUTTER, HELD_OUT, TOOL_KINDS, VARIED_KINDS
+from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.patterns import PATTERNS, pattern_mix
 from mllmseg_ros.sim.sensor import Sensor, exposed
 

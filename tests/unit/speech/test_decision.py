@@ -16,7 +16,7 @@ import pytest
 from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.audio import MAX_CHUNK_S, SAMPLE_RATE, pcm, read_wave
 from mllmseg_ros.speech.decision import Rules, decide
-from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.transcription import Transcription
 
 WOKEN = Rules(wake_word="hey robot")
 
@@ -51,7 +51,7 @@ WOKEN = Rules(wake_word="hey robot")
 def test_what_becomes_a_command(
     text: str, confidence: float, rules: Rules, command: str, reason: str
 ) -> None:
-    decision = decide(Words(text=text, confidence=confidence), rules)
+    decision = decide(Transcription(text=text, confidence=confidence), rules)
     assert decision.command == command
     assert reason in decision.reason
     assert bool(decision.reason) == (not command)

@@ -15,7 +15,7 @@ from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 from mllmseg_ros.speech.decision import Rules, decide
 from mllmseg_ros.speech.listener import QUEUE_S, Heard, Listener
-from mllmseg_ros.speech.recogniser import Words
+from mllmseg_ros.speech.transcription import Transcription
 
 if TYPE_CHECKING:
     from mllmseg_ros.speech.activity import SileroVad
@@ -143,11 +143,11 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
     """What waits is bounded; an utterance with a gap in it is not put together."""
     go_on, ear = threading.Event(), Ear()
 
-    def recognise(utterance: Utterance) -> Words:
+    def recognise(utterance: Utterance) -> Transcription:
         go_on.wait(20)
         if len(ear.heard) == 0:
             raise RuntimeError("out of memory")
-        return Words(text="stop", confidence=1.0)
+        return Transcription(text="stop", confidence=1.0)
 
     listener = Listener(Endpointer(vad), recognise, Rules(), ear)
     spoken, began_s = speak("stop"), time.monotonic()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.pixels import resized, to_pixel_values
+from mllmseg_ros.model.pixels import resized, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.packed import pack, read_packed
 

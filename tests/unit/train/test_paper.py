@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.tokenizer import Tokenizer
+from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.train.paper.dialog_ids import IGNORED, DialogEncoder, EncodedDialog, pad
 from mllmseg_ros.train.paper.losses import mask_terms, text_loss
 from mllmseg_ros.train.paper.step import paper_losses

@@ -25,7 +25,7 @@ pytest.importorskip("pycocotools", reason="needs requirements/train.txt")
 
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.region import encode
-from mllmseg_ros.pixels import to_pixel_values
+from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.feature_cache import FeatureCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mllmseg_ros.language.vocabulary import COLORS, KINDS
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.dataset import SceneCache
-from mllmseg_ros.sim.objects import COLORS, KINDS
 from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train.recipe_file import read_recipe
 from mllmseg_ros.train.tabletop import scenes as scenes_module

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint folders: found, downloaded, verified, loaded, converted."""

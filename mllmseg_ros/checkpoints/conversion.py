@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert pickled weights to safetensors, once.
+
+The only place that opens a pickle, with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+__all__ = ["convert_checkpoint"]
+
+
+def convert_checkpoint(folder: Path) -> list[Path]:
+    """Write a safetensors file beside each ``pytorch_model*.bin``, and the index of the shards.
+
+    Args:
+        folder: checkpoint folder; the pickles stay where they are.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: if there is nothing to convert, or a pickle holds anything but tensors.
+    """
+    sources = sorted(folder.glob("pytorch_model*.bin"))
+    if not sources:
+        raise ValueError(f"{folder}: no pytorch_model*.bin to convert")
+    written = []
+    weight_map: dict[str, str] = {}
+    total = 0
+    for source in sources:
+        target = folder / (source.stem.replace("pytorch_model", "model") + ".safetensors")
+        try:
+            state = torch.load(source, map_location="cpu", weights_only=True)
+        except Exception as error:  # a broken pickle can raise anything
+            raise ValueError(
+                f"{source}: refused or unreadable; only plain tensors are accepted ({error})"
+            ) from error
+        if not isinstance(state, dict) or not all(
+            isinstance(name, str) and isinstance(tensor, torch.Tensor)
+            for name, tensor in state.items()
+        ):
+            raise ValueError(f"{source}: expected a dictionary of tensors")
+        tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+        partial = target.with_suffix(".partial")
+        save_file(tensors, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # as any other file: the node may run as another user
+        partial.replace(target)
+        written.append(target)
+        weight_map.update(dict.fromkeys(tensors, target.name))
+        total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if len(sources) > 1:
+        index = folder / "model.safetensors.index.json"
+        fields = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        index.write_text(json.dumps(fields, indent=1), encoding="utf-8")
+        written.append(index)
+    return written

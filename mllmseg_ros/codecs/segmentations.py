@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers as mllmseg_ros/SegmentationArray, for whoever brings the message classes.
+
+rclpy's and a bag's differ in their classes alone, so :class:`MessageTypes` names them and the
+fields are filled here, once for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmseg_ros.codecs.images import nanoseconds
+from mllmseg_ros.geometry.instances import Instance, Located
+from mllmseg_ros.geometry.localization import Position
+from mllmseg_ros.language.command import Command
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+__all__ = ["MessageTypes", "answer_message", "segmentation_from_message"]
+
+_STATUS_NAMES = {
+    Status.FOUND: "STATUS_FOUND",
+    Status.NO_TARGET: "STATUS_NO_TARGET",
+    Status.LOW_CONFIDENCE: "STATUS_LOW_CONFIDENCE",
+}
+_MAX_LABEL = 254
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageTypes:
+    """Message classes: each makes a message of default values and of the fields it is given."""
+
+    SegmentationArray: Any
+    Segmentation: Any
+    RegionOfInterest: Any
+    Duration: Any
+    Point: Any
+    Pose: Any
+    Quaternion: Any
+    Vector3: Any
+    image: Callable[[NDArray[np.uint8], str, Any], Any]  # pixels, encoding, header -> Image
+
+
+def answer_message(
+    types: MessageTypes,
+    *,
+    command: Command,
+    header: Any,
+    size_hw: tuple[int, int],
+    located: Located,
+    camera: str,
+    model: str,
+    note: str = "",
+) -> Any:
+    """Build the answer to a command on an image; who asked and when is left to be filled in.
+
+    Args:
+        types: classes to make messages of.
+        command: what was asked.
+        header: std_msgs/Header of the image, kept by reference.
+        size_hw: of the image, px.
+        located: what was answered.
+        camera: topic of the image.
+        model: name of the model that answered.
+        note: how the command was understood, "" where that is plain.
+    """
+    statuses = _expression_statuses(located.instances)
+    n_found = statuses.count(Status.FOUND)
+    n_things = sum(each.segmentation.status is Status.FOUND for each in located.instances)
+    things = f" ({n_things} things)" if n_things > n_found else ""  # "the mugs" are several
+    found = f"{n_found} of {len(statuses)} found{things}"
+    message = types.SegmentationArray()
+    message.header = header
+    message.image_height, message.image_width = size_hw
+    message.camera, message.model, message.intent = camera, model, command.intent
+    message.status = _array_status(types.SegmentationArray, statuses)
+    doubts = dict.fromkeys(each.segmentation.doubt for each in located.instances)
+    message.text = "; ".join([found, *filter(None, (*doubts, note, located.note))])
+    message.segmentations = [
+        _entry(types, located, index, command.targets[each.expression_index].role, header)
+        for index, each in enumerate(located.instances)
+    ]
+    return message
+
+
+def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentation:
+    """Read a mllmseg_ros/Segmentation back, for who listens to the node or reads a bag.
+
+    Args:
+        entry: as received.
+        size_hw: image_height, image_width of its array, px.
+
+    Returns:
+        The segmentation with its mask at full size. Probabilities do not travel: 0 or 1 here.
+
+    Raises:
+        ValueError: if the mask does not fit its box or the box not the image.
+    """
+    box = entry.box
+    x1, y1 = box.x_offset + box.width, box.y_offset + box.height
+    if len(entry.mask.data) != box.width * box.height or x1 > size_hw[1] or y1 > size_hw[0]:
+        raise ValueError(
+            f"mask of {len(entry.mask.data)} bytes in a box of {box.width} x {box.height} px at "
+            f"({box.x_offset}, {box.y_offset}) does not fit an image of {size_hw} (H, W)"
+        )
+    mask = np.zeros(size_hw, dtype=np.bool_)
+    crop = np.frombuffer(entry.mask.data, dtype=np.uint8).reshape(box.height, box.width)
+    mask[box.y_offset : y1, box.x_offset : x1] = crop > 0
+    status = next(
+        key for key, name in _STATUS_NAMES.items() if getattr(entry, name) == entry.status
+    )
+    probability = mask.astype(np.float32)
+    return segmentation_of(
+        entry.expression, status, float(entry.score), float(entry.mask_score), probability, mask
+    )
+
+
+def point_message(types: MessageTypes, xyz: NDArray[np.float64]) -> Any:
+    """A place (3,), m, as geometry_msgs/Point."""
+    x, y, z = xyz.tolist()
+    return types.Point(x=x, y=y, z=z)
+
+
+def quaternion_message(types: MessageTypes, rotation: NDArray[np.float64]) -> Any:
+    """The rotation (3, 3) as a unit geometry_msgs/Quaternion with w >= 0."""
+    vector, _ = cv2.Rodrigues(rotation)
+    angle = float(np.linalg.norm(vector))
+    axis = vector[:, 0] / angle if angle > 1e-12 else np.zeros(3)
+    x, y, z = (np.sin(angle / 2) * axis).tolist()
+    return types.Quaternion(x=x, y=y, z=z, w=float(np.cos(angle / 2)))
+
+
+def box_pose_message(types: MessageTypes, position: Position) -> Any:
+    """Where a target's box is and how it lies, as geometry_msgs/Pose."""
+    return types.Pose(
+        position=point_message(types, position.box_center),
+        orientation=quaternion_message(types, position.box_axes),
+    )
+
+
+def label_of(index: int) -> int:
+    """Value of an entry in the label image; what comes after the 254th is not drawn."""
+    return index + 1 if index < _MAX_LABEL else 0
+
+
+def _expression_statuses(instances: Sequence[Instance]) -> list[Status]:
+    """What became of each expression: found where one instance of it is."""
+    statuses: dict[int, Status] = {}
+    for each in instances:
+        status = each.segmentation.status
+        if status is Status.FOUND or each.expression_index not in statuses:
+            statuses[each.expression_index] = status
+    return [statuses[index] for index in sorted(statuses)]
+
+
+def _array_status(array: Any, statuses: Sequence[Status]) -> int:
+    if all(status is Status.FOUND for status in statuses):
+        return int(array.STATUS_OK)
+    if Status.FOUND in statuses:
+        return int(array.STATUS_PARTIAL)
+    if Status.LOW_CONFIDENCE in statuses:
+        return int(array.STATUS_LOW_CONFIDENCE)
+    return int(array.STATUS_NO_TARGET)
+
+
+def _entry(types: MessageTypes, located: Located, index: int, role: str, header: Any) -> Any:
+    instance = located.instances[index]
+    segmentation, position = instance.segmentation, instance.position
+    entry = types.Segmentation()
+    entry.expression = segmentation.expression
+    entry.expression_index = instance.expression_index
+    entry.instance_index = instance.instance_index
+    entry.role = role
+    entry.status = getattr(types.Segmentation, _STATUS_NAMES[segmentation.status])
+    entry.score = segmentation.score
+    entry.mask_score = segmentation.mask_score
+    entry.track_id = instance.track_id
+    if instance.inferred_ns is not None:
+        entry.propagated = True
+        age_ns = max(0, nanoseconds(header.stamp) - instance.inferred_ns)
+        entry.inference_age = types.Duration(
+            sec=age_ns // 1_000_000_000, nanosec=age_ns % 1_000_000_000
+        )
+    entry.centroid_uv = np.full(2, np.nan, np.float32)
+    entry.inside_uv = np.full(2, -1, np.int32)
+    if segmentation.status is Status.NO_TARGET or segmentation.box_xyxy is None:
+        return entry
+    x0, y0, x1, y1 = segmentation.box_xyxy
+    entry.box = types.RegionOfInterest(x_offset=x0, y_offset=y0, width=x1 - x0, height=y1 - y0)
+    entry.centroid_uv = np.array(segmentation.centroid_uv, np.float32)
+    entry.inside_uv = np.array(segmentation.inside_uv, np.int32)
+    entry.area_px = segmentation.area_px
+    crop = segmentation.mask[y0:y1, x0:x1].astype(np.uint8) * np.uint8(255)
+    entry.mask = types.image(crop, "mono8", header)
+    if segmentation.status is Status.FOUND:
+        entry.label = label_of(index)
+    if position is not None:
+        entry.frame_id = located.frame.frame_id if located.frame else header.frame_id
+        _fill_position(types, entry, position)
+    return entry
+
+
+def _fill_position(types: MessageTypes, entry: Any, position: Position) -> None:
+    entry.has_position = True
+    entry.position = point_message(types, position.mean)
+    entry.position_covariance = position.covariance.ravel()
+    entry.surface_point = point_message(types, position.surface_point)
+    entry.box_pose = box_pose_message(types, position)
+    x, y, z = position.box_size.tolist()
+    entry.box_size = types.Vector3(x=x, y=y, z=z)
+    entry.valid_depth_ratio = position.valid_depth_ratio

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text commands: ``the mug; the bowl``, ``pick: the mug; place: the bowl``, ``stop``.
+
+A command is text from anybody on the network, so lengths and characters are checked here before it
+reaches a model, a log or a message. Knows nothing of ROS or of models.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["parse_command"]
+
+MAX_EXPRESSIONS = 16
+MAX_EXPRESSION_CHARS = 256
+MAX_COMMAND_CHARS = 4096
+
+STOP_INTENT = "stop"
+DEFAULT_INTENT = "segment"
+_INTENTS = {"destination": "go_to"}  # by role; others are called as the role
+
+# A role is one word, so that "the clock at 12:30" keeps its colon.
+_ROLE = re.compile(r"([A-Za-z]\w{0,31})\s*:(.*)", re.ASCII | re.DOTALL)
+# Control characters, surrogates, line and paragraph separators: nothing a name of a thing needs.
+_REFUSED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One thing that a command names."""
+
+    expression: str  # the referring expression, whitespace collapsed
+    role: str  # lower-case word before the colon, "" without one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a text asks for; without targets it asks to stop."""
+
+    intent: str  # "pick_and_place", "pick", "go_to", ...; "segment" without roles; "stop"
+    targets: tuple[Target, ...]
+
+    @property
+    def expressions(self) -> list[str]:
+        """The referring expressions, in the order asked."""
+        return [target.expression for target in self.targets]
+
+    @property
+    def text(self) -> str:
+        """The structured form, which :func:`parse_command` reads as this command."""
+        if self.is_stop:
+            return STOP_INTENT
+        return "; ".join(
+            f"{target.role}: {target.expression}" if target.role else target.expression
+            for target in self.targets
+        )
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether this ends the command before it instead of naming something."""
+        return not self.targets
+
+
+def parse_command(text: str) -> Command:
+    """Read a command.
+
+    Expressions are separated by ";". A word and a colon before an expression give its role; the
+    roles together are the intent, in which "destination" is "go_to". "stop" or nothing but
+    whitespace asks to stop.
+
+    Raises:
+        ValueError: saying what is wrong and what is accepted: too long, too many expressions,
+            control characters, a role or separators without an expression.
+    """
+    if len(text) > MAX_COMMAND_CHARS:
+        raise ValueError(
+            f"command has {len(text)} characters, accepted are up to {MAX_COMMAND_CHARS}"
+        )
+    text = text.strip()
+    for character in text:
+        if unicodedata.category(character) in _REFUSED_CATEGORIES and character not in "\t\n\r":
+            raise ValueError(f"command holds the control character {character!a}; send text")
+    if not text or text.lower().rstrip(".! ") == "stop":
+        return Command(intent=STOP_INTENT, targets=())
+    targets = [_parse_target(part) for part in text.split(";") if part.strip()]
+    if not targets:
+        raise ValueError("command holds separators but names nothing; send e.g. 'the red mug'")
+    return command_of(targets)
+
+
+def command_of(targets: Sequence[Target]) -> Command:
+    """The command that names these targets.
+
+    Raises:
+        ValueError: if they are too many, or an expression is too long.
+    """
+    if len(targets) > MAX_EXPRESSIONS:
+        raise ValueError(
+            f"command names {len(targets)} things, accepted are up to {MAX_EXPRESSIONS}"
+        )
+    for target in targets:
+        if len(target.expression) > MAX_EXPRESSION_CHARS:
+            raise ValueError(
+                f"an expression has {len(target.expression)} characters, accepted are up to "
+                f"{MAX_EXPRESSION_CHARS}"
+            )
+    roles = dict.fromkeys(target.role for target in targets if target.role)
+    intents = [_INTENTS.get(role, role) for role in roles]
+    return Command(intent="_and_".join(intents) or DEFAULT_INTENT, targets=tuple(targets))
+
+
+def _parse_target(part: str) -> Target:
+    match = _ROLE.fullmatch(part.strip())
+    role, expression = (match[1].lower(), match[2]) if match else ("", part)
+    expression = " ".join(expression.split())
+    if not expression:
+        raise ValueError(f"role {role!r} has no expression; send e.g. '{role}: the red mug'")
+    return Target(expression=expression, role=role)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coloured points to sensor_msgs/PointCloud2: by sensor_msgs_py where it is installed and sound.
+
+Both ways give the same bytes: x, y, z in metres and rgb packed into a float, as RViz and PCL read
+it.
+"""
+
+from __future__ import annotations
+
+import array
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Header
+
+from mllmseg_ros.geometry.instances import Depth, OtherFrame
+from mllmseg_ros.geometry.localization import unit_depth_rays
+
+CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
+
+_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4")])
+
+
+def choose_cloud_builder() -> tuple[CloudBuilder, str]:
+    """Pick the way from points to PointCloud2.
+
+    Returns:
+        The builder and one line that says which it is and why.
+    """
+    if importlib.util.find_spec("sensor_msgs_py") is None:
+        return (
+            cloud_from_points,
+            "point clouds are built by numpy (sensor_msgs_py is not installed)",
+        )
+    try:
+        self_check()
+    except Exception as error:  # whatever an unfit installation raises, ours serves
+        return cloud_from_points, (
+            f"point clouds are built by numpy (sensor_msgs_py failed its self-check: {error})"
+        )
+    return cloud_by_sensor_msgs_py, "point clouds are built by sensor_msgs_py (self-check passed)"
+
+
+def cloud_from_points(
+    header: Header, points: NDArray[np.float32], rgb: NDArray[np.uint8]
+) -> PointCloud2:
+    """Build an unorganised cloud.
+
+    Args:
+        header: of the image that shows the points; copied by reference.
+        points: (N, 3) m, finite.
+        rgb: (N, 3) RGB.
+    """
+    packed = _packed(points, rgb)
+    cloud = PointCloud2(
+        header=header,
+        height=1,
+        width=len(packed),
+        fields=_fields(),
+        is_bigendian=False,
+        point_step=_POINT.itemsize,
+        row_step=packed.nbytes,
+        is_dense=True,
+    )
+    # As with images: rclpy checks every element of any other type.
+    cloud.data = array.array("B", packed.tobytes())
+    return cloud
+
+
+def points_from_cloud(cloud: PointCloud2) -> NDArray[np.float32]:
+    """Read the points (N, 3) in metres of one of our clouds back."""
+    return np.frombuffer(cloud.data, np.float32).reshape(-1, _POINT.itemsize // 4)[:, :3]
+
+
+def colors_from_cloud(cloud: PointCloud2) -> NDArray[np.uint8]:
+    """Read the colours (N, 3) RGB of one of our clouds back."""
+    packed = np.frombuffer(cloud.data, np.uint32).reshape(-1, _POINT.itemsize // 4)[:, 3]
+    return np.stack([packed >> 16, packed >> 8, packed], axis=1).astype(np.uint8)
+
+
+def scene_points(
+    rgb: NDArray[np.uint8],
+    depth: Depth,
+    targets: NDArray[np.bool_],
+    frame: OtherFrame | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Everything that is no target: what a planner must not run into.
+
+    Args:
+        rgb: (H, W, 3).
+        depth: of the same image.
+        targets: (H, W).
+        frame: to tell the points in; None: the camera's optical frame.
+
+    Returns:
+        Points (N, 3) in metres and their colours (N, 3).
+    """
+    z = depth.metres
+    v, u = np.nonzero(np.isfinite(z) & ~targets)
+    points = unit_depth_rays(u, v, depth.intrinsics) * z[v, u]
+    if frame is not None:
+        points = frame.from_camera[:3, :3] @ points + frame.from_camera[:3, 3:]
+    return points.T.astype(np.float32), rgb[v, u]
+
+
+def cloud_by_sensor_msgs_py(
+    header: Header, points: NDArray[np.float32], rgb: NDArray[np.uint8]
+) -> PointCloud2:
+    """Build the same cloud by sensor_msgs_py."""
+    from sensor_msgs_py import point_cloud2
+
+    cloud = point_cloud2.create_cloud(header, _fields(), _packed(points, rgb))
+    cloud.is_dense = True  # no NaN in it; sensor_msgs_py never says so
+    return cloud
+
+
+def self_check() -> None:
+    """Build one small cloud both ways.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    points = np.arange(12, dtype=np.float32).reshape(4, 3)
+    rgb = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    if cloud_by_sensor_msgs_py(Header(), points, rgb) != cloud_from_points(Header(), points, rgb):
+        raise ValueError("its cloud differs from ours")
+
+
+def _packed(points: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.void]:
+    """One record per point; the colour is 0x00RRGGBB, its bits taken for a float's."""
+    r, g, b = rgb.astype(np.uint32).T
+    packed = np.empty(len(points), dtype=_POINT)
+    packed["x"], packed["y"], packed["z"] = points.T
+    packed["rgb"] = (r << 16 | g << 8 | b).view(np.float32)
+    return packed
+
+
+def _fields() -> list[PointField]:
+    return [
+        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+        for index, name in enumerate(_POINT.names or ())
+    ]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load another model in the background, while the one in place goes on answering.
+
+One at a time; of several that are asked for meanwhile the newest counts. Knows nothing of what a
+model is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["Replacement"]
+
+S = TypeVar("S")  # what names a model
+M = TypeVar("M")  # a model
+
+
+class Replacement(Generic[S, M]):
+    """A thread that exists while something is being loaded."""
+
+    def __init__(
+        self, load: Callable[[S], M], finish: Callable[[S, M | None, Exception | None], None]
+    ) -> None:
+        """Set up.
+
+        Args:
+            load: returns what was asked for, or raises.
+            finish: called from the loading thread with what was asked for, and with the model or
+                with why there is none; not for what was superseded or cancelled meanwhile.
+        """
+        self._load, self._finish = load, finish
+        self._lock = threading.Lock()
+        self._wanted: S | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def wanted(self) -> S | None:
+        """What is being loaded."""
+        return self._wanted
+
+    def begin(self, wanted: S) -> None:
+        """Load this, instead of what was asked for before."""
+        with self._lock:
+            self._wanted = wanted
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
+                self._thread.start()
+
+    def cancel(self) -> None:
+        """Want nothing any more; what is being loaded will be thrown away."""
+        with self._lock:
+            self._wanted = None
+
+    def stop(self) -> None:
+        """Cancel, and wait for the thread: it must not be in the midst of things at the end."""
+        self.cancel()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                wanted = self._wanted
+                if wanted is None:
+                    self._thread = None
+                    return
+            model, problem = None, None
+            try:
+                model = self._load(wanted)
+            except Exception as error:  # whatever a broken checkpoint raises, it is told of
+                problem = error.with_traceback(None)
+                # The frames of what it came from hold what was loaded.
+                problem.__cause__ = problem.__context__ = None
+            with self._lock:
+                if wanted is not self._wanted:
+                    continue
+                self._wanted = None
+            self._finish(wanted, model, problem)
+            model = problem = None

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node measures about itself: rates, ages and times over the last few seconds.
+
+Filled by whatever thread does the work, read once a second for the diagnostics. Knows neither
+messages nor models.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+__all__ = ["CameraMeter", "Meter", "ModelMeter"]
+
+WINDOW_S = 10.0
+_CAPACITY = 2000  # 10 s at 200 Hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantiles:
+    """Half of the values, and 95 % of them, are no larger."""
+
+    p50: float
+    p95: float
+
+
+class Meter:
+    """The values of the last :data:`WINDOW_S` seconds. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: deque[tuple[float, float]] = deque(maxlen=_CAPACITY)  # monotonic s, value
+
+    def add(self, value: float) -> None:
+        """Note one value."""
+        with self._lock:
+            self._values.append((time.monotonic(), value))
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Note how many ms what stands inside takes, unless it fails."""
+        began_ns = time.monotonic_ns()
+        yield
+        self.add((time.monotonic_ns() - began_ns) / 1e6)
+
+    def values(self) -> list[float]:
+        """Those noted in the window, oldest first."""
+        since_s = time.monotonic() - WINDOW_S
+        with self._lock:
+            return [value for at_s, value in self._values if at_s >= since_s]
+
+    def rate(self) -> float:
+        """How many values a second, Hz."""
+        now_s = time.monotonic()
+        with self._lock:
+            times = [at_s for at_s, _ in self._values if at_s >= now_s - WINDOW_S]
+        return len(times) / max(now_s - times[0], 1.0) if times else 0.0
+
+    def quantiles(self) -> Quantiles | None:
+        """Of the values in the window; None without any."""
+        values = sorted(self.values())
+        if not values:
+            return None
+        last = len(values) - 1
+        return Quantiles(p50=values[round(0.5 * last)], p95=values[round(0.95 * last)])
+
+    def mean(self) -> float | None:
+        """Of the values in the window; None without any."""
+        values = self.values()
+        return sum(values) / len(values) if values else None
+
+
+class CameraMeter:
+    """What is measured of one camera.
+
+    Attributes:
+        arrival_age: ms, now - stamp when an image comes: the camera's and the network's part.
+        answer_age: ms, now - stamp when an answer goes out.
+        convert: ms to turn an image message into an array.
+        publish: ms to locate, build and send an answer.
+        no_target: 1 for each expression answered "not there", else 0.
+    """
+
+    def __init__(self) -> None:
+        self.arrival_age, self.answer_age = Meter(), Meter()
+        self.convert, self.publish = Meter(), Meter()
+        self.no_target = Meter()
+        self._image_s: float | None = None  # monotonic
+        self._answer_s: float | None = None
+        self._asked_s = 0.0
+
+    def arrived(self, age_ns: int) -> None:
+        """Note an image."""
+        self._image_s = time.monotonic()
+        self.arrival_age.add(age_ns / 1e6)
+
+    def asked(self) -> None:
+        """Note a command."""
+        self._asked_s = time.monotonic()
+
+    def answered(self, age_ns: int, no_target: list[bool]) -> None:
+        """Note an answer: the age of its image, and of each expression whether it is not there."""
+        self._answer_s = time.monotonic()
+        self.answer_age.add(age_ns / 1e6)
+        for each in no_target:
+            self.no_target.add(float(each))
+
+    @property
+    def since_image_s(self) -> float | None:
+        """How long ago the newest image came; None: none has."""
+        return None if self._image_s is None else time.monotonic() - self._image_s
+
+    @property
+    def since_answer_s(self) -> float | None:
+        """How long ago the newest answer went out; None: none has."""
+        return None if self._answer_s is None else time.monotonic() - self._answer_s
+
+    @property
+    def unanswered_s(self) -> float:
+        """How long ago the newest command came or answer went out, whichever is later."""
+        return time.monotonic() - max(self._asked_s, self._answer_s or 0.0)
+
+
+class ModelMeter:
+    """What is measured of the model, and what went wrong last.
+
+    Attributes:
+        encode: ms per image. On CUDA part of it is only waited for in ``segment``.
+        segment: ms per request on an encoded image.
+        is_failing: whether the newest look raised.
+    """
+
+    def __init__(self) -> None:
+        self.encode, self.segment = Meter(), Meter()
+        self.is_failing = False
+        self._error: tuple[float, str] | None = None  # monotonic s, text
+
+    @contextmanager
+    def encoding(self) -> Iterator[None]:
+        """Note what stands inside, also where it fails."""
+        try:
+            with self.encode.timing():
+                yield
+        except Exception:
+            self.is_failing = True
+            raise
+
+    @contextmanager
+    def segmenting(self) -> Iterator[None]:
+        """Note what stands inside, also where it fails; a ValueError is the words' fault."""
+        try:
+            with self.segment.timing():
+                yield
+        except ValueError:
+            raise
+        except Exception:
+            self.is_failing = True
+            raise
+        self.is_failing = False
+
+    def failed(self, text: str) -> None:
+        """Note an error, one line."""
+        self._error = (time.monotonic(), text)
+
+    @property
+    def last_error(self) -> tuple[float, str] | None:
+        """How many seconds ago, and what; None where nothing went wrong."""
+        error = self._error
+        return None if error is None else (time.monotonic() - error[0], error[1])

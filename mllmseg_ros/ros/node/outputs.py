@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that the node publishes for one camera.
+
+No message is built unless somebody subscribes to it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import PointStamped, PoseStamped
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from mllmseg_ros.drawing.overlay import draw_overlay
+from mllmseg_ros.geometry.instances import distance_m
+from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.ros.messages import detections
+from mllmseg_ros.ros.messages.image_msgs import compressed_from_array, image_from_array
+from mllmseg_ros.ros.messages.point_cloud import CloudBuilder, scene_points
+from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, pose_message
+from mllmseg_ros.ros.node.markers import marker_array, no_markers
+from mllmseg_ros.ros.node.request import Notice
+from mllmseg_ros.ros.node.result_messages import (
+    Answer,
+    array_message,
+    chosen_position,
+    confidence_image,
+    label_image,
+    notice_message,
+    union_mask,
+)
+from mllmseg_ros.ros.support.qos import QosWatch, overridable
+
+__all__ = ["CameraOutputs"]
+
+# Deep enough for a burst of commands: every one of them gets a message.
+_SEGMENTATIONS_DEPTH = 100
+
+
+class CameraOutputs:
+    """Publishers of a lifecycle node; nothing is sent while it is not active."""
+
+    def __init__(
+        self, node: LifecycleNode, prefix: str, cloud_from_points: CloudBuilder, watch: QosWatch
+    ) -> None:
+        """Create the publishers.
+
+        Args:
+            node: to publish from.
+            prefix: of all topics: "", or the camera's name and a slash.
+            cloud_from_points: one of :mod:`mllmseg_ros.ros.messages.point_cloud`.
+            watch: told of subscribers that do not match.
+        """
+
+        def publisher(message_type: type, topic: str, qos: QoSProfile | int = 1):  # type: ignore[no-untyped-def]
+            return node.create_lifecycle_publisher(
+                message_type,
+                prefix + topic,
+                qos,
+                event_callbacks=watch.of_publisher(prefix + topic),
+                qos_overriding_options=overridable(),
+            )
+
+        self._segmentations = publisher(SegmentationArray, "segmentations", _SEGMENTATIONS_DEPTH)
+        self._centroid = publisher(PointStamped, "centroid")
+        self._target_pose = publisher(PoseStamped, "target_pose")
+        self._target_cloud = publisher(PointCloud2, "target_cloud")
+        self._scene_cloud = publisher(PointCloud2, "scene_cloud")
+        self._markers = publisher(MarkerArray, "markers")
+        self._cloud_from_points = cloud_from_points
+        # Raw, and compressed as image_transport would.
+        self._mask, self._labels, self._confidence, self._overlay = (
+            (publisher(Image, topic), publisher(CompressedImage, f"{topic}/compressed"))
+            for topic in ("mask", "labels", "confidence", "overlay")
+        )
+        self._last_mask: tuple[Header, tuple[int, int]] | None = None
+        self._detections: detections.DetectionPublishers | None = None
+        if detections.is_available():
+            self._detections = detections.DetectionPublishers(publisher)
+
+    def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
+        """Build the messages of an answer, for who listens: (publisher, message) pairs."""
+        messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
+        if answer.error:
+            return messages
+        if self._detections is not None:
+            messages += self._detections.prepare(messages[0][1], answer.score_limit)
+        position = chosen_position(answer)
+        if position is not None and self._centroid.get_subscription_count():
+            messages.append((self._centroid, centroid_message(answer.position_header, position)))
+        if position is not None and self._target_pose.get_subscription_count():
+            messages.append((self._target_pose, pose_message(answer.position_header, position)))
+        if self._markers.get_subscription_count():
+            messages.append((self._markers, marker_array(answer)))
+        if position is not None and self._target_cloud.get_subscription_count():
+            u, v = position.points_uv.T
+            cloud = self._cloud_from_points(
+                answer.position_header, position.points, answer.rgb[v, u]
+            )
+            messages.append((self._target_cloud, cloud))
+        depth = answer.located.depth
+        wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
+        wants_mask = _wanted(self._mask)
+        union = union_mask(answer) if wants_scene or wants_mask else None
+        if union is not None and depth is not None and wants_scene:
+            points, rgb = scene_points(answer.rgb, depth, union > 0, answer.located.frame)
+            cloud = self._cloud_from_points(answer.position_header, points, rgb)
+            messages.append((self._scene_cloud, cloud))
+        if union is not None and wants_mask:
+            messages += _images(self._mask, union, "mono8", answer.header)
+            self._last_mask = (answer.header, answer.size_hw)
+        if _wanted(self._labels):
+            messages += _images(self._labels, label_image(answer), "mono8", answer.header)
+        if _wanted(self._confidence):
+            messages += _images(self._confidence, confidence_image(answer), "mono8", answer.header)
+        if _wanted(self._overlay):
+            overlay = draw_overlay(
+                answer.rgb,
+                [each.segmentation for each in answer.instances],
+                [each.track_id for each in answer.instances],
+                [distance_m(each, answer.located.frame) for each in answer.instances],
+            )
+            messages += _images(self._overlay, overlay, "rgb8", answer.header)
+        return messages
+
+    def publish_notice(self, notice: Notice) -> None:
+        """Publish the end of a request that no image is behind."""
+        self._segmentations.publish(notice_message(notice))
+
+    def publish_nothing_selected(self, newest: tuple[Header, tuple[int, int]] | None) -> None:
+        """Publish that nothing is selected any more: a mask of zeros, no marker.
+
+        Args:
+            newest: header and size (H, W) of the newest image; without one, the last mask's.
+        """
+        if self._markers.get_subscription_count():
+            self._markers.publish(no_markers(newest[0] if newest else Header()))
+        if self._detections is not None:
+            self._detections.publish_nothing(newest[0] if newest else Header())
+        behind = newest or self._last_mask
+        if behind is not None:
+            header, size_hw = behind
+            nothing = np.zeros(size_hw, np.uint8)
+            for publisher, message in _images(self._mask, nothing, "mono8", header):
+                publisher.publish(message)
+        self._last_mask = None
+
+
+def _wanted(raw_and_compressed: tuple) -> bool:
+    return any(publisher.get_subscription_count() for publisher in raw_and_compressed)
+
+
+def _images(
+    raw_and_compressed: tuple, pixels: NDArray[np.uint8], encoding: str, header: Header
+) -> list[tuple]:
+    """The same picture, in the ways that somebody listens to."""
+    raw, compressed = raw_and_compressed
+    messages: list[tuple] = []
+    if raw.get_subscription_count():
+        messages.append((raw, image_from_array(pixels, encoding, header)))
+    if compressed.get_subscription_count():
+        messages.append((compressed, compressed_from_array(pixels, encoding, header)))
+    return messages

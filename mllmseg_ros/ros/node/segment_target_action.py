@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action ``segment_target``: look until something is found for certain, or is not there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+
+from mllmseg_ros.action import SegmentTarget
+from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.ros.node.async_queue import Inbox
+from mllmseg_ros.ros.node.request_router import Asking
+
+__all__ = ["SegmentTargetAction", "Verdict"]
+
+_TICK_S = 0.1  # how soon a timeout or a cancellation is noticed while no answer comes
+_LOOKED = (
+    SegmentationArray.STATUS_OK,
+    SegmentationArray.STATUS_PARTIAL,
+    SegmentationArray.STATUS_NO_TARGET,
+    SegmentationArray.STATUS_LOW_CONFIDENCE,
+)
+_ABSENT = (SegmentationArray.STATUS_PARTIAL, SegmentationArray.STATUS_NO_TARGET)
+
+
+class Verdict:
+    """Counts images in a row that say the same, until they suffice. Knows no time."""
+
+    def __init__(self, n_frames: int, min_confidence: float) -> None:
+        """Begin.
+
+        Args:
+            n_frames: images in a row that have to agree.
+            min_confidence: what every entry's score (mask_score where that is NaN) must reach for
+                its image to count as found.
+        """
+        self._n_frames, self._min_confidence = max(1, n_frames), min_confidence
+        self._said: str = ""
+        self.agreeing = 0  # images in a row that said what the last one said
+
+    def add(self, answer: SegmentationArray) -> None:
+        """Take the answer on one more image in."""
+        said = self._meaning(answer)
+        self.agreeing = self.agreeing + 1 if said == self._said else 1
+        self._said = said
+
+    @property
+    def is_found(self) -> bool:
+        """Whether enough images said that everything is there."""
+        return self._said == "found" and self.agreeing >= self._n_frames
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether enough images said that something named is not there."""
+        return self._said == "absent" and self.agreeing >= self._n_frames
+
+    def _meaning(self, answer: SegmentationArray) -> str:
+        if answer.status in _ABSENT:
+            return "absent"
+        if answer.status != SegmentationArray.STATUS_OK:
+            return "unsure"
+        firsts = [each for each in answer.segmentations if each.instance_index == 0]
+        scores = [each.mask_score if math.isnan(each.score) else each.score for each in firsts]
+        return "found" if min(scores) >= self._min_confidence else "unsure"
+
+
+class SegmentTargetAction:
+    """Serves any number of goals side by side."""
+
+    def __init__(self, node: Node, asking: Asking) -> None:
+        """Offer the action."""
+        self._node, self._asking = node, asking
+        self._inboxes: set[Inbox[SegmentationArray | None]] = set()
+        group = ReentrantCallbackGroup()
+        self._server = ActionServer(
+            node,
+            SegmentTarget,
+            "segment_target",
+            self._execute,
+            callback_group=group,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
+        node.create_timer(_TICK_S, self._tick, callback_group=group)
+
+    def destroy(self) -> None:
+        """Withdraw the action."""
+        self._server.destroy()
+
+    def _tick(self) -> None:
+        for inbox in tuple(self._inboxes):
+            inbox.put(None)
+
+    async def _execute(self, handle: Any) -> SegmentTarget.Result:
+        inbox: Inbox[SegmentationArray | None] = Inbox(self._asking.wake_executor)
+        done = False
+
+        def deliver(answer: SegmentationArray) -> bool:
+            inbox.put(answer)
+            return not done
+
+        self._inboxes.add(inbox)
+        try:
+            return await self._until_known(handle, inbox, deliver)
+        finally:
+            done = True
+            self._inboxes.discard(inbox)
+            self._asking.end(deliver)
+
+    async def _until_known(
+        self, handle: Any, inbox: Inbox[SegmentationArray | None], deliver: Any
+    ) -> SegmentTarget.Result:
+        goal = handle.request
+        result = SegmentTarget.Result()
+        verdict = Verdict(goal.frames, goal.min_confidence)
+        deadline_ns = self._now_ns() + int(max(0.0, goal.timeout) * 1e9)
+        refused = self._asking.ask(goal.expressions, goal.camera, deliver)
+        if refused is not None:
+            inbox.put(refused)
+        while True:
+            answer = await inbox.take()
+            if answer is not None:
+                result.answer = answer
+                outcome = self._outcome(answer, verdict, waits=goal.timeout > 0)
+                if answer.status in _LOOKED:
+                    feedback = SegmentTarget.Feedback(answer=answer, agreeing=verdict.agreeing)
+                    handle.publish_feedback(feedback)
+            else:
+                outcome = SegmentTarget.Result.OUTCOME_UNKNOWN
+            if handle.is_cancel_requested:
+                handle.canceled()
+                return _ended(result, SegmentTarget.Result.OUTCOME_CANCELED, "canceled")
+            if outcome == SegmentTarget.Result.OUTCOME_UNKNOWN and (
+                goal.timeout > 0 and self._now_ns() > deadline_ns
+            ):
+                outcome = (
+                    SegmentTarget.Result.OUTCOME_NOT_THERE
+                    if verdict.is_absent
+                    else SegmentTarget.Result.OUTCOME_TIMED_OUT
+                )
+            if outcome == SegmentTarget.Result.OUTCOME_UNKNOWN:
+                continue
+            if outcome == SegmentTarget.Result.OUTCOME_FOUND:
+                handle.succeed()
+            elif outcome == SegmentTarget.Result.OUTCOME_NOT_THERE:
+                handle.succeed()  # an honest answer is no failure
+            else:
+                handle.abort()
+            return _ended(result, outcome, result.answer.text or "no image came in time")
+
+    def _outcome(self, answer: SegmentationArray, verdict: Verdict, *, waits: bool) -> int:
+        """What an answer decides; OUTCOME_UNKNOWN where it is too early to say."""
+        outcomes = SegmentTarget.Result
+        if answer.status == SegmentationArray.STATUS_ERROR:
+            return int(outcomes.OUTCOME_ERROR)
+        if answer.status == SegmentationArray.STATUS_STOPPED:
+            return int(outcomes.OUTCOME_CANCELED)
+        if answer.status == SegmentationArray.STATUS_STALE_INPUT:
+            return int(outcomes.OUTCOME_UNKNOWN if waits else outcomes.OUTCOME_TIMED_OUT)
+        verdict.add(answer)
+        if verdict.is_found:
+            return int(outcomes.OUTCOME_FOUND)
+        if verdict.is_absent and not waits:
+            return int(outcomes.OUTCOME_NOT_THERE)
+        return int(outcomes.OUTCOME_UNKNOWN)
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+
+def _ended(result: SegmentTarget.Result, outcome: int, text: str) -> SegmentTarget.Result:
+    result.outcome, result.text = outcome, text
+    return result

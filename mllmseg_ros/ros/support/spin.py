@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a node until Ctrl-C or SIGTERM, then let it clean up.
+
+rclpy's own signal handler ends the communication first, after which a node cannot say goodbye any
+more; here the node shuts down first.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+__all__ = ["run"]
+
+_POLL_S = 0.2  # how soon a signal is noticed while nothing else happens
+
+
+class Stoppable(Protocol):
+    """A node that has something to do before it goes."""
+
+    def stop(self) -> None:
+        """Finish; the node can still publish."""
+
+
+def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
+    """Make a node, spin it until a signal comes or it is done, stop and destroy it.
+
+    Args:
+        make_node: called after rclpy is initialised; its node has ``stop()``, and ``done`` (an
+            exit status) where it ends by itself.
+        args: command line; None takes the process's own.
+
+    Returns:
+        Exit status: 0 after a signal, else the node's.
+    """
+    signalled, made = threading.Event(), threading.Event()
+
+    def on_signal(*_: object) -> None:
+        signalled.set()
+        if not made.is_set():  # a model that is being loaded is not waited for
+            raise SystemExit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = make_node()
+        made.set()
+    except SystemExit:
+        rclpy.try_shutdown()
+        return 0
+    except (
+        ValueError,
+        RuntimeError,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not signalled.is_set() and getattr(node, "done", None) is None:
+            executor.spin_once(timeout_sec=_POLL_S)
+    finally:
+        node.stop()  # type: ignore[attr-defined]
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return getattr(node, "done", None) or 0

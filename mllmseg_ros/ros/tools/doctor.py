@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ros2 run mllmseg_ros doctor``: the machine, then ROS 2 on it, then what comes on the topics.
+
+    ros2 run mllmseg_ros doctor --model MLLMSeg_InternVL2_5_1B_RES \
+        --ros-args -r image:=/camera/color/image_raw -r camera_info:=/camera/color/camera_info
+
+Topics are remapped as the node's are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mllmseg_ros.doctor.machine import Finding, examine, fail, ok, report, shared_memory, warn
+from mllmseg_ros.ros.messages.cv_bridge_conversion import choose_rgb_conversion
+from mllmseg_ros.ros.messages.image_msgs import (
+    depth_from_compressed,
+    depth_from_image,
+    nanoseconds,
+    rgb_from_compressed,
+    rgb_from_image,
+)
+from mllmseg_ros.ros.support import large_images
+
+_SECONDS = 5.0
+_OLD_S = 1.0  # as the node's max_age
+_SHARED_MEMORY = 100e6  # bytes: a segment of the profile for each of a few processes
+_UDP_BUFFER = 2_000_000  # bytes
+
+
+def main(args: list[str] | None = None) -> int:
+    """Print one line per finding; returns 1 where something fails."""
+    parser = argparse.ArgumentParser(
+        prog="doctor", description="Can the node run here, and does it get what it needs?"
+    )
+    parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--seconds", type=float, default=_SECONDS, help="to listen; 0: not at all")
+    given = sys.argv if args is None else ["doctor", *args]
+    asked = parser.parse_args(remove_ros_args(given)[1:])
+    status = report(examine(asked.model, asked.device, asked.dtype))
+    rclpy.init(args=given)
+    try:
+        status |= report([_cv_bridge(), *_transport()])
+        if asked.seconds > 0:
+            status |= report(_listen(asked.seconds))
+    finally:
+        rclpy.try_shutdown()
+    return status
+
+
+def _cv_bridge() -> Finding:
+    _, text = choose_rgb_conversion()
+    if "failed" not in text:
+        return ok("cv_bridge", text)
+    return warn(
+        "cv_bridge", f"{text}; it was built for another NumPy: install that version, or leave it"
+    )
+
+
+def _transport() -> Iterator[Finding]:
+    """What keeps large images from getting lost."""
+    middleware = get_rmw_implementation_identifier()
+    yield ok("middleware", f"{middleware}, ROS_DISTRO {os.environ.get('ROS_DISTRO', 'not set')}")
+    if "fastrtps" not in middleware:
+        buffer = _udp_buffer()
+        if buffer is not None and buffer < _UDP_BUFFER:
+            yield warn(
+                "large images",
+                f"the kernel takes {buffer} bytes at a time; "
+                f"sudo sysctl -w net.core.rmem_max={_UDP_BUFFER * 10}",
+            )
+        else:
+            yield ok("large images", "the kernel's buffers have room")
+        return
+    ((variable, profile),) = large_images.environment().items()
+    given = os.environ.get(variable)
+    if given and not Path(given).is_file():
+        yield fail("large images", f"{variable} names {given}, which is not there")
+    elif given or os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
+        yield ok("large images", f"{variable}={given}" if given else "LARGE_DATA")
+    else:
+        yield warn(
+            "large images",
+            "Fast DDS loses them with its defaults; here and where the camera is started: "
+            f"export {variable}={profile}",
+        )
+    free = shared_memory()
+    if free is not None and free < _SHARED_MEMORY:
+        yield warn(
+            "shared memory",
+            f"{free / 1e6:.0f} MB free in /dev/shm; in a container start it with --ipc=host",
+        )
+
+
+def _udp_buffer() -> int | None:
+    try:
+        return int(Path("/proc/sys/net/core/rmem_max").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+class _Topic:
+    """A topic that is listened to."""
+
+    def __init__(self, node: Node, kind: type, topic: str) -> None:
+        self.name = str(node.resolve_topic_name(topic))
+        self.count, self.newest, self.age_s = 0, None, 0.0
+        self._node = node
+        self._first_s = self._last_s = 0.0
+        node.create_subscription(
+            kind, topic, self._take, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        )
+
+    def _take(self, message: Any) -> None:
+        self._last_s = time.monotonic()
+        self._first_s = self._first_s or self._last_s
+        self.count += 1
+        self.newest = message
+        now_ns = self._node.get_clock().now().nanoseconds
+        self.age_s = (now_ns - nanoseconds(message.header.stamp)) / 1e9
+
+    @property
+    def publishers(self) -> int:
+        return int(self._node.count_publishers(self.name))
+
+    def __str__(self) -> str:
+        span_s = self._last_s - self._first_s
+        rate = f"{(self.count - 1) / span_s:.1f} Hz" if span_s > 0 else "one message"
+        return f"{self.name}: {rate}, {self.age_s * 1e3:.0f} ms old"
+
+
+def _listen(seconds: float) -> Iterator[Finding]:
+    node = rclpy.create_node("mllmseg_doctor")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        # Raw and compressed: who publishes what is known only after a while.
+        images = [
+            _Topic(node, Image, "image"),
+            _Topic(node, CompressedImage, "image/compressed"),
+        ]
+        depths = [
+            _Topic(node, Image, "depth/image"),
+            _Topic(node, CompressedImage, "depth/image/compressedDepth"),
+        ]
+        info = _Topic(node, CameraInfo, "camera_info")
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=0.1)
+        yield _judge_image(node, _used(*images))
+        yield _judge_info(info)
+        yield _judge_depth(_used(*depths))
+        yield _judge_tf(node)
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+
+
+def _used(raw: _Topic, compressed: _Topic) -> _Topic:
+    """The one that the node would take: compressed only where nobody publishes it raw."""
+    return compressed if compressed.publishers and not raw.publishers else raw
+
+
+def _judge_image(node: Node, topic: _Topic) -> Finding:
+    if topic.newest is None:
+        return fail("image", _why_silent(node, topic))
+    message = topic.newest
+    try:
+        if isinstance(message, CompressedImage):
+            rgb, encoding = rgb_from_compressed(message), message.format
+        else:
+            rgb, encoding = rgb_from_image(message), message.encoding
+    except ValueError as error:
+        return fail("image", f"{topic.name}: {error}")
+    frame_id = message.header.frame_id
+    text = f"{topic}, {rgb.shape[1]} x {rgb.shape[0]} {encoding}, frame {frame_id!r}"
+    if abs(topic.age_s) > _OLD_S:
+        return fail(
+            "image",
+            f"{text}; the node takes none that is off by more than max_age: synchronise the clocks "
+            "(chrony), set use_sim_time for a recording, or raise max_age",
+        )
+    if not frame_id:
+        return warn("image", f"{text}; without a frame_id nothing can be placed by TF")
+    return ok("image", text)
+
+
+def _why_silent(node: Node, topic: _Topic) -> str:
+    if topic.publishers:
+        return (
+            f"{topic.name} has {topic.publishers} publisher(s), but nothing arrives: see 'large "
+            "images' above, and whether both sides use the same middleware and ROS_DOMAIN_ID"
+        )
+    kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+    others = [
+        name
+        for name, types in node.get_topic_names_and_types()
+        if set(types) & set(kinds) and node.count_publishers(name) and "depth" not in name
+    ]
+    there = f"there are {', '.join(others)}: -r image:=…" if others else "nor any other image"
+    return (
+        f"nobody publishes {topic.name} (ROS_DOMAIN_ID {os.environ.get('ROS_DOMAIN_ID', '0')}); "
+        f"{there}"
+    )
+
+
+def _judge_info(topic: _Topic) -> Finding:
+    if topic.newest is None:
+        return warn("camera_info", f"{topic.name}: nothing; without it there are no metres")
+    if not (topic.newest.k[0] > 0 and topic.newest.k[4] > 0):
+        return fail("camera_info", f"{topic.name}: K has no focal length; calibrate the camera")
+    return ok("camera_info", str(topic))
+
+
+def _judge_depth(topic: _Topic) -> Finding:
+    if topic.newest is None:
+        return warn("depth", f"{topic.name}: nothing; answers stay in the image, without metres")
+    message = topic.newest
+    try:
+        if isinstance(message, CompressedImage):
+            metres, encoding = depth_from_compressed(message), message.format
+        else:
+            metres, encoding = depth_from_image(message), message.encoding
+    except ValueError as error:
+        return fail("depth", f"{topic.name}: {error}")
+    return ok("depth", f"{topic}, {metres.shape[1]} x {metres.shape[0]} {encoding}")
+
+
+def _judge_tf(node: Node) -> Finding:
+    moving, fixed = (node.count_publishers(name) for name in ("/tf", "/tf_static"))
+    if not moving + fixed:
+        return warn(
+            "TF", "nobody publishes /tf or /tf_static: positions cannot leave the camera's frame"
+        )
+    return ok("TF", f"{moving} publisher(s) of /tf, {fixed} of /tf_static")

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node behind ``mllmseg view``: what a camera and the segmenter publish, into Rerun.
+
+For who has no RViz or Foxglove. It only listens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import String
+
+from mllmseg_ros.drawing.rerun import Box, RerunLog, Shown
+from mllmseg_ros.msg import Segmentation, SegmentationArray
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
+from mllmseg_ros.ros.messages.point_cloud import colors_from_cloud, points_from_cloud
+from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.ros.support.spin import run
+
+__all__ = ["view"]
+
+_TRANSPORT_CHECK_S = 1.0
+
+
+class ViewNode(Node):
+    """Hands messages on, each under the stamp that it came with."""
+
+    def __init__(self, camera: str, log: RerunLog) -> None:
+        """Subscribe.
+
+        Args:
+            camera: name of the camera, "" where its topics have no prefix.
+            log: where to.
+        """
+        super().__init__("mllmseg_view")
+        self._log = log
+        self._prefix = f"{camera}/" if camera else ""
+        self._lens: tuple | None = None
+        for kind, topic, take, qos in (
+            (Image, f"{self._prefix}image", self._on_image, qos_profile_sensor_data),
+            (CameraInfo, f"{self._prefix}camera_info", self._on_info, qos_profile_sensor_data),
+            (SegmentationArray, f"{self._prefix}segmentations", self._on_answer, 10),
+            (PointCloud2, f"{self._prefix}target_cloud", self._on_cloud, 1),
+            (String, f"{self._prefix}command", self._on_command, 10),
+        ):
+            self.create_subscription(kind, topic, take, qos)
+        self._listen_to_transforms()
+        if camera:
+            self.create_subscription(String, "command", self._on_command, 10)
+        self._transport_check = self.create_timer(_TRANSPORT_CHECK_S, self._check_transport)
+        self.get_logger().info(f"listening to {self.resolve_topic_name(self._prefix + 'image')}")
+
+    def stop(self) -> None:
+        """Write what is left."""
+        self._log.close()
+
+    def _listen_to_transforms(self) -> None:
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError:
+            self.get_logger().info("tf2_msgs is not installed: without transforms")
+            return
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(TFMessage, "/tf", self._on_transforms, 100)
+        self.create_subscription(TFMessage, "/tf_static", self._on_static_transforms, latched)
+
+    def _check_transport(self) -> None:
+        """Take compressed images where there are no others."""
+        topic = f"{self._prefix}image"
+        raw, compressed = (
+            self.count_publishers(self.resolve_topic_name(each))
+            for each in (topic, f"{topic}/compressed")
+        )
+        if compressed and not raw:
+            self.create_subscription(
+                CompressedImage, f"{topic}/compressed", self._on_image, qos_profile_sensor_data
+            )
+        if raw or compressed:
+            self.destroy_timer(self._transport_check)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        compressed = isinstance(message, CompressedImage)
+        try:
+            rgb = rgb_from_compressed(message) if compressed else rgb_from_image(message)
+        except ValueError as error:
+            self.get_logger().warning(f"image ignored: {error}", throttle_duration_sec=5.0)
+            return
+        header = message.header
+        self._log.image(nanoseconds(header.stamp), header.frame_id, rgb)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        lens = (message.header.frame_id, tuple(message.k), message.height, message.width)
+        if lens == self._lens or not message.k[0]:
+            return
+        self._lens = lens
+        K = np.array(message.k).reshape(3, 3)
+        stamp_ns = nanoseconds(message.header.stamp)
+        self._log.lens(stamp_ns, message.header.frame_id, K, (message.height, message.width))
+
+    def _on_answer(self, message: SegmentationArray) -> None:
+        size_hw = (message.image_height, message.image_width)
+        if not size_hw[0]:  # no image is behind it
+            self._log.command(self._now_ns(), f"({message.command}: {message.text})")
+            return
+        try:
+            shown = [_shown(each, size_hw) for each in message.segmentations]
+        except ValueError as error:
+            self.get_logger().warning(f"answer ignored: {error}", throttle_duration_sec=5.0)
+            return
+        text = f"{message.command}: {message.text}"
+        stamp_ns = nanoseconds(message.header.stamp)
+        self._log.answer(stamp_ns, message.header.frame_id, size_hw, text, shown)
+
+    def _on_cloud(self, message: PointCloud2) -> None:
+        points, rgb = points_from_cloud(message), colors_from_cloud(message)
+        header = message.header
+        self._log.points(nanoseconds(header.stamp), header.frame_id, points, rgb)
+
+    def _on_command(self, message: String) -> None:
+        self._log.command(self._now_ns(), message.data)
+
+    def _on_transforms(self, message: Any, static: bool = False) -> None:
+        for each in message.transforms:
+            move, turn = each.transform.translation, each.transform.rotation
+            self._log.transform(
+                None if static else nanoseconds(each.header.stamp),
+                each.header.frame_id,
+                each.child_frame_id,
+                (move.x, move.y, move.z),
+                (turn.x, turn.y, turn.z, turn.w),
+            )
+
+    def _on_static_transforms(self, message: Any) -> None:
+        self._on_transforms(message, static=True)
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def _shown(entry: Segmentation, size_hw: tuple[int, int]) -> Shown:
+    box = None
+    if entry.has_position:
+        place, turn, size = entry.box_pose.position, entry.box_pose.orientation, entry.box_size
+        box = Box(
+            frame_id=entry.frame_id,
+            center=(place.x, place.y, place.z),
+            size=(size.x, size.y, size.z),
+            quaternion=(turn.x, turn.y, turn.z, turn.w),
+        )
+    segmentation = segmentation_from_message(entry, size_hw)
+    return Shown(segmentation=segmentation, track_id=entry.track_id, box=box)
+
+
+def view(camera: str, save: Path | None, ros_arguments: list[str]) -> int:
+    """Show, or write to a file, what is published until told to end; returns the exit status.
+
+    Args:
+        camera: name of the camera, "" where its topics have no prefix.
+        save: file to write; None opens the viewer.
+        ros_arguments: as after ``--ros-args``: remappings, parameters.
+    """
+    log = RerunLog(save)
+    return run(lambda: ViewNode(camera, log), ["--ros-args", *ros_arguments])

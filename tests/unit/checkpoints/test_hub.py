@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints come from a server that speaks as the hub does, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mllmseg_ros.checkpoints.hub import EMBEDDED, PUBLISHED, find_checkpoint, repository_of, smaller
+from mllmseg_ros.checkpoints.integrity import SUMS, check, count_values
+
+ROOT = Path(__file__).parents[3]
+MODEL = PUBLISHED[0]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NOT_WANTED = "../outside.json"
+
+
+class Hub:
+    """Serves the embedded model's files under a published name."""
+
+    def __init__(self) -> None:
+        names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+        self.files = {name: (EMBEDDED / name).read_bytes() for name in names}
+        self.requests: list[tuple[str, str | None]] = []  # path, Range header
+        self.cut_after: int | None = None  # bytes of the weights, then nothing more is served
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.serve(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def info(self) -> bytes:
+        siblings = [{"rfilename": NOT_WANTED, "size": 1, "blobId": "0"}]
+        for name, content in self.files.items():
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            entry = {"rfilename": name, "size": len(content), "blobId": blob}
+            if name.endswith(".safetensors"):
+                entry["lfs"] = {
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "size": len(content),
+                    "pointerSize": 100,
+                }
+            siblings.append(entry)
+        return json.dumps({"id": MODEL.repository, "sha": COMMIT, "siblings": siblings}).encode()
+
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        path, range_ = request.path.partition("?")[0], request.headers.get("Range")
+        self.requests.append((path, range_))
+        if path == f"/api/models/{MODEL.repository}":
+            return self.send(request, 200, self.info())
+        prefix = f"/{MODEL.repository}/resolve/{COMMIT}/"
+        content = self.files.get(path.removeprefix(prefix))
+        if content is None:
+            return self.send(request, 404, b"")
+        begin = int(range_.removeprefix("bytes=").rstrip("-")) if range_ else 0
+        if path.endswith(".safetensors") and self.cut_after is not None:
+            n_bytes, self.cut_after = self.cut_after, 0
+            if not n_bytes:
+                return self.send(request, 503, b"")
+            return self.send(request, 200, content, n_bytes)
+        return self.send(request, 206 if begin else 200, content[begin:])
+
+    def send(
+        self, request: BaseHTTPRequestHandler, status: int, content: bytes, n: int | None = None
+    ) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content[:n])
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    hub = Hub()
+    yield hub
+    hub.server.shutdown()
+    hub.server.server_close()
+
+
+@pytest.fixture
+def mllmseg(hub: Hub, tmp_path: Path):
+    """Runs ``mllmseg models …`` as a user would, on an empty machine."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        code = "import sys; from mllmseg_ros.cli import main; sys.exit(main(sys.argv[1:]))"
+        environ = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))},
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "hf"),
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+            "NO_PROXY": "127.0.0.1",
+            **environment,
+        }
+        return subprocess.run(
+            [sys.executable, "-c", code, "models", *arguments],
+            env=environ,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_download_that_is_cut_off_goes_on_where_it_was(hub: Hub, mllmseg, tmp_path) -> None:
+    folder = tmp_path / "data" / "mllmseg" / "models" / MODEL.repository
+    hub.cut_after = 12_000_000
+    cut = mllmseg("download", MODEL.name)
+    assert cut.returncode == 1
+    assert "the same command goes on with it" in cut.stderr
+    assert "Traceback" not in cut.stderr
+    assert not folder.exists()  # nothing that is not whole goes by that name
+    assert f"download {MODEL.name}" in mllmseg("list").stdout
+
+    hub.cut_after = None
+    hub.requests.clear()
+    whole = mllmseg("download", MODEL.name)
+    assert (whole.returncode, whole.stdout.strip()) == (0, str(folder)), whole.stderr
+    fetched = dict(hub.requests)
+    range_ = fetched[f"/{MODEL.repository}/resolve/{COMMIT}/model.safetensors"]
+    assert range_ == f"bytes={10 << 20}-"  # huggingface_hub writes blocks of 10 MiB
+    assert not [path for path in fetched if path.endswith("/config.json")]  # it was whole
+    assert {path.name for path in folder.iterdir()} == {*hub.files, SUMS}
+    assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+    assert COMMIT in (folder / SUMS).read_text()
+    subprocess.run(["sha256sum", "--check", "--status", SUMS], cwd=folder, check=True)
+
+    # Without network from here on.
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
+    assert mllmseg("verify", MODEL.name, **offline).returncode == 0
+    assert f"{MODEL.name:28}{1.94:6.2f} GB  yes" in mllmseg("list", **offline).stdout
+    weights = folder / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1  # one bit
+    weights.write_bytes(damaged)
+    found = mllmseg("verify", MODEL.name, **offline)
+    assert found.returncode == 1
+    assert f"{weights}: sha256 is not the one in {SUMS}" in found.stdout
+    assert mllmseg("download", MODEL.name).returncode == 0  # repairs it
+    assert mllmseg("verify", MODEL.repository, **offline).returncode == 0
+
+
+def test_nothing_is_downloaded_where_that_is_forbidden(hub: Hub, mllmseg) -> None:
+    refused = mllmseg("download", MODEL.name, HF_HUB_OFFLINE="1")
+    assert refused.returncode == 1
+    assert "HF_HUB_OFFLINE is set" in refused.stderr
+    missing = mllmseg("verify", MODEL.name)  # as a node would look for it
+    assert missing.returncode == 1
+    assert f"mllmseg models download {MODEL.repository}" in missing.stderr
+    assert hub.requests == []
+
+
+def test_what_hugging_face_s_own_tools_have_brought_is_found(hub: Hub, mllmseg, tmp_path) -> None:
+    cache = tmp_path / "hf" / "hub" / "models--owner--name"
+    shutil.copytree(EMBEDDED, cache / "snapshots" / COMMIT)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(COMMIT)
+    found = mllmseg("verify", "owner/name")
+    assert found.returncode == 0, found.stderr
+    assert str(cache / "snapshots" / COMMIT) in found.stdout
+    assert hub.requests == []
+
+
+def test_weights_that_are_not_what_the_hub_says_are_thrown_away(
+    hub: Hub, mllmseg, tmp_path: Path
+) -> None:
+    told = hub.info()
+    hub.files["model.safetensors"] = bytes(len(hub.files["model.safetensors"]))
+    hub.info = lambda: told  # type: ignore[method-assign]
+    to = tmp_path / "here"
+    failed = mllmseg("download", "somebody/else")
+    assert failed.returncode == 1
+    assert "somebody/else" in failed.stderr
+    failed = mllmseg("download", MODEL.name, "--to", str(to))
+    assert failed.returncode == 1
+    assert "model.safetensors came with another checksum" in failed.stderr
+    assert not to.exists()
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def test_the_embedded_model_is_the_one_that_was_released() -> None:
+    """After training it anew: sha256sum *.json *.safetensors, without recipe.json, > SHA256SUMS."""
+    report = check(EMBEDDED)
+    assert report.problems == ()
+    assert "sha256 of 4 files" in report.checked
+    assert count_values(EMBEDDED) == pytest.approx(7.1e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a complete safetensors"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5]), "header is cut off"),
+        (lambda path: path.write_bytes(b"\xff" * 1000), "header is cut off"),
+        (lambda path: path.write_bytes((2).to_bytes(8, "little") + b"{]"), "not a safetensors he"),
+        (lambda path: path.unlink(), "not found"),
+    ],
+)
+def test_damage_is_named_without_sums_too(
+    random_checkpoint: Path, tmp_path: Path, damage, problem: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in random_checkpoint.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    assert check(folder).problems == ()
+    assert "no SHA256SUMS" in check(folder).checked
+    damage(folder / "model.safetensors")
+    problems = check(folder).problems
+    assert len(problems) == 1
+    assert problem in problems[0]
+    assert str(folder / "model.safetensors") in problems[0]
+
+
+def test_a_lost_shard_and_a_lost_tensor_are_named(random_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in random_checkpoint.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"no.such.tensor": "model.safetensors"}}))
+    assert "1 tensors that the index names" in check(folder).problems[0]
+    index.write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
+    assert "model-00002-of-00002.safetensors: not found" in check(folder).problems[0]
+
+
+def test_sums_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / SUMS).write_text(f"{'0' * 64}  ../../etc/passwd\n")
+    assert any("line 1: expected a sha256" in each for each in check(tmp_path).problems)
+
+
+def test_names() -> None:
+    assert repository_of("MLLMSeg_InternVL2_5_1B_RES") == "jcwang0602/MLLMSeg_InternVL2_5_1B_RES"
+    assert repository_of("owner/name") == "owner/name"
+    for name in ("nothing", "a/b/c", "/absolute", "../up", "owner/", "~/model", "owner/..", ""):
+        with pytest.raises(ValueError, match="accepted: owner/name, or one of MLLMSeg_Intern"):
+            repository_of(name)
+        if name:
+            with pytest.raises(ValueError, match="no checkpoint folder"):
+                find_checkpoint(name)
+    assert smaller(8.1e9) == "MLLMSeg_InternVL2_5_4B_RES"
+    assert smaller(0.97e9) == ""

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mllmseg_ros.drawing.overlay import COLORS_RGB, colors_of, draw_overlay, place_labels
+from mllmseg_ros.drawing.text import lettered
+from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+
+
+def segmentation(mask: np.ndarray, status: Status, expression: str = "the mug") -> Segmentation:
+    return segmentation_of(expression, status, 0.9, 0.8, mask.astype(np.float32), mask)
+
+
+@pytest.fixture
+def gray() -> np.ndarray:
+    return np.full((240, 320, 3), 100, dtype=np.uint8)
+
+
+@pytest.fixture
+def square() -> np.ndarray:
+    mask = np.zeros((240, 320), dtype=bool)
+    mask[100:180, 120:220] = True
+    return mask
+
+
+def test_found_is_tinted_and_the_input_untouched(gray: np.ndarray, square: np.ndarray) -> None:
+    overlay = draw_overlay(gray, [segmentation(square, Status.FOUND)])
+    expected = 0.55 * 100 + 0.45 * np.array(COLORS_RGB[0])
+    np.testing.assert_allclose(overlay[140, 170], expected, atol=1)
+    assert (gray == 100).all()
+    assert (overlay[200:] == 100).all()
+
+
+def test_low_confidence_is_outlined_only(gray: np.ndarray, square: np.ndarray) -> None:
+    overlay = draw_overlay(gray, [segmentation(square, Status.LOW_CONFIDENCE)])
+    assert (overlay[140, 170] == 100).all()
+    assert (overlay[179, 170] != 100).any()
+
+
+def test_absent_is_named_but_not_drawn(gray: np.ndarray, square: np.ndarray) -> None:
+    overlay = draw_overlay(gray, [segmentation(square, Status.NO_TARGET)])
+    assert (overlay[:200] == 100).all()
+    assert (overlay[220:] != 100).any()
+
+
+@pytest.mark.parametrize("expression", ["", "кружка 咖啡杯", "x" * 300, "%s \\ \x1b[31m"])
+def test_any_text_can_be_written(gray: np.ndarray, square: np.ndarray, expression: str) -> None:
+    overlay = draw_overlay(gray, [segmentation(square, Status.FOUND, expression)])
+    assert overlay.shape == gray.shape
+
+
+def test_read_only_and_strided_images_are_accepted(gray: np.ndarray, square: np.ndarray) -> None:
+    view = gray[:, :, ::-1]
+    view.flags.writeable = False
+    assert draw_overlay(view, [segmentation(square, Status.FOUND)]).shape == gray.shape
+
+
+def test_empty_mask_and_wrong_size(gray: np.ndarray) -> None:
+    nothing = np.zeros((240, 320), dtype=bool)
+    assert (draw_overlay(gray, [segmentation(nothing, Status.LOW_CONFIDENCE)]) == 100).all()
+    with pytest.raises(ValueError, match=r"mask is \(10, 10\), the image \(240, 320\)"):
+        draw_overlay(gray, [segmentation(np.zeros((10, 10), dtype=bool), Status.FOUND)])
+
+
+def test_a_track_keeps_its_colour_whoever_else_is_there() -> None:
+    alone = {f"t{n}": colors_of([f"t{n}"])[0] for n in range(1, 40)}
+    ids = [f"t{n}" for n in (30, 12, 17, 25)]
+    assert colors_of(ids) == [alone[each] for each in ids]
+    assert len(set(colors_of([f"t{n}" for n in range(5, 5 + len(COLORS_RGB))]))) == len(COLORS_RGB)
+    n_colors = len(COLORS_RGB)
+    newer, older = colors_of([f"t{1 + n_colors}", "t1"])  # of one colour each by themselves
+    assert older == alone["t1"] != newer
+    assert len(colors_of(["t1"] * 50)) == 50
+
+
+def test_untracked_things_have_colours_of_their_own() -> None:
+    assert colors_of(["", "", ""]) == list(COLORS_RGB[:3])
+    assert len(set(colors_of(["", "t1", "", "t2", "strange"]))) == 5
+    assert colors_of([]) == []
+
+
+def test_the_first_colours_differ_for_people_who_confuse_red_and_green() -> None:
+    # Machado, Oliveira and Fernandes 2009, deuteranopia, severity 1, in linear RGB.
+    seen_by = np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    )
+    linear = (np.array(COLORS_RGB[:7]) / 255) ** 2.2
+    seen = np.clip(linear @ seen_by.T, 0, 1) ** (1 / 2.2)
+    apart = np.linalg.norm(seen[:, None] - seen, axis=-1)
+    assert apart[~np.eye(7, dtype=bool)].min() > 0.15
+
+
+@pytest.mark.parametrize(("width", "height"), [(224, 224), (640, 480), (1920, 1080), (60, 40)])
+def test_labels_stay_inside_and_off_each_other(width: int, height: int) -> None:
+    unit = min(width, height) // 8
+    boxes = [
+        (x * unit, y * unit, (x + 2) * unit, (y + 2) * unit) for x in (0, 1, 5) for y in (0, 6)
+    ]
+    labels = [(min(width, 4 * unit), max(4, unit // 2))] * len(boxes)
+    legend = (0, height - unit, width // 2, height)
+    places = place_labels(boxes, labels, (width, height), [legend])
+    area = np.zeros((height, width), dtype=int)
+    for x0, y0, x1, y1 in (*places, legend):
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+        area[y0:y1, x0:x1] += 1
+    assert area.max() == 1
+
+
+def test_the_label_tells_name_number_distance_and_track(
+    gray: np.ndarray, square: np.ndarray
+) -> None:
+    one = [segmentation(square, Status.FOUND)]
+    bare = draw_overlay(gray, one)
+    full = draw_overlay(gray, one, ["t1"], [0.74])
+    widths = [_label_width(picture) for picture in (bare, full)]
+    letters_px = 11
+    wanted = [lettered(text, letters_px).shape[1] for text in ("  0.74 m  t1", "the mug  0.90")]
+    assert widths[1] - widths[0] == pytest.approx(wanted[0], abs=3)
+    assert widths[0] == pytest.approx(wanted[1], abs=6)
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        draw_overlay(gray, one, ["t1", "t2"])
+
+
+def _label_width(picture: np.ndarray) -> int:
+    """Of what is drawn over the square, whose upper edge is row 100."""
+    columns = np.flatnonzero((picture[:97] != 100).any(axis=(0, 2)))
+    return int(columns[-1] - columns[0] + 1)
+
+
+def test_letters_are_spelt_with_what_the_font_has() -> None:
+    for shown, same in (("Schüssel", "Schuessel"), ("café", "cafe"), ("杯\n", "??")):
+        np.testing.assert_array_equal(lettered(shown, 20), lettered(same, 20))
+    assert lettered("the mug", 20).max() == 255

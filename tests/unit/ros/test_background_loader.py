@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another model is loaded in the background: the newest wish counts, and a failure is told of."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+import pytest
+
+from mllmseg_ros.ros.node.background_loader import Replacement
+
+
+class Rig:
+    """Loads numbers; ``gate`` holds the loader where a test asks for it, odd ones fail."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.loading: queue.Queue[int] = queue.Queue()
+        self.finished: queue.Queue[tuple] = queue.Queue()
+        self.replacement = Replacement(self.load, lambda *result: self.finished.put(result))
+
+    def load(self, wanted: int) -> str:
+        self.loading.put(wanted)
+        self.gate.wait(10)
+        if wanted % 2:
+            raise ValueError(f"{wanted} is damaged")
+        return f"model {wanted}"
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_model_or_why_there_is_none(rig: Rig) -> None:
+    rig.replacement.begin(2)
+    assert rig.finished.get(timeout=10) == (2, "model 2", None)
+    rig.replacement.begin(3)
+    wanted, model, problem = rig.finished.get(timeout=10)
+    assert (wanted, model, str(problem)) == (3, None, "3 is damaged")
+    rig.replacement.begin(4)
+    assert rig.finished.get(timeout=10)[1] == "model 4"
+    rig.replacement.stop()
+    assert rig.replacement.wanted is None
+
+
+def test_the_newest_wish_counts_and_none_is_delivered_after_a_cancel(rig: Rig) -> None:
+    rig.gate.clear()
+    rig.replacement.begin(2)
+    assert rig.loading.get(timeout=10) == 2
+    rig.replacement.begin(4)
+    rig.replacement.begin(6)
+    rig.gate.set()
+    assert rig.finished.get(timeout=10)[0] == 6
+    assert rig.loading.get(timeout=10) == 6  # 4 was never loaded
+
+    rig.gate.clear()
+    rig.replacement.begin(8)
+    assert rig.loading.get(timeout=10) == 8
+    rig.replacement.cancel()
+    threading.Timer(0.1, rig.gate.set).start()
+    rig.replacement.stop()  # waits for the load
+    assert rig.gate.is_set()
+    assert rig.finished.empty()
