@@ -59,7 +59,7 @@ class Source(Node):
             self._messages = [
                 (
                     self.create_publisher(SegmentationArray, "segmentations", 10),
-                    array_message(answer, "image", "model"),
+                    array_message(answer, "image"),
                 ),
                 (
                     self.create_publisher(CompressedImage, "overlay/compressed", 1),

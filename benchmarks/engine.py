@@ -117,15 +117,15 @@ def stages(segmenter: Segmenter, image: np.ndarray, clock: Clock) -> dict[str, f
     prefix = torch.tensor([prompt.prefix_ids], device=segmenter.device)
     context = segmenter.encode(image)
     states = segmenter._states(context, [prompt])
-    drawn = model.draw_masks(context.features, states).float().sigmoid()
+    drawn = model.decode_masks(context.features, states).float().sigmoid()
     encode = clock(lambda: model.encode_image(square, prefix, prompt.image_start))
-    see = clock(lambda: model.see(square))
+    see = clock(lambda: model.encode_vision(square))
     return {
         "resize": clock(lambda: resized(image, model.config.image_size_px)),
         "vision tower + projector": see,
         "LLM prefix + fusion": max(0.0, encode - see),
         "LLM suffix": clock(lambda: segmenter._states(context, [prompt])),
-        "mask decoder": clock(lambda: model.draw_masks(context.features, states)),
+        "mask decoder": clock(lambda: model.decode_masks(context.features, states)),
         "mask to image size": clock(lambda: to_image_size(drawn, context.size_hw).cpu()),
     }
 

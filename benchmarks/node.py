@@ -21,13 +21,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.geometry.instances import Depth, Instance, Located, instances_of
+from mllmseg_ros.geometry.instances import Depth, Instance, InstanceSet, instances_of
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, rgb_from_image
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message
-from mllmseg_ros.ros.node.request import Reception
+from mllmseg_ros.ros.node.request import RequestFactory
+from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.ros.node.result_messages import (
-    Answer,
     array_message,
     chosen_position,
     label_image,
@@ -39,7 +39,7 @@ SIZES = ("640x480", "1920x1080")
 N_TARGETS = 4
 
 
-def made_up_answer(width: int, height: int) -> Answer:
+def made_up_answer(width: int, height: int) -> Result:
     """Four ellipses over noise, each about 3 % of the image."""
     rng = np.random.default_rng(0)
     v, u = np.mgrid[:height, :width]
@@ -51,11 +51,11 @@ def made_up_answer(width: int, height: int) -> Answer:
             segmentation_of(f"thing {index}", Status.FOUND, 0.9, 0.9, mask.astype(np.float32), mask)
         )
     text = ";".join(each.expression for each in segmentations)
-    return Answer(
-        request=Reception().receive(text, 0),
+    return Result(
+        request=RequestFactory().receive(text, 0),
         header=Header(frame_id="camera"),
         rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        located=Located(instances=instances(segmentations, width, height)),
+        instance_set=InstanceSet(instances=instances(segmentations, width, height)),
         latency_ns=0,
     )
 
@@ -77,9 +77,9 @@ def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     return message
 
 
-def everything(answer: Answer, build: Callable[[np.ndarray, str, Header], Image]) -> None:
+def everything(answer: Result, build: Callable[[np.ndarray, str, Header], Image]) -> None:
     """Build all outputs of one answer."""
-    array_message(answer, "/image", "none")
+    array_message(answer, "/image")
     position = chosen_position(answer)
     assert position is not None
     centroid_message(answer.header, position)
@@ -108,7 +108,7 @@ def measure(size: str, repeats: int) -> dict[str, float]:
     steps: dict[str, Callable[[], object]] = {
         "image to RGB (bgr8)": lambda: rgb_from_image(message),
         "instances, positions of 4 targets": lambda: instances(segmentations, width, height),
-        "segmentations only": lambda: array_message(answer, "/image", "none"),
+        "segmentations only": lambda: array_message(answer, "/image"),
         "mask": lambda: image_from_array(union_mask(answer), "mono8", answer.header),
         "labels": lambda: image_from_array(label_image(answer), "mono8", answer.header),
         "overlay": lambda: image_from_array(

@@ -28,13 +28,14 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from mllmseg_ros.geometry.grasp import NoGrasp
-from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.language.vocabulary import COLORS
 from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, scene_points
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion_message
-from mllmseg_ros.ros.node.request import Reception
-from mllmseg_ros.ros.node.result_messages import Answer, array_message, chosen_position, union_mask
+from mllmseg_ros.ros.node.request import RequestFactory
+from mllmseg_ros.ros.node.result import Result
+from mllmseg_ros.ros.node.result_messages import array_message, chosen_position, union_mask
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
@@ -219,18 +220,18 @@ def messages(scene: Scene, question: Question, answers: Sequence[Segmentation]) 
     """Build what the node would publish: the answer, target_cloud, scene_cloud."""
     view = scene.view
     depth = Depth(metres=scene.depth_m, intrinsics=Intrinsics(K=view.K, D=np.zeros(5)))
-    answer = Answer(
-        request=Reception().receive(question.text, 0),
+    answer = Result(
+        request=RequestFactory().receive(question.text, 0),
         header=Header(frame_id="camera"),
         rgb=view.rgb,
-        located=Located(instances=instances_of(answers, depth), depth=depth),
+        instance_set=InstanceSet(instances=instances_of(answers, depth), depth=depth),
         latency_ns=0,
     )
     position = chosen_position(answer)
     points = np.zeros((0, 3), np.float32) if position is None else position.points
     rest, _ = scene_points(view.rgb, depth, union_mask(answer) > 0)
     return (
-        array_message(answer, "camera", "model"),
+        array_message(answer, "camera"),
         cloud_from_points(answer.header, points, np.zeros((len(points), 3), np.uint8)),
         cloud_from_points(answer.header, rest, np.zeros((len(rest), 3), np.uint8)),
     )

@@ -5,7 +5,7 @@
 
 Truth is the mean of the exact points at the true mask's pixels. Positions come from noisy depth:
 with true masks, by this project's way and by the plain mean of all valid points (the baseline); and
-with the masks that the model draws. Then masks of two to four things at once are parted.
+with the masks that the model draws. Then masks of two to four things at once are split_right.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
         "model's masks, plain mean": [],
         "model's masks": [],
     }
-    parted: list[bool] = []
+    split_right: list[bool] = []
     missed = 0
     with TabletopCamera(640, 480) as camera:
         for seed in tqdm(range(FIRST_SEED, FIRST_SEED + asked.frames), unit="frame"):
@@ -76,7 +76,7 @@ def main() -> None:
                     errors["model's masks"].append(error(located(answer.mask, depth, view), truth))
                 else:
                     missed += 1
-            parted += [right for right in parts_right(view, depth, rng) if right is not None]
+            split_right += [right for right in parts_right(view, depth, rng) if right is not None]
     rows = {
         name: {
             "n": len(values),
@@ -92,7 +92,8 @@ def main() -> None:
             f"95 % {row['p95_mm']:7.1f} mm  within 20 mm {100 * row['within_20_mm']:5.1f} %"
         )
     print(f"model: {missed} targets not found")
-    print(f"parted right: {sum(parted)} of {len(parted)} ({100 * np.mean(parted):.1f} %)")
+    share = 100 * np.mean(split_right)
+    print(f"split right: {sum(split_right)} of {len(split_right)} ({share:.1f} %)")
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
@@ -146,7 +147,7 @@ def parts_right(
         overlaps = [(part & mask).sum() / (part | mask).sum() for part in parts]
         right.append(max(overlaps) > 0.7)
     if len(parts) > n:
-        right.append(False)  # something that is one was parted
+        right.append(False)  # something that is one was split_right
     return right
 
 

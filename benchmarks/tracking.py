@@ -37,7 +37,7 @@ from mllmseg_ros.sim.camera import Pose, TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.scene import CameraView, Scene
 from mllmseg_ros.tracking.assignment import best_pairs
-from mllmseg_ros.tracking.tracker import Tracked, Tracker
+from mllmseg_ros.tracking.tracker import TrackedInstance, Tracker
 
 WIDTH, HEIGHT, RATE = 640, 480, 30.0  # px, px, Hz
 LATE_S = 0.5
@@ -271,7 +271,7 @@ class Replay:
 
     entries: dict[int, list[Entry]] = field(default_factory=dict)  # frame -> what was published
     age_s: list[float] = field(default_factory=list)
-    cost_s: list[float] = field(default_factory=list)  # of see() and current(), each frame
+    cost_s: list[float] = field(default_factory=list)  # of update() and current(), each frame
     answers: list[list[Segmentation]] = field(default_factory=list)  # as they arrived
     n_answers: dict[int, int] = field(default_factory=dict)  # frame -> how many had arrived
 
@@ -293,8 +293,8 @@ def replay(
                 continue
             with lock:
                 frame = tracker.newest
-                wanted = frame and tracker.wants_key_frame(frame.stamp_ns)
-                key = tracker.begin() if wanted else 0
+                wanted = frame and tracker.needs_key_frame(frame.stamp_ns)
+                key = tracker.begin_inference() if wanted else 0
             if not wanted or frame is None:
                 time.sleep(0.002)
                 continue
@@ -303,7 +303,7 @@ def replay(
             answers = model(k)
             depth = recording.depth(k) if with_depth else None
             with lock:
-                if tracker.finish(key, answers, depth):
+                if tracker.finish_inference(key, answers, depth):
                     done.answers.append(answers)
 
     thread = threading.Thread(target=look)
@@ -318,7 +318,7 @@ def replay(
         frame = recording.frame(k)
         with lock:
             began = time.perf_counter()
-            tracker.see(frame, depth)
+            tracker.encode_vision(frame, depth)
             shown = tracker.current()
             ended = time.perf_counter()
             done.n_answers[k] = len(done.answers)
@@ -332,7 +332,7 @@ def replay(
     return done
 
 
-def _entry(each: Tracked) -> Entry:
+def _entry(each: TrackedInstance) -> Entry:
     segmentation = each.segmentation
     found = segmentation.status is Status.FOUND
     x0, y0, x1, y1 = (found and segmentation.box_xyxy) or (0, 0, 0, 0)
@@ -391,7 +391,7 @@ def zero_latency_iou(recording: Recording, model: Callable[[int], list[Segmentat
 
 
 @dataclass
-class Identities:
+class TrackIds:
     """What became of the objects' identities."""
 
     switches: int = 0  # another id than last time, without full occlusion in between
@@ -400,9 +400,9 @@ class Identities:
     regained: int = 0  # shown again under the old id
 
 
-def identities(recording: Recording, done: Replay) -> Identities:
+def identities(recording: Recording, done: Replay) -> TrackIds:
     """Follow each true object through what was published."""
-    count = Identities()
+    count = TrackIds()
     for index, (_, ids) in enumerate(recording.targets):
         last_id: dict[int, str] = {}
         absent: dict[int, bool] = dict.fromkeys(ids, False)

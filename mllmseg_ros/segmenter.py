@@ -10,6 +10,7 @@ Knows nothing of ROS, files or drawing.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Segmenter:
         can_reject: the checkpoint was trained to answer [REJ]; set it to override the
             checkpoint's own word.
         threshold: where ``can_reject``: found from this score on.
-        mask_score_limit: where not ``can_reject``: below this mask score a mask is
+        min_mask_score: where not ``can_reject``: below this mask score a mask is
             LOW_CONFIDENCE. A heuristic: such a checkpoint always points at something.
     """
 
@@ -58,7 +59,7 @@ class Segmenter:
         self._prefix = self.prompts.build(["image"])  # any expression: its prefix is everybody's
         self.can_reject = model.config.can_reject
         self.threshold = 0.5
-        self.mask_score_limit = 0.7
+        self.min_mask_score = 0.7
 
     @classmethod
     def from_pretrained(
@@ -84,6 +85,21 @@ class Segmenter:
         name = checkpoint_name(path_or_name)
         model = load_model(folder, chosen_device, chosen_dtype, name)
         return cls(model, Tokenizer.from_folder(folder))
+
+    @property
+    def mask_score_limit(self) -> float:
+        """Former name of ``min_mask_score``; deprecated."""
+        warnings.warn(
+            "Segmenter.mask_score_limit is min_mask_score now", DeprecationWarning, stacklevel=2
+        )
+        return self.min_mask_score
+
+    @mask_score_limit.setter
+    def mask_score_limit(self, value: float) -> None:
+        warnings.warn(
+            "Segmenter.mask_score_limit is min_mask_score now", DeprecationWarning, stacklevel=2
+        )
+        self.min_mask_score = value
 
     @property
     def name(self) -> str:
@@ -134,32 +150,41 @@ class Segmenter:
 
     @torch.inference_mode()
     def segment(
-        self, context: ImageContext, expressions: Sequence[str], prompt: str = "single"
+        self,
+        context: ImageContext,
+        expressions: Sequence[str],
+        prompt_mode: str = "single",
+        *,
+        prompt: str | None = None,
     ) -> list[Segmentation]:
         """Answer expressions on an encoded frame.
 
         Args:
             context: from :meth:`encode`.
             expressions: N referring expressions; N = 0 gives an empty list.
-            prompt: "single" asks each on its own, so that one never changes another; "joint" is
-                the paper's prompt, all in one with every answer [SEG].
+            prompt_mode: "single" asks each on its own, so that one never changes another; "joint"
+                is the paper's prompt, all in one with every answer [SEG].
+            prompt: former name of ``prompt_mode``; deprecated.
 
         Returns:
             One segmentation per expression, in order. A mask is computed for each, found or not.
 
         Raises:
-            ValueError: if an expression is empty or too long, or ``prompt`` is another word.
+            ValueError: if an expression is empty or too long, or ``prompt_mode`` is another word.
             RuntimeError: if the model gives numbers that are not finite.
         """
-        if prompt not in ("single", "joint"):
-            raise ValueError(f"unknown prompt {prompt!r}; accepted: 'single', 'joint'")
+        if prompt is not None:
+            warnings.warn("argument prompt is prompt_mode now", DeprecationWarning, stacklevel=2)
+            prompt_mode = prompt
+        if prompt_mode not in ("single", "joint"):
+            raise ValueError(f"unknown prompt_mode {prompt_mode!r}; accepted: 'single', 'joint'")
         if isinstance(expressions, str):
             raise ValueError("expressions is one string; give a list of strings")
         if not expressions:
             return []
         questions = (
             [self.prompts.build(expressions)]
-            if prompt == "joint"
+            if prompt_mode == "joint"
             else [self.prompts.build([expression]) for expression in expressions]
         )
         states = self._states(context, questions)
@@ -170,10 +195,15 @@ class Segmenter:
         ]
 
     def __call__(
-        self, image: NDArray[np.uint8], expressions: Sequence[str], prompt: str = "single"
+        self,
+        image: NDArray[np.uint8],
+        expressions: Sequence[str],
+        prompt_mode: str = "single",
+        *,
+        prompt: str | None = None,
     ) -> list[Segmentation]:
         """Encode and segment in one call."""
-        return self.segment(self.encode(image), expressions, prompt)
+        return self.segment(self.encode(image), expressions, prompt_mode, prompt=prompt)
 
     def _states(self, context: ImageContext, questions: Sequence[Prompt]) -> torch.Tensor:
         return self.model.read_prompts(
@@ -188,7 +218,7 @@ class Segmenter:
         return torch.softmax(logits, dim=-1)[:, 0].tolist()
 
     def _probabilities(self, context: ImageContext, states: torch.Tensor) -> NDArray[np.float32]:
-        logits = self.model.draw_masks(context.features, states).float()
+        logits = self.model.decode_masks(context.features, states).float()
         self._check(logits)
         square = torch.sigmoid(logits)
         return to_image_size(square, context.size_hw).cpu().numpy()
@@ -215,7 +245,7 @@ class Segmenter:
             doubt = f"{self.name} was never taught {words}"
         if not found:
             status = Status.NO_TARGET
-        elif unknown or not area or (not self.can_reject and mask_score < self.mask_score_limit):
+        elif unknown or not area or (not self.can_reject and mask_score < self.min_mask_score):
             status = Status.LOW_CONFIDENCE
         else:
             status = Status.FOUND

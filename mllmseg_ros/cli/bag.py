@@ -56,14 +56,14 @@ def checked_every(asked: argparse.Namespace) -> int:
 def _bag(asked: argparse.Namespace) -> None:
     require("recordings", "rosbags", "pycocotools", "av")
     from mllmseg_ros.recording.annotate import annotate
-    from mllmseg_ros.recording.inference_pass import Question, load_models
+    from mllmseg_ros.recording.inference_pass import InferenceQuery, load_models
     from mllmseg_ros.recording.source import open_source
 
     every = checked_every(asked)
     command = read_command(asked.expressions)
     source = open_source(asked.recording, asked.topics)
     models = [asked.model, asked.compare] if asked.compare else [asked.model]
-    question = Question(
+    question = InferenceQuery(
         expressions=tuple(command.expressions),
         models=tuple(models),
         device=asked.device,

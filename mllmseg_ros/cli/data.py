@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_images, require
-from mllmseg_ros.cli.files import write_picture
+from mllmseg_ros.cli.files import write_image
 
 
 def add(verbs: Any) -> None:
@@ -36,6 +36,6 @@ def _check(asked: argparse.Namespace) -> None:
     if n := waiting(asked.folder):
         print(f"{n} entries wait for review and are not counted; mllmseg review {asked.folder}")
     if asked.output is not None:
-        write_picture(contact_sheet(report.samples), asked.output)
+        write_image(contact_sheet(report.samples), asked.output)
     if report.problems:
         raise ValueError(f"{asked.folder}: {len(report.problems)} entries cannot be used")

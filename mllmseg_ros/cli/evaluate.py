@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_images, add_model, load_segmenter, require
-from mllmseg_ros.cli.files import write_json, write_picture
+from mllmseg_ros.cli.files import write_image, write_json
 
 
 def add(verbs: Any) -> None:
@@ -70,7 +70,7 @@ def _evaluate(asked: argparse.Namespace) -> None:
         segmenter, split=asked.split or "test", n_expressions=asked.expressions, seed=asked.seed
     )
     if asked.worst is not None:
-        write_picture(draw_worst(segmenter, worst), asked.worst)
+        write_image(draw_worst(segmenter, worst), asked.worst)
     print(to_text(report), file=sys.stderr if str(asked.json) == "-" else sys.stdout)
     write_json(report.to_dict(), asked.json)
 
@@ -104,7 +104,7 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
     answers = report.asked.get("deployment", ())
     there = [each for each in answers if each.judged.target_px]
     if asked.worst is not None:
-        write_picture(draw_worst(segmenter, [each.case for each in answers]), asked.worst)
+        write_image(draw_worst(segmenter, [each.case for each in answers]), asked.worst)
     if asked.reliability is not None:
         curves = {
             "mask score": reliability(
@@ -115,7 +115,7 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
             curves["score"] = reliability(
                 [each.score for each in answers], [each.judged.target_px > 0 for each in answers]
             )
-        write_picture(draw_reliability(curves), asked.reliability)
+        write_image(draw_reliability(curves), asked.reliability)
         fields["calibration"] = {name: curve.expected_error for name, curve in curves.items()}
     write_json(fields, asked.json)
     if asked.false_accept is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
-from mllmseg_ros.cli.files import read_picture, write_picture
+from mllmseg_ros.cli.files import read_image, write_image
 
 
 def add(verbs: Any) -> None:
@@ -28,9 +28,9 @@ def _explain(asked: argparse.Namespace) -> None:
     targets = read_command([asked.expression]).targets
     if len(targets) > 1:
         raise ValueError(f"{len(targets)} expressions; one is explained at a time")
-    rgb = read_picture(asked.image)
+    rgb = read_image(asked.image)
     segmenter = load_segmenter(asked)
     explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)
-    write_picture(draw_explanation(rgb, explanation), asked.output)
+    write_image(draw_explanation(rgb, explanation), asked.output)
     answer = explanation.segmentation
     print(f"{answer.expression!r}: {answer.status.value}. {reason(explanation)}")

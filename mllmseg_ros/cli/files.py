@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def read_picture(path: Path) -> Any:
+def read_image(path: Path) -> Any:
     """Read a picture file.
 
     Returns:
@@ -32,7 +32,7 @@ def read_picture(path: Path) -> Any:
     return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
 
 
-def write_picture(rgb: Any, path: Path) -> None:
+def write_image(rgb: Any, path: Path) -> None:
     """Write RGB uint8 (H, W, 3) in the format that the file's ending names.
 
     Raises:

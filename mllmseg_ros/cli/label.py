@@ -41,16 +41,16 @@ def _label(asked: argparse.Namespace) -> None:
     if asked.ray:
         require("ray", "ray")
     from mllmseg_ros.data.review import LabelledSet
-    from mllmseg_ros.recording.inference_pass import Question
-    from mllmseg_ros.recording.label import LabelRun, label, told_apart
+    from mllmseg_ros.recording.inference_pass import InferenceQuery
+    from mllmseg_ros.recording.label import LabelRun, label, split_inputs
 
-    inputs, words = told_apart(asked.words)
+    inputs, words = split_inputs(asked.words)
     expressions = [*words, *asked.expression]
     if not inputs or not expressions:
         what = "no input (a bag, a video, a folder)" if not inputs else "no expression"
         raise ValueError(f"{what} among {asked.words}")
     command = read_command(expressions)
-    question = Question(
+    question = InferenceQuery(
         expressions=tuple(dict.fromkeys(command.expressions)),
         models=(asked.model,),
         device=asked.device,

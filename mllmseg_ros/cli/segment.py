@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
-from mllmseg_ros.cli.files import read_picture, write_json, write_picture
+from mllmseg_ros.cli.files import read_image, write_image, write_json
 
 
 def add(verbs: Any) -> None:
@@ -30,8 +30,8 @@ def _segment(asked: argparse.Namespace) -> None:
     from mllmseg_ros.drawing.overlay import draw_overlay
 
     expressions = read_command(_understood(asked.expressions)).expressions
-    rgb = read_picture(asked.image)
-    answers = load_segmenter(asked)(rgb, expressions, prompt=asked.prompt)
+    rgb = read_image(asked.image)
+    answers = load_segmenter(asked)(rgb, expressions, prompt_mode=asked.prompt)
     for answer in answers:
         score = "" if math.isnan(answer.score) else f"  score {answer.score:.2f}"
         where = f"  {answer.area_px} px  box {answer.box_xyxy}" if answer.found else ""
@@ -41,7 +41,7 @@ def _segment(asked: argparse.Namespace) -> None:
             f"  mask score {answer.mask_score:.2f}{where}{doubt}"
         )
     if asked.output is not None:
-        write_picture(draw_overlay(rgb, answers), asked.output)
+        write_image(draw_overlay(rgb, answers), asked.output)
     write_json([_fields(answer) for answer in answers], asked.json)
 
 

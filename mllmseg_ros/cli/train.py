@@ -97,16 +97,16 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
 
 def _train(asked: argparse.Namespace) -> None:
     require("train", "yaml")
-    from mllmseg_ros.data.run_folder import agree_on_recipe
+    from mllmseg_ros.data.run_folder import check_resume_config
     from mllmseg_ros.train.recipe_file import read_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
     from mllmseg_ros.train.tabletop.scenes import render_scenes
-    from mllmseg_ros.train.tabletop.training import told, train_tabletop
+    from mllmseg_ros.train.tabletop.training import run_settings, train_tabletop
 
     recipe = read_recipe(TabletopRecipe, asked.recipe)
     scenes = asked.scenes or asked.run_folder / "scenes"
     if asked.scenes is None:
-        agree_on_recipe(asked.run_folder, told(recipe, asked.start))
+        check_resume_config(asked.run_folder, run_settings(recipe, asked.start))
         render_scenes(scenes, recipe)
     folder = train_tabletop(
         asked.run_folder, scenes, recipe, start=asked.start, threads=asked.threads

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.codecs.images import nanoseconds
-from mllmseg_ros.geometry.instances import Instance, Located
+from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.language.command import Command
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
-__all__ = ["MessageTypes", "answer_message", "segmentation_from_message"]
+__all__ = ["MessageTypes", "build_segmentation_array", "segmentation_from_message"]
 
 _STATUS_NAMES = {
     Status.FOUND: "STATUS_FOUND",
@@ -46,13 +46,13 @@ class MessageTypes:
     image: Callable[[NDArray[np.uint8], str, Any], Any]  # pixels, encoding, header -> Image
 
 
-def answer_message(
+def build_segmentation_array(
     types: MessageTypes,
     *,
     command: Command,
     header: Any,
     size_hw: tuple[int, int],
-    located: Located,
+    instance_set: InstanceSet,
     camera: str,
     model: str,
     note: str = "",
@@ -64,14 +64,14 @@ def answer_message(
         command: what was asked.
         header: std_msgs/Header of the image, kept by reference.
         size_hw: of the image, px.
-        located: what was answered.
+        instance_set: what was found.
         camera: topic of the image.
         model: name of the model that answered.
         note: how the command was understood, "" where that is plain.
     """
-    statuses = _expression_statuses(located.instances)
+    statuses = _expression_statuses(instance_set.instances)
     n_found = statuses.count(Status.FOUND)
-    n_things = sum(each.segmentation.status is Status.FOUND for each in located.instances)
+    n_things = sum(each.segmentation.status is Status.FOUND for each in instance_set.instances)
     things = f" ({n_things} things)" if n_things > n_found else ""  # "the mugs" are several
     found = f"{n_found} of {len(statuses)} found{things}"
     message = types.SegmentationArray()
@@ -79,11 +79,11 @@ def answer_message(
     message.image_height, message.image_width = size_hw
     message.camera, message.model, message.intent = camera, model, command.intent
     message.status = _array_status(types.SegmentationArray, statuses)
-    doubts = dict.fromkeys(each.segmentation.doubt for each in located.instances)
-    message.text = "; ".join([found, *filter(None, (*doubts, note, located.note))])
+    doubts = dict.fromkeys(each.segmentation.doubt for each in instance_set.instances)
+    message.text = "; ".join([found, *filter(None, (*doubts, note, instance_set.note))])
     message.segmentations = [
-        _entry(types, located, index, command.targets[each.expression_index].role, header)
-        for index, each in enumerate(located.instances)
+        _entry(types, instance_set, index, command.targets[each.expression_index].role, header)
+        for index, each in enumerate(instance_set.instances)
     ]
     return message
 
@@ -168,8 +168,10 @@ def _array_status(array: Any, statuses: Sequence[Status]) -> int:
     return int(array.STATUS_NO_TARGET)
 
 
-def _entry(types: MessageTypes, located: Located, index: int, role: str, header: Any) -> Any:
-    instance = located.instances[index]
+def _entry(
+    types: MessageTypes, instance_set: InstanceSet, index: int, role: str, header: Any
+) -> Any:
+    instance = instance_set.instances[index]
     segmentation, position = instance.segmentation, instance.position
     entry = types.Segmentation()
     entry.expression = segmentation.expression
@@ -200,7 +202,7 @@ def _entry(types: MessageTypes, located: Located, index: int, role: str, header:
     if segmentation.status is Status.FOUND:
         entry.label = label_of(index)
     if position is not None:
-        entry.frame_id = located.frame.frame_id if located.frame else header.frame_id
+        entry.frame_id = instance_set.frame.frame_id if instance_set.frame else header.frame_id
         _fill_position(types, entry, position)
     return entry
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
+def check_resume_config(run: Path, fields: dict[str, Any]) -> None:
     """Write the recipe of a new run, or check that a run found there has the same.
 
     Raises:
@@ -18,7 +18,7 @@ def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
     run.mkdir(parents=True, exist_ok=True)
     path = run / "recipe.json"
     if not path.is_file():
-        replace_text(path, json.dumps(fields, indent=2) + "\n")
+        write_atomically(path, json.dumps(fields, indent=2) + "\n")
         return
     there = json.loads(path.read_text(encoding="utf-8"))
     differing = {k: (there.get(k), v) for k, v in fields.items() if there.get(k) != v}
@@ -29,7 +29,7 @@ def agree_on_recipe(run: Path, fields: dict[str, Any]) -> None:
         )
 
 
-def replace_text(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file whole: a kill leaves the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:

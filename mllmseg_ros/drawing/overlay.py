@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.drawing.text import Color, lettered, shortened_to, write
+from mllmseg_ros.drawing.text import Color, fit_text, render_text, write
 from mllmseg_ros.segmentation import Segmentation, Status
 
 __all__ = ["colors_of", "draw_overlay", "place_labels"]
@@ -108,7 +108,7 @@ def draw_overlay(
     absent = [each for each in segmentations if each.status is Status.NO_TARGET]
     legend = [_draw_legend(canvas, absent, letters_px)] if absent else []
     room_px = width - 2 * _margin(letters_px)
-    texts = [shortened_to(text, letters_px, room_px) for _, text, _ in marked]
+    texts = [fit_text(text, letters_px, room_px) for _, text, _ in marked]
     places = place_labels(
         [box for box, _, _ in marked],
         [_plate_wh(text, letters_px) for text in texts],
@@ -183,7 +183,7 @@ def _margin(letters_px: int) -> int:
 
 
 def _plate_wh(text: str, letters_px: int) -> tuple[int, int]:
-    height, width = lettered(text, letters_px).shape
+    height, width = render_text(text, letters_px).shape
     return width + 2 * _margin(letters_px), height
 
 
@@ -229,12 +229,12 @@ def _draw_plate(
 def _draw_legend(canvas: NDArray[np.uint8], absent: Sequence[Segmentation], letters_px: int) -> Box:
     """List what is not there at the bottom left; returns the box that it takes."""
     height, width = canvas.shape[:2]
-    line_px = lettered("", letters_px).shape[0]
+    line_px = render_text("", letters_px).shape[0]
     room = max(1, int(height * _LEGEND_SHARE) // line_px)
     lines = [f"not there: {_named(each)}  {_number(each):.2f}" for each in absent]
     if len(lines) > room:
         lines = [*lines[: room - 1], f"not there: {len(lines) - room + 1} more"]
-    lines = [shortened_to(line, letters_px, width - 2 * _margin(letters_px)) for line in lines]
+    lines = [fit_text(line, letters_px, width - 2 * _margin(letters_px)) for line in lines]
     right = min(width, max(_plate_wh(line, letters_px)[0] for line in lines))
     top = max(0, height - line_px * len(lines))
     canvas[top:, :right] = _LEGEND_PLATE

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["lettered", "shortened_to", "write"]
+__all__ = ["fit_text", "render_text", "write"]
 
 Color = tuple[int, int, int]  # RGB
 _MOST_CHARS = 200
@@ -33,7 +33,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=512)
-def lettered(text: str, size_px: int) -> NDArray[np.uint8]:
+def render_text(text: str, size_px: int) -> NDArray[np.uint8]:
     """Render one line: how much ink each pixel has, (h, w) in 0 to 255; h is one for all texts."""
     font = _font(size_px)
     clean = _spelt(text[:_MOST_CHARS])
@@ -53,12 +53,12 @@ def _spelt(text: str) -> str:
     return "".join(each if " " <= each <= "~" else "?" for each in letters)
 
 
-def shortened_to(text: str, size_px: int, width_px: int) -> str:
+def fit_text(text: str, size_px: int, width_px: int) -> str:
     """The text, or as much of its beginning as fits into a width, with dots for the rest."""
-    if lettered(text, size_px).shape[1] <= width_px:
+    if render_text(text, size_px).shape[1] <= width_px:
         return text
     kept = text[:_MOST_CHARS]
-    while kept and lettered(f"{kept}…", size_px).shape[1] > width_px:
+    while kept and render_text(f"{kept}…", size_px).shape[1] > width_px:
         kept = kept[: min(len(kept) - 1, int(len(kept) * 0.9))]
     return f"{kept.rstrip()}…" if kept else ""
 
@@ -67,7 +67,7 @@ def write(
     canvas: NDArray[np.uint8], text: str, left_top: tuple[int, int], color: Color, size_px: int
 ) -> int:
     """Write one line on an RGB picture, what reaches over its edge left out; returns its width."""
-    ink = lettered(text, size_px)
+    ink = render_text(text, size_px)
     x, y = left_top
     view = canvas[max(y, 0) : y + ink.shape[0], max(x, 0) : x + ink.shape[1]]
     top, left = max(-y, 0), max(-x, 0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.drawing.overlay import Box, place_labels
-from mllmseg_ros.drawing.text import Color, lettered, shortened_to, write
+from mllmseg_ros.drawing.text import Color, fit_text, render_text, write
 from mllmseg_ros.explain.explanation import Explanation
 from mllmseg_ros.segmentation import Segmentation, Status
 
@@ -114,7 +114,7 @@ def _mark(picture: Picture, marks: list[tuple[Box, str]], size_hw: tuple[int, ..
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), 3)
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), _OTHER, 1)
     texts = [f" {text} " for _, text in marks]
-    sizes = [lettered(text, _TEXT_PX).shape[::-1] for text in texts]
+    sizes = [render_text(text, _TEXT_PX).shape[::-1] for text in texts]
     wh = (picture.shape[1], picture.shape[0])
     for text, (x0, y0, x1, y1) in zip(
         texts, place_labels(boxes, [(w, h) for w, h in sizes], wh, boxes), strict=True
@@ -168,11 +168,11 @@ def _draw_verdict(panel: Picture, explanation: Explanation) -> None:
     answer = explanation.segmentation
     verdict, color = _VERDICTS[answer.status]
     room = panel.shape[1] - 2 * _GAP - 200
-    name = shortened_to(f'"{answer.expression}"', _TITLE_PX, room)
+    name = fit_text(f'"{answer.expression}"', _TITLE_PX, room)
     x = _GAP + write(panel, f"{name}  ", (_GAP, 14), _INK, _TITLE_PX)
     write(panel, verdict, (x, 14), color, _TITLE_PX)
     write(panel, reason(explanation), (_GAP, 50), _INK, _HEAD_PX)
-    bar_x = _GAP + lettered(reason(explanation), _HEAD_PX).shape[1] + 24
+    bar_x = _GAP + render_text(reason(explanation), _HEAD_PX).shape[1] + 24
     value = answer.score if explanation.by_score else answer.mask_score
     _draw_bar(panel, (bar_x, 54, 240, 14), value, explanation.limit, color)
 
@@ -212,7 +212,7 @@ def _draw_words(
         verdict, color = _VERDICTS[other.status]
         place = _where(explanation.segmentation, other)
         value = other.score if explanation.by_score else other.mask_score
-        line = shortened_to(f"without {word!r}: {verdict}{place}", _TEXT_PX, _CELL_W)
+        line = fit_text(f"without {word!r}: {verdict}{place}", _TEXT_PX, _CELL_W)
         write(panel, line, (x, y), color, _TEXT_PX)
         _draw_bar(panel, (x, y + 20, 240, 10), value, explanation.limit, color)
         y += 40

@@ -21,8 +21,8 @@ from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 __all__ = [
     "Depth",
     "Instance",
-    "Located",
-    "OtherFrame",
+    "InstanceSet",
+    "TargetFrame",
     "distance_m",
     "instances_of",
     "parts_of",
@@ -59,7 +59,7 @@ class Depth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OtherFrame:
+class TargetFrame:
     """A frame that positions are told in instead of the camera's optical frame."""
 
     frame_id: str
@@ -67,16 +67,16 @@ class OtherFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Located:
+class InstanceSet:
     """What was answered, in instances."""
 
     instances: Sequence[Instance]
     depth: Depth | None = None  # of the whole image, where there is any, as the camera sees it
-    frame: OtherFrame | None = None  # of the instances' positions; None: the optical frame
+    frame: TargetFrame | None = None  # of the instances' positions; None: the optical frame
     note: str = ""  # why what was found has no position; "" also where nobody publishes depth
 
 
-def distance_m(instance: Instance, frame: OtherFrame | None) -> float | None:
+def distance_m(instance: Instance, frame: TargetFrame | None) -> float | None:
     """How far from the camera an instance is, m; None where that is not known.
 
     Args:

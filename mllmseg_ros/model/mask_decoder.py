@@ -162,13 +162,13 @@ class MaskDecoder(nn.Module):
                 f"expression states have width {expression_states.shape[-1]}, "
                 f"this decoder was built for {self.llm_width}"
             )
-        return self.draw(self.meet(fused, expression_states))
+        return self.predict_logits(self.cross_attend(fused, expression_states))
 
-    def meet(self, fused: Tensor, expression_states: Tensor) -> Tensor:
+    def cross_attend(self, fused: Tensor, expression_states: Tensor) -> Tensor:
         """Let each expression meet the picture: (1 or N, G*G, C) and (N, D) -> (N, G*G, C)."""
         return self.ca_layer_vl.attend_one(fused, self.text_down(expression_states))
 
-    def draw(self, tokens: Tensor) -> Tensor:
+    def predict_logits(self, tokens: Tensor) -> Tensor:
         """Turn tokens (N, G*G, C) that have met an expression into mask logits (N, G*P, G*P)."""
         maps = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         pixels = functional.pixel_shuffle(self.conv1(maps), self.patch_px)
@@ -190,4 +190,4 @@ class MaskDecoder(nn.Module):
         n = expression_states.shape[0]
         fused = self._fused_tokens(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
         text = self.text_down(expression_states)[:, None]
-        return self.draw(self.ca_layer_vl(fused, text))
+        return self.predict_logits(self.ca_layer_vl(fused, text))

@@ -2,8 +2,8 @@
 """MLLMSeg, wired: vision tower -> projector -> language model -> mask decoder.
 
 Two ways through the same weights: the staged one that runs on a robot (:meth:`encode_image` once
-per frame, :meth:`read_prompts` and :meth:`draw_masks` per set of expressions) and the naive one of
-the reference (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal
+per image, :meth:`read_prompts` and :meth:`decode_masks` per expressions) and the naive one of
+the original (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal
 attention makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token
 ids, neither text nor images.
 """
@@ -104,7 +104,7 @@ class MLLMSeg(nn.Module):
 
     # ---- image side, once per frame
 
-    def see(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_vision(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Run the vision tower and the projector.
 
         Args:
@@ -132,7 +132,7 @@ class MLLMSeg(nn.Module):
             prefix_ids: (1, L), the prompt up to and including ``</img>``.
             image_start: index of the first image token in the prefix.
         """
-        tokens, image_embeds = self.see(pixel_values)
+        tokens, image_embeds = self.encode_vision(pixel_values)
         states, prefix_cache = self.read_prefix(image_embeds, prefix_ids, image_start)
         return ImageFeatures(
             fused=self.mask_decoder.fuse(tokens, states),
@@ -223,7 +223,7 @@ class MLLMSeg(nn.Module):
         rows = self.lm_head.weight[torch.tensor(list(token_ids), device=states.device)]
         return nn.functional.linear(states.float(), rows.float())
 
-    def draw_masks(self, features: ImageFeatures, states: Tensor) -> Tensor:
+    def decode_masks(self, features: ImageFeatures, states: Tensor) -> Tensor:
         """Mask logits (N, G*P, G*P) of expression states (N, D) on one frame."""
         return self.mask_decoder.decode(features.fused, states)
 
@@ -244,7 +244,7 @@ class MLLMSeg(nn.Module):
             image_start: index of the first image token.
             mask_positions: indices of the answer tokens that get a mask.
         """
-        tokens, image_embeds = self.see(pixel_values)
+        tokens, image_embeds = self.encode_vision(pixel_values)
         hidden = self.language_model(
             inputs_embeds=self.embed(input_ids[None], image_embeds, image_start), use_cache=False
         ).last_hidden_state

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.codecs.segmentations import answer_message
-from mllmseg_ros.data.run_folder import agree_on_recipe
+from mllmseg_ros.codecs.segmentations import build_segmentation_array
+from mllmseg_ros.data.run_folder import check_resume_config
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import Instance, Located, distance_m
+from mllmseg_ros.geometry.instances import Instance, InstanceSet, distance_m
 from mllmseg_ros.language.command import Command
 from mllmseg_ros.recording.bag_types import (
     TYPES,
@@ -32,11 +32,11 @@ from mllmseg_ros.recording.bag_types import (
 )
 from mllmseg_ros.recording.bag_writer import BagWriter
 from mllmseg_ros.recording.cameras import SIDES
-from mllmseg_ros.recording.csv_table import Table
-from mllmseg_ros.recording.inference_pass import check_is_ours, look_through
+from mllmseg_ros.recording.csv_table import CsvTable
+from mllmseg_ros.recording.inference_pass import check_is_ours, run_inference_pass
 from mllmseg_ros.recording.recorded_image import Picture, Source
-from mllmseg_ros.recording.results import Answered, Journal
-from mllmseg_ros.recording.track_ids import Identities
+from mllmseg_ros.recording.results import Journal, RecordedResult
+from mllmseg_ros.recording.track_ids import TrackIds
 from mllmseg_ros.recording.video import VideoWriter
 from mllmseg_ros.segmentation import Status
 
@@ -77,12 +77,12 @@ def annotate(
         "every": every,
     }
     check_is_ours(out, out / BAG)
-    agree_on_recipe(out, recipe)
+    check_resume_config(out, recipe)
     if (out / BAG).exists():
         return
     journal = Journal(out / JOURNAL)
     try:
-        look_through([source], every, models, command.expressions, journal)
+        run_inference_pass([source], every, models, command.expressions, journal)
         if not len(journal):
             raise ValueError(f"{source.path}: no image in it")
         names = [model.name for model in models]
@@ -117,7 +117,7 @@ class Outputs:
         """
         self._command, self._models, self._run_id = command, models, run_id
         self._numbers = [itertools.count(1) for _ in models]
-        self._identities: dict[tuple[str, int], Identities] = {}
+        self._identities: dict[tuple[str, int], TrackIds] = {}
         self._first_ns: int | None = None
 
     def write(
@@ -131,7 +131,7 @@ class Outputs:
         with ExitStack() as stack:
             bag = stack.enter_context(BagWriter(folder / BAG, old))
             table = stack.enter_context(
-                Table(folder / TABLE, self._command.expressions, self._models)
+                CsvTable(folder / TABLE, self._command.expressions, self._models)
             )
             videos: dict[str, VideoWriter] = {}
             answers = tqdm(journal.answers(0), total=len(journal), desc="writing", unit="image")
@@ -153,14 +153,14 @@ class Outputs:
                 videos[answered.camera].write(shown, answered.stamp_ns)
                 self._write_answers(bag, answered, instances, overlays)
 
-    def _named(self, answered: Answered) -> list[list[Instance]]:
+    def _named(self, answered: RecordedResult) -> list[list[Instance]]:
         """Each model's instances with their identities."""
         named = []
-        for index, located in enumerate(answered.located):
+        for index, instance_set in enumerate(answered.instance_sets):
             key = (answered.camera, index)
             if key not in self._identities:
-                self._identities[key] = Identities(self._numbers[index])
-            named.append(self._identities[key].name(located.instances, answered.stamp_ns))
+                self._identities[key] = TrackIds(self._numbers[index])
+            named.append(self._identities[key].name(instance_set.instances, answered.stamp_ns))
         return named
 
     def _write_image(self, bag: BagWriter, picture: Picture) -> None:
@@ -179,17 +179,17 @@ class Outputs:
     def _write_answers(
         self,
         bag: BagWriter,
-        answered: Answered,
+        answered: RecordedResult,
         instances: Sequence[Sequence[Instance]],
         overlays: Sequence[NDArray[np.uint8]],
     ) -> None:
         if self._first_ns is None:
             self._first_ns = answered.stamp_ns
         header = header_message(answered.stamp_ns, answered.frame_id)
-        for side, model, located, own, overlay in zip(
-            SIDES, self._models, answered.located, instances, overlays, strict=False
+        for side, model, instance_set, own, overlay in zip(
+            SIDES, self._models, answered.instance_sets, instances, overlays, strict=False
         ):
-            message = self._array(answered, header, replace(located, instances=own), model)
+            message = self._array(answered, header, replace(instance_set, instances=own), model)
             mask = _found_mask(own, answered.size_hw)
             for name, each in (
                 ("segmentations", message),
@@ -198,14 +198,16 @@ class Outputs:
             ):
                 bag.write(f"{answered.camera}/{side}/{name}", each, answered.recorded_ns)
 
-    def _array(self, answered: Answered, header: Any, located: Located, model: str) -> Any:
+    def _array(
+        self, answered: RecordedResult, header: Any, instance_set: InstanceSet, model: str
+    ) -> Any:
         """The answer's message. Its latency stays 0: the same run gives the same bag."""
-        message = answer_message(
+        message = build_segmentation_array(
             TYPES,
             command=self._command,
             header=header,
             size_hw=answered.size_hw,
-            located=located,
+            instance_set=instance_set,
             camera=answered.camera,
             model=model,
         )

@@ -28,7 +28,7 @@ from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
 from mllmseg_ros.recording.bag_types import typestore
 from mllmseg_ros.recording.cameras import Camera, cameras_of, shown
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, Picture, no_depth
-from mllmseg_ros.recording.truncated_mcap import MendedMcap
+from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
 
 __all__ = ["BagSource"]
 
@@ -163,7 +163,7 @@ def _readable(path: Path) -> tuple[Any, str]:
         hint = f"its files may be read one by one: {', '.join(file.name for file in files)}"
     elif files and files[0].suffix == ".mcap":
         with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
-            mended = MendedMcap(files[0])
+            mended = TruncatedMcap(files[0])
             with Reader(mended) as reader:  # type: ignore[arg-type]
                 if reader.message_count:
                     return mended, reason

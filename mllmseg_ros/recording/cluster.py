@@ -17,17 +17,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mllmseg_ros.recording.inference_pass import load_models, look
+from mllmseg_ros.recording.inference_pass import infer_image, load_models
 from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, open_inputs
 from mllmseg_ros.recording.recorded_image import Picture
-from mllmseg_ros.recording.results import Journal, answered_from_json
+from mllmseg_ros.recording.results import Journal, recorded_result_from_json
 
-__all__ = ["look_on_cluster"]
+__all__ = ["run_on_cluster"]
 
 STRETCH = 8  # images that a worker takes at a time; so many are looked at again where it dies
 
 
-def look_on_cluster(run: LabelRun, address: str, journal: Journal) -> None:
+def run_on_cluster(run: LabelRun, address: str, journal: Journal) -> None:
     """Look at every image that the journal has no answer for.
 
     Args:
@@ -70,7 +70,7 @@ def _look(ray: Any, run: LabelRun, stretches: list[dict[str, Any]], journal: Jou
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
     answers = ray.data.from_items(stretches, override_num_blocks=len(stretches)).flat_map(
-        Looker,
+        ClusterWorker,
         fn_constructor_args=(there,),
         concurrency=(1, max(1, n_workers)),
         num_gpus=1 if on_gpus else 0,
@@ -80,7 +80,7 @@ def _look(ray: Any, run: LabelRun, stretches: list[dict[str, Any]], journal: Jou
     with tqdm(initial=len(journal), total=len(journal) + total, unit="image") as bar:
         for row in answers.iter_rows():
             key = (int(row["input"]), int(row["number"]))
-            error = answered_from_json(row["line"]).error
+            error = recorded_result_from_json(row["line"]).error
             if error:
                 where = f"{run.inputs[key[0]]}: image {key[1]}"
                 tqdm.write(f"{where} ignored: {error}", file=sys.stderr)
@@ -101,7 +101,7 @@ def _stretches(run: LabelRun, journal: Journal) -> list[dict[str, Any]]:
     return stretches
 
 
-class Looker:
+class ClusterWorker:
     """A worker: its own models and its own readers."""
 
     def __init__(self, run: LabelRun) -> None:
@@ -118,7 +118,7 @@ class Looker:
         of_input, rows = int(stretch["input"]), []
         for number in stretch["numbers"]:
             picture = self._picture(of_input, int(number))
-            frame, answered = look(self._models, picture, self._run.question.expressions)
+            frame, answered = infer_image(self._models, picture, self._run.question.expressions)
             if frame is not None:
                 self._keep(of_input, int(number), picture, frame)
             rows.append({"input": of_input, "number": int(number), "line": answered.to_json()})

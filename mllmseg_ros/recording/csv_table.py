@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from mllmseg_ros.geometry.instances import Instance, distance_m
-from mllmseg_ros.recording.results import Answered, union_of
+from mllmseg_ros.recording.results import RecordedResult, union_of
 from mllmseg_ros.segmentation import Status
 
-__all__ = ["Table"]
+__all__ = ["CsvTable"]
 
 _IMAGE = ("number", "stamp_s", "camera", "frame_id", "expression")
 _INSTANCE = (
@@ -25,7 +25,7 @@ _INSTANCE = (
 _MODEL = ("status", "score", "mask_score", "area_px", "x_m", "y_m", "z_m", "distance_m")
 
 
-class Table:
+class CsvTable:
     """A CSV file: a row per instance, or with two models a row per expression with their IoU."""
 
     def __init__(self, path: Path, expressions: Sequence[str], models: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ class Table:
             self._rows.writerow([*header, *_INSTANCE])
 
     def write(
-        self, number: int, answered: Answered, instances: Sequence[Sequence[Instance]]
+        self, number: int, answered: RecordedResult, instances: Sequence[Sequence[Instance]]
     ) -> None:
         """Add an image.
 
@@ -63,26 +63,31 @@ class Table:
         elif self._compares:
             self._compare(image, answered, instances)
         else:
-            note = answered.located[0].note
+            note = answered.instance_sets[0].note
             for each in instances[0]:
                 row = (*image, each.segmentation.expression, *_instance_fields(each), note)
                 self._rows.writerow(row)
 
     def _compare(
-        self, image: Sequence[Any], answered: Answered, instances: Sequence[Sequence[Instance]]
+        self,
+        image: Sequence[Any],
+        answered: RecordedResult,
+        instances: Sequence[Sequence[Instance]],
     ) -> None:
         for index, expression in enumerate(self._expressions):
             row = [*image, expression]
             for own in instances:
                 row += _expression_fields([i for i in own if i.expression_index == index])
-            a, b = (union_of(each, index, answered.size_hw) for each in answered.located)
+            a, b = (union_of(each, index, answered.size_hw) for each in answered.instance_sets)
             either = np.count_nonzero(a | b)
             # Two that say "not there" agree.
             iou = np.count_nonzero(a & b) / either if either else 1.0
-            note = "; ".join(dict.fromkeys(each.note for each in answered.located if each.note))
+            note = "; ".join(
+                dict.fromkeys(each.note for each in answered.instance_sets if each.note)
+            )
             self._rows.writerow([*row, f"{iou:.4f}", note])
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> CsvTable:
         """Write inside."""
         return self
 

@@ -11,20 +11,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
 from mllmseg_ros.recording.recorded_image import Picture, Source
-from mllmseg_ros.recording.results import Answered, Journal
+from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.segmenter import Segmenter
 
-__all__ = ["load_models", "look", "look_through"]
+__all__ = ["infer_image", "load_models", "run_inference_pass"]
 
 # Called with number of the input, number of the image, and the image, as soon as it is decoded.
 Keep = Callable[[int, int, Picture, Frame], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class InferenceQuery:
     """What is asked of every image; goes from one process to another."""
 
     expressions: tuple[str, ...]
@@ -33,7 +33,7 @@ class Question:
     dtype: str | None = None
 
 
-def load_models(question: Question) -> list[Segmenter]:
+def load_models(question: InferenceQuery) -> list[Segmenter]:
     """Load every model that is asked.
 
     Raises:
@@ -55,7 +55,7 @@ def check_is_ours(out: Path, result: Path) -> None:
         raise ValueError(f"{out}: its {result.name} is of no run of mllmseg; name another folder")
 
 
-def look_through(
+def run_inference_pass(
     sources: Sequence[Source],
     every: int,
     models: Sequence[Segmenter],
@@ -79,7 +79,7 @@ def look_through(
             for number, picture in enumerate(source.pictures(every)):
                 if (of_input, number) in journal:
                     continue
-                frame, answered = look(models, picture, expressions)
+                frame, answered = infer_image(models, picture, expressions)
                 if frame is not None and keep is not None:
                     keep(of_input, number, picture, frame)
                 journal.write((of_input, number), answered.to_json())
@@ -89,16 +89,16 @@ def look_through(
                 bar.update()
 
 
-def look(
+def infer_image(
     models: Sequence[Segmenter], picture: Picture, expressions: Sequence[str]
-) -> tuple[Frame | None, Answered]:
+) -> tuple[Frame | None, RecordedResult]:
     """Look at one image; None and the reason where it is malformed.
 
     Raises:
         ValueError: if an expression is none.
         RuntimeError: if a model gives numbers that are not finite.
     """
-    located: tuple[Located, ...] = ()
+    instance_sets: tuple[InstanceSet, ...] = ()
     frame, error = None, ""
     try:
         frame = picture.frame()
@@ -107,17 +107,17 @@ def look(
     if frame is not None:
         found = [model(frame.rgb, expressions) for model in models]
         depth, note = _depth_for(picture, frame, [one for each in found for one in each])
-        located = tuple(
-            Located(instances=instances_of(each, depth), note=note if _any_found(each) else "")
+        instance_sets = tuple(
+            InstanceSet(instances=instances_of(each, depth), note=note if _any_found(each) else "")
             for each in found
         )
-    return frame, Answered(
+    return frame, RecordedResult(
         camera=picture.camera,
         stamp_ns=picture.stamp_ns,
         frame_id=picture.frame_id,
         recorded_ns=picture.recorded_ns,
         size_hw=(0, 0) if frame is None else (frame.rgb.shape[0], frame.rgb.shape[1]),
-        located=located,
+        instance_sets=instance_sets,
         error=error,
     )
 

@@ -13,26 +13,26 @@ from typing import Any
 from mllmseg_ros.data.json_folder import ANNOTATIONS
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.review import Review
-from mllmseg_ros.data.run_folder import agree_on_recipe, replace_text
-from mllmseg_ros.recording.cluster import look_on_cluster
-from mllmseg_ros.recording.inference_pass import check_is_ours, load_models, look_through
+from mllmseg_ros.data.run_folder import check_resume_config, write_atomically
+from mllmseg_ros.recording.cluster import run_on_cluster
+from mllmseg_ros.recording.inference_pass import check_is_ours, load_models, run_inference_pass
 from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, image_name, open_inputs
 from mllmseg_ros.recording.recorded_image import (
     BAG_SUFFIXES,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
 )
-from mllmseg_ros.recording.results import Answered, Journal, union_of
+from mllmseg_ros.recording.results import Journal, RecordedResult, union_of
 from mllmseg_ros.segmentation import Segmentation, Status
 
-__all__ = ["LabelRun", "label", "told_apart"]
+__all__ = ["LabelRun", "label", "split_inputs"]
 
 JOURNAL = "answers.jsonl"
 # An answer is sure where the model is: of what is there or not, and of the mask's pixels.
 SURE_SCORE, SURE_MASK_SCORE = 0.9, 0.85
 
 
-def told_apart(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+def split_inputs(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Inputs and expressions of a command line: what exists is an input, all else an expression.
 
     Raises:
@@ -74,7 +74,7 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
     }
     annotations = run.out / ANNOTATIONS[0]
     check_is_ours(run.out, annotations)
-    agree_on_recipe(run.out, recipe)
+    check_resume_config(run.out, recipe)
     if annotations.is_file():
         return annotations
     (run.out / IMAGES).mkdir(exist_ok=True)
@@ -82,17 +82,17 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
     try:
         if ray_address is None:
             models, expressions = load_models(run.question), run.question.expressions
-            look_through(
+            run_inference_pass(
                 sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES)
             )
         else:
-            look_on_cluster(run, ray_address, journal)
+            run_on_cluster(run, ray_address, journal)
         lines = [json.dumps(entry) for entry in _entries(run, journal)]
     finally:
         journal.close()
     if not lines:
         raise ValueError("no image in any of the inputs")
-    replace_text(annotations, "\n".join(lines) + "\n")
+    write_atomically(annotations, "\n".join(lines) + "\n")
     return annotations
 
 
@@ -116,11 +116,11 @@ def _entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _answer_fields(answered: Answered, index: int) -> dict[str, Any]:
-    located = answered.located[0]
-    own = [e.segmentation for e in located.instances if e.expression_index == index]
+def _answer_fields(answered: RecordedResult, index: int) -> dict[str, Any]:
+    instance_set = answered.instance_sets[0]
+    own = [e.segmentation for e in instance_set.instances if e.expression_index == index]
     first = next((one for one in own if one.status is Status.FOUND), own[0])
-    mask = union_of(located, index, answered.size_hw)
+    mask = union_of(instance_set, index, answered.size_hw)
     return {
         "mask": encode(mask) if mask.any() else None,
         "review": Review.SURE.value if _is_sure(own) else Review.UNSURE.value,

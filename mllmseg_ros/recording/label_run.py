@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.recording.inference_pass import Question
+from mllmseg_ros.recording.inference_pass import InferenceQuery
 from mllmseg_ros.recording.recorded_image import Picture, Source
 from mllmseg_ros.recording.source import is_bag, open_source
 
@@ -23,7 +23,7 @@ class LabelRun:
     """What is looked at, and what is asked; goes from one process to another."""
 
     inputs: tuple[Path, ...]
-    question: Question
+    question: InferenceQuery
     out: Path
     every: int = 1
     topics: tuple[str, ...] = ()

@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.region import Coco, decode, encode
-from mllmseg_ros.geometry.instances import Instance, Located
+from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.segmentation import Status, segmentation_of
 
-__all__ = ["Answered", "Journal"]
+__all__ = ["Journal", "RecordedResult"]
 
 _ARRAYS = ("mean", "covariance", "surface_point", "box_center", "box_axes", "box_size")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class RecordedResult:
     """One image with the answers of each model."""
 
     camera: str
@@ -36,16 +36,18 @@ class Answered:
     frame_id: str
     recorded_ns: int  # ns, when it was recorded
     size_hw: tuple[int, int]  # px; (0, 0) where it could not be decoded
-    located: tuple[Located, ...]  # one per model, without depth and points; none after an error
+    # One per model, without depth and points; none after an error.
+    instance_sets: tuple[InstanceSet, ...]
     error: str = ""  # why the image could not be used
 
     def to_json(self) -> str:
         """One line."""
-        fields = {**self.__dict__, "located": [_located_fields(each) for each in self.located]}
+        fields = dict(self.__dict__)
+        fields["located"] = [_instance_set_fields(each) for each in fields.pop("instance_sets")]
         return json.dumps(fields)
 
 
-def answered_from_json(line: str) -> Answered:
+def recorded_result_from_json(line: str) -> RecordedResult:
     """Read a line back.
 
     Raises:
@@ -53,8 +55,8 @@ def answered_from_json(line: str) -> Answered:
     """
     fields = json.loads(line)
     size_hw = (int(fields["size_hw"][0]), int(fields["size_hw"][1]))
-    located = tuple(_located(each, size_hw) for each in fields["located"])
-    return Answered(**{**fields, "size_hw": size_hw, "located": located})
+    instance_sets = tuple(_instance_set(each, size_hw) for each in fields.pop("located"))
+    return RecordedResult(**{**fields, "size_hw": size_hw, "instance_sets": instance_sets})
 
 
 class Journal:
@@ -83,21 +85,23 @@ class Journal:
         self._file.write(f"{key[0]} {key[1]} {line}\n".encode())
         self._file.flush()
 
-    def answers(self, of_input: int) -> Iterator[tuple[int, Answered]]:
+    def answers(self, of_input: int) -> Iterator[tuple[int, RecordedResult]]:
         """Number and answer of each image of an input, in order."""
         for key in sorted(key for key in self._lines if key[0] == of_input):
             self._file.seek(self._lines[key])
-            yield key[1], answered_from_json(self._file.readline().decode().split(" ", 2)[2])
+            yield key[1], recorded_result_from_json(self._file.readline().decode().split(" ", 2)[2])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def union_of(located: Located, expression: int, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def union_of(
+    instance_set: InstanceSet, expression: int, size_hw: tuple[int, int]
+) -> NDArray[np.bool_]:
     """Mask (H, W) of all that was drawn for an expression, sure or not."""
     union = np.zeros(size_hw, np.bool_)
-    for each in located.instances:
+    for each in instance_set.instances:
         if each.expression_index == expression and each.segmentation.status is not Status.NO_TARGET:
             union |= each.segmentation.mask
     return union
@@ -108,10 +112,10 @@ def _key_of(line: bytes) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _located_fields(located: Located) -> dict[str, Any]:
+def _instance_set_fields(instance_set: InstanceSet) -> dict[str, Any]:
     return {
-        "note": located.note,
-        "instances": [_instance_fields(each) for each in located.instances],
+        "note": instance_set.note,
+        "instances": [_instance_fields(each) for each in instance_set.instances],
     }
 
 
@@ -133,9 +137,9 @@ def _instance_fields(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _located(fields: dict[str, Any], size_hw: tuple[int, int]) -> Located:
+def _instance_set(fields: dict[str, Any], size_hw: tuple[int, int]) -> InstanceSet:
     instances = [_instance(each, size_hw) for each in fields["instances"]]
-    return Located(instances=instances, note=fields["note"])
+    return InstanceSet(instances=instances, note=fields["note"])
 
 
 def _instance(fields: dict[str, Any], size_hw: tuple[int, int]) -> Instance:

@@ -14,14 +14,14 @@ from dataclasses import replace
 import numpy as np
 
 from mllmseg_ros.geometry.instances import Instance
-from mllmseg_ros.tracking.association import Sighting, Track, identified
+from mllmseg_ros.tracking.association import Observation, Track, associate
 
-__all__ = ["Identities"]
+__all__ = ["TrackIds"]
 
 _REGAIN_NS = 5_000_000_000  # so long a lost target can come back as the same
 
 
-class Identities:
+class TrackIds:
     """Gives the instances of one camera their track ids, image after image."""
 
     def __init__(self, numbers: itertools.count[int]) -> None:
@@ -32,11 +32,11 @@ class Identities:
         """
         self._numbers = numbers
         self._names: dict[str, str] = {}  # by the track's own id, which counts over a process
-        self._sightings: list[Sighting] = []
+        self._sightings: list[Observation] = []
 
     def name(self, instances: Sequence[Instance], stamp_ns: int) -> list[Instance]:
         """The instances of the next image with their ``track_id``, "" where nothing was found."""
-        tracks = identified(instances, self._sightings, stamp_ns)
+        tracks = associate(instances, self._sightings, stamp_ns)
         named, running = [], []
         for instance, track in zip(instances, tracks, strict=True):
             if track is not None:
@@ -54,9 +54,9 @@ class Identities:
         return named
 
 
-def _seen(track: Track, instance: Instance, stamp_ns: int) -> Sighting:
+def _seen(track: Track, instance: Instance, stamp_ns: int) -> Observation:
     segmentation = instance.segmentation
     track.seen_ns = stamp_ns
     track.centre_uv = np.array(segmentation.centroid_uv or (np.inf, np.inf))
     track.area_px = float(segmentation.area_px)
-    return Sighting(track=track, mask=segmentation.mask, centre_uv=track.centre_uv)
+    return Observation(track=track, mask=segmentation.mask, centre_uv=track.centre_uv)

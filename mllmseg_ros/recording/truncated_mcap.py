@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MendedMcap"]
+__all__ = ["TruncatedMcap"]
 
 MAGIC = b"\x89MCAP0\r\n"
 _DATA_END, _FOOTER = 0x0F, 0x02
@@ -24,7 +24,7 @@ _END = (
 )
 
 
-class MendedMcap:
+class TruncatedMcap:
     """Stands for the path of a truncated file where rosbags wants a path."""
 
     suffix = ".mcap"
@@ -68,10 +68,10 @@ class MendedMcap:
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
         """Open for reading."""
-        return io.BufferedReader(_Mended(self.path, self._n_bytes))
+        return io.BufferedReader(_TruncatedFile(self.path, self._n_bytes))
 
 
-class _Mended(io.RawIOBase):
+class _TruncatedFile(io.RawIOBase):
     """The first bytes of a file, then an end."""
 
     def __init__(self, path: Path, n_bytes: int) -> None:

@@ -64,7 +64,7 @@ def export_scenes(
             camera.load(random_scene(seed, split))
             view = camera.render()
             name = f"{seed:06d}.png"
-            _write_pictures(view, folder, name)
+            _write_images(view, folder, name)
             rng = np.random.default_rng((SPLITS.index(split), seed))
             drawn = draw_expressions(
                 view.objects,
@@ -88,7 +88,7 @@ def export_scenes(
     return n_written
 
 
-def _write_pictures(view: View, folder: Path, name: str) -> None:
+def _write_images(view: View, folder: Path, name: str) -> None:
     depth_mm = np.round(view.depth_m * _MM_PER_M).astype(np.uint16)
     for path, pixels in (
         (folder / "images" / name, cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR)),

@@ -19,7 +19,7 @@ from mllmseg_ros.geometry.instances import Instance, part_of
 from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.tracking.assignment import best_pairs
 
-__all__ = ["Sighting", "Track", "identified", "parted"]
+__all__ = ["Observation", "Track", "associate", "split_by_tracks"]
 
 _MOSTLY = 0.6  # share of a thing that lies in another
 _MIN_PX = 12  # of a part
@@ -42,7 +42,7 @@ class Track:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sighting:
+class Observation:
     """A track in an image that went to the model."""
 
     track: Track
@@ -50,14 +50,16 @@ class Sighting:
     centre_uv: NDArray[np.float64]  # px; while lost, where it would be
 
 
-def parted(instances: Sequence[Instance], sightings: Sequence[Sighting]) -> list[Instance]:
+def split_by_tracks(
+    instances: Sequence[Instance], observations: Sequence[Observation]
+) -> list[Instance]:
     """Part what covers several tracks: things that touch in the image are still several.
 
     What was parted from another by something in front of it is one again where nothing is.
 
     Args:
         instances: of one answer, in the order asked.
-        sightings: on the same image.
+        observations: on the same image.
 
     Returns:
         Instances without positions, each expression's largest first.
@@ -67,7 +69,7 @@ def parted(instances: Sequence[Instance], sightings: Sequence[Sighting]) -> list
         segmentation = one.segmentation
         covered = [
             each
-            for each in sightings
+            for each in observations
             if _shared(each, segmentation) > _MOSTLY * _area(each)
             and segmentation.status is Status.FOUND
         ]
@@ -84,14 +86,14 @@ def parted(instances: Sequence[Instance], sightings: Sequence[Sighting]) -> list
     ]
 
 
-def identified(
-    instances: Sequence[Instance], sightings: Sequence[Sighting], stamp_ns: int
+def associate(
+    instances: Sequence[Instance], observations: Sequence[Observation], stamp_ns: int
 ) -> list[Track | None]:
     """Give each found instance a track: a running one, else a lost one, else a new one.
 
     Args:
         instances: of one answer.
-        sightings: on the same image.
+        observations: on the same image.
         stamp_ns: ns, of that image.
 
     Returns:
@@ -100,15 +102,15 @@ def identified(
     tracks: list[Track | None] = [None] * len(instances)
     found = [k for k, one in enumerate(instances) if one.segmentation.status is Status.FOUND]
     gain = np.array(
-        [[_likeness(instances[k].segmentation, s, stamp_ns) for s in sightings] for k in found]
-    ).reshape(len(found), len(sightings))
+        [[_likeness(instances[k].segmentation, s, stamp_ns) for s in observations] for k in found]
+    ).reshape(len(found), len(observations))
     for row, column in best_pairs(gain):
-        tracks[found[row]] = sightings[column].track
+        tracks[found[row]] = observations[column].track
     for k in found:
         segmentation = instances[k].segmentation
         if tracks[k] is None:
             whole = (
-                s for s in sightings if _shared(s, segmentation) > _MOSTLY * segmentation.area_px
+                s for s in observations if _shared(s, segmentation) > _MOSTLY * segmentation.area_px
             )
             tracks[k] = Track(
                 track_id=f"t{next(_NUMBERS)}",
@@ -121,42 +123,44 @@ def identified(
     return tracks
 
 
-def _nearest_parts(segmentation: Segmentation, sightings: Sequence[Sighting]) -> list[Segmentation]:
+def _nearest_parts(
+    segmentation: Segmentation, observations: Sequence[Observation]
+) -> list[Segmentation]:
     """Give each pixel of an answer to the track that it is nearest to."""
-    masks = [each.mask for each in sightings if each.mask is not None]
+    masks = [each.mask for each in observations if each.mask is not None]
     away = [cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) for mask in masks]
     nearest = np.argmin(away, axis=0)
     parts = [segmentation.mask & (nearest == k) for k in range(len(masks))]
     return [part_of(segmentation, part) for part in parts if np.count_nonzero(part) >= _MIN_PX]
 
 
-def _likeness(segmentation: Segmentation, sighting: Sighting, stamp_ns: int) -> float:
+def _likeness(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
     """How much an answer is a track: IoU with it, and half of how near it is; 0 where it is not."""
-    if segmentation.expression != sighting.track.expression:
+    if segmentation.expression != observation.track.expression:
         return 0.0
-    nearness = 0.5 * _nearness(segmentation, sighting, stamp_ns)
-    if sighting.mask is None:
+    nearness = 0.5 * _nearness(segmentation, observation, stamp_ns)
+    if observation.mask is None:
         return nearness
-    both = _shared(sighting, segmentation)
-    iou = both / max(1, segmentation.area_px + _area(sighting) - both)
+    both = _shared(observation, segmentation)
+    iou = both / max(1, segmentation.area_px + _area(observation) - both)
     return nearness + (iou if iou >= _SAME_IOU else 0.0)
 
 
-def _nearness(segmentation: Segmentation, sighting: Sighting, stamp_ns: int) -> float:
+def _nearness(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
     """1 where a track was last, moved with the camera; 0 where it cannot have gone since."""
-    away_s = max(0.0, (stamp_ns - sighting.track.seen_ns) / 1e9)
-    size_px = np.sqrt(max(sighting.track.area_px, segmentation.area_px))
+    away_s = max(0.0, (stamp_ns - observation.track.seen_ns) / 1e9)
+    size_px = np.sqrt(max(observation.track.area_px, segmentation.area_px))
     reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * size_px
     centre = np.array(segmentation.centroid_uv or (np.inf, np.inf))
-    return max(0.0, 1 - float(np.linalg.norm(centre - sighting.centre_uv)) / reach_px)
+    return max(0.0, 1 - float(np.linalg.norm(centre - observation.centre_uv)) / reach_px)
 
 
-def _shared(sighting: Sighting, segmentation: Segmentation) -> int:
+def _shared(observation: Observation, segmentation: Segmentation) -> int:
     """Pixels that an answer has in common with a track of the same expression."""
-    if sighting.mask is None or segmentation.expression != sighting.track.expression:
+    if observation.mask is None or segmentation.expression != observation.track.expression:
         return 0
-    return int(np.count_nonzero(sighting.mask & segmentation.mask))
+    return int(np.count_nonzero(observation.mask & segmentation.mask))
 
 
-def _area(sighting: Sighting) -> int:
-    return 0 if sighting.mask is None else int(np.count_nonzero(sighting.mask))
+def _area(observation: Observation) -> int:
+    return 0 if observation.mask is None else int(np.count_nonzero(observation.mask))

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.tracking.region_tracker import (
     Affine,
-    Carried,
-    Piece,
+    PropagatedMask,
+    RegionTracker,
     SmallImage,
     SoftMask,
     Step,
@@ -59,7 +59,9 @@ class _Key:
 
     image: SmallImage
     number: int  # how many steps had been taken before it
-    pieces: Sequence[tuple[Piece, Affine]]  # that were followed then, and how they had moved
+    pieces: Sequence[
+        tuple[RegionTracker, Affine]
+    ]  # that were followed then, and how they had moved
 
 
 class ImageFlow:
@@ -82,10 +84,10 @@ class ImageFlow:
         self._keys: dict[int, _Key] = {}
         self._next_key = 0
         self._steps: deque[Step] = deque(maxlen=_MAX_STEPS)
-        self._pieces: list[Piece] = []
+        self._pieces: list[RegionTracker] = []
         self._followed = 0  # the key that they are of
 
-    def see(self, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None = None) -> Change:
+    def update(self, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None = None) -> Change:
         """Take the camera's next image.
 
         Args:
@@ -169,11 +171,11 @@ class ImageFlow:
         motions = self._meanwhile(found)
         pieces = []
         for mask in masks:
-            piece = Piece(found.image, mask, n_points)
+            piece = RegionTracker(found.image, mask, n_points)
             if late and motions:
                 piece.jump(motions, math.prod(step.gain for step in steps), steps[-1].image)
             if late and not (motions and piece.confidence >= _SURE):
-                piece = Piece(found.image, mask, n_points)
+                piece = RegionTracker(found.image, mask, n_points)
                 _catch_up(piece, steps)
             pieces.append(piece)
         self._pieces, self._followed = pieces, key
@@ -190,12 +192,12 @@ class ImageFlow:
             if piece in self._pieces and piece.confidence >= _SURE
         ]
 
-    def carried(self) -> list[Carried]:
+    def carried(self) -> list[PropagatedMask]:
         """Every followed mask in the newest image; without confidence where it is lost."""
         assert self._newest is not None
         return [piece.drawn(self._newest) for piece in self._pieces]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget every image."""
         self._lose()
         self._newest = None
@@ -223,7 +225,7 @@ class ImageFlow:
         self.shift_uv = (across, down)
 
 
-def _catch_up(piece: Piece, steps: Sequence[Step]) -> None:
+def _catch_up(piece: RegionTracker, steps: Sequence[Step]) -> None:
     """Take the way to the newest image."""
     for number, step in enumerate(steps, start=1):
         piece.predict(step)

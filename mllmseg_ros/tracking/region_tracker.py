@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Carried", "Piece", "SmallImage", "SoftMask", "Step"]
+__all__ = ["PropagatedMask", "RegionTracker", "SmallImage", "SoftMask", "Step"]
 
 _RIM_PX = 2  # so much of the surroundings is aligned, too: it shows where the thing ends
 _ITERATIONS = 5
@@ -70,14 +70,14 @@ class SoftMask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carried:
+class PropagatedMask:
     """A soft mask in the newest image."""
 
     probability: NDArray[np.float32]  # (H, W) in [0, 1]
     confidence: float  # [0, 1], share of the thing that looks as it did in the key image
 
 
-class Piece:
+class RegionTracker:
     """A thing of a key image that moves.
 
     Attributes:
@@ -187,7 +187,7 @@ class Piece:
         fits = seen & (np.abs(off).max(axis=1) < _OFF_LEVELS)
         self.confidence = float(fits.sum()) / max(1, int(seen.sum()))
 
-    def drawn(self, newest: SmallImage) -> Carried:
+    def drawn(self, newest: SmallImage) -> PropagatedMask:
         """Sample the mask in the newest image, where that shows the thing."""
         height, width = newest.size_hw
         whole = np.zeros((height, width), np.float32)
@@ -206,7 +206,7 @@ class Piece:
             size_wh = (right - left, bottom - top)
             box = cv2.warpAffine(patch, to_whole - [[0, 0, left], [0, 0, top]], size_wh)
             whole[top:bottom, left:right] = box * self._visible(newest, (left, top), size_wh)
-        return Carried(probability=whole, confidence=self.confidence)
+        return PropagatedMask(probability=whole, confidence=self.confidence)
 
     def _differences(
         self, motion: Affine, newest: SmallImage

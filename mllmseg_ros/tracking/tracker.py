@@ -2,11 +2,11 @@
 """A slow model at the camera's rate: its last answer, followed into the newest image.
 
     tracker = Tracker()
-    tracker.see(frame)                          # each camera image, in order
-    if tracker.wants_key_frame(frame.stamp_ns):  # asked while the model is free
-        key = tracker.begin()                   # this image goes to the model
+    tracker.update(frame)                          # each camera image, in order
+    if tracker.needs_key_frame(frame.stamp_ns):  # asked while the model is free
+        key = tracker.begin_inference()                   # this image goes to the model
     ...                                         # the model answers, images go on being seen
-    tracker.finish(key, segmentations)          # late: carried forward to the newest image
+    tracker.finish_inference(key, segmentations)  # late: carried to the newest image
     tracker.current()                           # of the newest image, with identities
 
 What cannot be followed is not shown, until the model has looked again. Not thread-safe: its caller
@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth, Instance, parts_of
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
-from mllmseg_ros.tracking.association import Sighting, Track, identified, parted
+from mllmseg_ros.tracking.association import Observation, Track, associate, split_by_tracks
 from mllmseg_ros.tracking.optical_flow import Change, ImageFlow
-from mllmseg_ros.tracking.region_tracker import Carried, SoftMask
+from mllmseg_ros.tracking.region_tracker import PropagatedMask, SoftMask
 
-__all__ = ["Tracked", "Tracker"]
+__all__ = ["TrackedInstance", "Tracker"]
 
 FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on
 _LEAST_CONFIDENCE = 0.5  # below, a target is not shown
@@ -42,7 +42,7 @@ _REGAIN_NS = 5_000_000_000  # so long a lost target can come back as the same
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracked:
+class TrackedInstance:
     """One instance of an answer, in the newest image."""
 
     expression_index: int  # place of the expression among those asked
@@ -69,7 +69,7 @@ class _KeyFrame:
 
     key: int
     stamp_ns: int
-    sightings: list[Sighting]  # of the tracks, on it
+    observations: list[Observation]  # of the tracks, on it
     shift_uv: NDArray[np.float64]  # px, by how much most of the image has moved since
 
 
@@ -89,12 +89,12 @@ class Tracker:
         self._shown: _KeyFrame | None = None  # whose answers are shown
         self._asked: _KeyFrame | None = None  # at the model
         self._answers: list[_Answer] = []  # to the shown key frame
-        self._current: list[Tracked] | None = None  # worked out for the newest image
+        self._current: list[TrackedInstance] | None = None  # worked out for the newest image
         self._jumped = False  # since the last key frame was taken
 
     @property
     def newest(self) -> Frame | None:
-        """The image that was seen last; the one that :meth:`begin` is about."""
+        """The image that was seen last; the one that :meth:`begin_inference` is about."""
         return self._newest
 
     @property
@@ -102,7 +102,7 @@ class Tracker:
         """How many images flow was computed for."""
         return self._flow.n_flows
 
-    def see(self, frame: Frame, depth: Depth | None = None) -> Change:
+    def update(self, frame: Frame, depth: Depth | None = None) -> Change:
         """Take the camera's next image.
 
         Args:
@@ -113,7 +113,7 @@ class Tracker:
             NONE for the same picture, which costs nothing more; JUMPED where nothing of the last
             one can be followed.
         """
-        change = self._flow.see(frame.rgb, None if depth is None else depth.metres)
+        change = self._flow.update(frame.rgb, None if depth is None else depth.metres)
         self._newest = frame
         if change is Change.NONE:
             return change
@@ -127,17 +127,17 @@ class Tracker:
             key.shift_uv = key.shift_uv + shift
         return change
 
-    def begin(self) -> int:
+    def begin_inference(self) -> int:
         """Note that the newest image goes to the model now; one image at a time does.
 
         Returns:
-            The number to hand to :meth:`finish`.
+            The number to hand to :meth:`finish_inference`.
 
         Raises:
             ValueError: if no image was seen.
         """
         if self._newest is None:
-            raise ValueError("no image was seen, expected see() before begin()")
+            raise ValueError("no image was seen, expected update() before begin_inference()")
         shown = {
             each.track_id: each.segmentation.mask
             for each in self.current()
@@ -148,8 +148,8 @@ class Tracker:
         self._asked = _KeyFrame(
             key=key,
             stamp_ns=self._newest.stamp_ns,
-            sightings=[
-                Sighting(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
+            observations=[
+                Observation(track=track, mask=shown.get(track.track_id), centre_uv=track.centre_uv)
                 for track in self._tracks
             ],
             shift_uv=np.zeros(2),
@@ -158,14 +158,14 @@ class Tracker:
         self._let_go()
         return key
 
-    def finish(
+    def finish_inference(
         self, key: int, segmentations: Sequence[Segmentation], depth: Depth | None = None
     ) -> bool:
         """Take the model's answers, however late; from now on they are shown.
 
         Args:
-            key: from :meth:`begin`. The last key may be finished again: a new command may be
-                answered on the image that was looked at last.
+            key: from :meth:`begin_inference`. The last key may be finished again: a new command
+                may be answered on the key image of the last one.
             segmentations: one per expression, in the order asked.
             depth: of the key image, to part a mask into its instances.
 
@@ -179,17 +179,17 @@ class Tracker:
         asked = next((k for k in (self._asked, self._shown) if k and k.key == key), None)
         if asked is None:
             return False
-        instances = parted(parts_of(segmentations, depth), asked.sightings)
+        instances = split_by_tracks(parts_of(segmentations, depth), asked.observations)
         soft = [_soft(one, instances) for one in instances]
         if not self._flow.follow(key, [mask for mask in soft if mask is not None]):
             return False
-        tracks = identified(instances, asked.sightings, asked.stamp_ns)
+        tracks = associate(instances, asked.observations, asked.stamp_ns)
         self._answers = [
             _Answer(instance=one, followed=mask is not None, track=track)
             for one, mask, track in zip(instances, soft, tracks, strict=True)
         ]
-        lost = [each for each in asked.sightings if each.track not in tracks]
-        asked.sightings = lost
+        lost = [each for each in asked.observations if each.track not in tracks]
+        asked.observations = lost
         for answer in self._answers:
             track, segmentation = answer.track, answer.instance.segmentation
             if track is None:
@@ -197,8 +197,10 @@ class Tracker:
             centre = _centre(segmentation)
             track.seen_ns = max(track.seen_ns, asked.stamp_ns)
             track.centre_uv, track.area_px = centre + asked.shift_uv, float(segmentation.area_px)
-            asked.sightings.append(Sighting(track=track, mask=segmentation.mask, centre_uv=centre))
-        self._tracks = [each.track for each in asked.sightings]
+            asked.observations.append(
+                Observation(track=track, mask=segmentation.mask, centre_uv=centre)
+            )
+        self._tracks = [each.track for each in asked.observations]
         self._shown = asked
         if self._asked is asked:
             self._asked = None
@@ -206,7 +208,7 @@ class Tracker:
         self._let_go()
         return True
 
-    def current(self) -> Sequence[Tracked]:
+    def current(self) -> Sequence[TrackedInstance]:
         """Answer for the newest image: at least one entry per expression, in the order asked.
 
         A found target that cannot be followed has status LOW_CONFIDENCE and an empty mask. Nothing
@@ -224,7 +226,7 @@ class Tracker:
             ]
         return tuple(self._current)
 
-    def wants_key_frame(self, now_ns: int) -> str:
+    def needs_key_frame(self, now_ns: int) -> str:
         """Say why the newest image should go to the model, which is free; "" if it need not.
 
         Args:
@@ -253,21 +255,21 @@ class Tracker:
                 return f"{what}: {now} px, was {was} px"
         return ""
 
-    def release(self) -> None:
+    def clear(self) -> None:
         """Show nothing any more, for another command came; its answers may be the same targets."""
         self._answers, self._shown, self._current = [], None, None
         self._let_go()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget images, answers and identities, because time has jumped."""
-        self.release()
+        self.clear()
         self._tracks, self._asked, self._newest = [], None, None
-        self._flow.forget()
+        self._flow.reset()
 
     def _let_go(self) -> None:
         self._flow.keep(*(k.key for k in (self._shown, self._asked) if k))
 
-    def _followed(self, shown: _KeyFrame) -> list[Tracked]:
+    def _followed(self, shown: _KeyFrame) -> list[TrackedInstance]:
         """Every answer in the newest image."""
         assert self._newest is not None
         n_steps = self._flow.n_steps(shown.key)
@@ -289,7 +291,7 @@ class Tracker:
                 track.centre_uv = _centre(segmentation)
                 track.area_px = float(segmentation.area_px)
             tracked.append(
-                Tracked(
+                TrackedInstance(
                     expression_index=answer.instance.expression_index,
                     instance_index=answer.instance.instance_index,
                     segmentation=segmentation,
@@ -303,7 +305,7 @@ class Tracker:
 
 
 def _moved(
-    inferred: Segmentation, carried: Carried | None, size_hw: tuple[int, int]
+    inferred: Segmentation, carried: PropagatedMask | None, size_hw: tuple[int, int]
 ) -> Segmentation:
     """An answer as it is in the newest image (H, W); empty where it could not be followed."""
     if carried is None or carried.confidence < _LEAST_CONFIDENCE:

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["random_window", "relit"]
+__all__ = ["jitter_colors", "random_window"]
 
 _MAX_CUT = 0.18  # of the picture's side, at each edge
 
 
-def relit(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def jitter_colors(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Vary brightness, contrast and noise of (H, W, 3); colours keep their names."""
     gain = rng.uniform(0.75, 1.2) * rng.uniform(0.95, 1.05, size=3)
     shift = rng.uniform(-12, 12)

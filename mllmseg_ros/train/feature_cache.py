@@ -46,7 +46,7 @@ class FeatureCache:
         self.folder = folder / _digest(model, _VISION, dtype)
         self.n_computed = 0  # pictures, by this process
 
-    def see(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_vision(self, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Vision tokens (B, G*G, C) and image embeddings (B, G*G/4, D), without gradients.
 
         Each picture is computed on its own, so that what it gives does not depend on its company.
@@ -65,7 +65,7 @@ class FeatureCache:
         def compute() -> dict[str, Tensor]:
             self.n_computed += 1
             with _computing(square.device, self._dtype):
-                tokens, embeds = self._model.see(to_pixel_values(square)[None])
+                tokens, embeds = self._model.encode_vision(to_pixel_values(square)[None])
             return {"tokens": tokens[0], "embeds": embeds[0]}
 
         return _stored(_path(self.folder, _key(square)), self._dtype, compute)
@@ -124,7 +124,7 @@ class _Picture:
         self._key = hashlib.sha256(f"{_key(square)} {ids}".encode()).hexdigest()
         self._features: ImageFeatures | None = None
         path = _path(cache.folder, self._key)
-        self.picture = _stored(path, cache._dtype, self._read_picture)
+        self.picture = _stored(path, cache._dtype, self._read_image)
 
     def state(self, prompt: Prompt) -> Tensor:
         """Expression state (D,)."""
@@ -133,7 +133,7 @@ class _Picture:
 
         def compute() -> dict[str, Tensor]:
             if self._features is None:
-                self._read_picture()
+                self._read_image()
             assert self._features is not None
             self._cache.n_computed += 1
             with _computing(self._square.device, self._cache._dtype):
@@ -144,12 +144,12 @@ class _Picture:
 
         return _stored(_path(self._cache.folder, key), self._cache._dtype, compute)["state"]
 
-    def _read_picture(self) -> dict[str, Tensor]:
+    def _read_image(self) -> dict[str, Tensor]:
         cache, device, prompt = self._cache, self._square.device, self._prompt
         model = cache._model
         cache.n_computed += 1
         with _computing(device, cache._dtype):
-            tokens, embeds = model.see(to_pixel_values(self._square)[None])
+            tokens, embeds = model.encode_vision(to_pixel_values(self._square)[None])
             states, prefix_cache = model.read_prefix(
                 embeds, torch.tensor([prompt.prefix_ids], device=device), prompt.image_start
             )

@@ -19,7 +19,7 @@ from torch import Tensor
 from mllmseg_ros.data.sample import Sample
 
 __all__ = [
-    "digest_of",
+    "fingerprint_of",
     "load_optimiser",
     "optimiser_tensors",
     "read_state",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def digest_of(*data_sets: Sequence[Sample]) -> str:
+def fingerprint_of(*data_sets: Sequence[Sample]) -> str:
     """A short name of what samples say: pictures' names, expressions, regions, in their order."""
     digest = hashlib.sha256()
     for samples in data_sets:

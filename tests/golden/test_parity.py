@@ -90,7 +90,7 @@ def test_vision_tower_and_projector(
     pixel_values = to_pixel_values(vision[f"{name}.resized_u8"])[None]
     with torch.inference_mode():
         whole = model.vision_tower(pixel_values=pixel_values).last_hidden_state[0]
-        _, image_embeds = model.see(pixel_values)
+        _, image_embeds = model.encode_vision(pixel_values)
     assert relative(whole[::41, ::16], vision[f"{name}.vit_slice"]) < RELATIVE
     assert relative(whole.mean(1), vision[f"{name}.vit_token_mean"]) < RELATIVE
     assert relative(whole.mean(0), vision[f"{name}.vit_channel_mean"]) < RELATIVE
@@ -175,7 +175,7 @@ def test_two_stages_equal_the_naive_pass(
     case["targets"] = ["seg"] * len(case["expressions"])
     image = vision[f"{name}.image"]
     naive = ask(segmenter, image, case, two_passes=False)
-    staged = segmenter(image.numpy(), case["expressions"], prompt="joint")
+    staged = segmenter(image.numpy(), case["expressions"], prompt_mode="joint")
     whole = to_image_size(naive.probability, (case["height"], case["width"]))
     for answer, probability in zip(staged, whole, strict=True):
         assert float((torch.from_numpy(answer.probability) - probability).abs().max()) < 1e-4
@@ -204,7 +204,7 @@ def test_decoder_internals(
     prompt = segmenter.prompts.build(recorded[0]["c0_one"]["expressions"])
     pixel_values = to_pixel_values(resized(vision["c0_one.image"].numpy(), 448))[None]
     with torch.inference_mode():
-        tokens, embeds = model.see(pixel_values)
+        tokens, embeds = model.encode_vision(pixel_values)
         ids = torch.tensor([prompt.input_ids])
         hidden = model.language_model(
             inputs_embeds=model.embed(ids, embeds, prompt.image_start)
@@ -219,7 +219,7 @@ def test_decoder_internals(
         fused = decoder._fused_tokens(tokens, hidden[:, start : start + 256])
         mixed = decoder.ca_layer_vl(fused, text[:, None])
         maps = decoder.conv1(mixed.transpose(1, 2).unflatten(2, (32, 32)))[0]
-        logits = decoder.draw(mixed)[0]
+        logits = decoder.predict_logits(mixed)[0]
     pairs = {
         "text_down": text,
         "img_llm_down": semantic[0, ::8, ::16],

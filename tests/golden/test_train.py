@@ -65,7 +65,7 @@ def test_loss_terms_and_gradients(
     squares = [resized(tensors[f"{name}.image"].numpy(), 448) for name in names]
     losses = paper_losses(
         model,
-        model.see(torch.stack([to_pixel_values(square) for square in squares])),
+        model.encode_vision(torch.stack([to_pixel_values(square) for square in squares])),
         dialogs,
         [tensors[f"{name}.gt_masks"].bool() for name in names],
     )

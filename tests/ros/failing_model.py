@@ -23,7 +23,10 @@ def main() -> None:
     sound = Segmenter.segment
 
     def segment(
-        self: Segmenter, context: ImageContext, expressions: Sequence[str], prompt: str = "single"
+        self: Segmenter,
+        context: ImageContext,
+        expressions: Sequence[str],
+        prompt_mode: str = "single",
     ) -> list[Any]:
         if RAISES in expressions:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -36,7 +39,7 @@ def main() -> None:
                 if isinstance(getattr(context.features, each.name), torch.Tensor)
             }
             context = replace(context, features=replace(context.features, **tensors))
-        return sound(self, context, expressions, prompt)
+        return sound(self, context, expressions, prompt_mode)
 
     Segmenter.segment = segment  # type: ignore[method-assign]
     node()

@@ -338,7 +338,7 @@ def parameters_storm(robot: Robot, scale: int) -> None:
     """Good and bad values, as fast as they are taken."""
     for index in range(25 * scale):
         robot.client.set_parameters(threshold=index % 3 / 2, max_rate=-float(index % 2))
-        robot.client.set_parameters(prompt=("single", "joint", "both")[index % 3])
+        robot.client.set_parameters(prompt_mode=("single", "joint", "both")[index % 3])
         robot.client.set_parameters(max_age="soon", tracking=bool(index % 2))
     back = {"threshold": -1.0, "prompt": "single", "max_rate": 0.0, "max_age": 1.0}
     results = robot.client.set_parameters(**back, tracking=True, decide_by="auto")

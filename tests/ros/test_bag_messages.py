@@ -17,8 +17,8 @@ from mllmseg_ros.msg import SegmentationArray
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
-from mllmseg_ros.codecs.segmentations import answer_message
-from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.codecs.segmentations import build_segmentation_array
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.recording.bag_types import (
@@ -30,13 +30,14 @@ from mllmseg_ros.recording.bag_types import (
 )
 from mllmseg_ros.ros.messages import image_msgs
 from mllmseg_ros.ros.node.request import Request
-from mllmseg_ros.ros.node.result_messages import Answer, array_message
+from mllmseg_ros.ros.node.result import Result
+from mllmseg_ros.ros.node.result_messages import array_message
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 STAMP_NS = 1_700_000_000_123_456_789
 
 
-def answers() -> Located:
+def answers() -> InstanceSet:
     """A thing with a position, one that is not sure, and one that is not there."""
     mask = np.zeros((48, 64), np.bool_)
     mask[10:30, 20:50] = True
@@ -51,7 +52,7 @@ def answers() -> Located:
         say("the bowl", Status.LOW_CONFIDENCE, float("nan")),
         say("the can", Status.NO_TARGET, 0.25),
     ]
-    return Located(instances=instances_of(found, Depth(metres=rows, intrinsics=camera)))
+    return InstanceSet(instances=instances_of(found, Depth(metres=rows, intrinsics=camera)))
 
 
 def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
@@ -59,22 +60,22 @@ def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
     header = Header(stamp=image_msgs.time_message(STAMP_NS), frame_id="camera")
     request = Request(request_id="r1", text=command.text, stamp_ns=STAMP_NS, command=command)
     published = array_message(
-        Answer(
+        Result(
             request=request,
             header=header,
             rgb=np.zeros((48, 64, 3), np.uint8),
-            located=answers(),
+            instance_set=answers(),
             latency_ns=0,
+            model="tabletop",
         ),
         camera="/image",
-        model="tabletop",
     )
-    written = answer_message(
+    written = build_segmentation_array(
         TYPES,
         command=command,
         header=header_message(STAMP_NS, "camera"),
         size_hw=(48, 64),
-        located=answers(),
+        instance_set=answers(),
         camera="/image",
         model="tabletop",
     )

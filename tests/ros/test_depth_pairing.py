@@ -11,13 +11,14 @@ pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import OtherFrame
 from mllmseg_ros.geometry.transforms import TransformBuffer
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, time_message
-from mllmseg_ros.ros.node.camera_image import Shot, locate
+from mllmseg_ros.ros.node.camera_image import CameraImage, CameraImageReader
 from mllmseg_ros.ros.node.depth_pairing import DepthPairing
-from mllmseg_ros.ros.support.tf import matrix_at
+from mllmseg_ros.ros.node.metrics import CameraMetrics
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.result import locate_segmentations
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 HEIGHT, WIDTH = 24, 32
@@ -27,10 +28,6 @@ def found() -> Segmentation:
     mask = np.zeros((HEIGHT, WIDTH), np.bool_)
     mask[5:15, 5:15] = True
     return segmentation_of("it", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)
-
-
-def frame(stamp_ns: int) -> Frame:
-    return Frame(rgb=np.zeros((HEIGHT, WIDTH, 3), np.uint8), stamp_ns=stamp_ns, frame_id="camera")
 
 
 class Tree(TransformBuffer):
@@ -68,26 +65,26 @@ class Rig:
         k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
         self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
 
-    def shot(self, stamp_ns: int, tolerance_ns: int = 0) -> Shot:
+    def image(self, stamp_ns: int, tolerance_ns: int = 0) -> CameraImage:
         message = Image(header=Header(stamp=time_message(stamp_ns), frame_id="camera"))
-        expected = self.pairing.expect(stamp_ns, tolerance_ns)
-        return Shot(
-            message,
-            lambda _: frame(stamp_ns),
-            lambda seen: self.pairing.depth_of(seen, expected, rectified=False, timeout_s=0.0),
-            self.other_frame_of,
+        parameters = SegmenterParameters(
+            depth_tolerance=tolerance_ns * 1e-9 + 1e-10,
+            target_frame=self.target_frame,
+            transform_timeout=0.0,
         )
+        reader = CameraImageReader(
+            rgb_from_image=lambda _: np.zeros((HEIGHT, WIDTH, 3), np.uint8),
+            depth_pairing=self.pairing,
+            transforms=self.tree,
+            parameters=LiveParameters(parameters),
+            metrics=CameraMetrics(),
+        )
+        return reader.wrap(message)
 
-    def other_frame_of(self, seen: Frame) -> OtherFrame | None:
-        if not self.target_frame:
-            return None
-        matrix = matrix_at(self.tree, self.target_frame, seen.frame_id, seen.stamp_ns, 0.0)
-        return OtherFrame(frame_id=self.target_frame, from_camera=matrix)
-
-    def z_of(self, shot: Shot) -> float | None:
-        located = locate(shot, [found()])
-        self.note, self.located = located.note, located
-        (instance,) = located.instances
+    def z_of(self, image: CameraImage) -> float | None:
+        instance_set = locate_segmentations(image, [found()])
+        self.note, self.instance_set = instance_set.note, instance_set
+        (instance,) = instance_set.instances
         position = instance.position
         return None if position is None else float(position.mean[2])
 
@@ -103,29 +100,29 @@ def rig() -> Rig:
 
 def test_the_depth_of_the_same_stamp_is_used(rig: Rig) -> None:
     for stamp_ns, metres in ((1, 0.5), (2, 0.9)):
-        assert rig.z_of(rig.shot(stamp_ns)) == pytest.approx(metres)
+        assert rig.z_of(rig.image(stamp_ns)) == pytest.approx(metres)
         assert rig.note == ""
 
 
 def test_what_belongs_to_an_image_stays_with_it(rig: Rig) -> None:
-    first = rig.shot(1)
+    first = rig.image(1)
     for stamp_ns in range(3, 40):  # while somebody slow looks at it
         rig.depth(stamp_ns, 2.0)
         rig.info(stamp_ns)
     assert rig.z_of(first) == pytest.approx(0.5)
-    assert rig.z_of(rig.shot(1)) is None  # what nobody held on to is gone
+    assert rig.z_of(rig.image(1)) is None  # what nobody held on to is gone
 
 
 def test_a_stamp_nearby_will_do_where_that_is_allowed(rig: Rig) -> None:
-    assert rig.z_of(rig.shot(4, 2)) == pytest.approx(0.9)
-    assert rig.z_of(rig.shot(5, 2)) is None
+    assert rig.z_of(rig.image(4, 2)) == pytest.approx(0.9)
+    assert rig.z_of(rig.image(5, 2)) is None
     assert rig.note == "no position: no depth image has the stamp of the colour image"
 
 
 def test_depth_of_another_size_is_looked_up(rig: Rig) -> None:
     rig.depth(3, 0.7, (HEIGHT // 2, WIDTH // 2))
     rig.info(3)
-    assert rig.z_of(rig.shot(3)) == pytest.approx(0.7)
+    assert rig.z_of(rig.image(3)) == pytest.approx(0.7)
     assert rig.note == ""
 
 
@@ -133,11 +130,11 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
     """Its lens sees a narrower field: the target at the picture's left lies outside it."""
     k = [300.0, 0.0, 15.5, 0.0, 300.0, 11.5, 0.0, 0.0, 1.0]
     rig.pairing.put_depth_info(CameraInfo(k=k))
-    assert rig.z_of(rig.shot(2)) is None
+    assert rig.z_of(rig.image(2)) is None
     rig.pairing.put_depth_info(CameraInfo(k=[30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]))
-    assert rig.z_of(rig.shot(2)) == pytest.approx(0.9)
+    assert rig.z_of(rig.image(2)) == pytest.approx(0.9)
     rig.pairing.put_depth_info(CameraInfo())
-    assert rig.z_of(rig.shot(2)) is None
+    assert rig.z_of(rig.image(2)) is None
     assert rig.note == (
         "no position: depth/camera_info says that the camera is not calibrated (K[0] = 0)"
     )
@@ -149,47 +146,47 @@ def test_depth_of_another_frame_is_brought_over_by_its_transform(rig: Rig) -> No
     rig.depth(3, 0.7, frame_id="infra")
     rig.info(3)
     assert rig.tree.asked
-    assert rig.z_of(rig.shot(3)) is None
+    assert rig.z_of(rig.image(3)) is None
     assert "in frame 'infra', the colour image in 'camera'; publish depth/camera_info" in rig.note
     rig.pairing.put_depth_info(CameraInfo(k=k))
-    assert rig.z_of(rig.shot(3)) is None
+    assert rig.z_of(rig.image(3)) is None
     assert "no transform from 'infra' to 'camera': frame 'camera' is unknown" in rig.note
     rig.tree.put("camera", "infra", 1, (0.0, 0.0, -0.2), (0.0, 0.0, 0.0, 1.0), static=True)
-    assert rig.z_of(rig.shot(3)) == pytest.approx(0.5)
+    assert rig.z_of(rig.image(3)) == pytest.approx(0.5)
     assert rig.note == ""
 
 
 def test_positions_are_told_in_the_target_frame_or_not_at_all(rig: Rig) -> None:
-    assert rig.z_of(rig.shot(2)) == pytest.approx(0.9)
-    assert rig.located.frame is None
+    assert rig.z_of(rig.image(2)) == pytest.approx(0.9)
+    assert rig.instance_set.frame is None
     rig.target_frame = "base"
-    assert rig.z_of(rig.shot(2)) is None
+    assert rig.z_of(rig.image(2)) is None
     assert rig.note.startswith("no position: no transform from 'camera' to 'base': frame 'base'")
-    assert rig.located.depth is None  # nothing is left to publish in a wrong frame
+    assert rig.instance_set.depth is None  # nothing is left to publish in a wrong frame
     rig.tree.put("base", "camera", 2, (0.0, 0.0, 1.5), (1.0, 0.0, 0.0, 0.0))  # looks down
-    assert rig.z_of(rig.shot(2)) == pytest.approx(0.6)
-    assert rig.located.frame is not None
-    assert rig.located.frame.frame_id == "base"
-    assert rig.z_of(rig.shot(1)) is None  # at another moment it is not known
+    assert rig.z_of(rig.image(2)) == pytest.approx(0.6)
+    assert rig.instance_set.frame is not None
+    assert rig.instance_set.frame.frame_id == "base"
+    assert rig.z_of(rig.image(1)) is None  # at another moment it is not known
     assert "into the past" in rig.note
 
 
 def test_what_does_not_pair_is_said(rig: Rig) -> None:
-    assert rig.z_of(rig.shot(3)) is None
+    assert rig.z_of(rig.image(3)) is None
     assert rig.note == "no position: no depth image has the stamp of the colour image"
     rig.depth(3, 0.7)
-    assert rig.z_of(rig.shot(3)) is None
+    assert rig.z_of(rig.image(3)) is None
     assert rig.note == "no position: no camera_info has the stamp of the colour image"
 
 
 def test_without_any_depth_nothing_is_said() -> None:
     rig = Rig()
-    assert rig.z_of(rig.shot(1)) is None
+    assert rig.z_of(rig.image(1)) is None
     assert rig.note == ""
 
 
 def test_wrong_intrinsics_cost_the_position_alone(rig: Rig) -> None:
     rig.depth(3, 0.7)
     rig.info(3, distortion_model="plumb_bob", d=[float("nan")] * 5)
-    assert rig.z_of(rig.shot(3)) is None
+    assert rig.z_of(rig.image(3)) is None
     assert "expected 4 or 5 or 8 or 12 or 14 finite numbers" in rig.note

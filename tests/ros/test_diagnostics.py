@@ -11,7 +11,7 @@ pytest.importorskip("diagnostic_msgs", reason="needs ROS 2")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from mllmseg_ros.ros.node import metrics as meters
+from mllmseg_ros.ros.node import metrics
 from mllmseg_ros.ros.node.diagnostics import (
     CameraReading,
     ModelReading,
@@ -19,7 +19,7 @@ from mllmseg_ros.ros.node.diagnostics import (
     camera_status,
     model_status,
 )
-from mllmseg_ros.ros.node.metrics import CameraMeter, ModelMeter
+from mllmseg_ros.ros.node.metrics import CameraMetrics, ModelMetrics
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
@@ -30,14 +30,14 @@ LIMITS = Thresholds()
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(meters.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
     return now
 
 
-def camera(meter: CameraMeter, **changes: object) -> tuple[bytes, str]:
+def camera(meter: CameraMetrics, **changes: object) -> tuple[bytes, str]:
     reading = CameraReading(
         is_active=True,
-        meter=meter,
+        metrics=meter,
         received=10,
         dropped=3,
         has_request=False,
@@ -50,7 +50,7 @@ def camera(meter: CameraMeter, **changes: object) -> tuple[bytes, str]:
 
 
 def test_a_camera(clock: list[float]) -> None:
-    meter = CameraMeter()
+    meter = CameraMetrics()
     assert camera(meter) == (STALE, "no image has come")
     assert camera(meter, is_active=False) == (OK, "not active")
     meter.arrived(0)
@@ -59,7 +59,7 @@ def test_a_camera(clock: list[float]) -> None:
         ERROR,
         "the newest image is malformed",
     )
-    meter.asked()
+    meter.requested()
     assert camera(meter, has_request=True) == (OK, "answering")
     for wait_s, level in ((LIMITS.unanswered_warn_s, WARN), (LIMITS.unanswered_error_s, ERROR)):
         clock[0] = 1000 + wait_s + 1
@@ -71,15 +71,15 @@ def test_a_camera(clock: list[float]) -> None:
     clock[0] += LIMITS.silent_stale_s
     assert camera(meter)[0] == STALE
     meter.arrived(0)
-    meter.answered(int(LIMITS.answer_age_warn_ms * 1e6 + 1e6), [])
+    meter.published(int(LIMITS.result_age_warn_ms * 1e6 + 1e6), [])
     assert camera(meter) == (WARN, "answers are 1001 ms old (p95)")
-    meter.answered(int(LIMITS.answer_age_error_ms * 1e6 + 1e6), [])
+    meter.published(int(LIMITS.result_age_error_ms * 1e6 + 1e6), [])
     level, message = camera(meter, mismatches=["/image: …"])
     assert (level, message) == (ERROR, "answers are 5001 ms old (p95); QoS mismatch: /image: …")
 
 
 def test_a_model(clock: list[float]) -> None:
-    meter = ModelMeter()
+    meter = ModelMetrics()
     reading = ModelReading(
         state="active",
         name="m",
@@ -87,7 +87,7 @@ def test_a_model(clock: list[float]) -> None:
         dtype="float32",
         loading="",
         failure="",
-        meter=meter,
+        metrics=meter,
         mismatches=(),
     )
 

@@ -128,7 +128,7 @@ def test_parameters_are_checked_live(managed: Managed) -> None:
         assert not result.successful
         return result.reason
 
-    assert "accepted: single, joint" in reason(prompt="both")
+    assert "accepted: single, joint" in reason(prompt_mode="both")
     assert "threshold" in reason(threshold=1.5)
     assert "max_rate" in reason(max_rate=-1.0)
     assert "type" in reason(threshold="high")
@@ -159,7 +159,7 @@ def test_a_wrong_parameter_is_one_line_and_a_status() -> None:
     node = NodeProcess(new_domain(), "--ros-args", "-p", "prompt:=both")
     assert node.process.wait(START_S) == 1
     node.end()
-    assert "cannot start: parameter prompt is 'both', accepted: single, joint" in node.log
+    assert "cannot start: parameter prompt_mode is 'both', accepted: single, joint" in node.log
     assert "Traceback" not in node.log
 
 

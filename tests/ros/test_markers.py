@@ -13,19 +13,19 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from mllmseg_ros.geometry.instances import Depth, Located, OtherFrame, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, TargetFrame, instances_of
 from mllmseg_ros.geometry.localization import Intrinsics, transformed
 from mllmseg_ros.ros.messages.segmentation_msgs import pose_message
 from mllmseg_ros.ros.node.markers import marker_array, no_markers
-from mllmseg_ros.ros.node.request import Reception
-from mllmseg_ros.ros.node.result_messages import Answer
+from mllmseg_ros.ros.node.request import RequestFactory
+from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.segmentation import Status, segmentation_of
 
 HEADER = Header(frame_id="camera")
 K = np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]])
 
 
-def answered(*, with_depth: bool) -> Answer:
+def answered(*, with_depth: bool) -> Result:
     """Two patches, 0.6 and 0.8 m away, and something that is not there."""
     mask = np.zeros((120, 160), np.bool_)
     mask[40:80, 20:60] = mask[50:70, 100:120] = True
@@ -37,11 +37,11 @@ def answered(*, with_depth: bool) -> Answer:
         segmentation_of("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
     ]
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
-    return Answer(
-        request=Reception().receive("the mugs; a", 0),
+    return Result(
+        request=RequestFactory().receive("the mugs; a", 0),
         header=HEADER,
         rgb=np.zeros((120, 160, 3), np.uint8),
-        located=Located(
+        instance_set=InstanceSet(
             instances=instances_of(
                 answers, Depth(metres=depth, intrinsics=intrinsics) if with_depth else None
             )
@@ -88,8 +88,8 @@ def test_in_another_frame_names_stand_above_and_distances_are_the_camera_s() -> 
         replace(each, position=each.position and transformed(each.position, matrix))
         for each in seen.instances
     ]
-    frame = OtherFrame(frame_id="base", from_camera=matrix)
-    told = replace(seen, located=Located(instances=instances, frame=frame))
+    frame = TargetFrame(frame_id="base", from_camera=matrix)
+    told = replace(seen, instance_set=InstanceSet(instances=instances, frame=frame))
     first, box, name, *_ = marker_array(told).markers
     assert {each.header.frame_id for each in (first, box, name)} == {"base"}
     assert box.pose.position.z == pytest.approx(1.4)

@@ -220,7 +220,7 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         # What cannot is said in the log and in the diagnostics; the model before it stays.
         (result,) = client.set_parameters(model=str(damaged))
         assert result.successful
-        client.wait(lambda: "that before stays" in node.log, each=client.send)
+        client.wait(lambda: "the current one stays in use" in node.log, each=client.send)
         assert "not a complete safetensors file" in node.log
         client.wait(lambda: "not a complete safetensors" in client.message(MODEL), each=client.send)
         assert client.level(MODEL) == WARN

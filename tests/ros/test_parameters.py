@@ -63,8 +63,8 @@ def test_a_change_is_checked() -> None:
     after = changed(current, [Parameter("threshold", value=0.7)], configured=True)
     assert (after.threshold, after.model) == (0.7, "")
     assert changed(current, [Parameter("use_sim_time", value=True)], configured=True) == current
-    with pytest.raises(ValueError, match="prompt is 'both', accepted: single, joint"):
-        changed(current, [Parameter("prompt", value="both")], configured=True)
+    with pytest.raises(ValueError, match="prompt_mode is 'both', accepted: single, joint"):
+        changed(current, [Parameter("prompt_mode", value="both")], configured=True)
     for rate in (1e-12, 9e-4):
         with pytest.raises(ValueError, match=r"max_rate is .* Hz, accepted: 0 \(no limit\) or"):
             changed(current, [Parameter("max_rate", value=rate)], configured=True)
@@ -79,6 +79,15 @@ def test_a_change_is_checked() -> None:
     assert (
         changed(current, [Parameter("image_transport", value="auto")], configured=True) == current
     )
+
+
+def test_former_names_are_accepted() -> None:
+    current = SegmenterParameters()
+    changes = [Parameter("prompt", value="joint"), Parameter("mask_score_limit", value=0.9)]
+    after = changed(current, changes, configured=True)
+    assert (after.prompt_mode, after.min_mask_score) == ("joint", 0.9)
+    with pytest.raises(ValueError, match="prompt_mode is 'both', accepted: single, joint"):
+        changed(current, [Parameter("prompt", value="both")], configured=True)
 
 
 def test_the_console_reads_its_token_from_a_file_and_asks_for_one_where_others_can_reach_it(

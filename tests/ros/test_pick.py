@@ -31,14 +31,15 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from mllmseg_ros.geometry.grasp import NoGrasp
-from mllmseg_ros.geometry.instances import Depth, Located, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.ros.demo.pick_plan import PickTask, WorldTruth, judge, plan_tasks, table
 from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, points_from_cloud
 from mllmseg_ros.ros.messages.poses import box_corners, out_of
 from mllmseg_ros.ros.messages.segmentation_msgs import quaternion_message
-from mllmseg_ros.ros.node.request import Reception
-from mllmseg_ros.ros.node.result_messages import Answer, array_message, chosen_position
+from mllmseg_ros.ros.node.request import RequestFactory
+from mllmseg_ros.ros.node.result import Result
+from mllmseg_ros.ros.node.result_messages import array_message, chosen_position
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.sim.camera import TabletopCamera
 
@@ -80,21 +81,21 @@ def said(expression: str, mask: np.ndarray, status: Status = Status.FOUND) -> Se
 
 def answered(
     text: str, *answers: Segmentation, depth: np.ndarray | None = None, stamp_ns: int = 0
-) -> Answer:
+) -> Result:
     """An answer on an image of stamp 0 to a command of the given stamp."""
     seen = None
     if depth is not None:
         seen = Depth(metres=depth, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
-    return Answer(
-        request=Reception().receive(text, stamp_ns),
+    return Result(
+        request=RequestFactory().receive(text, stamp_ns),
         header=HEADER,
         rgb=np.zeros((*SIZE_HW, 3), np.uint8),
-        located=Located(instances=instances_of(answers, seen), depth=seen),
+        instance_set=InstanceSet(instances=instances_of(answers, seen), depth=seen),
         latency_ns=0,
     )
 
 
-def clouds(answer: Answer) -> tuple:
+def clouds(answer: Result) -> tuple:
     position = chosen_position(answer)
     points = np.zeros((0, 3), np.float32) if position is None else position.points
     colors = np.zeros((len(points), 3), np.uint8)
@@ -204,7 +205,7 @@ class Robot(Client):
         self.pose.publish(PoseStamped(pose=ABOVE))
         node.create_subscription(JointTrajectory, "joint_trajectory", self.ways.append, 10)
 
-    def say(self, answer: Answer) -> None:
+    def say(self, answer: Result) -> None:
         state = JointState(name=["x", "y", "z", "yaw", "opening"], position=HOME.tolist())
         self.joints.publish(state)
         self.answer.publish(array_message(answer, "c", "m"))

@@ -15,17 +15,18 @@ from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from std_msgs.msg import Header
 
-from mllmseg_ros.geometry.instances import Instance, Located
+from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.ros.messages.image_msgs import time_message
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, segmentation_from_message
-from mllmseg_ros.ros.node.request import Notice, Reception, RequestDesk
+from mllmseg_ros.ros.node.current_command import CurrentCommand
+from mllmseg_ros.ros.node.request import RequestEvent, RequestFactory
+from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.ros.node.result_messages import (
-    Answer,
     array_message,
     chosen_position,
+    event_message,
     label_image,
-    notice_message,
     union_mask,
 )
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
@@ -56,14 +57,14 @@ def position(x: float) -> Position:
     )
 
 
-def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Answer:
-    request = Reception().receive(command, 5_000_000_007)
+def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Result:
+    request = RequestFactory().receive(command, 5_000_000_007)
     assert request.command is not None
-    return Answer(
+    return Result(
         request=request,
         header=HEADER,
         rgb=np.zeros((60, 80, 3), np.uint8),
-        located=Located(
+        instance_set=InstanceSet(
             instances=[
                 Instance(
                     expression_index=i,
@@ -80,11 +81,12 @@ def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Ans
             ]
         ),
         latency_ns=1_250_000_000,
+        model="tiny",
     )
 
 
 def test_every_field_of_a_found_target() -> None:
-    message = array_message(answer("pick: the mug", [FOUND]), "/camera/image", "tiny")
+    message = array_message(answer("pick: the mug", [FOUND]), "/camera/image")
     assert message.header == HEADER
     assert (message.image_height, message.image_width) == (60, 80)
     assert (message.camera, message.model) == ("/camera/image", "tiny")
@@ -129,14 +131,14 @@ def test_every_field_of_a_found_target() -> None:
     ],
 )
 def test_array_status(statuses: list[Status], expected: int) -> None:
-    message = array_message(answer("a; b", statuses), "", "")
+    message = array_message(answer("a; b", statuses), "")
     assert message.status == expected
     assert len(message.segmentations) == 2
 
 
 def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
     both = answer("a; b", [NO_TARGET, LOW])
-    absent, unsure = array_message(both, "", "").segmentations
+    absent, unsure = array_message(both, "").segmentations
     assert (absent.box.width, absent.area_px, len(absent.mask.data), absent.label) == (0, 0, 0, 0)
     assert math.isnan(absent.centroid_uv[0])
     assert list(absent.inside_uv) == [-1, -1]
@@ -180,8 +182,8 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
     first, second = one.instances
     other = segmentation("the mugs", FOUND, (60, 30, 70, 40))
     twin = replace(first, instance_index=1, segmentation=other, position=position(9.0))
-    several = replace(one, located=Located(instances=[first, twin, second]))
-    message = array_message(several, "", "")
+    several = replace(one, instance_set=InstanceSet(instances=[first, twin, second]))
+    message = array_message(several, "")
     assert (message.status, message.text) == (
         SegmentationArray.STATUS_OK,
         "2 of 2 found (3 things)",
@@ -202,28 +204,30 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
 def test_what_comes_after_the_last_label_is_not_drawn() -> None:
     one = answer("things", [FOUND])
     twins = [replace(one.instances[0], instance_index=k) for k in range(300)]
-    many = replace(one, located=Located(instances=twins))
-    labels = [entry.label for entry in array_message(many, "", "").segmentations]
+    many = replace(one, instance_set=InstanceSet(instances=twins))
+    labels = [entry.label for entry in array_message(many, "").segmentations]
     assert labels == [*range(1, 255), *[0] * 46]
     assert label_image(many).max() == 1  # all lie upon each other: the first wins
 
 
 def test_a_failure_has_its_image_but_no_entries() -> None:
     failed = answer("a", [FOUND])
-    failed = Answer(**{**failed.__dict__, "located": Located(instances=()), "error": "broken"})
-    message = array_message(failed, "/image", "tiny")
+    failed = Result(
+        **{**failed.__dict__, "instance_set": InstanceSet(instances=()), "error": "broken"}
+    )
+    message = array_message(failed, "/image")
     assert (message.status, message.text) == (SegmentationArray.STATUS_ERROR, "broken")
     assert message.header == HEADER
     assert not message.segmentations
 
 
-def test_notices_have_no_image_behind_them() -> None:
-    desk, reception = RequestDesk(), Reception()
-    desk.submit(reception.receive("the mug", 0))
-    notices: list[Notice] = []
+def test_events_have_no_image() -> None:
+    command, factory = CurrentCommand(), RequestFactory()
+    command.submit(factory.receive("the mug", 0))
+    events: list[RequestEvent] = []
     for text in ("the bowl", "stop", "x" * 5000):
-        notices += desk.submit(reception.receive(text, 1))
-    messages = [notice_message(notice) for notice in notices]
+        events += command.submit(factory.receive(text, 1))
+    messages = [event_message(event) for event in events]
     assert [(message.command[:8], message.status) for message in messages] == [
         ("the mug", SegmentationArray.STATUS_SUPERSEDED),
         ("the bowl", SegmentationArray.STATUS_STOPPED),
@@ -237,7 +241,7 @@ def test_notices_have_no_image_behind_them() -> None:
 
 def test_a_listener_gets_the_masks_back() -> None:
     both = answer("a; b; c", [FOUND, LOW, NO_TARGET])
-    message = array_message(both, "", "")
+    message = array_message(both, "")
     originals = [each.segmentation for each in both.instances]
     for entry, original in zip(message.segmentations, originals, strict=True):
         back = segmentation_from_message(entry, (60, 80))

@@ -211,7 +211,7 @@ def test_who_waits_is_told_when_the_node_stops(rig: Rig) -> None:
     rig.until_subscribed()
     threading.Timer(0.3, rig.stop).start()
     began_s = time.monotonic()
-    with pytest.raises(TransformError, match="stopped to listen"):
+    with pytest.raises(TransformError, match="stopped listening"):
         rig.transforms.matrix("base", "camera", SECOND, 30.0)
     assert time.monotonic() - began_s < 10
 

@@ -79,7 +79,9 @@ def _last_of_decoder(segmenter: Segmenter) -> list[torch.nn.Parameter]:
 def test_joint_prompt_equals_the_naive_pass(
     random_segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
-    staged = random_segmenter.segment(random_segmenter.encode(image), EXPRESSIONS, prompt="joint")
+    staged = random_segmenter.segment(
+        random_segmenter.encode(image), EXPRESSIONS, prompt_mode="joint"
+    )
     scores, probability = naive(
         random_segmenter, image, random_segmenter.prompts.build(EXPRESSIONS)
     )
@@ -96,7 +98,7 @@ def test_one_expression_never_changes_another(
     alone = random_segmenter.segment(context, EXPRESSIONS[1:2])[0]
     assert np.abs(together.probability - alone.probability).max() < EXACT
     # … while in the joint prompt, as in the paper, it does.
-    joint = random_segmenter.segment(context, EXPRESSIONS, prompt="joint")[1]
+    joint = random_segmenter.segment(context, EXPRESSIONS, prompt_mode="joint")[1]
     assert abs(joint.score - alone.score) > EXACT
 
 
@@ -153,9 +155,9 @@ def test_deciding(
     if not can_reject:
         # The mask-score limit turns the same mask from found into doubtful.
         segmenter.model.mask_decoder.conv2.bias.data.fill_(1.0)
-        segmenter.mask_score_limit = 0.0
+        segmenter.min_mask_score = 0.0
         assert segmenter(image, ["the red mug"])[0].status is Status.FOUND
-        segmenter.mask_score_limit = 1.0
+        segmenter.min_mask_score = 1.0
         assert segmenter(image, ["the red mug"])[0].status is Status.LOW_CONFIDENCE
 
 
@@ -180,7 +182,7 @@ def test_bad_images_are_named(
     [
         (["  . "], "single", "empty referring expression"),
         (["mug " * 4000], "single", "tokens, this model reads at most"),
-        (["mug"], "both", "unknown prompt 'both'; accepted"),
+        (["mug"], "both", "unknown prompt_mode 'both'; accepted"),
         ("mug", "single", "one string; give a list"),
     ],
 )
@@ -193,7 +195,7 @@ def test_bad_questions_are_named(
 ) -> None:
     context = random_segmenter.encode(image)
     with pytest.raises(ValueError, match=message):
-        random_segmenter.segment(context, expressions, prompt=prompt)
+        random_segmenter.segment(context, expressions, prompt_mode=prompt)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class SimCameraNode(Node):
         self._camera.load(self._scene)
         self._topics = CameraTopics(self)
         self._first_ns = self.get_clock().now().nanoseconds
-        self.create_timer(1 / rate, self._take_picture)
+        self.create_timer(1 / rate, self._publish_image)
         self.get_logger().info(
             f"scene {seed}: {', '.join(f'{o.color} {o.kind}' for o in self._scene.objects)}"
         )
@@ -62,7 +62,7 @@ class SimCameraNode(Node):
         """Free the GL context."""
         self._camera.close()
 
-    def _take_picture(self) -> None:
+    def _publish_image(self) -> None:
         now = self.get_clock().now()
         poses = swayed(self._scene, (now.nanoseconds - self._first_ns) / 1e9)
         view = self._camera.render(poses, describe=self._topics.wants_objects)

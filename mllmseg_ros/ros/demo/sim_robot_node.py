@@ -86,7 +86,7 @@ class SimRobotNode(Node):
         self.create_service(Trigger, "reset", self._on_reset)
         self._stepped_s = time.monotonic()
         self.create_timer(_STEP_S, self._step)
-        self.create_timer(1 / rate, self._take_picture)
+        self.create_timer(1 / rate, self._publish_image)
         self.get_logger().info(
             f"scene {seed}: {', '.join(f'{o.color} {o.kind}' for o in scene.objects)}"
         )
@@ -144,7 +144,7 @@ class SimRobotNode(Node):
             "done": world.is_done,
         }
 
-    def _take_picture(self) -> None:
+    def _publish_image(self) -> None:
         stamp = self.get_clock().now().to_msg()
         view = self._camera.render(describe=self._topics.wants_objects)
         noisy_m = stereo_like(view.depth_m, float(view.K[0, 0]), self._rng)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from mllmseg_ros.geometry.instances import Depth, OtherFrame
+from mllmseg_ros.geometry.instances import Depth, TargetFrame
 from mllmseg_ros.geometry.localization import unit_depth_rays
 
 CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
@@ -85,7 +85,7 @@ def scene_points(
     rgb: NDArray[np.uint8],
     depth: Depth,
     targets: NDArray[np.bool_],
-    frame: OtherFrame | None = None,
+    frame: TargetFrame | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Everything that is no target: what a planner must not run into.
 

@@ -1,33 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a service or action waits for what another thread hands it, while the executor goes on."""
+"""A queue from any thread to a coroutine that rclpy's executor runs."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from rclpy.task import Future
 
-__all__ = ["Inbox"]
+__all__ = ["AsyncQueue"]
 
 T = TypeVar("T")
 
 
-class Inbox(Generic[T]):
+class Trigger(Protocol):
+    """rclpy's guard condition."""
+
+    def trigger(self) -> None:
+        """Make the executor look at its coroutines again."""
+
+
+class AsyncQueue(Generic[T]):
     """A queue that a coroutine of rclpy's executor can wait at."""
 
-    def __init__(self, wake: Callable[[], None], room: int = 8) -> None:
+    def __init__(self, guard: Trigger, capacity: int = 8) -> None:
         """Make an empty one.
 
         Args:
-            wake: makes the executor look at its coroutines again.
-            room: how many items may wait; the oldest goes.
+            guard: of the coroutine's executor.
+            capacity: number of items that may wait; the oldest is dropped.
         """
-        self._wake = wake
+        self._guard = guard
         self._lock = threading.Lock()
-        self._items: deque[T] = deque(maxlen=room)
+        self._items: deque[T] = deque(maxlen=capacity)
         self._filled: Future = Future()
 
     def put(self, item: T) -> None:
@@ -36,7 +42,7 @@ class Inbox(Generic[T]):
             self._items.append(item)
             if not self._filled.done():
                 self._filled.set_result(None)
-        self._wake()
+        self._guard.trigger()
 
     async def take(self) -> T:
         """Wait for the next item."""

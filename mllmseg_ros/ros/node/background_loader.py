@@ -11,18 +11,16 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Replacement"]
+__all__ = ["BackgroundLoader"]
 
 S = TypeVar("S")  # what names a model
 M = TypeVar("M")  # a model
 
 
-class Replacement(Generic[S, M]):
+class BackgroundLoader(Generic[S, M]):
     """A thread that exists while something is being loaded."""
 
-    def __init__(
-        self, load: Callable[[S], M], finish: Callable[[S, M | None, Exception | None], None]
-    ) -> None:
+    def __init__(self, load: Callable[[S], M], finish: Callable[[S, M | Exception], None]) -> None:
         """Set up.
 
         Args:
@@ -67,16 +65,16 @@ class Replacement(Generic[S, M]):
                 if wanted is None:
                     self._thread = None
                     return
-            model, problem = None, None
+            loaded: M | Exception | None
             try:
-                model = self._load(wanted)
-            except Exception as error:  # whatever a broken checkpoint raises, it is told of
-                problem = error.with_traceback(None)
-                # The frames of what it came from hold what was loaded.
-                problem.__cause__ = problem.__context__ = None
+                loaded = self._load(wanted)
+            except Exception as error:  # a broken checkpoint may raise anything
+                loaded = error.with_traceback(None)
+                # The frames of its causes hold what was loaded.
+                loaded.__cause__ = loaded.__context__ = None
             with self._lock:
                 if wanted is not self._wanted:
                     continue
                 self._wanted = None
-            self._finish(wanted, model, problem)
-            model = problem = None
+            self._finish(wanted, loaded)
+            loaded = None

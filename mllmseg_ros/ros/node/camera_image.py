@@ -1,47 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One image of a camera with all that belongs to it, converted once by whoever looks first."""
+"""One image of a camera with the depth and target frame that belong to it.
+
+Nothing is converted before a thread asks for it, and then once: most images are never segmented.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import Depth, Instance, Located, OtherFrame, instances_of
-from mllmseg_ros.geometry.localization import locate as position_of
-from mllmseg_ros.geometry.localization import transformed
-from mllmseg_ros.ros.messages.image_msgs import nanoseconds
-from mllmseg_ros.segmentation import Segmentation, Status
-from mllmseg_ros.tracking.tracker import Tracked
+from mllmseg_ros.geometry.instances import Depth, TargetFrame
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed
+from mllmseg_ros.ros.node.depth_pairing import DepthPairing, PairedMessages
+from mllmseg_ros.ros.node.metrics import CameraMetrics
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
+from mllmseg_ros.ros.support.tf import TransformLookup, matrix_at
 
-__all__ = ["Shot", "locate", "locate_tracks"]
+__all__ = ["CameraImage", "CameraImageReader"]
 
 
-class Shot:
-    """An image message; several threads may look at it."""
+class CameraImageReader:
+    """Converts the messages of one camera, by the parameters that hold at that moment."""
 
     def __init__(
         self,
-        message: Image | CompressedImage,
-        to_frame: Callable[[Image | CompressedImage], Frame],
-        depth_of: Callable[[Frame], Depth | None],
-        other_frame_of: Callable[[Frame], OtherFrame | None],
+        *,
+        rgb_from_image: Callable[[Image], NDArray[np.uint8]],
+        depth_pairing: DepthPairing,
+        transforms: TransformLookup,
+        parameters: LiveParameters[SegmenterParameters],
+        metrics: CameraMetrics,
     ) -> None:
-        """Wrap a message; nothing is converted yet.
+        """Set up.
 
         Args:
-            message: as it came.
-            to_frame: converts it; raises ValueError for a malformed one.
-            depth_of: finds its depth; raises ValueError saying why there is none.
-            other_frame_of: finds the frame that positions are to be told in, None for its own;
-                raises ValueError saying why there is no way there.
+            rgb_from_image: one of :mod:`mllmseg_ros.ros.messages.cv_bridge_conversion`.
+            depth_pairing: has the camera's depth images and camera infos.
+            transforms: the node's TF.
+            parameters: of the node.
+            metrics: of the camera.
         """
-        self._message, self._to_frame = message, to_frame
-        self._depth_of, self._other_frame_of = depth_of, other_frame_of
+        self._rgb_from_image = rgb_from_image
+        self._depth_pairing, self._transforms = depth_pairing, transforms
+        self._parameters, self._metrics = parameters, metrics
+
+    def wrap(self, message: Image | CompressedImage) -> CameraImage:
+        """Keep what belongs to an image, and convert nothing yet."""
+        tolerance_ns = int(self._parameters.now.depth_tolerance * 1e9)
+        paired = self._depth_pairing.expect(nanoseconds(message.header.stamp), tolerance_ns)
+        return CameraImage(message, paired, self)
+
+    def read_frame(self, message: Image | CompressedImage) -> Frame:
+        """Convert an image.
+
+        Raises:
+            ValueError: if the message is malformed.
+        """
+        compressed = isinstance(message, CompressedImage)
+        with self._metrics.convert.timing():
+            rgb = rgb_from_compressed(message) if compressed else self._rgb_from_image(message)
+        header = message.header
+        return Frame(rgb=rgb, stamp_ns=nanoseconds(header.stamp), frame_id=header.frame_id)
+
+    def read_depth(self, frame: Frame, paired: PairedMessages) -> Depth | None:
+        """Depth in the pixels of an image; None where nobody publishes any.
+
+        Raises:
+            ValueError: saying why there is none for this image.
+        """
+        parameters = self._parameters.now
+        return self._depth_pairing.depth_of(
+            frame,
+            paired,
+            rectified=parameters.rectified,
+            timeout_s=parameters.transform_timeout,
+        )
+
+    def find_target_frame(self, frame: Frame) -> TargetFrame | None:
+        """Frame of the positions at the image's stamp; None for the camera's own.
+
+        Raises:
+            ValueError: if there is no transform to it, saying why.
+        """
+        parameters = self._parameters.now
+        target = parameters.target_frame
+        if target in ("", frame.frame_id):
+            return None
+        matrix = matrix_at(
+            self._transforms, target, frame.frame_id, frame.stamp_ns, parameters.transform_timeout
+        )
+        return TargetFrame(frame_id=target, from_camera=matrix)
+
+
+class CameraImage:
+    """An image message, converted once by the thread that needs it first. Thread-safe."""
+
+    def __init__(
+        self, message: Image | CompressedImage, paired: PairedMessages, reader: CameraImageReader
+    ) -> None:
+        """Wrap a message; see :meth:`CameraImageReader.wrap`."""
+        self._message, self._paired, self._reader = message, paired, reader
         self._lock = threading.Lock()
         self._frame: Frame | None = None
         self._depth: Depth | None = None
@@ -63,14 +128,14 @@ class Shot:
         return isinstance(self._message, CompressedImage)
 
     def frame(self) -> Frame:
-        """What it shows.
+        """Its pixels.
 
         Raises:
             ValueError: if the message is malformed.
         """
         with self._lock:
             if self._frame is None:
-                self._frame = self._to_frame(self._message)
+                self._frame = self._reader.read_frame(self._message)
             return self._frame
 
     def depth(self) -> Depth | None:
@@ -84,76 +149,17 @@ class Shot:
             if self._no_depth is None:
                 self._no_depth = ""
                 try:
-                    self._depth = self._depth_of(frame)
+                    self._depth = self._reader.read_depth(frame, self._paired)
                 except ValueError as error:
                     self._no_depth = str(error)
             if self._no_depth:
                 raise ValueError(self._no_depth)
             return self._depth
 
-    def other_frame(self) -> OtherFrame | None:
-        """Frame that positions are to be told in; None for the camera's own.
+    def target_frame(self) -> TargetFrame | None:
+        """Frame of its positions; None for the camera's own.
 
         Raises:
-            ValueError: saying why there is no way there.
+            ValueError: if there is no transform to it, saying why.
         """
-        return self._other_frame_of(self.frame())
-
-
-def locate(shot: Shot, segmentations: Sequence[Segmentation]) -> Located:
-    """Part every found answer into its instances, and measure them where there is depth.
-
-    What is needed and missing, depth or a transform, costs the positions, and the note says why.
-    """
-    depth, note = _depth_for(shot, segmentations)
-    return _told(shot, instances_of(segmentations, depth), depth, note)
-
-
-def locate_tracks(shot: Shot, tracks: Sequence[Tracked]) -> Located:
-    """Measure what was followed into an image, where that has depth."""
-    depth, note = _depth_for(shot, [each.segmentation for each in tracks])
-    instances = []
-    for each in tracks:
-        one, position = each.segmentation, None
-        if depth is not None and one.status is Status.FOUND and one.inside_uv:
-            position = position_of(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
-        instances.append(
-            Instance(
-                expression_index=each.expression_index,
-                instance_index=each.instance_index,
-                segmentation=one,
-                position=position,
-                track_id=each.track_id,
-                inferred_ns=each.inference_stamp_ns if each.propagated else None,
-            )
-        )
-    return _told(shot, instances, depth, note)
-
-
-def _depth_for(shot: Shot, segmentations: Sequence[Segmentation]) -> tuple[Depth | None, str]:
-    """Depth, where something was found; and why there is none."""
-    if not any(each.status is Status.FOUND for each in segmentations):
-        return None, ""
-    try:
-        return shot.depth(), ""
-    except ValueError as error:
-        return None, f"no position: {error}"
-
-
-def _told(shot: Shot, instances: Sequence[Instance], depth: Depth | None, note: str) -> Located:
-    """Tell positions in the frame that is asked for."""
-    if depth is None:
-        return Located(instances=instances, note=note)
-    try:
-        frame = shot.other_frame()
-    except ValueError as error:
-        unplaced = [replace(each, position=None) for each in instances]
-        return Located(instances=unplaced, note=f"no position: {error}")
-    if frame is not None:
-        instances = [
-            each
-            if each.position is None
-            else replace(each, position=transformed(each.position, frame.from_camera))
-            for each in instances
-        ]
-    return Located(instances=instances, depth=depth, frame=frame)
+        return self._reader.find_target_frame(self.frame())

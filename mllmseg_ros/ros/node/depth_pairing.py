@@ -17,7 +17,7 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformError
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds
-from mllmseg_ros.ros.support.stamp_history import Kept, StampHistory
+from mllmseg_ros.ros.support.stamp_history import StampHistory, StampMatch
 from mllmseg_ros.ros.support.tf import TransformLookup, matrix_at
 
 __all__ = ["DepthPairing"]
@@ -26,11 +26,11 @@ _WAIT_S = 0.1  # a depth image may come a little later than the colour image
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
+class PairedMessages:
     """What belongs to one image, as far as it has come."""
 
-    depth: Kept[Image | CompressedImage]
-    info: Kept[CameraInfo]
+    depth: StampMatch[Image | CompressedImage]
+    info: StampMatch[CameraInfo]
 
 
 class DepthPairing:
@@ -64,9 +64,9 @@ class DepthPairing:
         """Take the depth camera's info in."""
         self._depth_info = msg
 
-    def expect(self, stamp_ns: int, tolerance_ns: int) -> Expected:
+    def expect(self, stamp_ns: int, tolerance_ns: int) -> PairedMessages:
         """Hold on to what belongs to the image with this stamp, there or yet to come."""
-        return Expected(
+        return PairedMessages(
             depth=self._depths.keep(stamp_ns, tolerance_ns),
             info=self._infos.keep(stamp_ns, tolerance_ns),
         )
@@ -78,7 +78,7 @@ class DepthPairing:
         self._depth_info = None
 
     def depth_of(
-        self, frame: Frame, expected: Expected, *, rectified: bool, timeout_s: float
+        self, frame: Frame, expected: PairedMessages, *, rectified: bool, timeout_s: float
     ) -> Depth | None:
         """Depth in the pixels of a colour image; None where nobody publishes any.
 

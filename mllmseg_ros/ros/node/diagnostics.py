@@ -20,7 +20,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from mllmseg_ros.ros.node.metrics import CameraMeter, ModelMeter, Quantiles
+from mllmseg_ros.ros.node.metrics import CameraMetrics, ModelMetrics, Quantiles
 
 __all__ = ["Diagnostics", "Thresholds", "camera_status", "model_status"]
 
@@ -33,8 +33,8 @@ class Thresholds:
 
     silent_warn_s: float = 2.0  # no image for that long while the node is active
     silent_stale_s: float = 10.0
-    answer_age_warn_ms: float = 1000.0  # now - stamp of 95 % of the answers
-    answer_age_error_ms: float = 5000.0
+    result_age_warn_ms: float = 1000.0  # now - stamp of 95 % of the answers
+    result_age_error_ms: float = 5000.0
     unanswered_warn_s: float = 5.0  # a command is in force and images come
     unanswered_error_s: float = 30.0
     error_shown_s: float = 10.0  # WARN for that long after something went wrong
@@ -46,7 +46,7 @@ class CameraReading:
     """One camera at this moment."""
 
     is_active: bool
-    meter: CameraMeter
+    metrics: CameraMetrics
     received: int  # images since the start of the process
     dropped: int  # of them replaced unread by newer ones
     has_request: bool  # a command is in force
@@ -65,7 +65,7 @@ class ModelReading:
     dtype: str
     loading: str  # the model that is being loaded, "" if none is
     failure: str  # why the newest load failed, "" if it did not
-    meter: ModelMeter
+    metrics: ModelMetrics
     mismatches: Sequence[str]  # of quality of service, of topics of no camera
 
 
@@ -76,9 +76,9 @@ def camera_status(
     name: str, hardware_id: str, reading: CameraReading, limits: Thresholds
 ) -> DiagnosticStatus:
     """Judge one camera."""
-    meter = reading.meter
+    metrics = reading.metrics
     findings: list[_Finding] = []
-    silent_s, age = meter.since_image_s, meter.answer_age.quantiles()
+    silent_s, age = metrics.since_image_s, metrics.result_age.quantiles()
     if reading.is_active:
         if silent_s is None:
             findings.append((DiagnosticStatus.STALE, "no image has come"))
@@ -89,25 +89,25 @@ def camera_status(
         elif reading.problem:
             findings.append((DiagnosticStatus.ERROR, reading.problem))
         elif reading.has_request:
-            waited_s = meter.unanswered_s - reading.period_s
+            waited_s = metrics.unanswered_s - reading.period_s
             level = _level(waited_s, limits.unanswered_warn_s, limits.unanswered_error_s)
             findings.append((level, f"no answer for {waited_s:.0f} s"))
         if age is not None:
-            level = _level(age.p95, limits.answer_age_warn_ms, limits.answer_age_error_ms)
+            level = _level(age.p95, limits.result_age_warn_ms, limits.result_age_error_ms)
             findings.append((level, f"answers are {age.p95:.0f} ms old (p95)"))
     findings += [(DiagnosticStatus.WARN, f"QoS mismatch: {each}") for each in reading.mismatches]
-    no_target = meter.no_target.mean()
+    no_target = metrics.no_target.mean()
     values = {
-        "image rate in (Hz)": _number(meter.arrival_age.rate()),
-        "answer rate out (Hz)": _number(meter.answer_age.rate()),
-        **_quantiles("image age on arrival (ms)", meter.arrival_age.quantiles()),
+        "image rate in (Hz)": _number(metrics.arrival_age.rate()),
+        "answer rate out (Hz)": _number(metrics.result_age.rate()),
+        **_quantiles("image age on arrival (ms)", metrics.arrival_age.quantiles()),
         **_quantiles("answer age, now - stamp (ms)", age),
-        **_quantiles("convert (ms)", meter.convert.quantiles()),
-        **_quantiles("locate and publish (ms)", meter.publish.quantiles()),
+        **_quantiles("convert (ms)", metrics.convert.quantiles()),
+        **_quantiles("locate and publish (ms)", metrics.publish.quantiles()),
         "images received": str(reading.received),
         "images dropped": str(reading.dropped),
         "seconds since last image": _number(silent_s),
-        "seconds since last answer": _number(meter.since_answer_s),
+        "seconds since last answer": _number(metrics.since_result_s),
         "no-target share": _number(no_target),
     }
     return _status(name, hardware_id, findings, "answering" if reading.has_request else "ready"
@@ -120,9 +120,9 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
     if reading.failure:
         level = DiagnosticStatus.WARN if reading.name else DiagnosticStatus.ERROR
         findings.append((level, reading.failure))
-    error = reading.meter.last_error
-    if error is not None and (reading.meter.is_failing or error[0] < limits.error_shown_s):
-        level = DiagnosticStatus.ERROR if reading.meter.is_failing else DiagnosticStatus.WARN
+    error = reading.metrics.last_error
+    if error is not None and (reading.metrics.is_failing or error[0] < limits.error_shown_s):
+        level = DiagnosticStatus.ERROR if reading.metrics.is_failing else DiagnosticStatus.WARN
         findings.append((level, error[1]))
     cuda = _cuda_memory(reading.device)
     if cuda is not None and cuda.in_use > limits.cuda_memory_warn * cuda.total:
@@ -135,9 +135,9 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
         "loading": reading.loading,
         "device": reading.device,
         "dtype": reading.dtype,
-        "look rate (Hz)": _number(reading.meter.encode.rate()),
-        **_quantiles("encode (ms)", reading.meter.encode.quantiles()),
-        **_quantiles("segment (ms)", reading.meter.segment.quantiles()),
+        "look rate (Hz)": _number(reading.metrics.encode.rate()),
+        **_quantiles("encode (ms)", reading.metrics.encode.quantiles()),
+        **_quantiles("segment (ms)", reading.metrics.segment.quantiles()),
         "memory, RSS (MB)": _number(_rss_bytes() / 1e6),
         "last error": "" if error is None else f"{error[0]:.0f} s ago: {error[1]}",
     }

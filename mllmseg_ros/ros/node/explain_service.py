@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service ``explain``: why the model answers as it does, on the newest image, as a picture.
+"""Service ``explain``: why the model decides as it does, on the newest image, as an image.
 
-The look takes its turn in the inference thread like any other; what comes on top of an answer is
-computed and drawn in a thread of its own, so that the stream waits for one answer at most. Entry
-point: :class:`ExplainService`.
+The inference takes its turn in the inference thread like any other; what comes on top of a result
+is computed and drawn in a thread of its own, so that other results wait for one inference at most.
 """
 
 from __future__ import annotations
 
 import array
 import threading
-from collections.abc import Callable
 
 import cv2
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -18,26 +16,30 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.node.async_queue import Inbox
-from mllmseg_ros.ros.node.camera_image import Shot
-from mllmseg_ros.ros.node.model_loading import Encoded
-from mllmseg_ros.ros.node.request_router import Asking
+from mllmseg_ros.ros.node.async_queue import AsyncQueue
+from mllmseg_ros.ros.node.camera_image import CameraImage
+from mllmseg_ros.ros.node.fault_log import FaultLog
+from mllmseg_ros.ros.node.model_loading import EncodedImage
+from mllmseg_ros.ros.node.private_requests import Delivery
+from mllmseg_ros.ros.node.request_router import RequestRouter
 from mllmseg_ros.srv import Explain
+
+__all__ = ["ExplainService"]
 
 
 class ExplainService:
-    """Answers requests at any time; while the node is not active, by saying so."""
+    """Replies at any time; while the node is not active, by saying so."""
 
-    def __init__(self, node: Node, asking: Asking, report: Callable[[str], None]) -> None:
+    def __init__(self, node: Node, router: RequestRouter, log: FaultLog) -> None:
         """Offer the service.
 
         Args:
             node: that offers it.
-            asking: the way to the cameras.
-            report: takes one line about what failed.
+            router: the way to the cameras.
+            log: takes what failed.
         """
-        self._asking, self._report = asking, report
-        self._at_work = threading.Lock()  # explanations are made one after the other
+        self._router, self._log = router, log
+        self._working = threading.Lock()  # explanations are made one after the other
         self._stopped = False
         node.create_service(
             Explain, "explain", self._explain, callback_group=ReentrantCallbackGroup()
@@ -46,53 +48,51 @@ class ExplainService:
     async def _explain(
         self, request: Explain.Request, response: Explain.Response
     ) -> Explain.Response:
-        inbox: Inbox[Explain.Response] = Inbox(self._asking.wake_executor)
-
-        def deliver(answer: SegmentationArray, looked: tuple[Shot, Encoded] | None = None) -> bool:
-            if looked is None:
-                inbox.put(Explain.Response(text=answer.text))
-                return False
-            work = (inbox, answer, *looked)
-            threading.Thread(target=self._work, args=work, name="explain", daemon=True).start()
-            return False
-
-        refused = self._asking.ask_why(request.expression, request.camera, deliver)
-        if refused is None:
-            return await inbox.take()
-        response.text = refused.text
-        return response
+        queue: AsyncQueue[Delivery | None] = AsyncQueue(self._router.guard)
+        self._router.ask_on_present_image(request.expression, request.camera, queue)
+        delivery = await queue.take()
+        if delivery is None or delivery.inference is None or delivery.inference.encoded is None:
+            response.text = "" if delivery is None else delivery.message.text
+            return response
+        explained: AsyncQueue[Explain.Response] = AsyncQueue(self._router.guard)
+        inference = delivery.inference
+        work = (explained, delivery.message, inference.image, inference.encoded)
+        threading.Thread(target=self._work, args=work, name="explain", daemon=True).start()
+        return await explained.take()
 
     def stop(self) -> None:
-        """Finish what is at work; nothing is answered after that."""
-        with self._at_work:
+        """Finish the explanation at work; there is no reply after that."""
+        with self._working:
             self._stopped = True
 
     def _work(
         self,
-        inbox: Inbox[Explain.Response],
-        answer: SegmentationArray,
-        shot: Shot,
-        encoded: Encoded,
+        explained: AsyncQueue[Explain.Response],
+        message: SegmentationArray,
+        image: CameraImage,
+        encoded: EncodedImage,
     ) -> None:
-        with self._at_work:
+        with self._working:
             if not self._stopped:
-                inbox.put(self._made(answer, shot, encoded))
+                explained.put(self._draw(message, image, encoded))
 
-    def _made(self, answer: SegmentationArray, shot: Shot, encoded: Encoded) -> Explain.Response:
-        """Explain and draw; a failure becomes an answer."""
+    def _draw(
+        self, message: SegmentationArray, image: CameraImage, encoded: EncodedImage
+    ) -> Explain.Response:
+        """Explain and draw; a failure becomes a reply."""
         from mllmseg_ros.explain.explanation import explain
         from mllmseg_ros.explain.panel import draw_explanation, reason
 
         try:
-            expression = answer.segmentations[0].expression
+            expression = message.segmentations[0].expression
             explanation = explain(encoded.model.segmenter, encoded.context, expression)
-            panel = draw_explanation(shot.frame().rgb, explanation)
+            panel = draw_explanation(image.frame().rgb, explanation)
             _, png = cv2.imencode(".png", cv2.cvtColor(panel, cv2.COLOR_RGB2BGR))
-        except Exception as error:  # whatever a model raises, the asker is told
+        except Exception as error:  # whatever a model raises, the caller is told
             line = " ".join(f"{type(error).__name__}: {error}".split())
-            self._report(f"explanation failed: {line}")
+            self._log.report(f"explanation failed: {line}")
             return Explain.Response(text=line)
-        picture = CompressedImage(header=shot.header, format="rgb8; png compressed bgr8")
+        picture = CompressedImage(header=image.header, format="rgb8; png compressed bgr8")
         picture.data = array.array("B", png.tobytes())
-        text = f"{answer.text}. {reason(explanation)}"
+        text = f"{message.text}. {reason(explanation)}"
         return Explain.Response(success=True, text=text, panel=picture)

@@ -1,187 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inference thread: newest images and what is asked of them in, answers out.
+"""The inference thread: newest images and requests in, results out.
 
 One model serves all cameras. The thread sleeps until there is something to do, gives the cameras
-fair turns, encodes an image once however many requests ask about it, and never falls behind: it
-always takes the newest image. Knows neither nodes nor topics.
+fair turns, encodes an image once for all requests, and always takes the newest image.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol
 
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.ros.node.camera_image import CameraImage
+from mllmseg_ros.ros.node.current_command import CurrentCommand
+from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
-from mllmseg_ros.ros.node.request import Ending, Errand, Notice, Request, RequestDesk
+from mllmseg_ros.ros.node.inference_backend import InferenceBackend
+from mllmseg_ros.ros.node.model_loading import EncodedImage
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.private_requests import PrivateRequest, RequestQueue
+from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
+from mllmseg_ros.ros.node.result import InferenceResult
+from mllmseg_ros.ros.node.result_publisher import ResultPublisher
+from mllmseg_ros.ros.node.tracking_thread import Outcome, TrackingThread
+from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Segmentation
 
-__all__ = ["InferenceThread", "Source", "age_text"]
-
-M = TypeVar("M")  # an image as it came
-C = TypeVar("C")  # an encoded image
+__all__ = ["InferenceThread", "RequestedCamera", "format_age"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What may change while the thread runs."""
+class RequestedCamera(Protocol):
+    """What the thread uses of a :class:`~mllmseg_ros.ros.node.active_camera.ActiveCamera`."""
 
-    max_age_ns: int  # ns, older images are not answered on; 0 = no limit
-    period_s: float  # s, shortest time between two looks for the same command
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result(Generic[M]):
-    """One answered (or failed) request on one image."""
-
-    request: Request
-    image: M
-    frame: Frame
-    segmentations: Sequence[Segmentation]  # one per expression; none where looking failed
-    began_ns: int  # monotonic time at which the image was taken up
-    model: str = ""  # name of the model that looked; "" where it did not come to that
-    encoded: object | None = None  # what it looked at, for who wants to know more than the answer
-    error: str = ""  # why looking failed
-    hopeless: bool = False  # it will fail on every image: the words are at fault
+    slot: FrameSlot[CameraImage]
+    command: CurrentCommand
+    private_requests: RequestQueue
+    tracking: TrackingThread
+    publisher: ResultPublisher
+    problem: str  # set here: why the newest image was not used, "" if it was
 
 
-class Source(Protocol[M]):
-    """A camera, as the thread sees it. All but the slot and the desk is called from it alone."""
-
-    desk: RequestDesk
-    slot: FrameSlot[M]
-
-    def stamp_ns(self, image: M) -> int:
-        """Stamp of an image, ns."""
-
-    def frame(self, image: M) -> Frame:
-        """Convert an image; raises ValueError for a malformed one."""
-
-    def limits(self) -> Limits:
-        """What holds now."""
-
-    def wants(self, request: Request) -> bool:
-        """Whether a further look for the command in force would tell more than is known."""
-
-    def begin(self, arrival: Arrival[M]) -> Arrival[M]:
-        """Choose the image to look at for the command in force, this one or a newer one."""
-
-    def publish(self, result: Result[M]) -> bool:
-        """Publish the answer to a command; False if that is no longer in force."""
-
-    def deliver(self, errand: Errand, outcome: Result[M] | Notice) -> bool:
-        """Hand an answer to who asked; returns whether the next image is wanted too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Steps(Generic[C]):
-    """The model and the clock; called from the thread alone."""
-
-    now_ns: Callable[[], int]  # ROS time
-    encode: Callable[[Frame], C]
-    model: Callable[[C], str]  # name of the model that encoded
-    segment: Callable[[C, Request], Sequence[Segmentation]]
-    report: Callable[[str], None]  # one line about an image that could not be used
-
-
-class _Turn(Generic[M]):
+class _Turn:
     """What the thread remembers of one camera."""
 
-    def __init__(self, source: Source[M]) -> None:
-        self.source = source
+    def __init__(self, camera: RequestedCamera) -> None:
+        self.camera = camera
         self.finished: tuple[int, str] = (0, "")  # number of the image, id of the request
-        self.next_due_s = 0.0  # monotonic time of the next look for the same command
-        self.last_problem = ""
+        self.next_due_s = 0.0  # monotonic time of the next inference for the same command
 
 
-class InferenceThread(Generic[M, C]):
-    """Answers what is asked of each camera on its newest image, until it is stopped."""
+class InferenceThread:
+    """Answers the requests of each camera on its newest image, until it is stopped."""
 
-    def __init__(self, sources: Sequence[Source[M]], steps: Steps[C]) -> None:
-        self._turns = [_Turn(source) for source in sources]  # who is to be served first
-        self._turn_of = {id(turn.source): turn for turn in self._turns}
-        self._steps = steps
-        self._wake = threading.Condition()
-        self._woken = False
+    def __init__(
+        self,
+        cameras: Sequence[RequestedCamera],
+        backend: InferenceBackend,
+        *,
+        parameters: LiveParameters[SegmenterParameters],
+        clock: RosClock,
+        wakeup: threading.Event,
+        log: FaultLog,
+    ) -> None:
+        """Set up.
+
+        Args:
+            cameras: to serve.
+            backend: the model.
+            parameters: of the node.
+            clock: of the node.
+            wakeup: set when there is a new image, request or parameter.
+            log: takes images that could not be used, and what failed.
+        """
+        self._turns = [_Turn(camera) for camera in cameras]  # in the order of service
+        self._backend, self._parameters, self._clock = backend, parameters, clock
+        self._wakeup, self._log = wakeup, log
+        self._lock = threading.Lock()
+        self._is_working = False
         self._stopping = False
-        self._busy = False
-        self._renewals: list[Callable[[], None]] = []  # to call once the encodings are thrown away
         self._epoch = 0  # counts jumps of time; what was begun before one is thrown away
-        self._encoded: tuple[M, Frame, C] | None = None  # the newest encoding and its image
-        self._answered = 0
+        self._model_was_replaced = False
+        self._encoded: tuple[CameraImage, Frame, EncodedImage] | None = None  # the newest
+        self._n_results = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     @property
-    def busy(self) -> bool:
-        """Whether an image is being looked at right now."""
-        return self._busy
+    def is_busy(self) -> bool:
+        """Whether the thread works, or is about to."""
+        return self._is_working or self._wakeup.is_set()
 
     @property
-    def answered(self) -> int:
-        """Number of looks that became an answer."""
-        return self._answered
-
-    def last_problem(self, source: Source[M]) -> str:
-        """Why the newest image of a camera was not used, "" if it was."""
-        return self._turn_of[id(source)].last_problem
+    def n_results(self) -> int:
+        """Number of inferences that became a result."""
+        return self._n_results
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to serve."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Look again: there is a new image, a new request or a new limit."""
-        with self._wake:
-            self._woken = True
-            self._wake.notify()
-
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Throw away encodings and unfinished work, because time has jumped."""
-        with self._wake:
+        with self._lock:
             self._epoch += 1
             self._encoded = None
-        self.wake()
+        self._wakeup.set()
 
-    def renew(self, then: Callable[[], None]) -> None:
-        """Encode anew from the next look on, because another model encodes now.
-
-        Args:
-            then: called from the thread, between two looks, when nothing of before is held here.
-        """
-        with self._wake:
-            self._renewals.append(then)
-        self.wake()
+    def encode_anew(self) -> None:
+        """Throw encodings away before the next inference, because another model encodes now."""
+        self._model_was_replaced = True
+        self._wakeup.set()
 
     def stop(self) -> None:
         """End the thread after the step it is in."""
-        with self._wake:
-            self._stopping = True
-        self.wake()
+        self._stopping = True
+        self._wakeup.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def _run(self) -> None:
         pause_s: float | None = None
         while True:
-            with self._wake:
-                self._busy = self._woken  # never idle between two pieces of work
-                self._wake.wait_for(lambda: self._woken, pause_s)
-                self._woken, self._busy = False, True
-                if self._stopping:
-                    return
-                renewals, self._renewals = self._renewals, []
-            for then in renewals:
+            self._is_working = pause_s == 0.0  # never idle between two pieces of work
+            self._wakeup.wait(pause_s)
+            self._is_working = True
+            self._wakeup.clear()
+            if self._stopping:
+                return
+            if self._model_was_replaced:
+                self._model_was_replaced = False
                 self._encoded = None
-                then()
-            pause_s = self._work()
+                self._backend.free_replaced()
+            pause_s = self._serve_next()
 
-    def _work(self) -> float | None:
+    def _serve_next(self) -> float | None:
         """Serve the first camera with work; returns how long to sleep unless woken, None for ever.
 
-        Who was served goes to the end of the queue.
+        The camera that was served goes to the end of the queue.
         """
         pauses = []
         for turn in tuple(self._turns):
@@ -189,8 +146,8 @@ class InferenceThread(Generic[M, C]):
                 pause_s = self._serve(turn)
             except Exception as caught:  # nothing that a step does may end the thread
                 pause_s = None
-                turn.last_problem = f"the last answer failed: {_one_line(caught)}"
-                self._steps.report(f"answer failed: {_one_line(caught)}")
+                turn.camera.problem = f"the last result failed: {_one_line(caught)}"
+                self._log.report(f"result failed: {_one_line(caught)}")
             if pause_s == 0.0:
                 self._turns.remove(turn)
                 self._turns.append(turn)
@@ -199,177 +156,191 @@ class InferenceThread(Generic[M, C]):
                 pauses.append(pause_s)
         return min(pauses, default=None)
 
-    def _serve(self, turn: _Turn[M]) -> float | None:
-        """Look at one image if there is reason to; 0 if so, else how long there will be none."""
-        source = turn.source
-        for errand in source.desk.errands:
-            if errand.image is not None:
-                self._look(turn, Arrival(0, errand.image), None, (errand,))
+    def _serve(self, turn: _Turn) -> float | None:
+        """Infer on one image if there is reason to; 0 if so, else how long there will be none."""
+        camera = turn.camera
+        for private_request in camera.private_requests.pending:
+            if private_request.image is not None:
+                self._infer(turn, Arrival(0, private_request.image), None, (private_request,))
                 return 0.0
-        arrival = source.slot.peek()
+        arrival = camera.slot.peek()
         if arrival is None:
             return None
-        limits = source.limits()
-        age_ns = self._age_ns(turn, arrival)
-        if is_stale(age_ns, limits.max_age_ns):
-            turn.last_problem = f"the newest image is {age_text(age_ns)}"
+        age_ns = self._age_ns(arrival)
+        if self._parameters.now.is_stale(age_ns):
+            camera.problem = f"the newest image is {format_age(age_ns)}"
             return None
-        errands = self._due_errands(turn, arrival)
-        request, pause_s = self._due_request(turn, arrival)
-        if request is None and not errands:
+        private_requests = _due_private_requests(camera, arrival)
+        request, pause_s = self._due_command(turn, arrival)
+        if request is None and not private_requests:
             return pause_s
         if request is not None:
-            turn.next_due_s = time.monotonic() + limits.period_s
-            arrival = self._begun(source, arrival)
-        self._look(turn, arrival, request, errands)
+            turn.next_due_s = time.monotonic() + self._parameters.now.period_s
+            arrival = _begin_inference(camera, arrival)
+        self._infer(turn, arrival, request, private_requests)
         return 0.0
 
-    def _begun(self, source: Source[M], arrival: Arrival[M]) -> Arrival[M]:
-        try:
-            return source.begin(arrival)
-        except ValueError:
-            return arrival  # malformed, as the look will tell
-
-    def _due_errands(self, turn: _Turn[M], arrival: Arrival[M]) -> tuple[Errand, ...]:
-        """Errands that this image is for and that were not answered on it."""
-        stamp_ns = turn.source.stamp_ns(arrival.item)
-        return tuple(
-            errand
-            for errand in turn.source.desk.errands
-            if stamp_ns >= errand.after_ns and errand.last_number != arrival.number
-        )
-
-    def _due_request(
-        self, turn: _Turn[M], arrival: Arrival[M]
+    def _due_command(
+        self, turn: _Turn, arrival: Arrival[CameraImage]
     ) -> tuple[Request | None, float | None]:
-        """The command in force if it is to be answered now, else in how many seconds it may be."""
-        request = turn.source.desk.current
+        """The command in force if it needs inference now, else in how many seconds it may."""
+        camera = turn.camera
+        request = camera.command.request
         if request is None or turn.finished == (arrival.number, request.request_id):
             return None, None
-        if turn.source.desk.needs_first_answer(request):
+        if camera.command.awaits_first_result(request):
             return request, None
         early_s = turn.next_due_s - time.monotonic()
         if early_s > 0:
             return None, early_s
-        return (request, None) if turn.source.wants(request) else (None, None)
+        return (request, None) if camera.tracking.needs_inference() else (None, None)
 
-    def _look(
+    def _infer(
         self,
-        turn: _Turn[M],
-        arrival: Arrival[M],
-        asked: Request | None,
-        errands: Sequence[Errand],
+        turn: _Turn,
+        arrival: Arrival[CameraImage],
+        command: Request | None,
+        private_requests: Sequence[PrivateRequest],
     ) -> None:
-        """Look at one image for the command in force and for errands, and answer them."""
-        source = turn.source
+        """Infer on one image for the command in force and for private requests."""
+        camera = turn.camera
         began_ns, epoch = time.monotonic_ns(), self._epoch
-        source.slot.mark_read(arrival.number)
+        camera.slot.mark_read(arrival.number)
         try:
-            frame = self._frame(source, arrival.item)
-        except Exception as caught:  # a conversion that is not ours may raise anything
+            frame = self._frame(arrival.item)
+        except Exception as caught:  # a library's conversion may raise anything
             reason = str(caught) if isinstance(caught, ValueError) else _one_line(caught)
-            self._refuse(turn, arrival, errands, reason)
+            self._refuse(camera, arrival, private_requests, reason)
             return
-        turn.last_problem = ""
+        camera.problem = ""
         failure: Exception | None = None
         try:
-            self._context(arrival.item, frame)  # takes longest; what is asked is read after it
+            self._encode(arrival.item, frame)  # takes longest; requests are read after it
         except Exception as caught:
             failure = caught
-        if asked is not None:
-            # A command that came during the encoding is answered on this image, if that is not too
+        if command is not None:
+            # A command that came during the encoding is answered on this image, unless that is too
             # old by now.
-            request = source.desk.current
-            grown_old = is_stale(self._age_ns(turn, arrival), source.limits().max_age_ns)
-            if request is not None and (request is asked or not grown_old):
-                result = self._answer(request, arrival.item, frame, began_ns, failure)
+            request = camera.command.request
+            is_stale = self._parameters.now.is_stale(self._age_ns(arrival))
+            if request is not None and (request is command or not is_stale):
+                result = self._segment(request, arrival.item, frame, began_ns, failure)
                 if epoch != self._epoch:
                     return
                 turn.finished = (arrival.number, request.request_id)
-                self._answered += source.publish(result)
-                if result.hopeless:
-                    source.desk.drop(request)
-        for errand in errands:
-            if errand not in source.desk.errands:
+                self._n_results += _publish(camera, result)
+                if result.is_permanent:
+                    camera.command.drop(request)
+        for each in private_requests:
+            if each not in camera.private_requests.pending:
                 continue
-            result = self._answer(errand.request, arrival.item, frame, began_ns, failure)
+            result = self._segment(each.request, arrival.item, frame, began_ns, failure)
             if epoch != self._epoch:
                 return
-            errand.last_number = arrival.number
-            errand.waiting_since_ns = self._steps.now_ns()
-            self._answered += 1
-            if not source.deliver(errand, result) or result.hopeless:
-                source.desk.remove(errand)
+            each.last_number = arrival.number
+            each.outage.end(self._clock.now_ns())
+            self._n_results += 1
+            camera.publisher.deliver(each, result)
+            if not each.repeats or result.is_permanent:
+                camera.private_requests.remove(each)
 
-    def _answer(
+    def _segment(
         self,
         request: Request,
-        image: M,
+        image: CameraImage,
         frame: Frame,
         began_ns: int,
         failure: Exception | None,
-    ) -> Result[M]:
-        """Ask the model; the one place where a failure becomes an answer."""
+    ) -> InferenceResult:
+        """Ask the model; the one place where a failure becomes a result."""
         segmentations: Sequence[Segmentation] = ()
-        hopeless, model, context = False, "", None
+        is_permanent, model, encoded = False, self._backend.name, None
         if failure is None:
             try:
-                context = self._context(image, frame)
-                model = self._steps.model(context)
-                segmentations = self._steps.segment(context, request)
+                encoded = self._encode(image, frame)
+                model = encoded.model.name
+                segmentations = self._backend.segment(encoded, request.accepted.expressions)
             except Exception as caught:
-                failure, hopeless = caught, isinstance(caught, ValueError)
+                failure, is_permanent = caught, isinstance(caught, ValueError)
         if failure is not None:
-            self._steps.report(f"inference failed: {_one_line(failure)}")
-        return Result(
+            self._log.report(f"inference failed: {_one_line(failure)}")
+        return InferenceResult(
             request=request,
             image=image,
-            frame=frame,
             segmentations=segmentations,
             began_ns=began_ns,
             model=model,
-            encoded=context,
+            score_threshold=self._backend.score_threshold,
+            encoded=encoded,
             error=_one_line(failure) if failure else "",
-            hopeless=hopeless,
+            is_permanent=is_permanent,
         )
 
     def _refuse(
-        self, turn: _Turn[M], arrival: Arrival[M], errands: Sequence[Errand], reason: str
+        self,
+        camera: RequestedCamera,
+        arrival: Arrival[CameraImage],
+        private_requests: Sequence[PrivateRequest],
+        reason: str,
     ) -> None:
-        """Leave a malformed image; only who has sent it along with a request is told."""
-        source = turn.source
-        turn.last_problem = f"the newest image is malformed: {reason}"
-        self._steps.report(f"image ignored: {reason}")
-        source.slot.discard(arrival.number)
-        for errand in errands:
-            if errand.image is not None:
-                notice = Notice(request=errand.request, ending=Ending.REFUSED, text=reason)
-                source.deliver(errand, notice)
-                source.desk.remove(errand)
+        """Leave a malformed image; only a caller that has sent it with a request is told."""
+        camera.problem = f"the newest image is malformed: {reason}"
+        self._log.report(f"image ignored: {reason}")
+        camera.slot.discard(arrival.number)
+        for each in private_requests:
+            if each.image is not None:
+                event = RequestEvent(request=each.request, reason=EndReason.REFUSED, text=reason)
+                camera.publisher.deliver_event(each, event)
+                camera.private_requests.remove(each)
 
-    def _age_ns(self, turn: _Turn[M], arrival: Arrival[M]) -> int:
-        return self._steps.now_ns() - turn.source.stamp_ns(arrival.item)
+    def _age_ns(self, arrival: Arrival[CameraImage]) -> int:
+        return self._clock.now_ns() - arrival.item.stamp_ns
 
-    def _frame(self, source: Source[M], image: M) -> Frame:
-        if self._encoded is not None and self._encoded[0] is image:
-            return self._encoded[1]
-        return source.frame(image)
+    def _frame(self, image: CameraImage) -> Frame:
+        encoded = self._encoded
+        return encoded[1] if encoded is not None and encoded[0] is image else image.frame()
 
-    def _context(self, image: M, frame: Frame) -> C:
-        if self._encoded is None or self._encoded[0] is not image:
-            self._encoded = None  # frees its memory before the next one needs it
-            self._encoded = (image, frame, self._steps.encode(frame))
-        return self._encoded[2]
-
-
-def is_stale(age_ns: int, max_age_ns: int) -> bool:
-    """Whether an image is too old, or stamped as far ahead of time; 0 is no limit."""
-    return bool(max_age_ns) and abs(age_ns) > max_age_ns
+    def _encode(self, image: CameraImage, frame: Frame) -> EncodedImage:
+        """The encoding of an image, computed once."""
+        encoded = self._encoded
+        if encoded is None or encoded[0] is not image:
+            self._encoded = encoded = None  # frees its memory before the next one needs it
+            encoded = (image, frame, self._backend.encode(frame))
+            self._encoded = encoded
+        return encoded[2]
 
 
-def age_text(age_ns: int) -> str:
+def format_age(age_ns: int) -> str:
     """An age for people."""
     return f"{age_ns / 1e9:.3f} s old" if age_ns >= 0 else f"{-age_ns / 1e9:.3f} s ahead of time"
+
+
+def _begin_inference(
+    camera: RequestedCamera, arrival: Arrival[CameraImage]
+) -> Arrival[CameraImage]:
+    try:
+        return camera.tracking.begin_inference(arrival)
+    except ValueError:
+        return arrival  # malformed, as reading it will tell
+
+
+def _due_private_requests(
+    camera: RequestedCamera, arrival: Arrival[CameraImage]
+) -> tuple[PrivateRequest, ...]:
+    """Private requests that this image is for and that had no result on it."""
+    return tuple(
+        each
+        for each in camera.private_requests.pending
+        if arrival.item.stamp_ns >= each.after_ns and each.last_number != arrival.number
+    )
+
+
+def _publish(camera: RequestedCamera, result: InferenceResult) -> bool:
+    """Publish on the newest image where the result can be tracked there, else on its own."""
+    outcome = camera.tracking.finish_inference(result)
+    if outcome is Outcome.UNTRACKED:
+        return camera.publisher.publish_inference(result)
+    return outcome is Outcome.PUBLISHED
 
 
 def _one_line(error: Exception) -> str:

@@ -46,7 +46,7 @@ class CommandInput:
         return str(self._subscription.topic_name)
 
     def destroy(self) -> None:
-        """Stop to listen."""
+        """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
 
@@ -100,7 +100,7 @@ class CameraInputs:
         return [each.topic_name for each in all_ if each is not None]
 
     def destroy(self) -> None:
-        """Stop to listen."""
+        """Unsubscribe."""
         self._node.destroy_timer(self._timer)
         for subscription in (*self._others, self._raw, self._compressed, self._compressed_depth):
             if subscription is not None:

@@ -15,7 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from mllmseg_ros.drawing.overlay import colors_of
 from mllmseg_ros.geometry.instances import distance_m
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, pose_message
-from mllmseg_ros.ros.node.result_messages import Answer
+from mllmseg_ros.ros.node.result import Result
 
 __all__ = ["marker_array", "no_markers"]
 
@@ -24,14 +24,14 @@ _TEXT_HEIGHT_M, _TEXT_LIFT_M = 0.025, 0.03
 _BOX_ALPHA = 0.35
 
 
-def marker_array(answer: Answer) -> MarkerArray:
+def marker_array(result: Result) -> MarkerArray:
     """Build the markers of an answer, in the frame of its positions."""
-    header, frame = answer.position_header, answer.located.frame
+    header, frame = result.position_header, result.instance_set.frame
     # Over it in the picture, where y points down; in any other frame z points up (REP 103).
     up_axis, up = (1, -1.0) if frame is None else (2, 1.0)
     markers = list(no_markers(header).markers)
-    colors = colors_of([each.track_id for each in answer.instances])
-    for index, (instance, color) in enumerate(zip(answer.instances, colors, strict=True)):
+    colors = colors_of([each.track_id for each in result.instances])
+    for index, (instance, color) in enumerate(zip(result.instances, colors, strict=True)):
         position = instance.position
         if position is None:
             continue

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["CameraMeter", "Meter", "ModelMeter"]
+__all__ = ["CameraMetrics", "Metric", "ModelMetrics"]
 
 WINDOW_S = 10.0
 _CAPACITY = 2000  # 10 s at 200 Hz
@@ -28,7 +28,7 @@ class Quantiles:
     p95: float
 
 
-class Meter:
+class Metric:
     """The values of the last :data:`WINDOW_S` seconds. May be used from any thread."""
 
     def __init__(self) -> None:
@@ -74,38 +74,38 @@ class Meter:
         return sum(values) / len(values) if values else None
 
 
-class CameraMeter:
+class CameraMetrics:
     """What is measured of one camera.
 
     Attributes:
         arrival_age: ms, now - stamp when an image comes: the camera's and the network's part.
-        answer_age: ms, now - stamp when an answer goes out.
+        result_age: ms, now - stamp when an answer goes out.
         convert: ms to turn an image message into an array.
         publish: ms to locate, build and send an answer.
         no_target: 1 for each expression answered "not there", else 0.
     """
 
     def __init__(self) -> None:
-        self.arrival_age, self.answer_age = Meter(), Meter()
-        self.convert, self.publish = Meter(), Meter()
-        self.no_target = Meter()
+        self.arrival_age, self.result_age = Metric(), Metric()
+        self.convert, self.publish = Metric(), Metric()
+        self.no_target = Metric()
         self._image_s: float | None = None  # monotonic
-        self._answer_s: float | None = None
-        self._asked_s = 0.0
+        self._result_s: float | None = None
+        self._requested_s = 0.0
 
     def arrived(self, age_ns: int) -> None:
         """Note an image."""
         self._image_s = time.monotonic()
         self.arrival_age.add(age_ns / 1e6)
 
-    def asked(self) -> None:
+    def requested(self) -> None:
         """Note a command."""
-        self._asked_s = time.monotonic()
+        self._requested_s = time.monotonic()
 
-    def answered(self, age_ns: int, no_target: list[bool]) -> None:
+    def published(self, age_ns: int, no_target: list[bool]) -> None:
         """Note an answer: the age of its image, and of each expression whether it is not there."""
-        self._answer_s = time.monotonic()
-        self.answer_age.add(age_ns / 1e6)
+        self._result_s = time.monotonic()
+        self.result_age.add(age_ns / 1e6)
         for each in no_target:
             self.no_target.add(float(each))
 
@@ -115,17 +115,17 @@ class CameraMeter:
         return None if self._image_s is None else time.monotonic() - self._image_s
 
     @property
-    def since_answer_s(self) -> float | None:
+    def since_result_s(self) -> float | None:
         """How long ago the newest answer went out; None: none has."""
-        return None if self._answer_s is None else time.monotonic() - self._answer_s
+        return None if self._result_s is None else time.monotonic() - self._result_s
 
     @property
     def unanswered_s(self) -> float:
         """How long ago the newest command came or answer went out, whichever is later."""
-        return time.monotonic() - max(self._asked_s, self._answer_s or 0.0)
+        return time.monotonic() - max(self._requested_s, self._result_s or 0.0)
 
 
-class ModelMeter:
+class ModelMetrics:
     """What is measured of the model, and what went wrong last.
 
     Attributes:
@@ -135,7 +135,7 @@ class ModelMeter:
     """
 
     def __init__(self) -> None:
-        self.encode, self.segment = Meter(), Meter()
+        self.encode, self.segment = Metric(), Metric()
         self.is_failing = False
         self._error: tuple[float, str] | None = None  # monotonic s, text
 

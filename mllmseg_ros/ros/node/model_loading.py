@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model behind the node: load and warm it, apply live parameters, free it.
+"""Load the model of the node and warm it, apply parameters to it, free it.
 
-Torch is imported when a model is loaded, not before: a node without it can say what is missing.
+torch is imported when a model is loaded, not before: a node without it can say what is missing.
 """
 
 from __future__ import annotations
@@ -23,37 +23,75 @@ from mllmseg_ros.ros.node.parameters import SegmenterParameters
 if TYPE_CHECKING:
     from mllmseg_ros.segmenter import ImageContext, Segmenter
 
-__all__ = ["advise", "apply", "check", "free_memory", "load", "score_limit"]
+__all__ = [
+    "EncodedImage",
+    "LoadedModel",
+    "check_model",
+    "free_memory",
+    "load_model",
+    "model_choice",
+    "out_of_memory_advice",
+]
 
 _WARM_HW = (480, 640)
 # How the system, the CPU and CUDA say that memory ran out, where the exception's type does not.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-class Model:
-    """A loaded model, and what it decides by where the parameters leave that to it."""
+class LoadedModel:
+    """A model in memory, and what it decides by where the parameters leave that to it.
 
-    def __init__(self, segmenter: Segmenter, load_s: float) -> None:
-        self.segmenter, self.load_s = segmenter, load_s
-        self.can_reject = segmenter.can_reject
-        self.threshold = segmenter.threshold
-        self.mask_score_limit = segmenter.mask_score_limit
+    Attributes:
+        segmenter: the model.
+        parameters: that it was loaded by.
+        load_s: s, how long loading took.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, parameters: SegmenterParameters, load_s: float
+    ) -> None:
+        self.segmenter, self.parameters, self.load_s = segmenter, parameters, load_s
+        self._can_reject = segmenter.can_reject
+        self._threshold = segmenter.threshold
+        self._min_mask_score = segmenter.min_mask_score
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.segmenter.name
+
+    @property
+    def score_threshold(self) -> float:
+        """Score (mask score, where the model cannot reject) from which on a target is found."""
+        segmenter = self.segmenter
+        return segmenter.threshold if segmenter.can_reject else segmenter.min_mask_score
+
+    def apply(self, parameters: SegmenterParameters) -> None:
+        """Set what may change while the node runs."""
+        segmenter = self.segmenter
+        segmenter.can_reject = {
+            "score": True, "mask": False, "auto": self._can_reject
+        }[parameters.decide_by]  # fmt: skip
+        segmenter.threshold = self._threshold if parameters.threshold < 0 else parameters.threshold
+        segmenter.min_mask_score = (
+            self._min_mask_score if parameters.min_mask_score < 0 else parameters.min_mask_score
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoded:
+class EncodedImage:
     """An encoded image, with the model that alone can be asked about it."""
 
-    model: Model
+    model: LoadedModel
     context: ImageContext
 
 
-def choice(parameters: SegmenterParameters) -> tuple[str, str, str]:
+def model_choice(parameters: SegmenterParameters) -> tuple[str, str, str]:
     """The part of the parameters that says which model it is."""
     return parameters.model, parameters.device, parameters.dtype
 
 
-def check(parameters: SegmenterParameters) -> None:
+def check_model(parameters: SegmenterParameters) -> None:
     """Find out what can be known about a model before it is loaded.
 
     Raises:
@@ -68,7 +106,7 @@ def check(parameters: SegmenterParameters) -> None:
     choose(parameters.device, parameters.dtype)
 
 
-def load(parameters: SegmenterParameters) -> Model:
+def load_model(parameters: SegmenterParameters) -> LoadedModel:
     """Load the model that the parameters name and run it once.
 
     Raises:
@@ -82,18 +120,18 @@ def load(parameters: SegmenterParameters) -> Model:
         ) from error
     began_s = time.monotonic()
     try:
-        with advise(parameters):
+        with out_of_memory_advice(parameters):
             segmenter = Segmenter.from_pretrained(
                 parameters.model or None, device=parameters.device, dtype=parameters.dtype
             )
             segmenter(np.zeros((*_WARM_HW, 3), dtype=np.uint8), ["the object"])
     except (RuntimeError, OSError) as error:
         raise ValueError(str(error)) from error
-    return Model(segmenter, time.monotonic() - began_s)
+    return LoadedModel(segmenter, parameters, time.monotonic() - began_s)
 
 
 @contextmanager
-def advise(parameters: SegmenterParameters) -> Iterator[None]:
+def out_of_memory_advice(parameters: SegmenterParameters) -> Iterator[None]:
     """Turn running out of memory into an error that says what would fit.
 
     Raises:
@@ -142,25 +180,6 @@ def _advice(parameters: SegmenterParameters) -> str:
         f"{str(dtype).removeprefix('torch.')} on {device} "
         f"({n_values * dtype.itemsize / 1e9:.1f} GB of weights); {remedy}"
     )
-
-
-def apply(model: Model, parameters: SegmenterParameters) -> None:
-    """Set on the model what may change live."""
-    segmenter = model.segmenter
-    segmenter.can_reject = {
-        "score": True, "mask": False, "auto": model.can_reject
-    }[parameters.decide_by]  # fmt: skip
-    own_threshold, own_limit = parameters.threshold < 0, parameters.mask_score_limit < 0
-    segmenter.threshold = model.threshold if own_threshold else parameters.threshold
-    segmenter.mask_score_limit = (
-        model.mask_score_limit if own_limit else parameters.mask_score_limit
-    )
-
-
-def score_limit(model: Model) -> float:
-    """The score (of a model that cannot reject: the mask's) from which on a target is found."""
-    segmenter = model.segmenter
-    return segmenter.threshold if segmenter.can_reject else segmenter.mask_score_limit
 
 
 def free_memory() -> None:

@@ -23,14 +23,14 @@ from mllmseg_ros.ros.messages.image_msgs import compressed_from_array, image_fro
 from mllmseg_ros.ros.messages.point_cloud import CloudBuilder, scene_points
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, pose_message
 from mllmseg_ros.ros.node.markers import marker_array, no_markers
-from mllmseg_ros.ros.node.request import Notice
+from mllmseg_ros.ros.node.request import RequestEvent
+from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.ros.node.result_messages import (
-    Answer,
     array_message,
     chosen_position,
     confidence_image,
+    event_message,
     label_image,
-    notice_message,
     union_mask,
 )
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
@@ -82,54 +82,54 @@ class CameraOutputs:
         if detections.is_available():
             self._detections = detections.DetectionPublishers(publisher)
 
-    def prepare(self, answer: Answer, camera: str, model: str) -> list[tuple]:
+    def prepare(self, result: Result, camera: str) -> list[tuple]:
         """Build the messages of an answer, for who listens: (publisher, message) pairs."""
-        messages: list[tuple] = [(self._segmentations, array_message(answer, camera, model))]
-        if answer.error:
+        messages: list[tuple] = [(self._segmentations, array_message(result, camera))]
+        if result.error:
             return messages
         if self._detections is not None:
-            messages += self._detections.prepare(messages[0][1], answer.score_limit)
-        position = chosen_position(answer)
+            messages += self._detections.prepare(messages[0][1], result.score_threshold)
+        position = chosen_position(result)
         if position is not None and self._centroid.get_subscription_count():
-            messages.append((self._centroid, centroid_message(answer.position_header, position)))
+            messages.append((self._centroid, centroid_message(result.position_header, position)))
         if position is not None and self._target_pose.get_subscription_count():
-            messages.append((self._target_pose, pose_message(answer.position_header, position)))
+            messages.append((self._target_pose, pose_message(result.position_header, position)))
         if self._markers.get_subscription_count():
-            messages.append((self._markers, marker_array(answer)))
+            messages.append((self._markers, marker_array(result)))
         if position is not None and self._target_cloud.get_subscription_count():
             u, v = position.points_uv.T
             cloud = self._cloud_from_points(
-                answer.position_header, position.points, answer.rgb[v, u]
+                result.position_header, position.points, result.rgb[v, u]
             )
             messages.append((self._target_cloud, cloud))
-        depth = answer.located.depth
+        depth = result.instance_set.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
         wants_mask = _wanted(self._mask)
-        union = union_mask(answer) if wants_scene or wants_mask else None
+        union = union_mask(result) if wants_scene or wants_mask else None
         if union is not None and depth is not None and wants_scene:
-            points, rgb = scene_points(answer.rgb, depth, union > 0, answer.located.frame)
-            cloud = self._cloud_from_points(answer.position_header, points, rgb)
+            points, rgb = scene_points(result.rgb, depth, union > 0, result.instance_set.frame)
+            cloud = self._cloud_from_points(result.position_header, points, rgb)
             messages.append((self._scene_cloud, cloud))
         if union is not None and wants_mask:
-            messages += _images(self._mask, union, "mono8", answer.header)
-            self._last_mask = (answer.header, answer.size_hw)
+            messages += _images(self._mask, union, "mono8", result.header)
+            self._last_mask = (result.header, result.size_hw)
         if _wanted(self._labels):
-            messages += _images(self._labels, label_image(answer), "mono8", answer.header)
+            messages += _images(self._labels, label_image(result), "mono8", result.header)
         if _wanted(self._confidence):
-            messages += _images(self._confidence, confidence_image(answer), "mono8", answer.header)
+            messages += _images(self._confidence, confidence_image(result), "mono8", result.header)
         if _wanted(self._overlay):
             overlay = draw_overlay(
-                answer.rgb,
-                [each.segmentation for each in answer.instances],
-                [each.track_id for each in answer.instances],
-                [distance_m(each, answer.located.frame) for each in answer.instances],
+                result.rgb,
+                [each.segmentation for each in result.instances],
+                [each.track_id for each in result.instances],
+                [distance_m(each, result.instance_set.frame) for each in result.instances],
             )
-            messages += _images(self._overlay, overlay, "rgb8", answer.header)
+            messages += _images(self._overlay, overlay, "rgb8", result.header)
         return messages
 
-    def publish_notice(self, notice: Notice) -> None:
+    def publish_event(self, event: RequestEvent) -> None:
         """Publish the end of a request that no image is behind."""
-        self._segmentations.publish(notice_message(notice))
+        self._segmentations.publish(event_message(event))
 
     def publish_nothing_selected(self, newest: tuple[Header, tuple[int, int]] | None) -> None:
         """Publish that nothing is selected any more: a mask of zeros, no marker.

@@ -81,11 +81,12 @@ class SegmenterParameters:
         range_=(0.0, 1e6),
         live=True,
     )
-    prompt: str = _parameter(
+    prompt_mode: str = _parameter(
         "single",
         "single: each expression is asked on its own; joint: all in one prompt, as in the paper",
         choices=("single", "joint"),
         live=True,
+        formerly="prompt",
     )
     decide_by: str = _parameter(
         "auto",
@@ -100,12 +101,13 @@ class SegmenterParameters:
         range_=(-1.0, 1.0),
         live=True,
     )
-    mask_score_limit: float = _parameter(
+    min_mask_score: float = _parameter(
         -1.0,
-        "deciding by mask: below this mean probability the answer is LOW_CONFIDENCE; negative: the "
+        "deciding by mask: below this mean probability the result is LOW_CONFIDENCE; negative: the "
         "model's own",
         range_=(-1.0, 1.0),
         live=True,
+        formerly="mask_score_limit",
     )
     max_age: float = _parameter(
         1.0,
@@ -144,6 +146,20 @@ class SegmenterParameters:
         range_=(0.0, 10.0),
         live=True,
     )
+
+    @property
+    def max_age_ns(self) -> int:
+        """ns, older images are not segmented; 0 = no limit."""
+        return int(self.max_age * 1e9)
+
+    @property
+    def period_s(self) -> float:
+        """s, shortest time between two results of the same command."""
+        return 1 / self.max_rate if self.max_rate else 0.0
+
+    def is_stale(self, age_ns: int) -> bool:
+        """Whether an image is too old, or stamped as far ahead of time."""
+        return bool(self.max_age_ns) and abs(age_ns) > self.max_age_ns
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -1,166 +1,213 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What programs ask by service and action, on its way to the desk of a camera.
-
-Topic, service and action share one path from here on: :mod:`mllmseg_ros.ros.node.request`.
-"""
+"""Requests of topics, services and actions, on their way to the cameras that they are for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.node.camera_stream import CameraStream
-from mllmseg_ros.ros.node.request import Ending, Errand, Notice, Reception, Request
-from mllmseg_ros.ros.node.result_messages import notice_message
+from mllmseg_ros.ros.node.active_camera import ActiveCamera
+from mllmseg_ros.ros.node.async_queue import AsyncQueue
+from mllmseg_ros.ros.node.fault_log import FaultLog
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.private_requests import Delivery, PrivateRequest
+from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent, RequestFactory
+from mllmseg_ros.ros.node.result_messages import event_message
+from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 
-__all__ = ["Asking"]
+__all__ = ["RequestRouter"]
 
-Deliver = Callable[[SegmentationArray], bool]
+_LOGGED_CHARS = 80
 
 
-class Asking:
-    """Turns expressions into requests and finds the camera that they are for."""
+class RequestRouter:
+    """Turns text into requests; refuses private ones while the node is not active.
+
+    Attributes:
+        guard: triggered to make the executor look at its coroutines again.
+    """
 
     def __init__(
         self,
         node: Node,
-        streams: Sequence[CameraStream],
-        reception: Reception,
-        wake_inference: Callable[[], None],
+        *,
+        parameters: LiveParameters[SegmenterParameters],
+        clock: RosClock,
+        log: FaultLog,
     ) -> None:
         """Set up.
 
         Args:
             node: whose executor runs services and actions.
-            streams: the node's cameras.
-            reception: gives requests their ids.
-            wake_inference: makes the inference thread look for what there is to do.
+            parameters: of the node.
+            clock: of the node.
+            log: takes refused commands.
         """
-        self._node, self._streams = node, streams
-        self._reception, self._wake_inference = reception, wake_inference
-        self._guard = node.create_guard_condition(lambda: None)
-        self.is_active = False
+        self._logger, self._parameters, self._clock = node.get_logger(), parameters, clock
+        self._log = log
+        self._factory = RequestFactory()
+        self.guard = node.create_guard_condition(lambda: None)
+        self._cameras: Sequence[ActiveCamera] = ()  # none while the node is not active
+        self._inference_wakeup = threading.Event()
 
-    def wake_executor(self) -> None:
-        """Make the executor look at its coroutines again, from any thread."""
-        self._guard.trigger()
+    def open(self, cameras: Sequence[ActiveCamera], inference_wakeup: threading.Event) -> None:
+        """Accept requests for these cameras."""
+        self._inference_wakeup = inference_wakeup
+        self._cameras = cameras
 
-    def receive(self, expressions: Sequence[str], *, remember: bool) -> Request:
-        """Make a request of expressions; without any it is a stop.
+    def close(self) -> None:
+        """Refuse requests from now on."""
+        self._cameras = ()
+
+    def wake_inference(self) -> None:
+        """Have the inference thread look for what there is to do."""
+        self._inference_wakeup.set()
+
+    def command(self, text: str, cameras: Sequence[ActiveCamera]) -> None:
+        """Put a command in force that came on a topic."""
+        self._submit(self._receive(text, remember=True), cameras)
+
+    def set_expressions(self, expressions: Sequence[str], camera: str) -> tuple[Request, str]:
+        """Put expressions in force.
 
         Args:
-            expressions: several, or a single one that may be a sentence ("pick up the mug").
-            remember: later commands may refer to it.
-        """
-        now_ns = int(self._node.get_clock().now().nanoseconds)
-        text = "; ".join(expressions)
-        request = self._reception.receive(text, now_ns, remember=remember)
-        several = next((each for each in expressions if ";" in each), None)
-        if request.command is None or several is None:
-            return request
-        return _refused(request, f"{several!r} has a ';' in it; name each thing by itself")
+            expressions: several, or a single one that may be a sentence; none is a stop.
+            camera: its name; "" for all.
 
-    def named(self, camera: str) -> list[CameraStream]:
-        """Cameras of a name; all for an empty one.
-
-        Raises:
-            ValueError: if there is none.
+        Returns:
+            The request, and why it was refused ("" if it was not).
         """
-        found = [each for each in self._streams if not camera or each.name == camera]
-        if not found:
-            names = ", ".join(repr(each.name) for each in self._streams)
-            raise ValueError(f"camera is {camera!r}, accepted: {names}")
-        return found
+        request = self._receive_expressions(expressions, remember=True)
+        try:
+            self._submit(request, self._named(camera))
+        except ValueError as error:
+            return request, str(error)
+        return request, request.refusal
 
     def ask(
         self,
         expressions: Sequence[str],
         camera: str,
-        deliver: Deliver,
+        queue: AsyncQueue[Delivery | None],
+        *,
         image: Image | None = None,
-    ) -> SegmentationArray | None:
-        """Ask for answers.
+        repeats: bool = False,
+    ) -> PrivateRequest | None:
+        """Ask for results that go to the caller alone.
 
         Args:
-            expressions: what to look for.
-            camera: name of the camera.
-            deliver: called with each answer, from another thread; returns whether it wants more.
-            image: to look at; None for what the camera shows from now on.
+            expressions: several, or a single one that may be a sentence.
+            camera: its name; "" where there is only one.
+            queue: takes the results, or the message that says why there is none.
+            image: to segment; None for what the camera shows from now on.
+            repeats: a result on every image, until :meth:`withdraw`.
 
         Returns:
-            None where answers will come, else the message that says why not.
+            The request; None where it was refused.
         """
-
-        def errand(request: Request, stream: CameraStream) -> Errand:
-            return Errand(request, deliver, stream.shot(image) if image is not None else None)
-
-        return self._ask(self.receive(expressions, remember=False), camera, errand)
-
-    def ask_why(
-        self, expression: str, camera: str, deliver: Callable[..., bool]
-    ) -> SegmentationArray | None:
-        """Ask for one answer on the image that the camera has, with what was looked at.
-
-        Args:
-            expression: names one thing, or is a sentence that does.
-            camera: name of the camera.
-            deliver: called once, from another thread, with the answer and a pair of the image and
-                its encoding; with the answer alone where nothing was looked at.
-
-        Returns:
-            None where an answer will come, else the message that says why not.
-        """
-
-        def errand(request: Request, stream: CameraStream) -> Errand:
-            assert request.command is not None
-            if len(request.command.expressions) != 1:
-                raise ValueError("several things are named; ask about one after the other")
-            return Errand(request, deliver, asks_why=True)
-
-        return self._ask(self.receive([expression], remember=False), camera, errand)
-
-    def _ask(
-        self, request: Request, camera: str, errand: Callable[[Request, CameraStream], Errand]
-    ) -> SegmentationArray | None:
+        request = self._receive_expressions(expressions, remember=False)
         try:
-            if request.command is None:
-                raise ValueError(request.refusal)
-            if request.is_stop:
-                raise ValueError("nothing is named to look for; accepted: at least one expression")
-            if not self.is_active:
-                raise ValueError("the node is not active")
-            stream = self._one(camera)
-            stream.desk.add(errand(request, stream))
+            self._check_names_something(request)
+            active = self._one(camera)
+            private_request = PrivateRequest(
+                request,
+                queue,
+                image=active.reader.wrap(image) if image is not None else None,
+                repeats=repeats,
+            )
+            active.private_requests.add(private_request)
         except ValueError as error:
-            notice = Notice(request=request, ending=Ending.REFUSED, text=str(error))
-            return notice_message(notice)
-        self._wake_inference()
-        return None
+            _refuse(request, queue, error)
+            return None
+        self.wake_inference()
+        return private_request
 
-    def end(self, deliver: Deliver) -> None:
-        """Ask for no further answers."""
-        for stream in self._streams:
-            for errand in stream.desk.errands:
-                if errand.deliver == deliver:
-                    stream.desk.remove(errand)
+    def ask_on_present_image(
+        self, expression: str, camera: str, queue: AsyncQueue[Delivery | None]
+    ) -> PrivateRequest | None:
+        """Ask for one result on the image that the camera has already.
 
-    def _one(self, camera: str) -> CameraStream:
-        found = self.named(camera)
+        Args:
+            expression: names one target, or is a sentence that does.
+            camera: its name; "" where there is only one.
+            queue: takes the result, or the message that says why there is none.
+
+        Returns:
+            The request; None where it was refused.
+        """
+        request = self._receive_expressions([expression], remember=False)
+        try:
+            self._check_names_something(request)
+            if len(request.accepted.expressions) != 1:
+                raise ValueError("several things are named; ask about one after the other")
+            private_request = PrivateRequest(request, queue, on_present_image=True)
+            self._one(camera).private_requests.add(private_request)
+        except ValueError as error:
+            _refuse(request, queue, error)
+            return None
+        self.wake_inference()
+        return private_request
+
+    def withdraw(self, private_request: PrivateRequest) -> None:
+        """Ask for no further results."""
+        for camera in self._cameras:
+            camera.private_requests.remove(private_request)
+
+    def _submit(self, request: Request, cameras: Sequence[ActiveCamera]) -> None:
+        for camera in cameras:
+            camera.submit(request)
+        # Escaped and cut: a log must not carry what a stranger wrote into a terminal.
+        shown = ascii(request.text[:_LOGGED_CHARS])
+        if request.command is None:
+            self._log.warn(f"command refused: {request.refusal} ({shown})")
+        else:
+            note = f", {ascii(request.note)[1:-1]}" if request.note else ""
+            self._logger.info(f"command {request.request_id}: {shown}{note}")
+        self.wake_inference()
+
+    def _receive(self, text: str, *, remember: bool) -> Request:
+        language = self._parameters.now.language
+        return self._factory.receive(
+            text, self._clock.now_ns(), language=language, remember=remember
+        )
+
+    def _receive_expressions(self, expressions: Sequence[str], *, remember: bool) -> Request:
+        request = self._receive("; ".join(expressions), remember=remember)
+        several = next((each for each in expressions if ";" in each), None)
+        if request.command is None or several is None:
+            return request
+        refusal = f"{several!r} has a ';' in it; name each thing by itself"
+        return replace(request, command=None, refusal=refusal, note="")
+
+    def _check_names_something(self, request: Request) -> None:
+        if request.accepted.is_stop:
+            raise ValueError("nothing is named to look for; accepted: at least one expression")
+
+    def _named(self, camera: str) -> Sequence[ActiveCamera]:
+        """Cameras of a name; all for an empty one."""
+        if not self._cameras:
+            raise ValueError("the node is not active")
+        found = [each for each in self._cameras if not camera or each.name == camera]
+        if not found:
+            raise ValueError(f"camera is {camera!r}, accepted: {self._names()}")
+        return found
+
+    def _one(self, camera: str) -> ActiveCamera:
+        found = self._named(camera)
         by_name = [each for each in found if each.name == camera]
         if len(found) == 1 or by_name:
             return (by_name or found)[0]
-        names = ", ".join(repr(each.name) for each in self._streams)
-        raise ValueError(f"no camera is named, accepted: {names}")
+        raise ValueError(f"no camera is named, accepted: {self._names()}")
+
+    def _names(self) -> str:
+        return ", ".join(repr(each.name) for each in self._cameras)
 
 
-def _refused(request: Request, reason: str) -> Request:
-    return Request(
-        request_id=request.request_id,
-        text=request.text,
-        stamp_ns=request.stamp_ns,
-        command=None,
-        refusal=reason,
-    )
+def _refuse(request: Request, queue: AsyncQueue[Delivery | None], error: ValueError) -> None:
+    event = RequestEvent(request=request, reason=EndReason.REFUSED, text=str(error))
+    queue.put(Delivery(message=event_message(event)))

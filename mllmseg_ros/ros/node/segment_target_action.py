@@ -12,13 +12,14 @@ from rclpy.node import Node
 
 from mllmseg_ros.action import SegmentTarget
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.node.async_queue import Inbox
-from mllmseg_ros.ros.node.request_router import Asking
+from mllmseg_ros.ros.node.async_queue import AsyncQueue
+from mllmseg_ros.ros.node.private_requests import Delivery
+from mllmseg_ros.ros.node.request_router import RequestRouter
 
-__all__ = ["SegmentTargetAction", "Verdict"]
+__all__ = ["Consensus", "SegmentTargetAction"]
 
 _TICK_S = 0.1  # how soon a timeout or a cancellation is noticed while no answer comes
-_LOOKED = (
+_INFERRED = (
     SegmentationArray.STATUS_OK,
     SegmentationArray.STATUS_PARTIAL,
     SegmentationArray.STATUS_NO_TARGET,
@@ -27,7 +28,7 @@ _LOOKED = (
 _ABSENT = (SegmentationArray.STATUS_PARTIAL, SegmentationArray.STATUS_NO_TARGET)
 
 
-class Verdict:
+class Consensus:
     """Counts images in a row that say the same, until they suffice. Knows no time."""
 
     def __init__(self, n_frames: int, min_confidence: float) -> None:
@@ -71,10 +72,10 @@ class Verdict:
 class SegmentTargetAction:
     """Serves any number of goals side by side."""
 
-    def __init__(self, node: Node, asking: Asking) -> None:
+    def __init__(self, node: Node, router: RequestRouter) -> None:
         """Offer the action."""
-        self._node, self._asking = node, asking
-        self._inboxes: set[Inbox[SegmentationArray | None]] = set()
+        self._node, self._router = node, router
+        self._queues: set[AsyncQueue[Delivery | None]] = set()
         group = ReentrantCallbackGroup()
         self._server = ActionServer(
             node,
@@ -91,42 +92,35 @@ class SegmentTargetAction:
         self._server.destroy()
 
     def _tick(self) -> None:
-        for inbox in tuple(self._inboxes):
-            inbox.put(None)
+        for queue in tuple(self._queues):
+            queue.put(None)
 
     async def _execute(self, handle: Any) -> SegmentTarget.Result:
-        inbox: Inbox[SegmentationArray | None] = Inbox(self._asking.wake_executor)
-        done = False
-
-        def deliver(answer: SegmentationArray) -> bool:
-            inbox.put(answer)
-            return not done
-
-        self._inboxes.add(inbox)
+        queue: AsyncQueue[Delivery | None] = AsyncQueue(self._router.guard)
+        goal = handle.request
+        self._queues.add(queue)
+        private_request = self._router.ask(goal.expressions, goal.camera, queue, repeats=True)
         try:
-            return await self._until_known(handle, inbox, deliver)
+            return await self._until_decided(handle, queue)
         finally:
-            done = True
-            self._inboxes.discard(inbox)
-            self._asking.end(deliver)
+            self._queues.discard(queue)
+            if private_request is not None:
+                self._router.withdraw(private_request)
 
-    async def _until_known(
-        self, handle: Any, inbox: Inbox[SegmentationArray | None], deliver: Any
+    async def _until_decided(
+        self, handle: Any, queue: AsyncQueue[Delivery | None]
     ) -> SegmentTarget.Result:
         goal = handle.request
         result = SegmentTarget.Result()
-        verdict = Verdict(goal.frames, goal.min_confidence)
+        consensus = Consensus(goal.frames, goal.min_confidence)
         deadline_ns = self._now_ns() + int(max(0.0, goal.timeout) * 1e9)
-        refused = self._asking.ask(goal.expressions, goal.camera, deliver)
-        if refused is not None:
-            inbox.put(refused)
         while True:
-            answer = await inbox.take()
-            if answer is not None:
-                result.answer = answer
-                outcome = self._outcome(answer, verdict, waits=goal.timeout > 0)
-                if answer.status in _LOOKED:
-                    feedback = SegmentTarget.Feedback(answer=answer, agreeing=verdict.agreeing)
+            delivery = await queue.take()
+            if delivery is not None:
+                answer = result.answer = delivery.message
+                outcome = self._outcome(answer, consensus, waits=goal.timeout > 0)
+                if answer.status in _INFERRED:
+                    feedback = SegmentTarget.Feedback(answer=answer, agreeing=consensus.agreeing)
                     handle.publish_feedback(feedback)
             else:
                 outcome = SegmentTarget.Result.OUTCOME_UNKNOWN
@@ -138,7 +132,7 @@ class SegmentTargetAction:
             ):
                 outcome = (
                     SegmentTarget.Result.OUTCOME_NOT_THERE
-                    if verdict.is_absent
+                    if consensus.is_absent
                     else SegmentTarget.Result.OUTCOME_TIMED_OUT
                 )
             if outcome == SegmentTarget.Result.OUTCOME_UNKNOWN:
@@ -151,7 +145,7 @@ class SegmentTargetAction:
                 handle.abort()
             return _ended(result, outcome, result.answer.text or "no image came in time")
 
-    def _outcome(self, answer: SegmentationArray, verdict: Verdict, *, waits: bool) -> int:
+    def _outcome(self, answer: SegmentationArray, consensus: Consensus, *, waits: bool) -> int:
         """What an answer decides; OUTCOME_UNKNOWN where it is too early to say."""
         outcomes = SegmentTarget.Result
         if answer.status == SegmentationArray.STATUS_ERROR:
@@ -160,10 +154,10 @@ class SegmentTargetAction:
             return int(outcomes.OUTCOME_CANCELED)
         if answer.status == SegmentationArray.STATUS_STALE_INPUT:
             return int(outcomes.OUTCOME_UNKNOWN if waits else outcomes.OUTCOME_TIMED_OUT)
-        verdict.add(answer)
-        if verdict.is_found:
+        consensus.add(answer)
+        if consensus.is_found:
             return int(outcomes.OUTCOME_FOUND)
-        if verdict.is_absent and not waits:
+        if consensus.is_absent and not waits:
             return int(outcomes.OUTCOME_NOT_THERE)
         return int(outcomes.OUTCOME_UNKNOWN)
 

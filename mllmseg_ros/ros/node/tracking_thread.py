@@ -1,96 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that keeps the last answer on the newest image, at the camera's rate.
+"""The thread that keeps the last result on the newest image, at the camera's rate.
 
-Between two looks of the model it follows the masks by optical flow; an answer that arrives late is
-carried forward before it goes out. The inference thread asks it which images are worth a look.
+Between two inferences it tracks the masks by optical flow; a result that is late is carried to the
+newest image before it goes out. The inference thread asks it which images need inference.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from enum import Enum
 
-from mllmseg_ros.ros.node.camera_image import Shot
+from mllmseg_ros.geometry.instances import Depth
+from mllmseg_ros.ros.node.camera_image import CameraImage
+from mllmseg_ros.ros.node.current_command import CurrentCommand
+from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
-from mllmseg_ros.ros.node.request import Request, RequestDesk
-from mllmseg_ros.segmentation import Segmentation
-from mllmseg_ros.tracking.tracker import Tracked, Tracker
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.result import InferenceResult, TrackedResult
+from mllmseg_ros.ros.node.result_publisher import ResultPublisher
+from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
+from mllmseg_ros.tracking.tracker import Tracker
 
-__all__ = ["Followed", "Following"]
+__all__ = ["Outcome", "TrackingThread"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Followed:
-    """An answer on the newest image."""
-
-    request: Request
-    shot: Shot
-    tracks: Sequence[Tracked]
-    latency_ns: int  # from taking up the image
+_MAX_DISCARDED = 3  # results in a row, of images that jump all the time
 
 
-class Following:
-    """Follows the answers to the command in force. All methods may be called from any thread."""
+class Outcome(Enum):
+    """What became of an inference result that was handed to the tracker."""
+
+    PUBLISHED = "PUBLISHED"  # on the newest image
+    DISCARDED = "DISCARDED"  # another command is in force, or the next inference is soon
+    UNTRACKED = "UNTRACKED"  # to be published on the image inferred on
+
+
+class TrackingThread:
+    """Tracks the results of the command in force. All methods may be called from any thread."""
 
     def __init__(
         self,
-        desk: RequestDesk,
-        slot: FrameSlot[Shot],
+        slot: FrameSlot[CameraImage],
+        command: CurrentCommand,
+        publisher: ResultPublisher,
         *,
-        period_s: Callable[[], float],
-        is_stale: Callable[[Shot], bool],
-        publish: Callable[[Followed], bool],
-        wake_inference: Callable[[], None],
-        report: Callable[[str], None],
+        parameters: LiveParameters[SegmenterParameters],
+        clock: RosClock,
+        inference_wakeup: threading.Event,
+        log: FaultLog,
     ) -> None:
         """Set up.
 
         Args:
-            desk: tells the command in force.
             slot: the camera's newest image.
-            period_s: s, shortest time between two answers, 0 for none.
-            is_stale: whether an image is too old to answer on.
-            publish: sends an answer out; False if its command is no longer in force.
-            wake_inference: called when an image has been followed that may be worth a look.
-            report: takes one line about something that failed.
+            command: the command in force.
+            publisher: takes tracked results.
+            parameters: of the node; without ``tracking`` nothing is tracked.
+            clock: of the node.
+            inference_wakeup: set when an image was tracked that may need inference.
+            log: takes what failed.
         """
-        self._desk, self._slot = desk, slot
-        self._period_s, self._is_stale = period_s, is_stale
-        self._publish, self._wake_inference, self._report = publish, wake_inference, report
+        self._slot, self._command, self._publisher = slot, command, publisher
+        self._parameters, self._clock, self._log = parameters, clock, log
+        self._inference_wakeup = inference_wakeup
         self._lock = threading.RLock()  # around all below
         self._tracker = Tracker()
-        self._newest: Arrival[Shot] | None = None  # seen last
+        self._newest: Arrival[CameraImage] | None = None  # tracked last
         self._key = 0  # of the image that is at the model, or was last
-        self._request: Request | None = None  # whose answers are followed
-        self._look_again = False
-        self._looks_in_vain = 0
+        self._inference: InferenceResult | None = None  # that is tracked
+        self._inference_is_due = False
+        self._discarded_results = 0  # in a row
         self._next_due_s = 0.0  # monotonic
-        self._wake = threading.Condition()
-        self._woken = self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+        self._wakeup = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Begin to track."""
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
-        with self._wake:
-            self._stopping = self._woken = True
-            self._wake.notify()
+        self._stopping = True
+        self._wakeup.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def wake(self) -> None:
-        """Look: there is a new image."""
-        with self._wake:
-            self._woken = True
-            self._wake.notify()
+        """Track into the newest image."""
+        self._wakeup.set()
 
-    def begin(self, arrival: Arrival[Shot]) -> Arrival[Shot]:
-        """Choose the image for the model's next look: the newest that can be followed from.
+    def needs_inference(self) -> bool:
+        """Whether inference on the newest image would tell more than tracking does."""
+        parameters = self._parameters.now
+        if not parameters.tracking:
+            return True
+        with self._lock:
+            self._tracker.key_age_s = parameters.key_frame_age
+            return self._inference_is_due or bool(
+                self._tracker.needs_key_frame(self._clock.now_ns())
+            )
+
+    def request_inference(self) -> None:
+        """Have the next image inferred on, because the model decides otherwise from now on."""
+        with self._lock:
+            self._inference_is_due = True
+
+    def begin_inference(self, arrival: Arrival[CameraImage]) -> Arrival[CameraImage]:
+        """Choose the image for the next inference: the newest that can be tracked from.
 
         Args:
             arrival: the newest one that the caller knows.
@@ -98,125 +116,109 @@ class Following:
         Raises:
             ValueError: if it is malformed.
         """
+        if not self._parameters.now.tracking:
+            return arrival
         with self._lock:
-            self._see(arrival)
-            assert self._newest is not None
-            self._key = self._tracker.begin()
-            self._look_again = False
-            return self._newest
+            newest = self._update(arrival)
+            self._key = self._tracker.begin_inference()
+            self._inference_is_due = False
+            return newest
 
-    def finish(
-        self, request: Request, shot: Shot, segmentations: Sequence[Segmentation], began_ns: int
-    ) -> bool:
-        """Take the model's answers and publish them, carried to the newest image.
-
-        Args:
-            request: what was asked.
-            shot: image that was looked at.
-            segmentations: one per expression, in the order asked.
-            began_ns: monotonic time at which that image was taken up.
-
-        Returns:
-            False if the answers came to nothing: the picture has jumped since, or another command
-            is in force.
-        """
+    def finish_inference(self, inference: InferenceResult) -> Outcome:
+        """Take a result of the model and publish it on the newest image."""
+        if not self._parameters.now.tracking or inference.error:
+            return Outcome.UNTRACKED
         try:
-            depth = shot.depth()
+            depth = inference.image.depth()
         except ValueError:
-            depth = None  # the answer will say why
+            depth = None  # the result will say why
         with self._lock:
-            if request is not self._desk.current:
-                return False
-            if not self._tracker.finish(self._key, segmentations, depth):
-                self._looks_in_vain += 1
-                return False
-            self._looks_in_vain = 0
-            self._request = request
-            return self._send(began_ns)
+            if self._carry(inference, depth):
+                return Outcome.PUBLISHED
+            # What cannot be carried to the newest image goes out on its own only where the command
+            # has no result yet, or would get none.
+            if self._command.awaits_first_result(inference.request):
+                return Outcome.UNTRACKED
+            if self._discarded_results < _MAX_DISCARDED:
+                return Outcome.DISCARDED
+            return Outcome.UNTRACKED
 
-    @property
-    def looks_in_vain(self) -> int:
-        """How many answers in a row came to nothing: the picture jumps faster than they come."""
-        return self._looks_in_vain
-
-    def wants_look(self, now_ns: int, key_age_s: float) -> bool:
-        """Whether a look of the model would tell more than following does."""
-        with self._lock:
-            self._tracker.key_age_s = key_age_s
-            return self._look_again or bool(self._tracker.wants_key_frame(now_ns))
-
-    def look_again(self) -> None:
-        """Have the next image looked at, because the model decides otherwise from now on."""
-        with self._lock:
-            self._look_again = True
-
-    def release(self) -> None:
+    def clear(self) -> None:
         """Show nothing any more, for another command came."""
         with self._lock:
-            self._tracker.release()
-            self._request = None
+            self._tracker.clear()
+            self._inference = None
 
-    def forget(self) -> None:
-        """Forget images, answers and identities, because time has jumped."""
+    def reset(self) -> None:
+        """Forget images, results and tracks, because ROS time has jumped."""
         with self._lock:
-            self._tracker.forget()
-            self._newest = self._request = None
+            self._tracker.reset()
+            self._newest = self._inference = None
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._woken)
-                self._woken = False
-                if self._stopping:
-                    return
+            self._wakeup.wait()
+            self._wakeup.clear()
+            if self._stopping:
+                return
+            if not self._parameters.now.tracking:
+                continue
             try:
-                self._follow()
+                self._track_newest()
             except ValueError:
                 pass  # malformed: the inference thread says so
             except Exception as caught:  # nothing that a step does may end the thread
-                self._report(f"following failed: {type(caught).__name__}: {caught}")
-                self.forget()
-            self._wake_inference()
+                self._log.report(f"tracking failed: {type(caught).__name__}: {caught}")
+                self.reset()
+            self._inference_wakeup.set()
 
-    def _follow(self) -> None:
-        """Take the newest image in, and answer on it what is known."""
+    def _track_newest(self) -> None:
+        """Take the newest image in, and publish on it what is known."""
         arrival = self._slot.peek()
-        if arrival is None or self._desk.current is None:
+        if arrival is None or self._command.request is None:
             return
         began_ns = time.monotonic_ns()
         with self._lock:
             if self._newest is not None and arrival.number <= self._newest.number:
                 return
-            self._see(arrival)
-            if self._request is not None and time.monotonic() >= self._next_due_s:
-                self._send(began_ns)
+            newest = self._update(arrival)
+            if self._inference is not None and time.monotonic() >= self._next_due_s:
+                self._publish(self._inference, newest.item, began_ns)
 
-    def _see(self, arrival: Arrival[Shot]) -> None:
+    def _update(self, arrival: Arrival[CameraImage]) -> Arrival[CameraImage]:
+        """Track into an image, unless a later one was tracked; returns the newest."""
         if self._newest is not None and arrival.number <= self._newest.number:
-            return
+            return self._newest
         frame = arrival.item.frame()
         try:
             depth = arrival.item.depth()
         except ValueError:
             depth = None
-        self._tracker.see(frame, depth)
+        self._tracker.update(frame, depth)
         self._newest = arrival
         self._slot.mark_read(arrival.number)
+        return arrival
 
-    def _send(self, began_ns: int) -> bool:
+    def _carry(self, inference: InferenceResult, depth: Depth | None) -> bool:
+        """Publish on the newest image; False where that cannot be."""
+        newest = self._newest
+        if newest is None or inference.request is not self._command.request:
+            return False
+        if not self._tracker.finish_inference(self._key, inference.segmentations, depth):
+            self._discarded_results += 1
+            return False
+        self._discarded_results = 0
+        self._inference = inference
+        return self._publish(inference, newest.item, inference.began_ns)
+
+    def _publish(self, inference: InferenceResult, image: CameraImage, began_ns: int) -> bool:
         """Publish what is known of the newest image."""
-        assert self._newest is not None
-        assert self._request is not None
-        if self._is_stale(self._newest.item):
+        parameters = self._parameters.now
+        if parameters.is_stale(self._clock.now_ns() - image.stamp_ns):
             return False
         tracks = self._tracker.current()
         if not tracks:
             return False
-        self._next_due_s = time.monotonic() + self._period_s()
-        followed = Followed(
-            request=self._request,
-            shot=self._newest.item,
-            tracks=tracks,
-            latency_ns=time.monotonic_ns() - began_ns,
-        )
-        return self._publish(followed)
+        self._next_due_s = time.monotonic() + parameters.period_s
+        tracked = TrackedResult(inference=inference, image=image, tracks=tracks, began_ns=began_ns)
+        return self._publisher.publish_tracked(tracked)

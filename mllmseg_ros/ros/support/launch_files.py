@@ -55,6 +55,9 @@ def describe_node(
     file = PathJoinSubstitution([FindPackageShare("mllmseg_ros"), "config", f"{name}.yaml"])
     types = {**typing.get_type_hints(parameters), "use_sim_time": bool}
     texts = {field.name: _text(field) for field in dataclasses.fields(parameters)}
+    for field in dataclasses.fields(parameters):
+        if former := field.metadata["formerly"]:
+            types[former], texts[former] = types[field.name], f"deprecated: use {field.name}"
     texts["use_sim_time"] = "take the time from /clock"
 
     def start(context: LaunchContext) -> list[Node]:

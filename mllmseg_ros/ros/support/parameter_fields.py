@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
@@ -26,6 +26,17 @@ class ParameterFields(Protocol):
 Parameters = TypeVar("Parameters", bound=ParameterFields)
 
 
+class LiveParameters(Generic[Parameters]):
+    """The parameters that hold now, for everything that reads them while the node runs.
+
+    Attributes:
+        now: a snapshot; replaced whole when parameters change.
+    """
+
+    def __init__(self, now: Parameters) -> None:
+        self.now = now
+
+
 def parameter(
     default: str | bool | float | tuple[str, ...],
     description: str,
@@ -34,14 +45,26 @@ def parameter(
     range_: tuple[float, float] | None = None,
     live: bool = False,
     read_only: bool = False,
+    formerly: str = "",
 ) -> Any:
-    """A field; ``live``: a change takes effect while the node runs."""
+    """A parameter.
+
+    Args:
+        default: and with it the type.
+        description: shown by ``ros2 param describe``.
+        choices: accepted values, where there is a list.
+        range_: accepted values, both ends included.
+        live: a change takes effect while the node runs.
+        read_only: set at start alone.
+        formerly: a name that is accepted too, with a warning, for one release.
+    """
     metadata = {
         "description": description,
         "choices": choices,
         "range": range_,
         "live": live,
         "read_only": read_only,
+        "formerly": formerly,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -73,6 +96,15 @@ def declare(node: Node, kind: type[Parameters]) -> Parameters:
         values[field.name] = _value(
             node.declare_parameter(field.name, field.default, _descriptor(field)).value
         )
+        former = field.metadata["formerly"]
+        if not former:
+            continue
+        descriptor = _descriptor(field)
+        descriptor.description = f"deprecated: use {field.name}"
+        value = _value(node.declare_parameter(former, field.default, descriptor).value)
+        if value != field.default:
+            node.get_logger().warning(f"parameter {former} is called {field.name} now")
+            values[field.name] = value
     return kind(**values)
 
 
@@ -91,6 +123,7 @@ def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bo
         ValueError: saying what is not accepted, and why.
     """
     fields = {field.name: field for field in dataclasses.fields(current)}
+    fields |= {f.metadata["formerly"]: f for f in fields.values() if f.metadata["formerly"]}
     values = {}
     for parameter in changes:
         field = fields.get(parameter.name)

@@ -11,7 +11,7 @@ import weakref
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-__all__ = ["Kept", "StampHistory"]
+__all__ = ["StampHistory", "StampMatch"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class StampHistory(Generic[T]):
         self._changed = threading.Condition()
         self._capacity = capacity
         self._items: OrderedDict[int, T] = OrderedDict()
-        self._kept: weakref.WeakSet[Kept[T]] = weakref.WeakSet()
+        self._kept: weakref.WeakSet[StampMatch[T]] = weakref.WeakSet()
 
     def __len__(self) -> int:
         with self._changed:
@@ -46,7 +46,7 @@ class StampHistory(Generic[T]):
         with self._changed:
             return self._items.get(stamp_ns)
 
-    def keep(self, stamp_ns: int, tolerance_ns: int = 0) -> Kept[T]:
+    def keep(self, stamp_ns: int, tolerance_ns: int = 0) -> StampMatch[T]:
         """Hold on to the item nearest to this stamp, there or yet to come.
 
         Args:
@@ -56,14 +56,14 @@ class StampHistory(Generic[T]):
         Returns:
             What to ask for it; whoever holds that holds the item.
         """
-        kept: Kept[T] = Kept(stamp_ns, tolerance_ns)
+        kept: StampMatch[T] = StampMatch(stamp_ns, tolerance_ns)
         with self._changed:
             for each_ns, item in self._items.items():
                 kept.consider(each_ns, item)
             self._kept.add(kept)
         return kept
 
-    def wait_for(self, kept: Kept[T], timeout_s: float) -> T | None:
+    def wait_for(self, kept: StampMatch[T], timeout_s: float) -> T | None:
         """The item kept; waits for it where such items are arriving but this one is late."""
         with self._changed:
             self._changed.wait_for(lambda: not self._on_its_way(kept.stamp_ns), timeout_s)
@@ -80,7 +80,7 @@ class StampHistory(Generic[T]):
         return stamp_ns - _ALIVE_NS <= newest_ns < stamp_ns
 
 
-class Kept(Generic[T]):
+class StampMatch(Generic[T]):
     """The item nearest to a stamp, held on to until this is forgotten."""
 
     def __init__(self, stamp_ns: int, tolerance_ns: int) -> None:

@@ -122,7 +122,7 @@ class Transforms:
                 raise TransformError(f"parameter target_frame asks for TF: {error}") from None
 
     def stop(self) -> None:
-        """Stop to listen; who waits is told so. Call where the node is spun."""
+        """Stop listening; waiting threads are told so. Call from the thread that spins the node."""
         with self._changed:
             self._started, self._tree = False, None
             self._changed.notify_all()
@@ -164,7 +164,7 @@ class Transforms:
                     if left_s <= 0:
                         raise TransformError(f"{error} (waited {timeout_s:g} s)") from None
                     self._changed.wait(left_s)
-        raise TransformError("the node has stopped to listen to TF")
+        raise TransformError("the node has stopped listening to TF")
 
     def _subscribe(self) -> None:
         with self._changed:

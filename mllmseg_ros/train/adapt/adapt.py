@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
-from mllmseg_ros.data.run_folder import agree_on_recipe, replace_text
+from mllmseg_ros.data.run_folder import check_resume_config, write_atomically
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
 from mllmseg_ros.model.mllmseg import MLLMSeg
@@ -34,13 +34,13 @@ from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.adapt.batches import AdaptBatches
-from mllmseg_ros.train.adapt.known import Known, shared_out
+from mllmseg_ros.train.adapt.known import RehearsalSet, split_train_val
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
 from mllmseg_ros.train.adapt.report import AdaptReport, draw_before_after
 from mllmseg_ros.train.adapt.step import adapt_losses, read_batch
 from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
-from mllmseg_ros.train.run_state import digest_of, read_training, write_training
+from mllmseg_ros.train.run_state import fingerprint_of, read_training, write_training
 from mllmseg_ros.train.write_model import Written, write_model
 
 __all__ = ["adapt"]
@@ -54,7 +54,7 @@ def adapt(
     run: Path,
     start: Path,
     samples: Sequence[Sample],
-    known: Known | None,
+    known: RehearsalSet | None,
     recipe: AdaptRecipe,
     features: Path | None = None,
     device: torch.device | str | None = None,
@@ -91,15 +91,15 @@ def adapt(
         )
     told = {
         "start": str(start),
-        "data": digest_of(samples),
-        "known": digest_of(known.rehearsed, known.asked) if known else "none",
+        "data": fingerprint_of(samples),
+        "known": fingerprint_of(known.rehearsed, known.asked) if known else "none",
         "features": features is not None,
     }
-    agree_on_recipe(run, {**asdict(recipe), **told})
-    learnt, held_out = shared_out(samples, recipe.held_out_share, recipe.seed)
+    check_resume_config(run, {**asdict(recipe), **told})
+    learnt, held_out = split_train_val(samples, recipe.held_out_share, recipe.seed)
     # What is shown things that are not there learns to say so.
     absent = any(target.region is None for sample in samples for target in sample.targets)
-    judge = _Judge(start, chosen_device, deployed, held_out, known, can_reject=absent)
+    judge = _Evaluator(start, chosen_device, deployed, held_out, known, can_reject=absent)
     before = judge.scores(None)
     tokenizer = Tokenizer.from_folder(start)
     prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
@@ -154,7 +154,7 @@ def adapt(
         done = step + 1
         if done % recipe.evaluate_every == 0 or done == recipe.steps:
             after = judge.scores(model)
-            if progress.looked(done, after, recipe.forget_at_most):
+            if progress.looked(done, after, recipe.max_forgetting):
                 write_model(run / "best", start, judge.model, judge.model.state_dict(), written)
             progress.save(done, parameters, optimiser)
     return _finish(run, start, judge, progress, trained, len(learnt), recipe, written)
@@ -166,7 +166,7 @@ class _Scores:
     known: ProtocolScores | None
 
 
-class _Judge:
+class _Evaluator:
     """Measures a model as it would be deployed: merged, in the number format of inference."""
 
     def __init__(
@@ -175,7 +175,7 @@ class _Judge:
         device: torch.device,
         dtype: torch.dtype,
         held_out: Sequence[Sample],
-        known: Known | None,
+        known: RehearsalSet | None,
         *,
         can_reject: bool,
     ) -> None:
@@ -226,16 +226,16 @@ class _Progress:
     ) -> None:
         fields = {"best": self.best, "spent_s": self.spent_s}
         # Before the state: a resumed run then repeats at most a look, with the same outcome.
-        replace_text(self._seen, json.dumps(fields))
+        write_atomically(self._seen, json.dumps(fields))
         write_training(self._state, done, dict(parameters), optimiser)
 
     def note(self, fields: dict[str, Any]) -> None:
         with self._log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(fields) + "\n")
 
-    def looked(self, done: int, after: _Scores, forget_at_most: float) -> bool:
+    def looked(self, done: int, after: _Scores, max_forgetting: float) -> bool:
         """Take note of a checkpoint's scores; True where it is the best so far."""
-        worth = self.worth(after, forget_at_most)
+        worth = self.worth(after, max_forgetting)
         lost = self._gained_on_known(after)
         fields = {"step": done, "new": after.new.g_iou, "known": None, "worth": worth}
         if after.known:
@@ -251,12 +251,12 @@ class _Progress:
         self.best = fields
         return True
 
-    def worth(self, after: _Scores, forget_at_most: float) -> list[float]:
+    def worth(self, after: _Scores, max_forgetting: float) -> list[float]:
         """What a model is judged by, the greater the better.
 
         One that forgets too much comes after all that do not, by how much it forgets.
         """
-        too_much = max(0.0, -self._gained_on_known(after) - forget_at_most)
+        too_much = max(0.0, -self._gained_on_known(after) - max_forgetting)
         return [-too_much, after.new.g_iou]
 
     def _gained_on_known(self, after: _Scores) -> float:
@@ -305,7 +305,7 @@ def _kept(
 def _finish(
     run: Path,
     start: Path,
-    judge: _Judge,
+    judge: _Evaluator,
     progress: _Progress,
     trained: str,
     n_learnt: int,
@@ -321,7 +321,7 @@ def _finish(
         judge.model.load_state_dict(_between(old, new, share))
         looks.append((share, judge.scores(None)))
     # Where two are worth the same, the one nearer to what was trained comes first.
-    share, after = max(looks, key=lambda look: progress.worth(look[1], recipe.forget_at_most))
+    share, after = max(looks, key=lambda look: progress.worth(look[1], recipe.max_forgetting))
     progress.note({"share": share, "new": after.new.g_iou})
     shutil.rmtree(run / "model", ignore_errors=True)
     mixed = _between(old, new, share)
@@ -338,7 +338,7 @@ def _finish(
         minutes=spent_s / 60,
         new=(before.new, after.new),
         known=(before.known, after.known) if before.known and after.known else None,
-        forget_at_most=recipe.forget_at_most,
+        max_forgetting=recipe.max_forgetting,
     )
     text = json.dumps(report.to_dict(), indent=2)
     (run / "report.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.model.pixels import resized
 from mllmseg_ros.model.prompt import Prompt, PromptBuilder
-from mllmseg_ros.train.augment import random_window, relit
+from mllmseg_ros.train.augment import jitter_colors, random_window
 
 __all__ = ["AdaptBatches"]
 
@@ -122,7 +122,7 @@ class AdaptBatches:
         """Picture and masks as the network's squares."""
         if self._augment:
             top, bottom, left, right = random_window(kept, rng)
-            rgb = relit(rgb[top:bottom, left:right], rng)
+            rgb = jitter_colors(rgb[top:bottom, left:right], rng)
             masks = [mask[top:bottom, left:right] for mask in masks]
             sided = any(_SIDES.search(each) for each, _ in chosen)
             if self._flip and not sided and rng.random() < 0.5:

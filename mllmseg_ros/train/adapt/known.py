@@ -13,7 +13,7 @@ import numpy as np
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.sample import Sample
 
-__all__ = ["Known", "of_data_set", "shared_out", "simulated"]
+__all__ = ["RehearsalSet", "of_data_set", "simulated", "split_train_val"]
 
 # Split, scenes, expressions of each; none of the scenes is asked about by `mllmseg eval tabletop`,
 # which begins at seed 0. Rehearsed with 160 + 160 scenes of six expressions, a model learnt those
@@ -25,14 +25,14 @@ _MOST_ASKED = 100  # pictures of a user's own set, asked at every look
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class RehearsalSet:
     """Samples of what the model could do before."""
 
     rehearsed: tuple[Sample, ...]
     asked: tuple[Sample, ...]
 
 
-def shared_out(
+def split_train_val(
     samples: Sequence[Sample], held_out_share: float, seed: int
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Part samples by picture: to learn from, and held out (at least one of each).
@@ -51,7 +51,7 @@ def shared_out(
     )
 
 
-def simulated(folder: Path) -> Known | None:
+def simulated(folder: Path) -> RehearsalSet | None:
     """Simulated scenes, rendered into a folder once; None where the simulator is not installed."""
     if importlib.util.find_spec("mujoco") is None:
         return None
@@ -72,10 +72,10 @@ def simulated(folder: Path) -> Known | None:
         tuple(sample for split, *_ in splits for sample in load_samples(folder / split, split))
         for splits in (_REHEARSED, _ASKED)
     )
-    return Known(rehearsed=rehearsed, asked=asked)
+    return RehearsalSet(rehearsed=rehearsed, asked=asked)
 
 
-def of_data_set(samples: Sequence[Sample], held_out_share: float, seed: int) -> Known:
+def of_data_set(samples: Sequence[Sample], held_out_share: float, seed: int) -> RehearsalSet:
     """A set that must not be forgotten: most of it rehearsed, the rest asked."""
-    rehearsed, asked = shared_out(samples, held_out_share, seed)
-    return Known(rehearsed=rehearsed, asked=asked[:_MOST_ASKED])
+    rehearsed, asked = split_train_val(samples, held_out_share, seed)
+    return RehearsalSet(rehearsed=rehearsed, asked=asked[:_MOST_ASKED])

@@ -19,7 +19,7 @@ class AdaptRecipe:
     expressions: int
     rehearsal_share: float
     held_out_share: float
-    forget_at_most: float
+    max_forgetting: float
     trained: str
     lora_rank: int
     learning_rate: float
@@ -44,9 +44,9 @@ class AdaptRecipe:
                 raise ValueError(f"recipe: {name} is {getattr(self, name)}, accepted: 0 to below 1")
         if not self.held_out_share:
             raise ValueError("recipe: held_out_share is 0, nothing would be left to measure with")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.forget_at_most < 0:
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.max_forgetting < 0:
             raise ValueError(
-                "recipe: learning_rate must be above 0, weight_decay and forget_at_most not "
+                "recipe: learning_rate must be above 0, weight_decay and max_forgetting not "
                 "negative"
             )
         for name, accepted in (("trained", TRAINED), ("precision", ("bf16", "fp32"))):

@@ -37,7 +37,7 @@ class AdaptReport:
     minutes: float
     new: tuple[ProtocolScores, ProtocolScores]  # held-out pictures, before and after
     known: tuple[ProtocolScores, ProtocolScores] | None
-    forget_at_most: float  # points of gIoU
+    max_forgetting: float  # points of gIoU
 
     @property
     def forgotten(self) -> float:
@@ -64,7 +64,7 @@ class AdaptReport:
                 lines.append(f"{name + ', ' + when:<26}{scores.n:>6}{scores.n_empty:>7}{percents}")
         if not self.known:
             lines.append("what was forgotten was not measured: name a set with --keep")
-        elif self.forgotten > self.forget_at_most:
+        elif self.forgotten > self.max_forgetting:
             lines.append(
                 f"WARNING: {self.forgotten:.1f} points of gIoU lost on what the model knew; "
                 "more rehearsal (recipe: rehearsal_share) or fewer steps forget less"

@@ -50,7 +50,7 @@ def read_batch(
     if isinstance(kept, StateCache):
         tokens, image_states, states = kept.read(squares, batch.prompts)
         return BatchRead(tokens=tokens, image_states=image_states, states=states)
-    seen = kept.see(squares) if kept else model.see(to_pixel_values(squares))
+    seen = kept.encode_vision(squares) if kept else model.encode_vision(to_pixel_values(squares))
     image_states, states = read_packed(model, seen[1], pack(batch.prompts).to(device))
     return BatchRead(tokens=seen[0], image_states=image_states, states=states)
 

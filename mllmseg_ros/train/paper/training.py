@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
-from mllmseg_ros.data.run_folder import agree_on_recipe
+from mllmseg_ros.data.run_folder import check_resume_config
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.pixels import to_pixel_values
@@ -40,7 +40,7 @@ from mllmseg_ros.train.paper.batches import PaperBatch, PaperBatches
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
 from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.step import paper_losses
-from mllmseg_ros.train.run_state import digest_of, read_training, write_training
+from mllmseg_ros.train.run_state import fingerprint_of, read_training, write_training
 from mllmseg_ros.train.write_model import Written, write_model
 
 __all__ = ["train_as_in_paper"]
@@ -85,8 +85,8 @@ def train_as_in_paper(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if accelerator.is_main_process:
-        told = {"start": str(start), "data": digest_of(*data_sets)}
-        agree_on_recipe(run, {**asdict(recipe), **told})
+        told = {"start": str(start), "data": fingerprint_of(*data_sets)}
+        check_resume_config(run, {**asdict(recipe), **told})
     accelerator.wait_for_everyone()
     model, batches = _prepare(start, data_sets, recipe, accelerator.device)
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -113,11 +113,11 @@ def train_as_in_paper(
                 write_training(run / _STATE, done, _trained_tensors(model), optimiser)
     if accelerator.is_main_process:
         # A whole head or trained rows can tell [REJ] from [SEG]; frozen ones stay equal.
-        told_apart = recipe.answer_rows or model.lm_head.weight.requires_grad
+        split_inputs = recipe.answer_rows or model.lm_head.weight.requires_grad
         absent = any(t.region is None for each in data_sets for s in each for t in s.targets)
         written = Written(
             name=f"{model.config.name}-{run.name}",
-            can_reject=model.config.can_reject or (absent and told_apart),
+            can_reject=model.config.can_reject or (absent and split_inputs),
             synthetic_only=False,
         )
         write_model(run / "model", start, model, merged_state(model), written)
@@ -136,7 +136,7 @@ class _Learner(nn.Module):
     def forward(self, batch: PaperBatch, seen: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
         losses = paper_losses(
             self.model,
-            self.model.see(to_pixel_values(batch.squares)) if seen is None else seen,
+            self.model.encode_vision(to_pixel_values(batch.squares)) if seen is None else seen,
             batch.dialogs,
             batch.targets,
             published_focal=self._published_focal,
@@ -207,7 +207,7 @@ def _step(
         batch = batches.draw(number, recipe.pictures).to(accelerator.device)
         torch.manual_seed(recipe.seed * 1_000_003 + number)  # of dropout
         last = index == recipe.accumulation - 1
-        seen = cache.see(batch.squares) if cache else None
+        seen = cache.encode_vision(batch.squares) if cache else None
         with nullcontext() if last else accelerator.no_sync(learner):
             with accelerator.autocast():
                 terms = learner(batch, seen)

@@ -20,7 +20,7 @@ from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions, mirrored
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.train.augment import relit
+from mllmseg_ros.train.augment import jitter_colors
 from mllmseg_ros.train.packed import PackedPrompts, pack
 
 __all__ = ["TabletopBatches"]
@@ -108,7 +108,7 @@ class TabletopBatches:
             objects = scenes.cache.objects(index)
             if rng.random() < 0.5:
                 rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirrored(objects)
-            pictures.append(relit(rgb, rng))
+            pictures.append(jitter_colors(rgb, rng))
             cells.append(self._sampled(instances))
             tables.append(_table(objects))
             if not n_expressions:

@@ -67,14 +67,16 @@ class Learner(nn.Module):
     def answers(self, batch: Batch) -> Answers:
         """Read every expression of a batch, and let those that have a target meet the picture."""
         assert batch.prompts is not None
-        tokens, image_embeds = self.model.see(batch.pixel_values)
+        tokens, image_embeds = self.model.encode_vision(batch.pixel_values)
         image_states, states = read_packed(self.model, image_embeds, batch.prompts)
         fused = self.model.mask_decoder.fuse(tokens, image_states)
         named = states[batch.has_target]
         return Answers(
             tokens=tokens,
             states=named,
-            met=self.model.mask_decoder.meet(fused[batch.prompts.rows[batch.has_target]], named),
+            met=self.model.mask_decoder.cross_attend(
+                fused[batch.prompts.rows[batch.has_target]], named
+            ),
             answer_logits=functional.linear(
                 states, self.model.lm_head.weight[list(self.answer_ids)]
             ),
@@ -88,7 +90,9 @@ class Learner(nn.Module):
         rows = batch.prompts.rows[batch.has_target]
         pointer = self.pointer(said.states, said.tokens, rows, batch.cell_target)
         sketch_dice, sketch_focal = mask_loss(self.sketch(said.met), batch.cell_target)
-        dice, focal = mask_loss(self.model.mask_decoder.draw(said.met[batch.drawn]), batch.target)
+        dice, focal = mask_loss(
+            self.model.mask_decoder.predict_logits(said.met[batch.drawn]), batch.target
+        )
         answer = answer_loss(said.answer_logits, batch.has_target)
         total = (
             dice

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from mllmseg_ros.checkpoints.loading import load_model, save_model
-from mllmseg_ros.data.run_folder import agree_on_recipe
+from mllmseg_ros.data.run_folder import check_resume_config
 from mllmseg_ros.language.vocabulary import language_of
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
@@ -88,7 +88,7 @@ def train_tabletop(
             ("validation", recipe.validation_scenes),
         )
     }
-    agree_on_recipe(run, told(recipe, start))
+    check_resume_config(run, run_settings(recipe, start))
     model_folder = run / "model"
     if not model_folder.is_dir():
         partial = run / "model.partial"  # a kill leaves no half of a model
@@ -137,7 +137,7 @@ def train_tabletop(
     return model_folder
 
 
-def told(recipe: TabletopRecipe, start: Path | None) -> dict[str, Any]:
+def run_settings(recipe: TabletopRecipe, start: Path | None) -> dict[str, Any]:
     """What a run is known by."""
     return {**asdict(recipe), "start": str(start or "")}
 
@@ -211,7 +211,7 @@ def validate(
             if done <= recipe.dense_steps:
                 continue
             said = learner.answers(batch)
-            masks, answers = learner.model.mask_decoder.draw(said.met), said.answer_logits
+            masks, answers = learner.model.mask_decoder.predict_logits(said.met), said.answer_logits
         there = masks > 0
         both = (there & batch.target).sum((1, 2))
         either = (there | batch.target).sum((1, 2))

@@ -36,7 +36,7 @@ def square_polygon() -> list[float]:
     return [x0, y0, x1, y0, x1, y1, x0, y1]
 
 
-def write_picture(path: Path) -> None:
+def write_image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     picture[square_mask()] = (30, 30, 200)
@@ -94,7 +94,7 @@ def write_refcoco(folder: Path, references: list[dict] | None = None) -> Path:
     """RefCOCO's layout; RefCOCO+, RefCOCOg and RefCLEF have the same."""
     names = ("COCO_train2014_000000000001.jpg", "COCO_train2014_000000000002.jpg")
     for name in names:
-        write_picture(folder / "images" / name)
+        write_image(folder / "images" / name)
     (folder / "instances.json").write_text(json.dumps(instances(names)))
     with (folder / "refs(unc).p").open("wb") as file:
         pickle.dump(references or refcoco_references(), file, protocol=2)
@@ -112,7 +112,7 @@ def refcoco_references() -> list[dict]:
 def write_grefcoco(folder: Path, references: list[dict] | None = None) -> Path:
     names = ("a.jpg", "b.jpg")
     for name in names:
-        write_picture(folder / "images" / name)
+        write_image(folder / "images" / name)
     (folder / "instances.json").write_text(json.dumps(instances(names)))
     default = [
         {**reference(1, 1, [10, 11], "train", "both things"), "no_target": False},
@@ -124,7 +124,7 @@ def write_grefcoco(folder: Path, references: list[dict] | None = None) -> Path:
 
 
 def write_reason_seg(folder: Path) -> Path:
-    write_picture(folder / "train" / "000.jpg")
+    write_image(folder / "train" / "000.jpg")
     x0, y0, x1, y1 = SQUARE
     shapes = [
         {"label": "target", "shape_type": "polygon", "points": corners(x0, y0, x1, y1)},
@@ -154,7 +154,7 @@ def write_own(
     folder: Path, entries: list[dict[str, Any]] | None = None, *, lines: bool = True
 ) -> Path:
     for name in ("a.png", "b.png"):
-        write_picture(folder / name)
+        write_image(folder / name)
     cv2.imwrite(str(folder / "a_square.png"), square_mask().astype(np.uint8) * 255)
     entries = own_entries() if entries is None else entries
     if lines:

@@ -25,8 +25,8 @@ from data_sets import (
     reference,
     square_mask,
     write_grefcoco,
+    write_image,
     write_own,
-    write_picture,
     write_reason_seg,
     write_refcoco,
 )
@@ -190,7 +190,7 @@ def test_a_bad_entry_is_named_and_the_rest_is_read(
     tmp_path: Path, entries: list, reason: str
 ) -> None:
     folder = write_own(tmp_path / "set", entries, lines=False)
-    write_picture(tmp_path / "b.png")
+    write_image(tmp_path / "b.png")
     report = check(read_samples(folder))
     (problem,) = report.problems
     assert (tmp_path / "set").as_posix() in str(problem)

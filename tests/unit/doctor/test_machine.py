@@ -11,9 +11,9 @@ import torch
 
 from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.cli import main
+from mllmseg_ros.doctor import machine as doctor
 from mllmseg_ros.doctor.child_process import run_child
 from mllmseg_ros.doctor.machine import Verdict, examine, report
-from mllmseg_ros.doctor import machine as doctor
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.drawing.overlay import COLORS_RGB, colors_of, draw_overlay, place_labels
-from mllmseg_ros.drawing.text import lettered
+from mllmseg_ros.drawing.text import render_text
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
 
@@ -121,7 +121,7 @@ def test_the_label_tells_name_number_distance_and_track(
     full = draw_overlay(gray, one, ["t1"], [0.74])
     widths = [_label_width(picture) for picture in (bare, full)]
     letters_px = 11
-    wanted = [lettered(text, letters_px).shape[1] for text in ("  0.74 m  t1", "the mug  0.90")]
+    wanted = [render_text(text, letters_px).shape[1] for text in ("  0.74 m  t1", "the mug  0.90")]
     assert widths[1] - widths[0] == pytest.approx(wanted[0], abs=3)
     assert widths[0] == pytest.approx(wanted[1], abs=6)
     with pytest.raises(ValueError, match=r"shorter|longer"):
@@ -136,5 +136,5 @@ def _label_width(picture: np.ndarray) -> int:
 
 def test_letters_are_spelt_with_what_the_font_has() -> None:
     for shown, same in (("Schüssel", "Schuessel"), ("café", "cafe"), ("杯\n", "??")):
-        np.testing.assert_array_equal(lettered(shown, 20), lettered(same, 20))
-    assert lettered("the mug", 20).max() == 255
+        np.testing.assert_array_equal(render_text(shown, 20), render_text(same, 20))
+    assert render_text("the mug", 20).max() == 255

@@ -89,7 +89,7 @@ def eager_attention(
 
     model = segmenter.model
     pixels = to_pixel_values(resized(image, model.config.image_size_px))
-    _, embeds = model.see(pixels[None])
+    _, embeds = model.encode_vision(pixels[None])
     start = segmenter.prompts.build([EXPRESSION]).image_start
     language_model = model.language_model
     language_model.set_attn_implementation("eager")

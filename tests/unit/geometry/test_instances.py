@@ -111,7 +111,7 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     places = [(each.expression_index, each.instance_index) for each in found]
     assert places == [(0, 0), (1, 0), (1, 1), (2, 0)]
     assert found[0].segmentation is answers[0]
-    assert found[3].segmentation is answers[2]  # what is unsure is not parted
+    assert found[3].segmentation is answers[2]  # what is unsure is not split_by_tracks
     assert [each.position is not None for each in found] == [False, True, True, False]
     first, second = found[1], found[2]
     assert first.position is not None

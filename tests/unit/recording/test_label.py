@@ -24,7 +24,7 @@ from mllmseg_ros.cli import main
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.review import LabelledSet, Review
 from mllmseg_ros.geometry.instances import instances_of
-from mllmseg_ros.recording.label import told_apart
+from mllmseg_ros.recording.label import split_inputs
 from mllmseg_ros.recording.video import VideoWriter
 from mllmseg_ros.segmenter import Segmenter, Status
 
@@ -130,13 +130,13 @@ def test_what_exists_is_an_input_and_all_else_an_expression(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cup").mkdir()
     long = "the cup " * 40
-    assert told_apart(["cup", "the cup", "salt/pepper mill", long]) == (
+    assert split_inputs(["cup", "the cup", "salt/pepper mill", long]) == (
         [Path("cup")],
         ["the cup", "salt/pepper mill", long],
     )
     for missing in ("walk.mcap", "pictures/today", "walk.mp4"):
         with pytest.raises(ValueError, match="no such file"):
-            told_apart([missing, "the cup"])
+            split_inputs([missing, "the cup"])
 
 
 def test_a_person_redraws_and_takes_back(data: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_cluster_that_loses_a_worker_gives_what_one_process_gives(tmp_path: Pa
             assert labelling.is_alive()
             time.sleep(0.02)
         ours = psutil.Process().children(recursive=True)
-        workers = [each for each in ours if "Looker" in " ".join(each.cmdline())]
+        workers = [each for each in ours if "ClusterWorker" in " ".join(each.cmdline())]
         assert len(workers) == 2
         workers[0].kill()
         n_before = journal.read_bytes().count(b"\n")

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from mllmseg_ros.ros.node.background_loader import Replacement
+from mllmseg_ros.ros.node.background_loader import BackgroundLoader
 
 
 class Rig:
@@ -19,7 +19,7 @@ class Rig:
         self.gate.set()
         self.loading: queue.Queue[int] = queue.Queue()
         self.finished: queue.Queue[tuple] = queue.Queue()
-        self.replacement = Replacement(self.load, lambda *result: self.finished.put(result))
+        self.loader = BackgroundLoader(self.load, lambda *result: self.finished.put(result))
 
     def load(self, wanted: int) -> str:
         self.loading.put(wanted)
@@ -35,32 +35,33 @@ def rig() -> Rig:
 
 
 def test_a_model_or_why_there_is_none(rig: Rig) -> None:
-    rig.replacement.begin(2)
-    assert rig.finished.get(timeout=10) == (2, "model 2", None)
-    rig.replacement.begin(3)
-    wanted, model, problem = rig.finished.get(timeout=10)
-    assert (wanted, model, str(problem)) == (3, None, "3 is damaged")
-    rig.replacement.begin(4)
+    rig.loader.begin(2)
+    assert rig.finished.get(timeout=10) == (2, "model 2")
+    rig.loader.begin(3)
+    wanted, problem = rig.finished.get(timeout=10)
+    assert isinstance(problem, ValueError)
+    assert (wanted, str(problem)) == (3, "3 is damaged")
+    rig.loader.begin(4)
     assert rig.finished.get(timeout=10)[1] == "model 4"
-    rig.replacement.stop()
-    assert rig.replacement.wanted is None
+    rig.loader.stop()
+    assert rig.loader.wanted is None
 
 
 def test_the_newest_wish_counts_and_none_is_delivered_after_a_cancel(rig: Rig) -> None:
     rig.gate.clear()
-    rig.replacement.begin(2)
+    rig.loader.begin(2)
     assert rig.loading.get(timeout=10) == 2
-    rig.replacement.begin(4)
-    rig.replacement.begin(6)
+    rig.loader.begin(4)
+    rig.loader.begin(6)
     rig.gate.set()
     assert rig.finished.get(timeout=10)[0] == 6
     assert rig.loading.get(timeout=10) == 6  # 4 was never loaded
 
     rig.gate.clear()
-    rig.replacement.begin(8)
+    rig.loader.begin(8)
     assert rig.loading.get(timeout=10) == 8
-    rig.replacement.cancel()
+    rig.loader.cancel()
     threading.Timer(0.1, rig.gate.set).start()
-    rig.replacement.stop()  # waits for the load
+    rig.loader.stop()  # waits for the load
     assert rig.gate.is_set()
     assert rig.finished.empty()

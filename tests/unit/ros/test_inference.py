@@ -5,126 +5,177 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
-from mllmseg_ros.ros.node.inference import InferenceThread, Limits, Result, Steps
-from mllmseg_ros.ros.node.request import Ending, Errand, Notice, Reception, Request, RequestDesk
+from mllmseg_ros.ros.node.inference import InferenceThread
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.private_requests import PrivateRequest, RequestQueue
+from mllmseg_ros.ros.node.request import EndReason, RequestEvent, RequestFactory
+from mllmseg_ros.ros.node.result import InferenceResult
+from mllmseg_ros.ros.node.tracking_thread import Outcome
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 
 SECOND = 1_000_000_000
 
 
-class Camera:
-    """A source; ``broken`` is what publishing raises."""
+class Image:
+    """An image that is its stamp; negative for a malformed one."""
 
-    def __init__(self, rig: Rig) -> None:
-        self.desk, self.slot = RequestDesk(), FrameSlot()
-        self.rig = rig
-        self.period_s = 0.0
+    def __init__(self, stamp_ns: int) -> None:
+        self.stamp_ns, self.is_malformed = abs(stamp_ns), stamp_ns < 0
+
+    def frame(self) -> Frame:
+        if self.is_malformed:
+            raise ValueError("malformed")
+        pixels = np.zeros((2, 2, 3), np.uint8)
+        return Frame(rgb=pixels, stamp_ns=self.stamp_ns, frame_id="camera")
+
+
+class Tracking:
+    """Tracks nothing; ``wanted``: whether a further inference would tell more."""
+
+    def __init__(self) -> None:
         self.wanted = True
         self.begun: list[int] = []
-        self.results: queue.Queue[Result] = queue.Queue()
-        self.broken: Exception | None = None
 
-    def stamp_ns(self, image: int) -> int:
-        return abs(image)
-
-    def frame(self, image: int) -> Frame:
-        if image < 0:
-            raise ValueError("malformed")
-        return Frame(rgb=np.zeros((2, 2, 3), np.uint8), stamp_ns=image, frame_id="camera")
-
-    def limits(self) -> Limits:
-        return Limits(max_age_ns=SECOND, period_s=self.period_s)
-
-    def wants(self, request: Request) -> bool:
+    def needs_inference(self) -> bool:
         return self.wanted
 
-    def begin(self, arrival: Arrival) -> Arrival:
-        self.begun.append(arrival.item)
+    def begin_inference(self, arrival: Arrival) -> Arrival:
+        self.begun.append(arrival.item.stamp_ns)
         return arrival
 
-    def publish(self, result: Result) -> bool:
+    def finish_inference(self, inference: InferenceResult) -> Outcome:
+        return Outcome.UNTRACKED
+
+
+class Camera:
+    """A camera and its publisher; ``broken`` is what publishing raises."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.slot: FrameSlot[Any] = FrameSlot()
+        self.command, self.private_requests = CurrentCommand(), RequestQueue()
+        self.tracking, self.publisher, self.problem = Tracking(), self, ""
+        self.rig = rig
+        self.results: queue.Queue[InferenceResult] = queue.Queue()
+        self.broken: Exception | None = None
+
+    def publish_inference(self, result: InferenceResult) -> bool:
         if self.broken is not None:
             raise self.broken
-        if not self.desk.claim(result.request, self.rig.now_ns):
+        if not self.command.claim(result.request, self.rig.now_ns()):
             return False
         self.results.put(result)
         return True
 
-    def deliver(self, errand: Errand, outcome: Result | Notice) -> bool:
-        return errand.deliver(outcome)
+    def deliver(self, private_request: PrivateRequest, result: InferenceResult) -> None:
+        private_request.queue.put(result)
+
+    def deliver_event(self, private_request: PrivateRequest, event: RequestEvent) -> None:
+        private_request.queue.put(event)
 
     def result(self) -> tuple[str, int]:
         result = self.results.get(timeout=10)
-        return result.request.text, result.frame.stamp_ns
+        return result.request.text, result.image.stamp_ns
 
 
-class Rig:
-    """Cameras and the thread; ``gate`` holds the encoder where a test asks for it."""
+class Model:
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-    def __init__(self, n_cameras: int = 1) -> None:
-        self.reception = Reception()
-        self.now_ns = 100 * SECOND
+
+class Encoded:
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+
+class Backend:
+    """Encodes by writing down the stamp; ``gate`` holds it where a test asks for it."""
+
+    score_threshold = 0.5
+
+    def __init__(self) -> None:
+        self.name = "first"
         self.encoded: list[int] = []
-        self.reports: list[str] = []
-        self.model = "first"
-        self.gate = threading.Event()
+        self.gate, self.encoding = threading.Event(), threading.Event()
         self.gate.set()
-        self.encoding = threading.Event()
         self.failure: Exception | None = None
-        self.cameras = [Camera(self) for _ in range(n_cameras)]
-        self.camera = self.cameras[0]
-        self.desk, self.slot = self.camera.desk, self.camera.slot
-        self.results = self.camera.results
-        steps = Steps(
-            now_ns=lambda: self.now_ns,
-            encode=self.encode,
-            model=lambda context: self.model,
-            segment=self.segment,
-            report=self.reports.append,
-        )
-        self.thread = InferenceThread(self.cameras, steps)
-        self.thread.start()
+        self.freed = threading.Event()
 
-    def encode(self, frame: Frame) -> int:
+    def encode(self, frame: Frame) -> Encoded:
         self.encoding.set()
         self.gate.wait(10)
         self.encoded.append(frame.stamp_ns)
-        return frame.stamp_ns
+        return Encoded(Model(self.name))
 
-    def segment(self, context: int, request: Request) -> list:
+    def segment(self, encoded: Encoded, expressions: Sequence[str]) -> list:
         if self.failure is not None:
             raise self.failure
         return []
 
+    def free_replaced(self) -> None:
+        self.freed.set()
+
+
+class Rig:
+    """Cameras, the model and the thread; the rig is its own clock and log."""
+
+    def __init__(self, n_cameras: int = 1) -> None:
+        self.factory = RequestFactory()
+        self.time_ns = 100 * SECOND
+        self.reports: list[str] = []
+        self.backend = Backend()
+        self.parameters = LiveParameters(SegmenterParameters(max_age=1.0))
+        self.wakeup = threading.Event()
+        self.cameras = [Camera(self) for _ in range(n_cameras)]
+        self.camera = self.cameras[0]
+        self.slot, self.results = self.camera.slot, self.camera.results
+        self.command_in_force = self.camera.command
+        self.thread = InferenceThread(
+            self.cameras,
+            self.backend,
+            parameters=self.parameters,
+            clock=self,
+            wakeup=self.wakeup,
+            log=self,
+        )
+        self.thread.start()
+
+    def now_ns(self) -> int:
+        return self.time_ns
+
+    def report(self, text: str) -> None:
+        self.reports.append(text)
+
     def image(self, stamp_ns: int, camera: int = 0) -> None:
-        self.cameras[camera].slot.put(stamp_ns)
-        self.thread.wake()
+        self.cameras[camera].slot.put(Image(stamp_ns))
+        self.wakeup.set()
 
-    def command(self, text: str, camera: int = 0) -> list:
-        desk = self.cameras[camera].desk
-        notices = desk.submit(self.reception.receive(text, self.now_ns))
-        self.thread.wake()
-        return notices
+    def command(self, text: str, camera: int = 0) -> list[RequestEvent]:
+        events = self.cameras[camera].command.submit(self.factory.receive(text, self.time_ns))
+        self.wakeup.set()
+        return events
 
-    def errand(
-        self, text: str, image: int | None = None, wants_more: bool = False
-    ) -> queue.Queue[Result | Notice]:
-        """Ask like a service, or like an action where it wants more."""
-        outcomes: queue.Queue[Result | Notice] = queue.Queue()
-
-        def deliver(outcome: Result | Notice) -> bool:
-            outcomes.put(outcome)
-            return wants_more
-
-        request = self.reception.receive(text, self.now_ns)
-        self.desk.add(Errand(request, deliver, image))
-        self.thread.wake()
+    def private_request(
+        self, text: str, image: int | None = None, repeats: bool = False
+    ) -> queue.Queue[InferenceResult | RequestEvent]:
+        """Ask like a service, or like an action where it repeats."""
+        outcomes: queue.Queue[InferenceResult | RequestEvent] = queue.Queue()
+        request = self.factory.receive(text, self.time_ns)
+        own = None if image is None else Image(image)
+        self.camera.private_requests.add(
+            PrivateRequest(request, outcomes, image=own, repeats=repeats)
+        )
+        self.wakeup.set()
         return outcomes
 
     def result(self) -> tuple[str, int]:
@@ -142,7 +193,7 @@ class Rig:
 def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
-    rig.gate.set()
+    rig.backend.gate.set()
     rig.thread.stop()
 
 
@@ -151,7 +202,7 @@ def test_every_new_image_is_answered_once(rig: Rig) -> None:
     for stamp_ns in (100 * SECOND, 100 * SECOND + 1):
         rig.image(stamp_ns)
         assert rig.result() == ("the mug", stamp_ns)
-    rig.thread.wake()
+    rig.wakeup.set()
     assert rig.is_quiet()
 
 
@@ -162,7 +213,7 @@ def test_a_new_command_reuses_the_encoding_of_a_fresh_image(rig: Rig) -> None:
     assert rig.result() == ("the mug", 100 * SECOND)
     rig.command("the bowl")
     assert rig.result() == ("the bowl", 100 * SECOND)
-    assert rig.encoded == [100 * SECOND]
+    assert rig.backend.encoded == [100 * SECOND]
 
 
 def test_an_old_image_is_left_and_the_next_one_taken(rig: Rig) -> None:
@@ -174,30 +225,30 @@ def test_an_old_image_is_left_and_the_next_one_taken(rig: Rig) -> None:
 
 
 def test_the_newest_image_wins_and_the_newest_command_too(rig: Rig) -> None:
-    rig.gate.clear()
+    rig.backend.gate.clear()
     rig.command("the mug")
     rig.image(100 * SECOND)
-    assert rig.encoding.wait(10)
+    assert rig.backend.encoding.wait(10)
     for step in (1, 2, 3):
         rig.image(100 * SECOND + step)
-    (notice,) = rig.command("the bowl")
-    assert notice.ending is Ending.SUPERSEDED
-    rig.gate.set()
+    (event,) = rig.command("the bowl")
+    assert event.reason is EndReason.SUPERSEDED
+    rig.backend.gate.set()
     # The command came while the first image was being encoded: it is answered on that one at once.
     assert rig.result() == ("the bowl", 100 * SECOND)
     assert rig.result() == ("the bowl", 100 * SECOND + 3)
     assert rig.is_quiet()
-    assert rig.encoded == [100 * SECOND, 100 * SECOND + 3]
+    assert rig.backend.encoded == [100 * SECOND, 100 * SECOND + 3]
 
 
 def test_a_command_during_the_encoding_is_not_answered_on_what_has_grown_old(rig: Rig) -> None:
-    rig.gate.clear()
+    rig.backend.gate.clear()
     rig.command("the mug")
     rig.image(100 * SECOND)
-    assert rig.encoding.wait(10)
+    assert rig.backend.encoding.wait(10)
     rig.command("the bowl")
-    rig.now_ns = 102 * SECOND
-    rig.gate.set()
+    rig.time_ns = 102 * SECOND
+    rig.backend.gate.set()
     assert rig.is_quiet()
     rig.image(102 * SECOND)
     assert rig.result() == ("the bowl", 102 * SECOND)
@@ -207,7 +258,7 @@ def test_an_image_from_the_future_is_no_newest_image(rig: Rig) -> None:
     rig.image(3700 * SECOND)
     rig.command("the mug")
     assert rig.is_quiet()
-    assert "3600.000 s ahead of time" in rig.thread.last_problem(rig.camera)
+    assert "3600.000 s ahead of time" in rig.camera.problem
     rig.image(100 * SECOND)
     assert rig.result() == ("the mug", 100 * SECOND)
 
@@ -217,33 +268,33 @@ def test_whatever_a_step_raises_the_thread_goes_on(rig: Rig) -> None:
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.is_quiet()
-    assert rig.reports == ["answer failed: KeyError: 'publisher'"]
-    assert not rig.thread.busy
+    assert rig.reports == ["result failed: KeyError: 'publisher'"]
+    assert not rig.thread.is_busy
     rig.camera.broken = None
     rig.image(100 * SECOND + 1)
     assert rig.result() == ("the mug", 100 * SECOND + 1)
 
 
 def test_stop_during_the_work_silences_it(rig: Rig) -> None:
-    rig.gate.clear()
+    rig.backend.gate.clear()
     rig.command("the mug")
     rig.image(100 * SECOND)
-    assert rig.encoding.wait(10)
+    assert rig.backend.encoding.wait(10)
     rig.command("stop")
-    rig.gate.set()
+    rig.backend.gate.set()
     assert rig.is_quiet()
 
 
 def test_a_jump_of_time_throws_unfinished_work_away(rig: Rig) -> None:
-    rig.gate.clear()
+    rig.backend.gate.clear()
     rig.command("the mug")
     rig.image(100 * SECOND)
-    assert rig.encoding.wait(10)
+    assert rig.backend.encoding.wait(10)
     rig.slot.clear()
-    rig.thread.forget()
-    rig.gate.set()
+    rig.thread.reset()
+    rig.backend.gate.set()
     assert rig.is_quiet()
-    rig.now_ns = 5 * SECOND
+    rig.time_ns = 5 * SECOND
     rig.image(5 * SECOND)
     assert rig.result() == ("the mug", 5 * SECOND)
 
@@ -253,34 +304,34 @@ def test_a_malformed_image_is_reported_and_the_next_one_taken(rig: Rig) -> None:
     rig.image(-100 * SECOND)
     assert rig.is_quiet()
     assert rig.reports == ["image ignored: malformed"]
-    assert "malformed" in rig.thread.last_problem(rig.camera)
+    assert "malformed" in rig.camera.problem
     rig.image(100 * SECOND)
     assert rig.result() == ("the mug", 100 * SECOND)
-    assert rig.thread.last_problem(rig.camera) == ""
+    assert rig.camera.problem == ""
 
 
 def test_a_failure_is_an_answer_and_the_next_image_is_tried(rig: Rig) -> None:
-    rig.failure = RuntimeError("out of\nmemory")
+    rig.backend.failure = RuntimeError("out of\nmemory")
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.results.get(timeout=10).error == "RuntimeError: out of memory"
-    rig.failure = None
+    rig.backend.failure = None
     rig.image(100 * SECOND + 1)
     assert rig.results.get(timeout=10).error == ""
 
 
 def test_words_that_the_model_refuses_end_the_command(rig: Rig) -> None:
-    rig.failure = ValueError("too long")
+    rig.backend.failure = ValueError("too long")
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.results.get(timeout=10).error == "ValueError: too long"
     rig.image(100 * SECOND + 1)
     assert rig.is_quiet()
-    assert rig.desk.current is None
+    assert rig.command_in_force.request is None
 
 
 def test_the_rate_limit_spares_new_commands(rig: Rig) -> None:
-    rig.camera.period_s = 60.0
+    rig.parameters.now = SegmenterParameters(max_age=1.0, max_rate=1 / 60)
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.result() == ("the mug", 100 * SECOND)
@@ -288,79 +339,79 @@ def test_the_rate_limit_spares_new_commands(rig: Rig) -> None:
     assert rig.is_quiet()
     rig.command("the bowl")
     assert rig.result() == ("the bowl", 100 * SECOND + 1)
-    rig.camera.period_s = 0.0
-    rig.thread.wake()
+    rig.parameters.now = SegmenterParameters(max_age=1.0)
+    rig.wakeup.set()
     assert rig.is_quiet()
 
 
-def test_an_errand_is_answered_on_an_image_from_after_it(rig: Rig) -> None:
+def test_an_private_request_is_answered_on_an_image_from_after_it(rig: Rig) -> None:
     rig.image(100 * SECOND - 1)
-    outcomes = rig.errand("the mug")
+    outcomes = rig.private_request("the mug")
     assert outcomes.empty()
     rig.image(100 * SECOND)
     outcome = outcomes.get(timeout=10)
-    assert (outcome.request.text, outcome.frame.stamp_ns) == ("the mug", 100 * SECOND)
-    assert rig.encoded == [100 * SECOND]
+    assert (outcome.request.text, outcome.image.stamp_ns) == ("the mug", 100 * SECOND)
+    assert rig.backend.encoded == [100 * SECOND]
     rig.image(100 * SECOND + 1)
     assert rig.is_quiet()
     assert outcomes.empty()  # one answer
-    assert rig.desk.errands == ()
+    assert rig.camera.private_requests.pending == ()
 
 
-def test_an_errand_shares_the_encoding_with_the_command(rig: Rig) -> None:
-    outcomes = rig.errand("the bowl", wants_more=True)
+def test_an_private_request_shares_the_encoding_with_the_command(rig: Rig) -> None:
+    outcomes = rig.private_request("the bowl", repeats=True)
     rig.command("the mug")
     for stamp_ns in (100 * SECOND, 100 * SECOND + 1):
         rig.image(stamp_ns)
         assert rig.result() == ("the mug", stamp_ns)
-        assert outcomes.get(timeout=10).frame.stamp_ns == stamp_ns
-    assert rig.encoded == [100 * SECOND, 100 * SECOND + 1]
+        assert outcomes.get(timeout=10).image.stamp_ns == stamp_ns
+    assert rig.backend.encoded == [100 * SECOND, 100 * SECOND + 1]
 
 
-def test_an_errand_with_an_image_of_its_own_leaves_the_camera_s_alone(rig: Rig) -> None:
-    outcomes = rig.errand("the mug", image=7)
-    assert outcomes.get(timeout=10).frame.stamp_ns == 7  # however old
+def test_an_private_request_with_an_image_of_its_own_leaves_the_camera_s_alone(rig: Rig) -> None:
+    outcomes = rig.private_request("the mug", image=7)
+    assert outcomes.get(timeout=10).image.stamp_ns == 7  # however old
     assert rig.slot.peek() is None
-    malformed = rig.errand("the mug", image=-7).get(timeout=10)
-    assert isinstance(malformed, Notice)
-    assert (malformed.ending, malformed.text) == (Ending.REFUSED, "malformed")
-    assert rig.desk.errands == ()
+    malformed = rig.private_request("the mug", image=-7).get(timeout=10)
+    assert isinstance(malformed, RequestEvent)
+    assert (malformed.reason, malformed.text) == (EndReason.REFUSED, "malformed")
+    assert rig.camera.private_requests.pending == ()
 
 
-def test_an_errand_that_fails_is_told(rig: Rig) -> None:
-    rig.failure = ValueError("too long")
-    outcome = rig.errand("the mug", image=7, wants_more=True).get(timeout=10)
+def test_an_private_request_that_fails_is_told(rig: Rig) -> None:
+    rig.backend.failure = ValueError("too long")
+    outcome = rig.private_request("the mug", image=7, repeats=True).get(timeout=10)
     assert outcome.error == "ValueError: too long"
     assert rig.is_quiet()
-    assert rig.desk.errands == ()  # it would fail for ever
+    assert rig.camera.private_requests.pending == ()  # it would fail for ever
 
 
-def test_no_further_look_where_none_is_wanted(rig: Rig) -> None:
+def test_no_further_inference_where_none_is_wanted(rig: Rig) -> None:
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.result() == ("the mug", 100 * SECOND)
-    rig.camera.wanted = False
+    rig.camera.tracking.wanted = False
     rig.image(100 * SECOND + 1)
     assert rig.is_quiet()
     rig.command("the bowl")
     assert rig.result() == ("the bowl", 100 * SECOND + 1)
-    assert rig.camera.begun == [100 * SECOND, 100 * SECOND + 1]
+    assert rig.camera.tracking.begun == [100 * SECOND, 100 * SECOND + 1]
 
 
 def test_cameras_take_turns() -> None:
     rig = Rig(n_cameras=3)
-    rig.gate.clear()
+    rig.backend.gate.clear()
     rig.command("the mug")
     rig.image(100 * SECOND)
-    assert rig.encoding.wait(10)
+    assert rig.backend.encoding.wait(10)
     for camera in (1, 2):
         rig.command("the mug", camera)
         rig.image(100 * SECOND + camera, camera)
     rig.image(100 * SECOND + 10)  # the first camera is fastest, and has to wait all the same
-    rig.gate.set()
+    rig.backend.gate.set()
     for camera in (0, 1, 2, 0):
         rig.cameras[camera].result()
-    assert rig.encoded == [100 * SECOND + offset for offset in (0, 1, 2, 10)]
+    assert rig.backend.encoded == [100 * SECOND + offset for offset in (0, 1, 2, 10)]
     rig.thread.stop()
 
 
@@ -375,27 +426,27 @@ def test_one_camera_that_fails_does_not_keep_another_waiting() -> None:
     rig.thread.stop()
 
 
-def test_another_model_takes_over_between_two_looks(rig: Rig) -> None:
+def test_another_model_takes_over_between_two_inferences(rig: Rig) -> None:
     rig.image(99 * SECOND)
-    rig.gate.clear()
+    rig.backend.gate.clear()
     rig.command("mug")
-    assert rig.encoding.wait(10)
-    rig.model = "second"
-    renewed = threading.Event()
-    rig.thread.renew(renewed.set)
-    assert not renewed.wait(0.2)  # a look is under way
-    rig.gate.set()
+    assert rig.backend.encoding.wait(10)
+    rig.backend.name = "second"
+    rig.thread.encode_anew()
+    assert not rig.backend.freed.wait(0.2)  # an inference is under way
+    rig.backend.gate.set()
     assert rig.result() == ("mug", 99 * SECOND)
-    assert renewed.wait(10)
+    assert rig.backend.freed.wait(10)
     rig.command("bowl")  # on the same image, which is encoded anew
     assert rig.result() == ("bowl", 99 * SECOND)
-    assert rig.encoded == [99 * SECOND, 99 * SECOND]
+    assert rig.backend.encoded == [99 * SECOND, 99 * SECOND]
 
 
-def test_a_result_names_the_model_that_looked(rig: Rig) -> None:
+def test_a_result_names_the_model_that_inferred(rig: Rig) -> None:
     rig.image(99 * SECOND)
     rig.command("mug")
     assert rig.results.get(timeout=10).model == "first"
-    rig.model = "second"
+    rig.backend.name = "second"
+    rig.thread.encode_anew()
     rig.command("bowl")
     assert rig.results.get(timeout=10).model == "second"

@@ -7,19 +7,19 @@ import time
 
 import pytest
 
-from mllmseg_ros.ros.node import metrics as meters
-from mllmseg_ros.ros.node.metrics import CameraMeter, Meter, ModelMeter, Quantiles
+from mllmseg_ros.ros.node import metrics
+from mllmseg_ros.ros.node.metrics import CameraMetrics, Metric, ModelMetrics, Quantiles
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(meters.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
     return now
 
 
 def test_only_the_window_counts(clock: list[float]) -> None:
-    meter = Meter()
+    meter = Metric()
     assert (meter.rate(), meter.quantiles(), meter.mean()) == (0.0, None, None)
     for value in range(101):  # 20 Hz for 5 s
         meter.add(float(value))
@@ -29,12 +29,12 @@ def test_only_the_window_counts(clock: list[float]) -> None:
     assert meter.mean() == 50.0
     clock[0] += 5.0  # the camera has stopped
     assert meter.rate() == pytest.approx(10, rel=0.05)
-    clock[0] += meters.WINDOW_S
+    clock[0] += metrics.WINDOW_S
     assert (meter.rate(), meter.quantiles()) == (0.0, None)
 
 
 def test_what_fails_has_no_time() -> None:
-    meter = Meter()
+    meter = Metric()
     with meter.timing():
         time.sleep(0.01)
     with pytest.raises(KeyError), meter.timing():
@@ -44,19 +44,19 @@ def test_what_fails_has_no_time() -> None:
 
 
 def test_a_command_waits_from_its_coming_or_from_the_last_answer(clock: list[float]) -> None:
-    meter = CameraMeter()
-    meter.asked()
+    meter = CameraMetrics()
+    meter.requested()
     clock[0] += 3
-    assert (meter.unanswered_s, meter.since_answer_s) == (3, None)
-    meter.answered(500_000_000, [True, False])
+    assert (meter.unanswered_s, meter.since_result_s) == (3, None)
+    meter.published(500_000_000, [True, False])
     clock[0] += 1
-    assert (meter.unanswered_s, meter.since_answer_s) == (1, 1)
+    assert (meter.unanswered_s, meter.since_result_s) == (1, 1)
     assert meter.no_target.mean() == 0.5
-    assert meter.answer_age.values() == [500.0]
+    assert meter.result_age.values() == [500.0]
 
 
 def test_a_model_fails_until_it_answers_again() -> None:
-    meter = ModelMeter()
+    meter = ModelMetrics()
     with pytest.raises(RuntimeError), meter.encoding():
         raise RuntimeError
     assert meter.is_failing

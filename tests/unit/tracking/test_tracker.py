@@ -34,8 +34,8 @@ def answer(text: str, *masks: NDArray[np.bool_]) -> Segmentation:
 
 def looked(tracker: Tracker, image: NDArray[np.uint8], stamp_ns: int, *said: Segmentation) -> None:
     """A model without latency looks at a new image."""
-    tracker.see(frame(image, stamp_ns))
-    assert tracker.finish(tracker.begin(), said)
+    tracker.update(frame(image, stamp_ns))
+    assert tracker.finish_inference(tracker.begin_inference(), said)
 
 
 def ids(tracker: Tracker) -> list[str]:
@@ -45,15 +45,15 @@ def ids(tracker: Tracker) -> list[str]:
 def test_a_late_answer_is_carried_forward_to_the_newest_image() -> None:
     stage, tracker = Stage([Thing(30, 1, RED)]), Tracker()
     image, (first,) = stage.picture([(80, 100)])
-    tracker.see(frame(image, 0))
-    assert tracker.wants_key_frame(0)
+    tracker.update(frame(image, 0))
+    assert tracker.needs_key_frame(0)
     assert tracker.current() == ()
-    key = tracker.begin()
+    key = tracker.begin_inference()
     for k in range(1, 16):
         image, (truth,) = stage.picture([(80 + 4 * k, 100 + k)], (2 * k, 0))
-        tracker.see(frame(image, k * PERIOD))
+        tracker.update(frame(image, k * PERIOD))
     assert tracker.current() == ()
-    assert tracker.finish(key, [answer("the ball", first)])
+    assert tracker.finish_inference(key, [answer("the ball", first)])
     (shown,) = tracker.current()
     assert iou(first, truth) < 0.1
     assert iou(shown.segmentation.mask, truth) > 0.9
@@ -62,7 +62,7 @@ def test_a_late_answer_is_carried_forward_to_the_newest_image() -> None:
     assert shown.segmentation.score == 0.8
     assert 0.7 < shown.confidence < 1
     image, (truth,) = stage.picture([(80 + 4 * 16, 100 + 16)], (2 * 16, 0))
-    tracker.see(frame(image, 16 * PERIOD))
+    tracker.update(frame(image, 16 * PERIOD))
     assert iou(tracker.current()[0].segmentation.mask, truth) > 0.9
 
 
@@ -88,14 +88,14 @@ def test_an_unchanged_picture_costs_nothing_and_is_not_looked_at_again() -> None
     image, (truth,) = stage.picture([(80, 100)])
     looked(tracker, image, 0, answer("the ball", truth))
     for k in range(1, 60):
-        assert tracker.see(frame(image.copy(), k * PERIOD)) is Change.NONE
+        assert tracker.update(frame(image.copy(), k * PERIOD)) is Change.NONE
         (shown,) = tracker.current()
         assert shown.propagated  # it was not inferred on this image, though it looks the same
         np.testing.assert_array_equal(shown.segmentation.mask, truth)
-        assert tracker.wants_key_frame(k * PERIOD) == ""
+        assert tracker.needs_key_frame(k * PERIOD) == ""
     assert tracker.n_flows == 0
-    tracker.see(frame(stage.picture([(84, 100)])[0], 60 * PERIOD))
-    assert "old" in tracker.wants_key_frame(60 * PERIOD)
+    tracker.update(frame(stage.picture([(84, 100)])[0], 60 * PERIOD))
+    assert "old" in tracker.needs_key_frame(60 * PERIOD)
     assert tracker.n_flows == 1
 
 
@@ -103,13 +103,13 @@ def test_what_is_asked_for_a_new_look() -> None:
     stage, tracker = Stage([Thing(30, 1, RED), Thing(40, 2, BLUE)]), Tracker(key_age_s=10)
     image, (ball, _) = stage.picture([(100, 100), (250, 100)])
     looked(tracker, image, 0, answer("the ball", ball))
-    tracker.see(frame(stage.picture([(103, 100), (250, 100)])[0], PERIOD))
-    assert tracker.wants_key_frame(PERIOD) == ""  # followed well, and young
+    tracker.update(frame(stage.picture([(103, 100), (250, 100)])[0], PERIOD))
+    assert tracker.needs_key_frame(PERIOD) == ""  # followed well, and young
     reason, k = "", 1
     while not reason and k < 60:
         k += 1
-        tracker.see(frame(stage.picture([(103, 100), (250 - 4 * k, 100)])[0], k * PERIOD))
-        reason = tracker.wants_key_frame(k * PERIOD)
+        tracker.update(frame(stage.picture([(103, 100), (250 - 4 * k, 100)])[0], k * PERIOD))
+        reason = tracker.needs_key_frame(k * PERIOD)
     assert "the ball" in reason  # the other one covers it
     assert k < 40
 
@@ -125,15 +125,17 @@ def test_where_flow_is_lost_nothing_is_shown_until_the_model_has_looked(what: st
         "cut": image[::-1, ::-1].copy(),
         "size": np.ascontiguousarray(image[:200, :300]),
     }[what]
-    late = tracker.begin()
-    assert tracker.see(frame(other, PERIOD)) is Change.JUMPED
+    late = tracker.begin_inference()
+    assert tracker.update(frame(other, PERIOD)) is Change.JUMPED
     (shown,) = tracker.current()
     assert shown.segmentation.status is Status.LOW_CONFIDENCE
     assert shown.segmentation.mask.shape == other.shape[:2]
     assert shown.segmentation.area_px == 0
     assert shown.confidence == 0
-    assert "jump" in tracker.wants_key_frame(PERIOD)
-    assert not tracker.finish(late, [answer("the ball", truth)])  # of a picture that is gone
+    assert "jump" in tracker.needs_key_frame(PERIOD)
+    assert not tracker.finish_inference(
+        late, [answer("the ball", truth)]
+    )  # of a picture that is gone
     image, (truth,) = stage.picture([(90, 100)])
     looked(tracker, image, SECOND, answer("the ball", truth))
     (shown,) = tracker.current()
@@ -152,7 +154,7 @@ def test_answers_stay_in_the_order_asked_and_what_is_not_there_stays_so() -> Non
     looked(tracker, image, 0, *said)
     for k in range(1, 8):
         image, (red, blue) = stage.picture([(80 + 2 * k, 100), (200 - 2 * k, 100)])
-        tracker.see(frame(image, k * PERIOD))
+        tracker.update(frame(image, k * PERIOD))
     shown = tracker.current()
     places = [(each.expression_index, each.instance_index) for each in shown]
     assert places == [(0, 0), (1, 0), (1, 1), (2, 0), (3, 0)]
@@ -174,12 +176,12 @@ def crossing(
     history = []
     for k in range(len(paths[0])):
         image, truths = stage.picture([tuple(path[k]) for path in paths])
-        tracker.see(frame(image, k * PERIOD))
+        tracker.update(frame(image, k * PERIOD))
         if k % every == 0:
-            begun[k + late] = tracker.begin(), [t for t in truths if t.sum() > 100]
+            begun[k + late] = tracker.begin_inference(), [t for t in truths if t.sum() > 100]
         if k in begun:
             key, seen = begun[k]
-            tracker.finish(key, [answer("the balls", *seen)])
+            tracker.finish_inference(key, [answer("the balls", *seen)])
         owner: dict[int, str] = {}
         for each in tracker.current():
             for thing, truth in enumerate(truths):
@@ -237,19 +239,19 @@ def test_a_new_command_shows_nothing_old_and_the_same_words_keep_the_same_target
     image, (red, blue) = stage.picture([(80, 100), (200, 100)])
     looked(tracker, image, 0, answer("the red ball", red), answer("the blue ball", blue))
     red_id, blue_id = ids(tracker)
-    tracker.release()
+    tracker.clear()
     assert tracker.current() == ()
-    assert tracker.wants_key_frame(0)
-    key = tracker.begin()
+    assert tracker.needs_key_frame(0)
+    key = tracker.begin_inference()
     image, _ = stage.picture([(82, 100), (202, 100)])
-    tracker.see(frame(image, PERIOD))
-    tracker.finish(key, [answer("the ball", blue), answer("the red ball", red)])
+    tracker.update(frame(image, PERIOD))
+    tracker.finish_inference(key, [answer("the ball", blue), answer("the red ball", red)])
     other, again = ids(tracker)
     assert again == red_id
     assert other not in (red_id, blue_id)
-    tracker.forget()
+    tracker.reset()
     assert tracker.current() == ()
-    assert not tracker.finish(key, [answer("the red ball", red)])
+    assert not tracker.finish_inference(key, [answer("the red ball", red)])
     looked(tracker, image, 0, answer("the red ball", red))
     assert not {red_id, blue_id, other} & set(ids(tracker))
 
@@ -264,11 +266,11 @@ def test_depth_tells_what_passes_in_front_from_the_target() -> None:
         metres = np.full(behind.shape, 1.2, np.float32)
         metres[behind], metres[front] = 0.9, 0.6
         depth = Depth(metres=metres, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
-        tracker.see(frame(image, k * PERIOD), depth)
+        tracker.update(frame(image, k * PERIOD), depth)
         return behind, depth
 
     truth, depth = seen(60, 0)
-    tracker.finish(tracker.begin(), [answer("the ball", truth)], depth)
+    tracker.finish_inference(tracker.begin_inference(), [answer("the ball", truth)], depth)
     for k in range(1, 31):
         truth, _ = seen(60 + 3 * k, k)
         (shown,) = tracker.current()

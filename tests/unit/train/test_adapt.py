@@ -27,11 +27,11 @@ from mllmseg_ros.train.adapt import adapt as adapting
 from mllmseg_ros.train.adapt import known as knowing
 from mllmseg_ros.train.adapt.adapt import adapt
 from mllmseg_ros.train.adapt.batches import AdaptBatches
-from mllmseg_ros.train.adapt.known import Known, shared_out
+from mllmseg_ros.train.adapt.known import RehearsalSet, split_train_val
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
 from mllmseg_ros.train.adapt.report import AdaptReport
 from mllmseg_ros.train.adapt.step import read_batch
-from mllmseg_ros.train.augment import random_window, relit
+from mllmseg_ros.train.augment import jitter_colors, random_window
 from mllmseg_ros.train.feature_cache import StateCache
 from mllmseg_ros.train.recipe_file import read_recipe
 
@@ -65,16 +65,16 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+def known(tmp_path_factory: pytest.TempPathFactory) -> RehearsalSet:
     samples = write_pictures(tmp_path_factory.mktemp("known"), 3, first=20)
-    return Known(rehearsed=tuple(samples[:2]), asked=tuple(samples[2:]))
+    return RehearsalSet(rehearsed=tuple(samples[:2]), asked=tuple(samples[2:]))
 
 
 @pytest.fixture(scope="module")
 def adapted(
     random_checkpoint: Path,
     new: list[Sample],
-    known: Known,
+    known: RehearsalSet,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, AdaptReport]:
     torch.set_num_threads(1)
@@ -118,7 +118,7 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
     adapted: tuple[Path, AdaptReport],
     random_checkpoint: Path,
     new: list[Sample],
-    known: Known,
+    known: RehearsalSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -234,7 +234,7 @@ def test_two_processes_may_keep_the_same(
 
 
 def test_batches_are_of_step_and_seed_and_mirror_what_names_no_side(
-    random_segmenter: Segmenter, new: list[Sample], known: Known
+    random_segmenter: Segmenter, new: list[Sample], known: RehearsalSet
 ) -> None:
     def draw(step: int, **settings: bool) -> object:
         return batches_of(random_segmenter, new, **settings).draw(step, 4, 4, 0.0)
@@ -292,7 +292,7 @@ def test_augmentation_keeps_what_must_stay() -> None:
         assert bottom - top >= 0.6 * 50
         assert right - left >= 0.6 * 80
     grey = np.full((20, 20, 3), 120, np.uint8)
-    means = [relit(grey, rng).mean() for _ in range(40)]
+    means = [jitter_colors(grey, rng).mean() for _ in range(40)]
     assert min(means) < 105
     assert max(means) > 130
 
@@ -351,7 +351,7 @@ def test_forgetting_is_warned_of() -> None:
         minutes=1.0,
         new=(scores(20), scores(60)),
         known=(scores(80), scores(70)),
-        forget_at_most=2.0,
+        max_forgetting=2.0,
     )
     assert "WARNING: 10.0 points of gIoU lost" in str(report)
     assert "WARNING" not in str(replace(report, known=(scores(80), scores(79))))
@@ -365,7 +365,7 @@ def test_bad_use_is_named(random_checkpoint: Path, new: list[Sample], tmp_path: 
         adapt(run, random_checkpoint, new[:1], None, TINY, device="cpu")
     with pytest.raises(ValueError, match="trained is 'some', accepted: auto, all, lora, decoder"):
         replace(TINY, trained="some")
-    learnt, held = shared_out(new, 0.3, 0)
+    learnt, held = split_train_val(new, 0.3, 0)
     assert len(learnt) == 4
     assert len(held) == 2
     assert not {each.image for each in learnt} & {each.image for each in held}

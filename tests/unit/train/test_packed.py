@@ -22,7 +22,7 @@ def test_packed_rows_equal_single_questions(
     pixels = torch.stack([to_pixel_values(resized(rgb, 224)) for rgb in images])
     packed = pack([[prompts.build([text]) for text in row] for row in ROWS])
     with torch.inference_mode():
-        tokens, image_embeds = model.see(pixels)
+        tokens, image_embeds = model.encode_vision(pixels)
         image_states, states = read_packed(model, image_embeds, packed)
         fused = model.mask_decoder.fuse(tokens, image_states)
         probability = model.mask_decoder.decode(fused[packed.rows], states).sigmoid()

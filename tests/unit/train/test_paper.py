@@ -144,7 +144,7 @@ def test_what_names_nothing_counts_in_the_average_only(
         for each in dialogs
     ]
     with torch.inference_mode():
-        seen = model.see(pixels)
+        seen = model.encode_vision(pixels)
         alone = paper_losses(model, seen, pad(trimmed[:1]), [masks[:1]])
         both = paper_losses(model, seen, pad(trimmed[1:]), [masks])
         none = EncodedDialog(**{**trimmed[0].__dict__, "has_target": (False,)})

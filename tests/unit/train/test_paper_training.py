@@ -280,18 +280,18 @@ def test_features_are_of_one_model_one_format_and_one_picture(start: Path, tmp_p
     model = Segmenter.from_pretrained(start, device="cpu", dtype="float32").model
     squares = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
     cache = FeatureCache(tmp_path, model, torch.float32)
-    tokens, embeds = cache.see(squares)
+    tokens, embeds = cache.encode_vision(squares)
     with torch.inference_mode():
-        wanted = model.see(to_pixel_values(squares[:1]))
+        wanted = model.encode_vision(to_pixel_values(squares[:1]))
     assert torch.equal(tokens[:1], wanted[0])
     assert torch.equal(embeds[:1], wanted[1])
     again = FeatureCache(tmp_path, model, torch.float32)
-    assert torch.equal(again.see(squares)[0], tokens)
+    assert torch.equal(again.encode_vision(squares)[0], tokens)
     assert (cache.n_computed, again.n_computed) == (2, 0)
     half = FeatureCache(tmp_path, model, torch.bfloat16)
-    assert half.see(squares)[0].dtype == torch.bfloat16
+    assert half.encode_vision(squares)[0].dtype == torch.bfloat16
     assert half.n_computed == 2
     with torch.no_grad():
         model.projector[1].bias.add_(1)
     other = FeatureCache(tmp_path, model, torch.float32)
-    assert not torch.equal(other.see(squares)[1], embeds)
+    assert not torch.equal(other.encode_vision(squares)[1], embeds)

@@ -10,7 +10,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 import torch
 
 from mllmseg_ros.checkpoints import integrity
-from mllmseg_ros.ros.node import model_loading as engine
+from mllmseg_ros.ros.node.model_loading import load_model, out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.segmenter import Segmenter
 
@@ -22,7 +22,7 @@ def test_a_gpu_out_of_memory_is_told_what_would_fit(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Segmenter, "from_pretrained", from_pretrained)
     monkeypatch.setattr(integrity, "count_values", lambda folder: 8_110_000_000)
     with pytest.raises(ValueError, match="memory ran out") as caught:
-        engine.load(SegmenterParameters(device="cpu", dtype="float32"))
+        load_model(SegmenterParameters(device="cpu", dtype="float32"))
     text = str(caught.value)
     assert "in float32 on cpu (32.4 GB of weights)" in text
     assert "dtype to bfloat16 (16.2 GB), or model to MLLMSeg_InternVL2_5_4B_RES (15.0 GB)" in text
@@ -32,6 +32,6 @@ def test_a_gpu_out_of_memory_is_told_what_would_fit(monkeypatch: pytest.MonkeyPa
 def test_other_errors_stay_what_they_are() -> None:
     with (
         pytest.raises(RuntimeError, match=r"^something else$"),
-        engine.advise(SegmenterParameters()),
+        out_of_memory_advice(SegmenterParameters()),
     ):
         raise RuntimeError("something else")

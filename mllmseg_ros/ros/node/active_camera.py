@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera while the node is active: built complete at activate, dropped at deactivate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage, Image
+
+from mllmseg_ros.ros.node.camera import Camera
+from mllmseg_ros.ros.node.camera_image import CameraImageReader
+from mllmseg_ros.ros.node.current_command import CurrentCommand
+from mllmseg_ros.ros.node.depth_pairing import DepthPairing
+from mllmseg_ros.ros.node.diagnostics import Thresholds
+from mllmseg_ros.ros.node.fault_log import FaultLog
+from mllmseg_ros.ros.node.inference import format_age
+from mllmseg_ros.ros.node.inputs import CameraInputs
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.private_requests import RequestQueue
+from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
+from mllmseg_ros.ros.node.result_publisher import ResultPublisher
+from mllmseg_ros.ros.node.tracking_thread import TrackingThread
+from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
+from mllmseg_ros.ros.support.tf import TransformLookup
+
+__all__ = ["ActiveCamera"]
+
+
+class ActiveCamera:
+    """Listens to a camera, and holds what is asked of it and who answers.
+
+    Attributes:
+        name: of the camera.
+        slot: its newest image.
+        command: the command in force.
+        private_requests: of services and actions.
+        reader: wraps its image messages, also those that come with a request.
+        publisher: takes results.
+        tracking: the thread that tracks results into newer images.
+        problem: why the newest image was not used, "" if it was; set by the inference thread.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        camera: Camera,
+        *,
+        rgb_from_image: Callable[[Image], NDArray[np.uint8]],
+        transforms: TransformLookup,
+        parameters: LiveParameters[SegmenterParameters],
+        clock: RosClock,
+        inference_wakeup: threading.Event,
+        log: FaultLog,
+    ) -> None:
+        """Subscribe, and begin to track.
+
+        Args:
+            node: owner of the subscriptions.
+            camera: its publishers and metrics.
+            rgb_from_image: one of :mod:`mllmseg_ros.ros.messages.cv_bridge_conversion`.
+            transforms: the node's TF.
+            parameters: of the node.
+            clock: of the node.
+            inference_wakeup: set when there is something to do for the inference thread.
+            log: takes what could not be used.
+        """
+        self.name, self.slot = camera.name, camera.slot
+        self.command, self.private_requests = CurrentCommand(), RequestQueue()
+        self.problem = ""
+        self._camera, self._parameters, self._clock = camera, parameters, clock
+        self._inference_wakeup = inference_wakeup
+        self._depth_pairing = DepthPairing(log.report, transforms)
+        self.reader = CameraImageReader(
+            rgb_from_image=rgb_from_image,
+            depth_pairing=self._depth_pairing,
+            transforms=transforms,
+            parameters=parameters,
+            metrics=camera.metrics,
+        )
+        self.publisher = ResultPublisher(
+            camera, self.command, parameters=parameters, clock=clock, log=log
+        )
+        self.tracking = TrackingThread(
+            self.slot,
+            self.command,
+            self.publisher,
+            parameters=parameters,
+            clock=clock,
+            inference_wakeup=inference_wakeup,
+            log=log,
+        )
+        self._inputs = CameraInputs(
+            node,
+            camera.prefix,
+            image_transport=parameters.now.image_transport,
+            on_image=self._on_image,
+            depth=self._depth_pairing,
+            qos=camera.qos,
+        )
+        self.tracking.start()
+
+    @property
+    def topics(self) -> list[str]:
+        """Fully qualified names of the topics subscribed to."""
+        return self._inputs.topics
+
+    def close(self, reason: str) -> None:
+        """Unsubscribe and end all requests; the inference thread may still be at work.
+
+        Args:
+            reason: one line for those who asked.
+        """
+        self._inputs.destroy()
+        self.tracking.stop()
+        self.publisher.stop(reason)
+        self.end_private_requests(reason)
+
+    def end_private_requests(self, reason: str) -> None:
+        """Tell every caller that there will be no further result."""
+        for each in self.private_requests.pending:
+            if self.private_requests.remove(each):
+                event = RequestEvent(request=each.request, reason=EndReason.STOPPED, text=reason)
+                self.publisher.deliver_event(each, event)
+
+    def restart_clock(self) -> None:
+        """Forget what came before ROS time jumped."""
+        self.slot.clear()
+        self._depth_pairing.clear()
+        self.tracking.reset()
+        now_ns = self._clock.now_ns()
+        self.command.restart_clock(now_ns)
+        self.private_requests.restart_clock(now_ns)
+
+    def submit(self, request: Request) -> None:
+        """Put a command in force, or end the one in force."""
+        self._camera.metrics.requested()
+        self.publisher.submit(request)
+        if request.command is not None:
+            self.tracking.clear()
+
+    def check_stale(self) -> None:
+        """Tell those who wait for an image that none has come."""
+        parameters = self._parameters.now
+        if not parameters.max_age_ns:
+            return
+        now_ns, reason = self._clock.now_ns(), self.problem or "no image has come"
+        newest = self.slot.peek()
+        if newest is not None:
+            age = format_age(now_ns - newest.item.stamp_ns)
+            reason = f"the newest image is {age}, max_age is {parameters.max_age}"
+        self.publisher.check_stale(parameters.max_age_ns, int(parameters.period_s * 1e9), reason)
+        for each in self.private_requests.find_stale(now_ns, parameters.max_age_ns):
+            event = RequestEvent(request=each.request, reason=EndReason.STALE_INPUT, text=reason)
+            self.publisher.deliver_event(each, event)
+            if not each.repeats:
+                self.private_requests.remove(each)
+
+    def status(self, node_name: str, limits: Thresholds) -> DiagnosticStatus:
+        """Status for ``/diagnostics``."""
+        return self._camera.status(
+            node_name,
+            is_active=True,
+            has_request=self.command.request is not None,
+            period_s=self._parameters.now.period_s,
+            problem=self.problem,
+            limits=limits,
+        )
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        image = self.reader.wrap(message)
+        self._camera.metrics.arrived(self._clock.now_ns() - image.stamp_ns)
+        self.slot.put(image)
+        self.tracking.wake()
+        self._inference_wakeup.set()

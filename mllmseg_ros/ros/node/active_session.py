@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node has while it is active: cameras that it listens to, and the inference thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+
+from mllmseg_ros.ros.node.active_camera import ActiveCamera
+from mllmseg_ros.ros.node.camera import Camera
+from mllmseg_ros.ros.node.fault_log import FaultLog
+from mllmseg_ros.ros.node.inference import InferenceThread
+from mllmseg_ros.ros.node.inference_backend import InferenceBackend
+from mllmseg_ros.ros.node.inputs import CommandInput
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.request_router import RequestRouter
+from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.parameter_fields import LiveParameters
+from mllmseg_ros.ros.support.qos import QosWatch
+from mllmseg_ros.ros.support.tf import Transforms
+
+__all__ = ["ActiveSession"]
+
+_STALE_CHECK_S = 0.1
+
+
+class ActiveSession:
+    """Begins with the activation and ends with :meth:`close`."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        cameras: Sequence[Camera],
+        backend: InferenceBackend,
+        *,
+        router: RequestRouter,
+        rgb_from_image: Callable[[Image], NDArray[np.uint8]],
+        transforms: Transforms,
+        parameters: LiveParameters[SegmenterParameters],
+        clock: RosClock,
+        qos: QosWatch,
+        log: FaultLog,
+    ) -> None:
+        """Subscribe to everything and begin to serve; undone where a part of it fails.
+
+        Args:
+            node: owner of subscriptions and timers.
+            cameras: of the node.
+            backend: the model.
+            router: brings requests.
+            rgb_from_image: one of :mod:`mllmseg_ros.ros.messages.cv_bridge_conversion`.
+            transforms: the node's TF.
+            parameters: of the node.
+            clock: of the node.
+            qos: of topics of no camera.
+            log: takes what could not be used.
+
+        Raises:
+            Exception: as a subscription or TF raises it.
+        """
+        self._node, self._router, self._transforms = node, router, transforms
+        wakeup = threading.Event()
+        with ExitStack() as undo:
+            undo.callback(transforms.stop)
+            transforms.start(parameters.now.target_frame)
+            self.cameras: list[ActiveCamera] = []
+            undo.callback(self._close_cameras, "the node could not be activated")
+            for camera in cameras:
+                self.cameras.append(
+                    ActiveCamera(
+                        node,
+                        camera,
+                        rgb_from_image=rgb_from_image,
+                        transforms=transforms,
+                        parameters=parameters,
+                        clock=clock,
+                        inference_wakeup=wakeup,
+                        log=log,
+                    )
+                )
+            self._commands: list[CommandInput] = []
+            undo.callback(self._close_commands)
+            self._subscribe_to_commands(cameras, qos)
+            self.inference = InferenceThread(
+                self.cameras,
+                backend,
+                parameters=parameters,
+                clock=clock,
+                wakeup=wakeup,
+                log=log,
+            )
+            self.inference.start()
+            undo.callback(self.inference.stop)
+            self._stale_timer = node.create_timer(_STALE_CHECK_S, self._check_stale)
+            router.open(self.cameras, wakeup)
+            undo.pop_all()
+
+    @property
+    def topics(self) -> list[str]:
+        """Fully qualified names of the topics subscribed to."""
+        commands = [command.topic for command in self._commands]
+        return commands + [topic for camera in self.cameras for topic in camera.topics]
+
+    def close(self, reason: str) -> None:
+        """Unsubscribe, end all requests with this reason, and end the threads."""
+        self._router.close()
+        self._transforms.stop()  # before the threads, which may be waiting for one
+        self._node.destroy_timer(self._stale_timer)
+        self._close_commands()
+        self._close_cameras(reason)
+        self.inference.stop()
+        for camera in self.cameras:
+            camera.end_private_requests(reason)  # of what came during the last inference
+            camera.slot.clear()
+
+    def restart_clock(self) -> None:
+        """Forget what came before ROS time jumped."""
+        for camera in self.cameras:
+            camera.restart_clock()
+        self.inference.reset()
+
+    def request_inference(self) -> None:
+        """Have commands in force answered anew, because model or parameters have changed."""
+        for camera in self.cameras:
+            camera.tracking.request_inference()
+        self._router.wake_inference()
+
+    def _subscribe_to_commands(self, cameras: Sequence[Camera], qos: QosWatch) -> None:
+        to_all = partial(self._router.command, cameras=self.cameras)
+        self._commands.append(CommandInput(self._node, "command", to_all, qos))
+        for camera, active in zip(cameras, self.cameras, strict=True):
+            if camera.prefix:
+                to_it_alone = partial(self._router.command, cameras=[active])
+                topic = f"{camera.prefix}command"
+                self._commands.append(CommandInput(self._node, topic, to_it_alone, camera.qos))
+
+    def _close_commands(self) -> None:
+        for command in self._commands:
+            command.destroy()
+
+    def _close_cameras(self, reason: str) -> None:
+        for camera in self.cameras:
+            camera.close(reason)
+
+    def _check_stale(self) -> None:
+        if self.inference.is_busy:
+            return
+        for camera in self.cameras:
+            camera.check_stale()

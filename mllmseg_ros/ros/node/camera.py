@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a camera stays while the node is inactive: topic names, publishers, metrics."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+
+from mllmseg_ros.ros.messages.point_cloud import CloudBuilder
+from mllmseg_ros.ros.node.camera_image import CameraImage
+from mllmseg_ros.ros.node.diagnostics import CameraReading, Thresholds, camera_status
+from mllmseg_ros.ros.node.frame_slot import FrameSlot
+from mllmseg_ros.ros.node.metrics import CameraMetrics
+from mllmseg_ros.ros.node.outputs import CameraOutputs
+from mllmseg_ros.ros.support.qos import QosWatch
+
+__all__ = ["Camera"]
+
+
+class Camera:
+    """One camera of the node.
+
+    Attributes:
+        name: "" where its topics have no prefix.
+        prefix: of all its topics: "", or the name and a slash.
+        slot: its newest image; empty while the node is inactive.
+        metrics: what is measured of it.
+        qos: told of publishers and subscribers that do not match.
+        outputs: its publishers.
+    """
+
+    def __init__(self, node: LifecycleNode, name: str, cloud_from_points: CloudBuilder) -> None:
+        """Create the publishers.
+
+        Args:
+            node: owner of the topics.
+            name: of the camera.
+            cloud_from_points: one of :mod:`mllmseg_ros.ros.messages.point_cloud`.
+        """
+        self.name, self.prefix = name, f"{name}/" if name else ""
+        self.slot: FrameSlot[CameraImage] = FrameSlot()
+        self.metrics, self.qos = CameraMetrics(), QosWatch(node)
+        self.outputs = CameraOutputs(node, self.prefix, cloud_from_points, self.qos)
+        self._node = node
+
+    def resolve(self, topic: str) -> str:
+        """Fully qualified name of one of its topics."""
+        return str(self._node.resolve_topic_name(self.prefix + topic))
+
+    def image_topic(self, image: CameraImage) -> str:
+        """Fully qualified name of the topic that an image came on."""
+        return self.resolve("image/compressed" if image.is_compressed else "image")
+
+    def status(
+        self,
+        node_name: str,
+        *,
+        is_active: bool,
+        has_request: bool,
+        period_s: float,
+        problem: str,
+        limits: Thresholds,
+    ) -> DiagnosticStatus:
+        """Status for ``/diagnostics``.
+
+        Args:
+            node_name: as it stands before the colon.
+            is_active: the node listens to the camera.
+            has_request: a command is in force.
+            period_s: s, shortest time between two results.
+            problem: why the newest image was not used, "" if it was.
+            limits: thresholds of warnings and errors.
+        """
+        reading = CameraReading(
+            is_active=is_active,
+            metrics=self.metrics,
+            received=self.slot.received,
+            dropped=self.slot.dropped,
+            has_request=has_request,
+            period_s=period_s,
+            problem=problem,
+            mismatches=self.qos.check(),
+        )
+        name = f"{node_name}: camera {self.name}".rstrip()
+        return camera_status(name, self.resolve("image"), reading, limits)

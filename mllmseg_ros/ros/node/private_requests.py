@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests of services and actions: their results go to the caller alone."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.ros.node.async_queue import AsyncQueue
+from mllmseg_ros.ros.node.camera_image import CameraImage
+from mllmseg_ros.ros.node.current_command import Outage
+from mllmseg_ros.ros.node.request import Request
+from mllmseg_ros.ros.node.result import InferenceResult
+
+__all__ = ["MAX_PRIVATE_REQUESTS", "Delivery", "PrivateRequest", "RequestQueue"]
+
+MAX_PRIVATE_REQUESTS = 16  # of one camera at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a caller gets."""
+
+    message: SegmentationArray
+    inference: InferenceResult | None = None  # behind it; None where there was none
+
+
+class PrivateRequest:
+    """A request of one caller.
+
+    Attributes:
+        request: what is asked; never a stop, never refused.
+        queue: takes a :class:`Delivery` per image.
+        image: to segment; None for the newest one.
+        repeats: every further image is wanted too, until the caller withdraws the request.
+        after_ns: ROS time from which on images count.
+        last_number: number of the image that it last had a result on.
+        outage: notices that no image comes.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        queue: AsyncQueue[Delivery | None],
+        *,
+        image: CameraImage | None = None,
+        repeats: bool = False,
+        on_present_image: bool = False,
+    ) -> None:
+        """Set up.
+
+        Args:
+            request: what is asked.
+            queue: of the caller.
+            image: message that came with the request.
+            repeats: see the attribute.
+            on_present_image: the newest image counts even if it was taken before the request.
+        """
+        self.request, self.queue, self.image = request, queue, image
+        self.repeats = repeats
+        self.after_ns = 0 if on_present_image else request.stamp_ns
+        self.last_number = 0
+        self.outage = Outage(request.stamp_ns)
+
+
+class RequestQueue:
+    """The private requests of one camera. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: list[PrivateRequest] = []
+
+    @property
+    def pending(self) -> tuple[PrivateRequest, ...]:
+        """Those not yet done, in the order received."""
+        with self._lock:
+            return tuple(self._requests)
+
+    def add(self, request: PrivateRequest) -> None:
+        """Take a request in.
+
+        Raises:
+            ValueError: if there are too many already.
+        """
+        with self._lock:
+            if len(self._requests) >= MAX_PRIVATE_REQUESTS:
+                raise ValueError(
+                    f"{MAX_PRIVATE_REQUESTS} requests are being answered already, accepted are "
+                    f"{MAX_PRIVATE_REQUESTS} at a time"
+                )
+            self._requests.append(request)
+
+    def remove(self, request: PrivateRequest) -> bool:
+        """Take a request out; False if another thread has."""
+        with self._lock:
+            there = request in self._requests
+            if there:
+                self._requests.remove(request)
+            return there
+
+    def find_stale(self, now_ns: int, limit_ns: int) -> list[PrivateRequest]:
+        """Those that have waited for an image for ``limit_ns``, each once an outage."""
+        with self._lock:
+            return [
+                each
+                for each in self._requests
+                if each.image is None and each.outage.begins(now_ns, limit_ns)
+            ]
+
+    def restart_clock(self, now_ns: int) -> None:
+        """Count waiting times from now on, because ROS time has jumped."""
+        with self._lock:
+            for each in self._requests:
+                each.after_ns = now_ns
+                each.outage.end(now_ns)

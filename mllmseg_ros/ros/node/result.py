@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of a request on an image: as inferred or tracked, then in instances with positions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+
+from mllmseg_ros.geometry.instances import Depth, Instance, InstanceSet, instances_of
+from mllmseg_ros.geometry.localization import locate, transformed
+from mllmseg_ros.ros.node.camera_image import CameraImage
+from mllmseg_ros.ros.node.model_loading import EncodedImage
+from mllmseg_ros.ros.node.request import Request
+from mllmseg_ros.segmentation import Segmentation, Status
+from mllmseg_ros.tracking.tracker import TrackedInstance
+
+__all__ = [
+    "InferenceResult",
+    "Result",
+    "TrackedResult",
+    "locate_inference",
+    "locate_segmentations",
+    "locate_tracked",
+    "locate_tracks",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceResult:
+    """One request on the image that the model was run on."""
+
+    request: Request
+    image: CameraImage
+    segmentations: Sequence[Segmentation]  # one per expression; none where inference failed
+    began_ns: int  # monotonic time at which the image was taken up
+    model: str  # name of the model
+    score_threshold: float  # score from which on a target is found
+    encoded: EncodedImage | None = None  # None where inference failed
+    error: str = ""  # why inference failed
+    is_permanent: bool = False  # it fails on every image, because of the expressions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedResult:
+    """The last inference of a request, tracked into a newer image."""
+
+    inference: InferenceResult
+    image: CameraImage  # the newer one
+    tracks: Sequence[TrackedInstance]
+    began_ns: int  # monotonic time at which the newer image was taken up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One request on one image, ready to be published."""
+
+    request: Request
+    header: Header  # of the image
+    rgb: NDArray[np.uint8]  # (H, W, 3) RGB
+    instance_set: InstanceSet  # at least one instance per target; none where inference failed
+    latency_ns: int  # from taking up the image
+    model: str = ""  # name of the model
+    score_threshold: float = 0.5  # score from which on a target is found
+    error: str = ""  # why there is no result
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """The instances, in the order asked."""
+        return self.instance_set.instances
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Size of the image, px."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    @property
+    def position_header(self) -> Header:
+        """Stamp of the image, and the frame of its positions."""
+        frame = self.instance_set.frame
+        if frame is None:
+            return self.header
+        return Header(stamp=self.header.stamp, frame_id=frame.frame_id)
+
+
+def locate_inference(inference: InferenceResult) -> Result:
+    """Split what was inferred into instances, and locate them."""
+    instance_set, error = InstanceSet(instances=()), inference.error
+    if not error:
+        try:
+            instance_set = locate_segmentations(inference.image, inference.segmentations)
+        except Exception as caught:  # a library's function may raise anything
+            error = " ".join(f"{type(caught).__name__}: {caught}".split())
+            instance_set = InstanceSet(instances=(), note=f"position failed: {error}")
+    return _result(inference, inference.image, instance_set, inference.began_ns, error)
+
+
+def locate_tracked(tracked: TrackedResult) -> Result:
+    """Locate what was tracked into a newer image."""
+    instance_set = locate_tracks(tracked.image, tracked.tracks)
+    return _result(tracked.inference, tracked.image, instance_set, tracked.began_ns)
+
+
+def locate_segmentations(image: CameraImage, segmentations: Sequence[Segmentation]) -> InstanceSet:
+    """Split segmentations into instances, and locate those found where there is depth.
+
+    Without the depth or the transform that is needed there are no positions, and the note says why.
+    """
+    depth, note = _depth_for(image, segmentations)
+    return _in_target_frame(image, instances_of(segmentations, depth), depth, note)
+
+
+def locate_tracks(image: CameraImage, tracks: Sequence[TrackedInstance]) -> InstanceSet:
+    """Locate tracked instances where there is depth."""
+    depth, note = _depth_for(image, [each.segmentation for each in tracks])
+    instances = []
+    for each in tracks:
+        one, position = each.segmentation, None
+        if depth is not None and one.status is Status.FOUND and one.inside_uv:
+            position = locate(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
+        instances.append(
+            Instance(
+                expression_index=each.expression_index,
+                instance_index=each.instance_index,
+                segmentation=one,
+                position=position,
+                track_id=each.track_id,
+                inferred_ns=each.inference_stamp_ns if each.propagated else None,
+            )
+        )
+    return _in_target_frame(image, instances, depth, note)
+
+
+def _result(
+    inference: InferenceResult,
+    image: CameraImage,
+    instance_set: InstanceSet,
+    began_ns: int,
+    error: str = "",
+) -> Result:
+    return Result(
+        request=inference.request,
+        header=image.header,
+        rgb=image.frame().rgb,
+        instance_set=instance_set,
+        latency_ns=time.monotonic_ns() - began_ns,
+        model=inference.model,
+        score_threshold=inference.score_threshold,
+        error=error,
+    )
+
+
+def _depth_for(
+    image: CameraImage, segmentations: Sequence[Segmentation]
+) -> tuple[Depth | None, str]:
+    """Depth, where something was found; and why there is none."""
+    if not any(each.status is Status.FOUND for each in segmentations):
+        return None, ""
+    try:
+        return image.depth(), ""
+    except ValueError as error:
+        return None, f"no position: {error}"
+
+
+def _in_target_frame(
+    image: CameraImage, instances: Sequence[Instance], depth: Depth | None, note: str
+) -> InstanceSet:
+    """Transform positions into the frame that is asked for."""
+    if depth is None:
+        return InstanceSet(instances=instances, note=note)
+    try:
+        frame = image.target_frame()
+    except ValueError as error:
+        unplaced = [replace(each, position=None) for each in instances]
+        return InstanceSet(instances=unplaced, note=f"no position: {error}")
+    if frame is not None:
+        instances = [
+            each
+            if each.position is None
+            else replace(each, position=transformed(each.position, frame.from_camera))
+            for each in instances
+        ]
+    return InstanceSet(instances=instances, depth=depth, frame=frame)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS time in nanoseconds."""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+
+__all__ = ["RosClock"]
+
+
+class RosClock:
+    """The clock of a node: simulated time where ``use_sim_time`` is set."""
+
+    def __init__(self, node: Node) -> None:
+        self._clock = node.get_clock()
+
+    def now_ns(self) -> int:
+        """ROS time, ns."""
+        return int(self._clock.now().nanoseconds)

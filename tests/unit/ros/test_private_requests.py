@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Private requests: limited in number, done once, stale once an outage."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+from mllmseg_ros.ros.node.async_queue import AsyncQueue
+from mllmseg_ros.ros.node.private_requests import (
+    MAX_PRIVATE_REQUESTS,
+    PrivateRequest,
+    RequestQueue,
+)
+from mllmseg_ros.ros.node.request import RequestFactory
+
+SECOND = 1_000_000_000
+
+
+class Guard:
+    def trigger(self) -> None:
+        pass
+
+
+def private_request(
+    queue: RequestQueue, text: str, now_ns: int, image: object | None = None
+) -> PrivateRequest:
+    request = RequestFactory().receive(text, now_ns, remember=False)
+    made = PrivateRequest(request, AsyncQueue(Guard()), image=image)
+    queue.add(made)
+    return made
+
+
+def test_a_request_is_done_once() -> None:
+    queue = RequestQueue()
+    bowl = private_request(queue, "the bowl", 1)
+    assert queue.pending == (bowl,)
+    assert queue.remove(bowl)
+    assert not queue.remove(bowl)  # the second thread does not answer again
+
+
+def test_requests_are_limited_in_number() -> None:
+    queue = RequestQueue()
+    for index in range(MAX_PRIVATE_REQUESTS):
+        private_request(queue, f"thing {index}", 0)
+    with pytest.raises(ValueError, match="16 requests are being answered already"):
+        private_request(queue, "one more", 0)
+
+
+def test_a_request_without_an_image_is_stale_once_an_outage() -> None:
+    queue = RequestQueue()
+    waiting = private_request(queue, "the mug", 10 * SECOND)
+    private_request(queue, "with an image of its own", 10 * SECOND, image=b"")
+    assert queue.find_stale(11 * SECOND, SECOND) == []
+    assert queue.find_stale(11 * SECOND + 1, SECOND) == [waiting]
+    assert queue.find_stale(11 * SECOND + 2, SECOND) == []
+    queue.restart_clock(5 * SECOND)  # images from the new beginning count
+    assert waiting.after_ns == 5 * SECOND
+    assert queue.find_stale(6 * SECOND + 1, SECOND) == [waiting]
