@@ -31,7 +31,7 @@ from mllmseg_ros.ros.node.result_messages import (
     array_message,
     chosen_position,
     label_image,
-    union_mask,
+    union_image,
 )
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
@@ -83,7 +83,7 @@ def everything(answer: Result, build: Callable[[np.ndarray, str, Header], Image]
     position = chosen_position(answer)
     assert position is not None
     centroid_message(answer.header, position)
-    build(union_mask(answer), "mono8", answer.header)
+    build(union_image(answer), "mono8", answer.header)
     build(label_image(answer), "mono8", answer.header)
     found = [each.segmentation for each in answer.instances]
     build(draw_overlay(answer.rgb, found), "rgb8", answer.header)
@@ -109,7 +109,7 @@ def measure(size: str, repeats: int) -> dict[str, float]:
         "image to RGB (bgr8)": lambda: rgb_from_image(message),
         "instances, positions of 4 targets": lambda: instances(segmentations, width, height),
         "segmentations only": lambda: array_message(answer, "/image"),
-        "mask": lambda: image_from_array(union_mask(answer), "mono8", answer.header),
+        "mask": lambda: image_from_array(union_image(answer), "mono8", answer.header),
         "labels": lambda: image_from_array(label_image(answer), "mono8", answer.header),
         "overlay": lambda: image_from_array(
             draw_overlay(answer.rgb, segmentations), "rgb8", answer.header

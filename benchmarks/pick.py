@@ -35,7 +35,7 @@ from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, scene_points
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion_message
 from mllmseg_ros.ros.node.request import RequestFactory
 from mllmseg_ros.ros.node.result import Result
-from mllmseg_ros.ros.node.result_messages import array_message, chosen_position, union_mask
+from mllmseg_ros.ros.node.result_messages import array_message, chosen_position, union_image
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
@@ -229,7 +229,7 @@ def messages(scene: Scene, question: Question, answers: Sequence[Segmentation]) 
     )
     position = chosen_position(answer)
     points = np.zeros((0, 3), np.float32) if position is None else position.points
-    rest, _ = scene_points(view.rgb, depth, union_mask(answer) > 0)
+    rest, _ = scene_points(view.rgb, depth, union_image(answer) > 0)
     return (
         array_message(answer, "camera"),
         cloud_from_points(answer.header, points, np.zeros((len(points), 3), np.uint8)),

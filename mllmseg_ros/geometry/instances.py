@@ -7,7 +7,7 @@ and parts of one thing behind another are joined again. Holes stay holes. NumPy 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -23,10 +23,12 @@ __all__ = [
     "Instance",
     "InstanceSet",
     "TargetFrame",
+    "depth_if_found",
     "distance_m",
     "instances_of",
     "parts_of",
     "split_instances",
+    "union_mask",
 ]
 
 # A part is a speck if it has fewer pixels, or is a smaller share of the largest part.
@@ -74,6 +76,40 @@ class InstanceSet:
     depth: Depth | None = None  # of the whole image, where there is any, as the camera sees it
     frame: TargetFrame | None = None  # of the instances' positions; None: the optical frame
     note: str = ""  # why what was found has no position; "" also where nobody publishes depth
+
+
+def union_mask(
+    instances: Sequence[Instance],
+    size_hw: tuple[int, int],
+    statuses: Container[Status] = (Status.FOUND,),
+) -> NDArray[np.bool_]:
+    """Mask (H, W) of all instances that have one of these statuses."""
+    union = np.zeros(size_hw, np.bool_)
+    for each in instances:
+        if each.segmentation.status in statuses:
+            union |= each.segmentation.mask
+    return union
+
+
+def depth_if_found(
+    segmentations: Sequence[Segmentation], read_depth: Callable[[], Depth | None]
+) -> tuple[Depth | None, str]:
+    """Read depth where something was found, which alone needs it.
+
+    Args:
+        segmentations: of one image.
+        read_depth: returns the image's depth, None where there is none at all; raises ValueError
+            saying why there is none for this image.
+
+    Returns:
+        The depth, and why there is none ("" where nothing is missing).
+    """
+    if not any(each.status is Status.FOUND for each in segmentations):
+        return None, ""
+    try:
+        return read_depth(), ""
+    except ValueError as error:
+        return None, f"no position: {error}"
 
 
 def distance_m(instance: Instance, frame: TargetFrame | None) -> float | None:

@@ -21,7 +21,7 @@ from mllmseg_ros.codecs.segmentations import build_segmentation_array
 from mllmseg_ros.data.run_folder import check_resume_config
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import Instance, InstanceSet, distance_m
+from mllmseg_ros.geometry.instances import Instance, InstanceSet, distance_m, union_mask
 from mllmseg_ros.language.command import Command
 from mllmseg_ros.recording.bag_types import (
     TYPES,
@@ -38,7 +38,6 @@ from mllmseg_ros.recording.recorded_image import Picture, Source
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.recording.track_ids import TrackIds
 from mllmseg_ros.recording.video import VideoWriter
-from mllmseg_ros.segmentation import Status
 
 if TYPE_CHECKING:
     from mllmseg_ros.segmenter import Segmenter
@@ -190,7 +189,7 @@ class Outputs:
             SIDES, self._models, answered.instance_sets, instances, overlays, strict=False
         ):
             message = self._array(answered, header, replace(instance_set, instances=own), model)
-            mask = _found_mask(own, answered.size_hw)
+            mask = union_mask(own, answered.size_hw).astype(np.uint8) * np.uint8(255)
             for name, each in (
                 ("segmentations", message),
                 ("mask/compressed", compressed_message(mask, header)),
@@ -224,15 +223,6 @@ def _drawn(frame: Frame, instances: Sequence[Instance]) -> NDArray[np.uint8]:
         [each.track_id for each in instances],
         [distance_m(each, None) for each in instances],
     )
-
-
-def _found_mask(instances: Sequence[Instance], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Mask (H, W) of all that was found, 0 or 255, as the node's ``mask``."""
-    union = np.zeros(size_hw, np.uint8)
-    for each in instances:
-        if each.segmentation.status is Status.FOUND:
-            union[each.segmentation.mask] = 255
-    return union
 
 
 def _beside(overlays: Sequence[NDArray[np.uint8]], models: Sequence[str]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 
-from mllmseg_ros.codecs.depth import aligned_depth
+from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
+from mllmseg_ros.codecs.transforms import put_transforms
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
 from mllmseg_ros.recording.bag_types import typestore
-from mllmseg_ros.recording.cameras import Camera, cameras_of, shown
+from mllmseg_ros.recording.cameras import Camera, cameras_of
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, Picture, no_depth
 from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
 
@@ -35,18 +37,8 @@ __all__ = ["BagSource"]
 # The node's own words for what belongs to an image (config/mllmseg.yaml, depth_tolerance).
 TOLERANCE_NS = 20_000_000
 _WAIT_NS = 200_000_000  # in the bag, for depth and transforms that were recorded after the image
-_KEPT_NS = 1_000_000_000  # of depth and camera info
+_CAPACITY = 64  # depth images and camera infos, recorded before the image that they belong to
 _TRANSFORMS = "tf2_msgs/msg/TFMessage"
-
-
-@dataclass
-class _Seen:
-    """What has come on a camera's topics and may still be needed."""
-
-    depths: deque[tuple[int, Any]] = field(default_factory=deque)  # stamp and message
-    infos: deque[tuple[int, Any]] = field(default_factory=deque)
-    depth_info: Any = None  # the newest: a lens does not change
-    n_images: int = 0
 
 
 class BagSource:
@@ -101,8 +93,9 @@ class BagSource:
                 except StopIteration:
                     return
                 except Exception as error:
+                    reason = one_line(error, with_type=False)
                     print(
-                        f"{self.path}: broken after {last_ns / 1e9:.3f} s ({_one_line(error)}); "
+                        f"{self.path}: broken after {last_ns / 1e9:.3f} s ({reason}); "
                         "what comes before is used",
                         file=sys.stderr,
                     )
@@ -117,7 +110,8 @@ class BagSource:
             for role in ("image", "info", "depth", "depth_info"):
                 if topic := getattr(camera, role):
                     roles.setdefault(topic, []).append((role, camera))
-        seen = {camera.name: _Seen() for camera in self.cameras}
+        pairings = {camera.name: DepthPairing(_CAPACITY) for camera in self.cameras}
+        n_images = dict.fromkeys(pairings, 0)
         transforms = TransformBuffer()
         waiting: deque[Picture] = deque()
 
@@ -126,20 +120,20 @@ class BagSource:
 
         for connection, recorded_ns, data in self.messages(wanted):
             while waiting and waiting[0].recorded_ns + _WAIT_NS < recorded_ns:
-                yield _paired(waiting.popleft(), seen, transforms)
+                yield waiting.popleft()
             if connection.msgtype == _TRANSFORMS:
                 _put_transforms(transforms, connection, data)
                 continue
             for role, camera in roles[connection.topic]:
-                state = seen[camera.name]
+                pairing = pairings[camera.name]
                 if role == "image":
-                    state.n_images += 1
-                    if (state.n_images - 1) % every == 0:
-                        waiting.append(_picture(camera, connection, recorded_ns, data))
+                    n_images[camera.name] += 1
+                    if (n_images[camera.name] - 1) % every == 0:
+                        image = _picture(camera, connection, recorded_ns, data)
+                        waiting.append(_paired(image, pairing, transforms))
                 else:
-                    _put(state, role, connection, data)
-        while waiting:
-            yield _paired(waiting.popleft(), seen, transforms)
+                    _put(pairing, role, connection, data)
+        yield from waiting
 
 
 def _readable(path: Path) -> tuple[Any, str]:
@@ -158,7 +152,7 @@ def _readable(path: Path) -> tuple[Any, str]:
         with Reader(whole):
             return whole, ""
     except Exception as error:  # a broken bag raises whatever its database has to say
-        reason = _one_line(error)
+        reason = one_line(error, with_type=False)
     if len(files) > 1:
         hint = f"its files may be read one by one: {', '.join(file.name for file in files)}"
     elif files and files[0].suffix == ".mcap":
@@ -232,39 +226,26 @@ def _raising(reason: str) -> Callable[[], Frame]:
     return frame
 
 
-def _put(state: _Seen, role: str, connection: Connection, data: bytes) -> None:
+def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) -> None:
     """Take depth or camera info in; what is malformed is as if it had not come."""
+    put = {
+        "depth": pairing.put_depth,
+        "info": pairing.put_info,
+        "depth_info": pairing.put_depth_info,
+    }[role]
     with suppress(SerdeError):
-        message = _message(connection, data)
-        if role == "depth_info":
-            state.depth_info = message
-            return
-        kept = state.depths if role == "depth" else state.infos
-        kept.append((nanoseconds(message.header.stamp), message))
-        while kept[0][0] < kept[-1][0] - _KEPT_NS:
-            kept.popleft()
+        put(_message(connection, data))
 
 
 def _put_transforms(transforms: TransformBuffer, connection: Connection, data: bytes) -> None:
+    static = connection.topic.endswith("tf_static")
     with suppress(SerdeError):
-        for each in _message(connection, data).transforms:
-            place, turn = each.transform.translation, each.transform.rotation
-            with suppress(ValueError):
-                transforms.put(
-                    each.header.frame_id,
-                    each.child_frame_id,
-                    nanoseconds(each.header.stamp),
-                    (place.x, place.y, place.z),
-                    (turn.x, turn.y, turn.z, turn.w),
-                    static=connection.topic.endswith("tf_static"),
-                )
+        put_transforms(transforms, _message(connection, data).transforms, static=static)
 
 
-def _paired(picture: Picture, seen: dict[str, _Seen], transforms: TransformBuffer) -> Picture:
-    """Bind what belongs to a picture, as the node does: the nearest stamp within a tolerance."""
-    state = seen[picture.camera]
-    depth, info = (_nearest(kept, picture.stamp_ns) for kept in (state.depths, state.infos))
-    depth_info, any_depth = state.depth_info, bool(state.depths)
+def _paired(picture: Picture, pairing: DepthPairing, transforms: TransformBuffer) -> Picture:
+    """Bind what belongs to an image, there or yet to come."""
+    paired = pairing.expect(picture.stamp_ns, TOLERANCE_NS)
 
     def frame_from(source: str) -> NDArray[np.float64]:
         try:
@@ -274,25 +255,6 @@ def _paired(picture: Picture, seen: dict[str, _Seen], transforms: TransformBuffe
             raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
 
     def depth_of(frame: Frame) -> Depth | None:
-        if depth is None:
-            if not any_depth:
-                return None
-            raise ValueError("no depth image has the stamp of the colour image")
-        if info is None:
-            raise ValueError("no camera_info has the stamp of the colour image")
-        return aligned_depth(frame, depth, info, depth_info, rectified=False, frame_from=frame_from)
+        return pairing.depth_of(frame, paired, rectified=False, frame_from=frame_from)
 
     return replace(picture, depth_of=depth_of)
-
-
-def _nearest(kept: deque[tuple[int, Any]], stamp_ns: int) -> Any:
-    off_ns, message = min(
-        ((abs(each_ns - stamp_ns), message) for each_ns, message in kept),
-        key=lambda each: each[0],
-        default=(TOLERANCE_NS + 1, None),
-    )
-    return message if off_ns <= TOLERANCE_NS else None
-
-
-def _one_line(error: Exception) -> str:
-    return shown(" ".join(str(error).split()))[:300]

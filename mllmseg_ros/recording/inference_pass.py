@@ -6,12 +6,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
+from mllmseg_ros.geometry.instances import InstanceSet, depth_if_found, instances_of
 from mllmseg_ros.recording.recorded_image import Picture, Source
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.segmentation import Segmentation, Status
@@ -106,7 +107,9 @@ def infer_image(
         error = str(caught)
     if frame is not None:
         found = [model(frame.rgb, expressions) for model in models]
-        depth, note = _depth_for(picture, frame, [one for each in found for one in each])
+        depth, note = depth_if_found(
+            [one for each in found for one in each], partial(picture.depth_of, frame)
+        )
         instance_sets = tuple(
             InstanceSet(instances=instances_of(each, depth), note=note if _any_found(each) else "")
             for each in found
@@ -124,15 +127,3 @@ def infer_image(
 
 def _any_found(segmentations: Sequence[Segmentation]) -> bool:
     return any(each.status is Status.FOUND for each in segmentations)
-
-
-def _depth_for(
-    picture: Picture, frame: Frame, segmentations: Sequence[Segmentation]
-) -> tuple[Depth | None, str]:
-    """Depth, where something was found; and why there is none."""
-    if not _any_found(segmentations):
-        return None, ""
-    try:
-        return picture.depth_of(frame), ""
-    except ValueError as error:
-        return None, f"no position: {error}"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.region import Coco, decode, encode
-from mllmseg_ros.geometry.instances import Instance, InstanceSet
+from mllmseg_ros.geometry.instances import Instance, InstanceSet, union_mask
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.segmentation import Status, segmentation_of
 
@@ -99,12 +99,9 @@ class Journal:
 def union_of(
     instance_set: InstanceSet, expression: int, size_hw: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Mask (H, W) of all that was drawn for an expression, sure or not."""
-    union = np.zeros(size_hw, np.bool_)
-    for each in instance_set.instances:
-        if each.expression_index == expression and each.segmentation.status is not Status.NO_TARGET:
-            union |= each.segmentation.mask
-    return union
+    """Mask (H, W) of all instances of an expression, sure or not."""
+    own = [each for each in instance_set.instances if each.expression_index == expression]
+    return union_mask(own, size_hw, (Status.FOUND, Status.LOW_CONFIDENCE))
 
 
 def _key_of(line: bytes) -> tuple[int, int]:

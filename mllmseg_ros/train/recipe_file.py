@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from mllmseg_ros.error_text import one_line
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -37,7 +39,7 @@ def read_recipe(recipe: type[Recipe], name_or_path: str, **changes: Any) -> Reci
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path}: not valid YAML ({one_line(error, with_type=False)})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected fields and values")
     values |= {name: value for name, value in changes.items() if value is not None}

@@ -16,6 +16,7 @@ from aiohttp import web
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.review import LabelledSet
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.web.guard import Access, guarded_application
 
 __all__ = ["review_application"]
@@ -57,7 +58,7 @@ class _Handlers:
             path = self._labelled.image(int(request.match_info["number"]))
             body = await asyncio.to_thread(path.read_bytes)
         except (ValueError, OSError) as error:
-            raise web.HTTPNotFound(text=_one_line(error)) from error
+            raise web.HTTPNotFound(text=one_line(error, with_type=False)) from error
         kind = _KINDS.get(path.suffix.lower(), "application/octet-stream")
         return web.Response(body=body, content_type=kind)
 
@@ -65,7 +66,7 @@ class _Handlers:
         try:
             mask = self._labelled.mask(int(request.match_info["number"]))
         except (ValueError, OSError) as error:
-            raise web.HTTPNotFound(text=_one_line(error)) from error
+            raise web.HTTPNotFound(text=one_line(error, with_type=False)) from error
         body = await asyncio.to_thread(_drawn, mask)
         return web.Response(body=body, content_type="image/png")
 
@@ -78,7 +79,7 @@ class _Handlers:
             async with self._writing:
                 await asyncio.to_thread(self._decide, number, asked)
         except (ValueError, TypeError, OSError) as error:
-            raise web.HTTPBadRequest(text=_one_line(error)) from error
+            raise web.HTTPBadRequest(text=one_line(error, with_type=False)) from error
         return web.json_response({"entry": self._shown(number), **self._counts()})
 
     async def undo(self, request: web.Request) -> web.Response:
@@ -126,7 +127,3 @@ def _drawn(mask: NDArray[np.bool_]) -> bytes:
     width = max(1, round(mask.shape[0] / 240))
     cv2.drawContours(drawn, outlines, -1, (*_COLOR_BGR, 255), width, cv2.LINE_8)
     return bytes(cv2.imencode(".png", drawn)[1])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

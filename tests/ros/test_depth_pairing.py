@@ -11,10 +11,10 @@ pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.geometry.transforms import TransformBuffer
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, time_message
 from mllmseg_ros.ros.node.camera_image import CameraImage, CameraImageReader
-from mllmseg_ros.ros.node.depth_pairing import DepthPairing
 from mllmseg_ros.ros.node.metrics import CameraMetrics
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.result import locate_segmentations
@@ -33,10 +33,8 @@ def found() -> Segmentation:
 class Tree(TransformBuffer):
     """Transforms without topics."""
 
-    asked = False
-
     def listen(self) -> None:
-        self.asked = True
+        """Nothing to listen to."""
 
     def matrix(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> np.ndarray:
         return self.lookup(target, source, stamp_ns)
@@ -44,9 +42,8 @@ class Tree(TransformBuffer):
 
 class Rig:
     def __init__(self) -> None:
-        self.reports: list[str] = []
         self.tree = Tree()
-        self.pairing = DepthPairing(self.reports.append, self.tree)
+        self.pairing = DepthPairing()
         self.note, self.target_frame = "", ""
 
     def depth(
@@ -58,7 +55,8 @@ class Rig:
     ) -> None:
         header = Header(stamp=time_message(stamp_ns), frame_id=frame_id)
         pixels = np.full(size_hw, metres, np.float32)
-        self.pairing.put_depth(image_from_array(pixels, "32FC1", header))
+        message = image_from_array(pixels, "32FC1", header)
+        self.is_of_another_frame = self.pairing.put_depth(message)
 
     def info(self, stamp_ns: int, **fields: object) -> None:
         header = Header(stamp=time_message(stamp_ns), frame_id="camera")
@@ -142,10 +140,10 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
 
 def test_depth_of_another_frame_is_brought_over_by_its_transform(rig: Rig) -> None:
     k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
-    assert not rig.tree.asked  # all was in one frame until here
+    assert not rig.is_of_another_frame  # all was in one frame until here
     rig.depth(3, 0.7, frame_id="infra")
     rig.info(3)
-    assert rig.tree.asked
+    assert rig.is_of_another_frame
     assert rig.z_of(rig.image(3)) is None
     assert "in frame 'infra', the colour image in 'camera'; publish depth/camera_info" in rig.note
     rig.pairing.put_depth_info(CameraInfo(k=k))

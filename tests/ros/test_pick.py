@@ -109,7 +109,7 @@ def clouds(answer: Result) -> tuple:
 def test_what_is_named_is_where_the_gripper_goes(example: ModuleType) -> None:
     depth, labels = blocks()
     answer = answered("pick: the cube", said("the cube", labels == 1), depth=depth)
-    message = array_message(answer, "camera", "model")
+    message = array_message(answer, "camera")
     waypoints = example.plan(message, *clouds(answer), ABOVE, HOME)
     x = 0.1 + (40 - 79.5 - 0.5) / 200 * (HEIGHT_M - 0.06)
     np.testing.assert_allclose(waypoints[:, :2], [[x, 0.2]] * len(waypoints), atol=0.003)
@@ -130,7 +130,7 @@ def test_what_is_placed_is_let_go_over_the_container(example: ModuleType) -> Non
     answer = answered(
         "pick: a; place: b", said("a", labels == 1), said("b", labels == 2), depth=depth
     )
-    message = array_message(answer, "camera", "model")
+    message = array_message(answer, "camera")
     waypoints = example.plan(message, *clouds(answer), ABOVE, HOME)
     x = 0.1 + (120 - 79.5 - 0.5) / 200 * (HEIGHT_M - 0.06)
     let_go = waypoints[6]
@@ -168,7 +168,7 @@ def test_why_the_robot_does_not_move(example: ModuleType) -> None:
         (dataclasses.replace(answered("pick: a"), error="out of memory"), "out of memory"),
     ):
         with pytest.raises(NoGrasp, match=reason):
-            example.plan(array_message(answer, "c", "m"), *clouds(answer), ABOVE, HOME)
+            example.plan(array_message(answer, "c"), *clouds(answer), ABOVE, HOME)
 
 
 def test_points_and_boxes_come_back_from_messages() -> None:
@@ -182,7 +182,7 @@ def test_points_and_boxes_come_back_from_messages() -> None:
     np.testing.assert_allclose(out_of(pose, points), points @ rotation.T + [1, 2, 3], atol=1e-6)
     depth, labels = blocks()
     answer = answered("a", said("a", labels == 2), depth=depth)
-    corners = box_corners(array_message(answer, "c", "m").segmentations[0])
+    corners = box_corners(array_message(answer, "c").segmentations[0])
     position = answer.instances[0].position
     assert position is not None
     np.testing.assert_allclose(corners.min(axis=0), position.points.min(axis=0), atol=0.002)
@@ -208,7 +208,7 @@ class Robot(Client):
     def say(self, answer: Result) -> None:
         state = JointState(name=["x", "y", "z", "yaw", "opening"], position=HOME.tolist())
         self.joints.publish(state)
-        self.answer.publish(array_message(answer, "c", "m"))
+        self.answer.publish(array_message(answer, "c"))
         for publisher, cloud in zip(self.clouds, clouds(answer), strict=True):
             publisher.publish(cloud)
 

@@ -27,7 +27,7 @@ from mllmseg_ros.ros.node.result_messages import (
     chosen_position,
     event_message,
     label_image,
-    union_mask,
+    union_image,
 )
 from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
 
@@ -143,13 +143,13 @@ def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
     assert math.isnan(absent.centroid_uv[0])
     assert list(absent.inside_uv) == [-1, -1]
     assert (unsure.label, unsure.area_px, unsure.box.width) == (0, 400, 20)
-    assert not union_mask(both).any()
+    assert not union_image(both).any()
     assert not label_image(both).any()
 
 
 def test_the_first_asked_wins_an_overlap() -> None:
     both = answer("a; b; c", [FOUND, NO_TARGET, FOUND])
-    labels, union = label_image(both), union_mask(both)
+    labels, union = label_image(both), union_image(both)
     assert (labels[10, 12], labels[10, 29], labels[10, 31], labels[10, 50]) == (1, 1, 3, 0)
     np.testing.assert_array_equal(union > 0, labels > 0)
     assert set(np.unique(union)) == {0, 255}
@@ -195,7 +195,7 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
     assert entries == [("the mugs", 0, 0, 1), ("the mugs", 0, 1, 2), ("b", 1, 0, 3)]
     labels = label_image(several)
     assert (labels[10, 12], labels[35, 65], labels[10, 35]) == (1, 2, 3)
-    assert union_mask(several)[35, 65] == 255
+    assert union_image(several)[35, 65] == 255
     chosen = chosen_position(several)
     assert chosen is not None
     assert chosen.mean[0] == 0.0

@@ -21,6 +21,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
+from mllmseg_ros.codecs.stamp_history import StampHistory
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.demo.pictures import empty_folder
 from mllmseg_ros.ros.demo.plan import PlannedCommand, Verdict, judge, plan_commands, table
@@ -33,7 +34,6 @@ from mllmseg_ros.ros.messages.image_msgs import (
 from mllmseg_ros.ros.messages.overlay import overlay_of
 from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.ros.support.spin import run
-from mllmseg_ros.ros.support.stamp_history import StampHistory
 from mllmseg_ros.sim.view import VisibleObject
 
 __all__ = ["main"]

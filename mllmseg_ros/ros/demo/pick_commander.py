@@ -23,6 +23,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from mllmseg_ros.codecs.stamp_history import StampHistory
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.demo.pick_plan import (
     PickTask,
@@ -36,7 +37,6 @@ from mllmseg_ros.ros.demo.pictures import empty_folder
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_image
 from mllmseg_ros.ros.messages.overlay import overlay_of
 from mllmseg_ros.ros.support.spin import run
-from mllmseg_ros.ros.support.stamp_history import StampHistory
 
 _STEP_S = 0.05
 _START_TIMEOUT_S = 120.0  # loading a model takes its time on a busy machine

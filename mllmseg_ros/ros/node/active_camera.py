@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
+from mllmseg_ros.codecs.depth_pairing import DepthPairing
+from mllmseg_ros.geometry.transforms import TransformError
 from mllmseg_ros.ros.node.camera import Camera
 from mllmseg_ros.ros.node.camera_image import CameraImageReader
 from mllmseg_ros.ros.node.current_command import CurrentCommand
-from mllmseg_ros.ros.node.depth_pairing import DepthPairing
 from mllmseg_ros.ros.node.diagnostics import Thresholds
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.inference import format_age
@@ -75,7 +76,8 @@ class ActiveCamera:
         self.problem = ""
         self._camera, self._parameters, self._clock = camera, parameters, clock
         self._inference_wakeup = inference_wakeup
-        self._depth_pairing = DepthPairing(log.report, transforms)
+        self._depth_pairing = DepthPairing()
+        self._transforms, self._log = transforms, log
         self.reader = CameraImageReader(
             rgb_from_image=rgb_from_image,
             depth_pairing=self._depth_pairing,
@@ -100,7 +102,8 @@ class ActiveCamera:
             camera.prefix,
             image_transport=parameters.now.image_transport,
             on_image=self._on_image,
-            depth=self._depth_pairing,
+            on_depth=self._on_depth,
+            depth_pairing=self._depth_pairing,
             qos=camera.qos,
         )
         self.tracking.start()
@@ -178,3 +181,10 @@ class ActiveCamera:
         self.slot.put(image)
         self.tracking.wake()
         self._inference_wakeup.set()
+
+    def _on_depth(self, message: Image | CompressedImage) -> None:
+        if self._depth_pairing.put_depth(message):
+            try:
+                self._transforms.listen()
+            except TransformError as error:
+                self._log.report(f"depth image in another frame: {error}")

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.codecs.depth_pairing import DepthPairing, PairedMessages
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed
-from mllmseg_ros.ros.node.depth_pairing import DepthPairing, PairedMessages
 from mllmseg_ros.ros.node.metrics import CameraMetrics
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.tf import TransformLookup, matrix_at
 
 __all__ = ["CameraImage", "CameraImageReader"]
+
+_DEPTH_WAIT_S = 0.1  # a depth image may come a little later than the colour image
 
 
 class CameraImageReader:
@@ -76,11 +78,19 @@ class CameraImageReader:
             ValueError: saying why there is none for this image.
         """
         parameters = self._parameters.now
+
+        def frame_from(depth_frame: str) -> NDArray[np.float64]:
+            timeout_s = parameters.transform_timeout
+            return matrix_at(
+                self._transforms, frame.frame_id, depth_frame, frame.stamp_ns, timeout_s
+            )
+
         return self._depth_pairing.depth_of(
             frame,
             paired,
             rectified=parameters.rectified,
-            timeout_s=parameters.transform_timeout,
+            frame_from=frame_from,
+            wait_s=_DEPTH_WAIT_S,
         )
 
     def find_target_frame(self, frame: Frame) -> TargetFrame | None:

@@ -15,6 +15,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.camera_image import CameraImage
@@ -89,7 +90,7 @@ class ExplainService:
             panel = draw_explanation(image.frame().rgb, explanation)
             _, png = cv2.imencode(".png", cv2.cvtColor(panel, cv2.COLOR_RGB2BGR))
         except Exception as error:  # whatever a model raises, the caller is told
-            line = " ".join(f"{type(error).__name__}: {error}".split())
+            line = one_line(error)
             self._log.report(f"explanation failed: {line}")
             return Explain.Response(text=line)
         picture = CompressedImage(header=image.header, format="rgb8; png compressed bgr8")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
@@ -146,8 +147,8 @@ class InferenceThread:
                 pause_s = self._serve(turn)
             except Exception as caught:  # nothing that a step does may end the thread
                 pause_s = None
-                turn.camera.problem = f"the last result failed: {_one_line(caught)}"
-                self._log.report(f"result failed: {_one_line(caught)}")
+                turn.camera.problem = f"the last result failed: {one_line(caught)}"
+                self._log.report(f"result failed: {one_line(caught)}")
             if pause_s == 0.0:
                 self._turns.remove(turn)
                 self._turns.append(turn)
@@ -209,7 +210,7 @@ class InferenceThread:
         try:
             frame = self._frame(arrival.item)
         except Exception as caught:  # a library's conversion may raise anything
-            reason = str(caught) if isinstance(caught, ValueError) else _one_line(caught)
+            reason = str(caught) if isinstance(caught, ValueError) else one_line(caught)
             self._refuse(camera, arrival, private_requests, reason)
             return
         camera.problem = ""
@@ -263,7 +264,7 @@ class InferenceThread:
             except Exception as caught:
                 failure, is_permanent = caught, isinstance(caught, ValueError)
         if failure is not None:
-            self._log.report(f"inference failed: {_one_line(failure)}")
+            self._log.report(f"inference failed: {one_line(failure)}")
         return InferenceResult(
             request=request,
             image=image,
@@ -272,7 +273,7 @@ class InferenceThread:
             model=model,
             score_threshold=self._backend.score_threshold,
             encoded=encoded,
-            error=_one_line(failure) if failure else "",
+            error=one_line(failure) if failure else "",
             is_permanent=is_permanent,
         )
 
@@ -341,7 +342,3 @@ def _publish(camera: RequestedCamera, result: InferenceResult) -> bool:
     if outcome is Outcome.UNTRACKED:
         return camera.publisher.publish_inference(result)
     return outcome is Outcome.PUBLISHED
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -12,7 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
-from mllmseg_ros.ros.node.depth_pairing import DepthPairing
+from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
 
 __all__ = ["CameraInputs", "CommandInput"]
@@ -60,7 +60,8 @@ class CameraInputs:
         *,
         image_transport: str,
         on_image: Callable[[Image | CompressedImage], None],
-        depth: DepthPairing,
+        on_depth: Callable[[Image | CompressedImage], None],
+        depth_pairing: DepthPairing,
         qos: QosWatch,
     ) -> None:
         """Subscribe.
@@ -71,7 +72,8 @@ class CameraInputs:
             image_transport: "raw", "compressed", or "auto" for compressed images while nobody
                 publishes raw ones (to subscribe to both would make a camera encode for nothing).
             on_image: called with each image.
-            depth: takes depth images and camera infos.
+            on_depth: called with each depth image.
+            depth_pairing: takes camera infos.
             qos: told of publishers that do not match.
         """
         self._node, self._prefix, self._qos = node, prefix, qos
@@ -80,15 +82,17 @@ class CameraInputs:
         self._compressed: Subscription | None = None
         self._auto = image_transport == "auto"
         self._others = [
-            self._subscribe(CameraInfo, "camera_info", depth.put_info, _DEPTH_QUEUE),
-            self._subscribe(CameraInfo, "depth/camera_info", depth.put_depth_info, _DEPTH_QUEUE),
-            self._subscribe(Image, "depth/image", depth.put_depth, _DEPTH_QUEUE),
+            self._subscribe(CameraInfo, "camera_info", depth_pairing.put_info, _DEPTH_QUEUE),
+            self._subscribe(
+                CameraInfo, "depth/camera_info", depth_pairing.put_depth_info, _DEPTH_QUEUE
+            ),
+            self._subscribe(Image, "depth/image", on_depth, _DEPTH_QUEUE),
         ]
         if image_transport == "compressed":
             self._compressed = self._subscribe(CompressedImage, "image/compressed", on_image)
         else:
             self._raw = self._subscribe(Image, "image", on_image)
-        self._depth = depth
+        self._on_depth = on_depth
         self._compressed_depth: Subscription | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(_TRANSPORT_CHECK_S, self._choose_transports, clock=steady)
@@ -126,7 +130,7 @@ class CameraInputs:
             self._compressed_depth = self._switched(
                 self._compressed_depth,
                 "depth/image/compressedDepth",
-                self._depth.put_depth,
+                self._on_depth,
                 _DEPTH_QUEUE,
             )
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.hub import PUBLISHED, checkpoint_name, find_checkpoint, smaller
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def out_of_memory_advice(parameters: SegmenterParameters) -> Iterator[None]:
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error, with_type=False) or type(error).__name__
         raise RuntimeError(f"{_advice(parameters)} ({reason})") from error
 
 

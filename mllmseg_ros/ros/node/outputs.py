@@ -31,7 +31,7 @@ from mllmseg_ros.ros.node.result_messages import (
     confidence_image,
     event_message,
     label_image,
-    union_mask,
+    union_image,
 )
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
 
@@ -105,7 +105,7 @@ class CameraOutputs:
         depth = result.instance_set.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
         wants_mask = _wanted(self._mask)
-        union = union_mask(result) if wants_scene or wants_mask else None
+        union = union_image(result) if wants_scene or wants_mask else None
         if union is not None and depth is not None and wants_scene:
             points, rgb = scene_points(result.rgb, depth, union > 0, result.instance_set.frame)
             cloud = self._cloud_from_points(result.position_header, points, rgb)

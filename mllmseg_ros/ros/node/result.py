@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 
-from mllmseg_ros.geometry.instances import Depth, Instance, InstanceSet, instances_of
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.geometry.instances import (
+    Depth,
+    Instance,
+    InstanceSet,
+    depth_if_found,
+    instances_of,
+)
 from mllmseg_ros.geometry.localization import locate, transformed
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.model_loading import EncodedImage
@@ -94,7 +101,7 @@ def locate_inference(inference: InferenceResult) -> Result:
         try:
             instance_set = locate_segmentations(inference.image, inference.segmentations)
         except Exception as caught:  # a library's function may raise anything
-            error = " ".join(f"{type(caught).__name__}: {caught}".split())
+            error = one_line(caught)
             instance_set = InstanceSet(instances=(), note=f"position failed: {error}")
     return _result(inference, inference.image, instance_set, inference.began_ns, error)
 
@@ -110,13 +117,13 @@ def locate_segmentations(image: CameraImage, segmentations: Sequence[Segmentatio
 
     Without the depth or the transform that is needed there are no positions, and the note says why.
     """
-    depth, note = _depth_for(image, segmentations)
+    depth, note = depth_if_found(segmentations, image.depth)
     return _in_target_frame(image, instances_of(segmentations, depth), depth, note)
 
 
 def locate_tracks(image: CameraImage, tracks: Sequence[TrackedInstance]) -> InstanceSet:
     """Locate tracked instances where there is depth."""
-    depth, note = _depth_for(image, [each.segmentation for each in tracks])
+    depth, note = depth_if_found([each.segmentation for each in tracks], image.depth)
     instances = []
     for each in tracks:
         one, position = each.segmentation, None
@@ -152,18 +159,6 @@ def _result(
         score_threshold=inference.score_threshold,
         error=error,
     )
-
-
-def _depth_for(
-    image: CameraImage, segmentations: Sequence[Segmentation]
-) -> tuple[Depth | None, str]:
-    """Depth, where something was found; and why there is none."""
-    if not any(each.status is Status.FOUND for each in segmentations):
-        return None, ""
-    try:
-        return image.depth(), ""
-    except ValueError as error:
-        return None, f"no position: {error}"
 
 
 def _in_target_frame(

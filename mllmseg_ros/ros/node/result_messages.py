@@ -13,6 +13,7 @@ from builtin_interfaces.msg import Duration
 from numpy.typing import NDArray
 
 from mllmseg_ros.codecs.segmentations import build_segmentation_array, label_of
+from mllmseg_ros.geometry.instances import union_mask
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.language.command import MAX_EXPRESSION_CHARS
 from mllmseg_ros.msg import SegmentationArray
@@ -63,13 +64,9 @@ def event_message(event: RequestEvent) -> SegmentationArray:
     return message
 
 
-def union_mask(result: Result) -> NDArray[np.uint8]:
+def union_image(result: Result) -> NDArray[np.uint8]:
     """Mask (H, W) of all that was found, 0 or 255."""
-    union = np.zeros(result.size_hw, dtype=np.uint8)
-    for each in result.instances:
-        if each.segmentation.status is Status.FOUND:
-            union[each.segmentation.mask] = 255
-    return union
+    return union_mask(result.instances, result.size_hw).astype(np.uint8) * np.uint8(255)
 
 
 def label_image(result: Result) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.messages.cv_bridge_conversion import choose_rgb_conversion
 from mllmseg_ros.ros.messages.point_cloud import choose_cloud_builder
 from mllmseg_ros.ros.node.active_session import ActiveSession
@@ -197,8 +198,8 @@ class SegmenterNode(LifecycleNode):
 
     def _report_failure(self, what: str, error: Exception) -> str:
         """Log in one line why something failed, and return that line."""
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        line = f"cannot {what}: {' '.join(f'{kind}{error}'.split())}"
+        reason = one_line(error, with_type=not isinstance(error, ValueError))
+        line = f"cannot {what}: {reason}"
         self.get_logger().error(line)
         self._metrics.failed(line)
         return line

@@ -11,6 +11,7 @@ import threading
 import time
 from enum import Enum
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
@@ -168,7 +169,7 @@ class TrackingThread:
             except ValueError:
                 pass  # malformed: the inference thread says so
             except Exception as caught:  # nothing that a step does may end the thread
-                self._log.report(f"tracking failed: {type(caught).__name__}: {caught}")
+                self._log.report(f"tracking failed: {one_line(caught)}")
                 self.reset()
             self._inference_wakeup.set()
 

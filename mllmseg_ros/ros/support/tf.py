@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 
+from mllmseg_ros.codecs.transforms import put_transforms
 from mllmseg_ros.geometry.transforms import (
     HISTORY_NS,
     TransformBuffer,
@@ -28,7 +29,6 @@ from mllmseg_ros.geometry.transforms import (
     TransformExpiredError,
     matrix_of,
 )
-from mllmseg_ros.ros.messages.image_msgs import nanoseconds
 
 __all__ = ["TransformLookup", "Transforms", "matrix_at"]
 
@@ -249,19 +249,8 @@ class OwnTree(TransformBuffer):
         return unsubscribe
 
     def _take(self, transforms: Sequence[TransformStamped], static: bool) -> None:
-        for each in transforms:
-            at, turn = each.transform.translation, each.transform.rotation
-            try:
-                self.put(
-                    each.header.frame_id,
-                    each.child_frame_id,
-                    nanoseconds(each.header.stamp),
-                    (at.x, at.y, at.z),
-                    (turn.x, turn.y, turn.z, turn.w),
-                    static=static,
-                )
-            except ValueError as error:
-                self._report(f"transform refused: {error}")
+        for reason in put_transforms(self, transforms, static=static):
+            self._report(f"transform refused: {reason}")
         self._changed()
 
 

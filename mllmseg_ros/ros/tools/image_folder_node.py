@@ -16,6 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.recording.recorded_image import Picture, Source
 from mllmseg_ros.recording.source import is_bag, open_source
 from mllmseg_ros.ros.messages.image_msgs import image_from_array
@@ -127,7 +128,7 @@ def _read_info(path: Path) -> CameraInfo:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"parameter camera_info: {path} is no calibration as camera_calibration writes it "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            f"({one_line(error, max_chars=200)})"
         ) from error
 
 

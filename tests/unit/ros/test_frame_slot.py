@@ -4,8 +4,8 @@ from __future__ import annotations
 import threading
 import time
 
+from mllmseg_ros.codecs.stamp_history import StampHistory
 from mllmseg_ros.ros.node.frame_slot import FrameSlot
-from mllmseg_ros.ros.support.stamp_history import StampHistory
 
 SECOND = 1_000_000_000
 
