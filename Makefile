@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # From a fresh clone to a running system, all of it inside this folder:
 #   make demo [ARGS=--live]     simulated camera, node and command sender; ARGS=--pick: a robot picks
-#   make test [ARGS="-k name"]  ruff and mypy (where the lock file pins them), then pytest: the whole
+#   make test [ARGS="-k name"]  make lint (where the lock file pins its tools), then pytest: the whole
 #                               suite in two processes, what ARGS chooses in one
+#   make lint                   ruff, mypy and the layers of the package (import-linter)
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
@@ -59,6 +60,7 @@ lint: $(READY)
 	@$(V)/bin/python -m ruff check .
 	@$(V)/bin/python -m ruff format --check .
 	@$(V)/bin/python -m mypy
+	@$(V)/bin/lint-imports --no-cache
 
 $(READY): $(REQUIREMENTS) tools/fix_cmake_exports.py tools/install_ranges.py
 	@tools/check_machine.sh build
