@@ -34,7 +34,7 @@ __all__ = ["ActiveCamera"]
 
 
 class ActiveCamera:
-    """Listens to a camera, and holds what is asked of it and who answers.
+    """Subscribes to a camera, holds its requests, and tracks and publishes their results.
 
     Attributes:
         name: of the camera.
@@ -117,7 +117,7 @@ class ActiveCamera:
         """Unsubscribe and end all requests; the inference thread may still be at work.
 
         Args:
-            reason: one line for those who asked.
+            reason: one line for the callers.
         """
         self._inputs.destroy()
         self.tracking.stop()
@@ -148,7 +148,7 @@ class ActiveCamera:
             self.tracking.clear()
 
     def check_stale(self) -> None:
-        """Tell those who wait for an image that none has come."""
+        """Publish that no image has come, where a request waits for one."""
         parameters = self._parameters.now
         if not parameters.max_age_ns:
             return

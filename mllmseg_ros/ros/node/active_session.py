@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node has while it is active: cameras that it listens to, and the inference thread."""
+"""What exists while the node is active: subscriptions to cameras, and the inference thread."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class ActiveSession:
         self.inference.reset()
 
     def request_inference(self) -> None:
-        """Have commands in force answered anew, because model or parameters have changed."""
+        """Run inference again for the commands in force: model or parameters have changed."""
         for camera in self.cameras:
             camera.tracking.request_inference()
         self._router.wake_inference()

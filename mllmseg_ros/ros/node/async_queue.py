@@ -18,7 +18,7 @@ class Trigger(Protocol):
     """rclpy's guard condition."""
 
     def trigger(self) -> None:
-        """Make the executor look at its coroutines again."""
+        """Make the executor resume its coroutines."""
 
 
 class AsyncQueue(Generic[T]):

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load another model in the background, while the one in place goes on answering.
+"""Load another model in the background while the current one stays in use.
 
-One at a time; of several that are asked for meanwhile the newest counts. Knows nothing of what a
-model is.
+One at a time; a newer request supersedes those that wait. Knows nothing of what a model is.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ class BackgroundLoader(Generic[S, M]):
         """Set up.
 
         Args:
-            load: returns what was asked for, or raises.
-            finish: called from the loading thread with what was asked for, and with the model or
-                with why there is none; not for what was superseded or cancelled meanwhile.
+            load: loads a model, or raises.
+            finish: called from the loading thread with what was requested, and with the model or
+                the error; not called for what was superseded or cancelled.
         """
         self._load, self._finish = load, finish
         self._lock = threading.Lock()
@@ -39,7 +38,7 @@ class BackgroundLoader(Generic[S, M]):
         return self._wanted
 
     def begin(self, wanted: S) -> None:
-        """Load this, instead of what was asked for before."""
+        """Load this, instead of what was requested before."""
         with self._lock:
             self._wanted = wanted
             if self._thread is None:

@@ -25,7 +25,7 @@ class Camera:
         prefix: of all its topics: "", or the name and a slash.
         slot: its newest image; empty while the node is inactive.
         metrics: what is measured of it.
-        qos: told of publishers and subscribers that do not match.
+        qos: watches for publishers and subscribers whose QoS does not match.
         outputs: its publishers.
     """
 
@@ -47,10 +47,6 @@ class Camera:
         """Fully qualified name of one of its topics."""
         return str(self._node.resolve_topic_name(self.prefix + topic))
 
-    def image_topic(self, image: CameraImage) -> str:
-        """Fully qualified name of the topic that an image came on."""
-        return self.resolve("image/compressed" if image.is_compressed else "image")
-
     def status(
         self,
         node_name: str,
@@ -65,7 +61,7 @@ class Camera:
 
         Args:
             node_name: as it stands before the colon.
-            is_active: the node listens to the camera.
+            is_active: the node subscribes to the camera.
             has_request: a command is in force.
             period_s: s, shortest time between two results.
             problem: why the newest image was not used, "" if it was.

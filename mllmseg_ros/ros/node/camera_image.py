@@ -120,7 +120,7 @@ class CameraImage:
         self._lock = threading.Lock()
         self._frame: Frame | None = None
         self._depth: Depth | None = None
-        self._no_depth: str | None = None  # why there is none; None: not looked for yet
+        self._no_depth: str | None = None  # why there is none; None: not read yet
 
     @property
     def header(self) -> Header:

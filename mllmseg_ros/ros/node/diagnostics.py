@@ -2,7 +2,7 @@
 """``/diagnostics``: readings in, statuses out, once a second and in every state of the node.
 
 A status per camera and one for the model; what is too slow, too old or too full is decided by
-:class:`Thresholds` alone. Published from a thread of its own, so that it goes on while a model is
+:class:`Thresholds` alone. Published from its own thread, so that it goes on while a model is
 loaded.
 """
 
@@ -33,7 +33,7 @@ class Thresholds:
 
     silent_warn_s: float = 2.0  # no image for that long while the node is active
     silent_stale_s: float = 10.0
-    result_age_warn_ms: float = 1000.0  # now - stamp of 95 % of the answers
+    result_age_warn_ms: float = 1000.0  # now - stamp of 95 % of the results
     result_age_error_ms: float = 5000.0
     unanswered_warn_s: float = 5.0  # a command is in force and images come
     unanswered_error_s: float = 30.0
@@ -50,7 +50,7 @@ class CameraReading:
     received: int  # images since the start of the process
     dropped: int  # of them replaced unread by newer ones
     has_request: bool  # a command is in force
-    period_s: float  # s, shortest time between two answers
+    period_s: float  # s, shortest time between two results
     problem: str  # why the newest image was not used, "" if it was
     mismatches: Sequence[str]  # of quality of service
 
@@ -176,7 +176,7 @@ class Diagnostics:
                 message = DiagnosticArray(status=self._judge())
                 message.header.stamp = self._node.get_clock().now().to_msg()
                 self._publisher.publish(message)
-            except Exception as error:  # whatever is wrong, the next second is told of again
+            except Exception as error:  # the next second is published again
                 self._node.get_logger().error(
                     f"no diagnostics: {type(error).__name__}: {error}", once=True
                 )
@@ -219,7 +219,7 @@ def _quantiles(name: str, of: Quantiles | None) -> dict[str, str]:
 
 
 def _rss_bytes() -> float:
-    """Memory of this process; NaN where the system does not tell."""
+    """Memory of this process; NaN where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -2,7 +2,7 @@
 """Service ``explain``: why the model decides as it does, on the newest image, as an image.
 
 The inference takes its turn in the inference thread like any other; what comes on top of a result
-is computed and drawn in a thread of its own, so that other results wait for one inference at most.
+is computed and drawn in another thread, so that other results wait for one inference at most.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.fault_log import FaultLog
-from mllmseg_ros.ros.node.model_loading import EncodedImage
+from mllmseg_ros.ros.node.inference_backend import EncodedImage
 from mllmseg_ros.ros.node.private_requests import Delivery
 from mllmseg_ros.ros.node.request_router import RequestRouter
 from mllmseg_ros.srv import Explain
@@ -89,11 +89,11 @@ class ExplainService:
             explanation = explain(encoded.model.segmenter, encoded.context, expression)
             panel = draw_explanation(image.frame().rgb, explanation)
             _, png = cv2.imencode(".png", cv2.cvtColor(panel, cv2.COLOR_RGB2BGR))
-        except Exception as error:  # whatever a model raises, the caller is told
+        except Exception as error:  # a model may raise anything, and the caller gets a reply
             line = one_line(error)
             self._log.report(f"explanation failed: {line}")
             return Explain.Response(text=line)
-        picture = CompressedImage(header=image.header, format="rgb8; png compressed bgr8")
-        picture.data = array.array("B", png.tobytes())
+        image_message = CompressedImage(header=image.header, format="rgb8; png compressed bgr8")
+        image_message.data = array.array("B", png.tobytes())
         text = f"{message.text}. {reason(explanation)}"
-        return Explain.Response(success=True, text=text, panel=picture)
+        return Explain.Response(success=True, text=text, panel=image_message)

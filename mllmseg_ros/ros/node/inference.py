@@ -18,8 +18,7 @@ from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
-from mllmseg_ros.ros.node.inference_backend import InferenceBackend
-from mllmseg_ros.ros.node.model_loading import EncodedImage
+from mllmseg_ros.ros.node.inference_backend import EncodedImage, InferenceBackend
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.private_requests import PrivateRequest, RequestQueue
 from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
@@ -284,7 +283,7 @@ class InferenceThread:
         private_requests: Sequence[PrivateRequest],
         reason: str,
     ) -> None:
-        """Leave a malformed image; only a caller that has sent it with a request is told."""
+        """Leave a malformed image out; a caller that sent it with a request gets an event."""
         camera.problem = f"the newest image is malformed: {reason}"
         self._log.report(f"image ignored: {reason}")
         camera.slot.discard(arrival.number)
@@ -322,7 +321,7 @@ def _begin_inference(
     try:
         return camera.tracking.begin_inference(arrival)
     except ValueError:
-        return arrival  # malformed, as reading it will tell
+        return arrival  # malformed, as reading it will report
 
 
 def _due_private_requests(

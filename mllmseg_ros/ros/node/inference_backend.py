@@ -4,20 +4,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.ros.node.memory import free_memory, out_of_memory_advice
 from mllmseg_ros.ros.node.metrics import ModelMetrics
-from mllmseg_ros.ros.node.model_loading import (
-    EncodedImage,
-    LoadedModel,
-    free_memory,
-    out_of_memory_advice,
-)
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Segmentation
 
-__all__ = ["InferenceBackend"]
+if TYPE_CHECKING:
+    from mllmseg_ros.segmenter import ImageContext, Segmenter
+
+__all__ = ["EncodedImage", "InferenceBackend", "LoadedModel"]
+
+
+class LoadedModel:
+    """A model in memory, and what it decides by where the parameters leave that to it.
+
+    Attributes:
+        segmenter: the model.
+        parameters: that it was loaded by.
+        load_s: s, how long loading took.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, parameters: SegmenterParameters, load_s: float
+    ) -> None:
+        self.segmenter, self.parameters, self.load_s = segmenter, parameters, load_s
+        self._can_reject = segmenter.can_reject
+        self._threshold = segmenter.threshold
+        self._min_mask_score = segmenter.min_mask_score
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.segmenter.name
+
+    @property
+    def score_threshold(self) -> float:
+        """Score (mask score, where the model cannot reject) from which on a target is found."""
+        segmenter = self.segmenter
+        return segmenter.threshold if segmenter.can_reject else segmenter.min_mask_score
+
+    def apply(self, parameters: SegmenterParameters) -> None:
+        """Set what may change while the node runs."""
+        segmenter = self.segmenter
+        segmenter.can_reject = {
+            "score": True, "mask": False, "auto": self._can_reject
+        }[parameters.decide_by]  # fmt: skip
+        segmenter.threshold = self._threshold if parameters.threshold < 0 else parameters.threshold
+        segmenter.min_mask_score = (
+            self._min_mask_score if parameters.min_mask_score < 0 else parameters.min_mask_score
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedImage:
+    """An encoded image, and the model that encoded it."""
+
+    model: LoadedModel
+    context: ImageContext
 
 
 class InferenceBackend:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics of one camera that the node listens to, while it is active."""
+"""Subscriptions of the active node: the topics of one camera, and commands."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CameraInputs:
             on_image: called with each image.
             on_depth: called with each depth image.
             depth_pairing: takes camera infos.
-            qos: told of publishers that do not match.
+            qos: watches for publishers whose QoS does not match.
         """
         self._node, self._prefix, self._qos = node, prefix, qos
         self._on_image = on_image

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as markers for RViz: a box around what shows of each instance, its name over it.
+"""Results as markers for RViz: a box around the visible part of each instance, its name above.
 
 Every array deletes the one before it and carries all there is, so that what is gone leaves nothing
 behind.
@@ -25,9 +25,9 @@ _BOX_ALPHA = 0.35
 
 
 def marker_array(result: Result) -> MarkerArray:
-    """Build the markers of an answer, in the frame of its positions."""
+    """Build the markers of a result, in the frame of its positions."""
     header, frame = result.position_header, result.instance_set.frame
-    # Over it in the picture, where y points down; in any other frame z points up (REP 103).
+    # Above it in the image, where y points down; in any other frame z points up (REP 103).
     up_axis, up = (1, -1.0) if frame is None else (2, 1.0)
     markers = list(no_markers(header).markers)
     colors = colors_of([each.track_id for each in result.instances])

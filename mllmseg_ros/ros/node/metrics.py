@@ -79,9 +79,9 @@ class CameraMetrics:
 
     Attributes:
         arrival_age: ms, now - stamp when an image comes: the camera's and the network's part.
-        result_age: ms, now - stamp when an answer goes out.
+        result_age: ms, now - stamp when a result goes out.
         convert: ms to turn an image message into an array.
-        publish: ms to locate, build and send an answer.
+        publish: ms to locate, build and send a result.
         no_target: 1 for each expression answered "not there", else 0.
     """
 
@@ -103,7 +103,7 @@ class CameraMetrics:
         self._requested_s = time.monotonic()
 
     def published(self, age_ns: int, no_target: list[bool]) -> None:
-        """Note an answer: the age of its image, and of each expression whether it is not there."""
+        """Note a result: the age of its image, and for each expression whether it is not there."""
         self._result_s = time.monotonic()
         self.result_age.add(age_ns / 1e6)
         for each in no_target:
@@ -116,12 +116,12 @@ class CameraMetrics:
 
     @property
     def since_result_s(self) -> float | None:
-        """How long ago the newest answer went out; None: none has."""
+        """How long ago the newest result went out; None: none has."""
         return None if self._result_s is None else time.monotonic() - self._result_s
 
     @property
     def unanswered_s(self) -> float:
-        """How long ago the newest command came or answer went out, whichever is later."""
+        """How long ago the newest command came or result went out, whichever is later."""
         return time.monotonic() - max(self._requested_s, self._result_s or 0.0)
 
 
@@ -131,7 +131,7 @@ class ModelMetrics:
     Attributes:
         encode: ms per image. On CUDA part of it is only waited for in ``segment``.
         segment: ms per request on an encoded image.
-        is_failing: whether the newest look raised.
+        is_failing: whether the newest inference raised.
     """
 
     def __init__(self) -> None:

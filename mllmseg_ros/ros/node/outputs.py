@@ -53,7 +53,7 @@ class CameraOutputs:
             node: to publish from.
             prefix: of all topics: "", or the camera's name and a slash.
             cloud_from_points: one of :mod:`mllmseg_ros.ros.messages.point_cloud`.
-            watch: told of subscribers that do not match.
+            watch: watches for subscribers whose QoS does not match.
         """
 
         def publisher(message_type: type, topic: str, qos: QoSProfile | int = 1):  # type: ignore[no-untyped-def]
@@ -83,7 +83,7 @@ class CameraOutputs:
             self._detections = detections.DetectionPublishers(publisher)
 
     def prepare(self, result: Result, camera: str) -> list[tuple]:
-        """Build the messages of an answer, for who listens: (publisher, message) pairs."""
+        """Build the messages of a result that have subscribers: (publisher, message) pairs."""
         messages: list[tuple] = [(self._segmentations, array_message(result, camera))]
         if result.error:
             return messages
@@ -157,7 +157,7 @@ def _wanted(raw_and_compressed: tuple) -> bool:
 def _images(
     raw_and_compressed: tuple, pixels: NDArray[np.uint8], encoding: str, header: Header
 ) -> list[tuple]:
-    """The same picture, in the ways that somebody listens to."""
+    """The same image, raw and compressed as far as there are subscribers."""
     raw, compressed = raw_and_compressed
     messages: list[tuple] = []
     if raw.get_subscription_count():

@@ -30,7 +30,7 @@ class PrivateRequest:
     """A request of one caller.
 
     Attributes:
-        request: what is asked; never a stop, never refused.
+        request: neither a stop nor refused.
         queue: takes a :class:`Delivery` per image.
         image: to segment; None for the newest one.
         repeats: every further image is wanted too, until the caller withdraws the request.
@@ -51,7 +51,7 @@ class PrivateRequest:
         """Set up.
 
         Args:
-            request: what is asked.
+            request: neither a stop nor refused.
             queue: of the caller.
             image: message that came with the request.
             repeats: see the attribute.

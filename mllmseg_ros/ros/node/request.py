@@ -78,7 +78,7 @@ class RequestFactory:
     def receive(
         self, text: str, now_ns: int, *, language: str = "en", remember: bool = True
     ) -> Request:
-        """Read a command and give it an id of its own, also where it is refused.
+        """Read a command and give it an id, also where it is refused.
 
         Args:
             text: as received.

@@ -29,7 +29,7 @@ class RequestRouter:
     """Turns text into requests; refuses private ones while the node is not active.
 
     Attributes:
-        guard: triggered to make the executor look at its coroutines again.
+        guard: triggered to make the executor resume its coroutines.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RequestRouter:
         self._cameras = ()
 
     def wake_inference(self) -> None:
-        """Have the inference thread look for what there is to do."""
+        """Wake the inference thread."""
         self._inference_wakeup.set()
 
     def command(self, text: str, cameras: Sequence[ActiveCamera]) -> None:

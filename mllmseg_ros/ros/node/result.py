@@ -21,7 +21,7 @@ from mllmseg_ros.geometry.instances import (
 )
 from mllmseg_ros.geometry.localization import locate, transformed
 from mllmseg_ros.ros.node.camera_image import CameraImage
-from mllmseg_ros.ros.node.model_loading import EncodedImage
+from mllmseg_ros.ros.node.inference_backend import EncodedImage
 from mllmseg_ros.ros.node.request import Request
 from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.tracking.tracker import TrackedInstance
@@ -164,7 +164,7 @@ def _result(
 def _in_target_frame(
     image: CameraImage, instances: Sequence[Instance], depth: Depth | None, note: str
 ) -> InstanceSet:
-    """Transform positions into the frame that is asked for."""
+    """Transform positions into the target frame."""
     if depth is None:
         return InstanceSet(instances=instances, note=note)
     try:

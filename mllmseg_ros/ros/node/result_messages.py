@@ -32,7 +32,7 @@ _EVENT_STATUS = {
 
 
 def array_message(result: Result, camera: str) -> SegmentationArray:
-    """Build the answer to a request on an image."""
+    """Build the message of a result."""
     if result.error:
         message = SegmentationArray()
         message.header = result.header

@@ -55,6 +55,8 @@ class ResultPublisher:
             log: takes why a result has no position.
         """
         self._camera, self._command = camera, command
+        self._image_topic = camera.resolve("image")
+        self._compressed_topic = camera.resolve("image/compressed")
         self._parameters, self._clock, self._log = parameters, clock, log
         self._lock = threading.Lock()  # a mask never comes after the stop that ended it
 
@@ -72,7 +74,7 @@ class ResultPublisher:
         """Hand a result to the caller alone."""
         with self._camera.metrics.publish.timing():
             result = locate_inference(inference)
-            message = array_message(result, self._camera.image_topic(inference.image))
+            message = array_message(result, self._topic_of(inference.image))
             private_request.queue.put(
                 Delivery(message=message, inference=None if result.error else inference)
             )
@@ -104,7 +106,7 @@ class ResultPublisher:
             self._publish_events(self._command.check_stale(now_ns, limit_ns, period_ns, reason))
 
     def _publish(self, result: Result, image: CameraImage) -> bool:
-        messages = self._camera.outputs.prepare(result, self._camera.image_topic(image))
+        messages = self._camera.outputs.prepare(result, self._topic_of(image))
         with self._lock:
             if not self._command.claim(result.request, self._clock.now_ns()):
                 return False
@@ -125,6 +127,9 @@ class ResultPublisher:
         }
         age_ns = self._clock.now_ns() - image.stamp_ns
         self._camera.metrics.published(age_ns, list(absent.values()))
+
+    def _topic_of(self, image: CameraImage) -> str:
+        return self._compressed_topic if image.is_compressed else self._image_topic
 
     def _publish_events(self, events: Sequence[RequestEvent]) -> None:
         for event in events:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Action ``segment_target``: look until something is found for certain, or is not there."""
+"""Action ``segment_target``: repeat inference until the target is found or is not there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mllmseg_ros.ros.node.request_router import RequestRouter
 
 __all__ = ["Consensus", "SegmentTargetAction"]
 
-_TICK_S = 0.1  # how soon a timeout or a cancellation is noticed while no answer comes
+_TICK_S = 0.1  # how soon a timeout or a cancellation is noticed while no result comes
 _INFERRED = (
     SegmentationArray.STATUS_OK,
     SegmentationArray.STATUS_PARTIAL,
@@ -29,7 +29,7 @@ _ABSENT = (SegmentationArray.STATUS_PARTIAL, SegmentationArray.STATUS_NO_TARGET)
 
 
 class Consensus:
-    """Counts images in a row that say the same, until they suffice. Knows no time."""
+    """Counts consecutive images with the same outcome, until they suffice."""
 
     def __init__(self, n_frames: int, min_confidence: float) -> None:
         """Begin.
@@ -40,31 +40,31 @@ class Consensus:
                 its image to count as found.
         """
         self._n_frames, self._min_confidence = max(1, n_frames), min_confidence
-        self._said: str = ""
-        self.agreeing = 0  # images in a row that said what the last one said
+        self._last_outcome: str = ""
+        self.agreeing = 0  # consecutive images with the outcome of the last one
 
-    def add(self, answer: SegmentationArray) -> None:
-        """Take the answer on one more image in."""
-        said = self._meaning(answer)
-        self.agreeing = self.agreeing + 1 if said == self._said else 1
-        self._said = said
+    def add(self, array: SegmentationArray) -> None:
+        """Count the result on one more image."""
+        outcome = self._outcome_of(array)
+        self.agreeing = self.agreeing + 1 if outcome == self._last_outcome else 1
+        self._last_outcome = outcome
 
     @property
     def is_found(self) -> bool:
-        """Whether enough images said that everything is there."""
-        return self._said == "found" and self.agreeing >= self._n_frames
+        """Whether everything was found on enough images."""
+        return self._last_outcome == "found" and self.agreeing >= self._n_frames
 
     @property
     def is_absent(self) -> bool:
-        """Whether enough images said that something named is not there."""
-        return self._said == "absent" and self.agreeing >= self._n_frames
+        """Whether something was not there on enough images."""
+        return self._last_outcome == "absent" and self.agreeing >= self._n_frames
 
-    def _meaning(self, answer: SegmentationArray) -> str:
-        if answer.status in _ABSENT:
+    def _outcome_of(self, array: SegmentationArray) -> str:
+        if array.status in _ABSENT:
             return "absent"
-        if answer.status != SegmentationArray.STATUS_OK:
+        if array.status != SegmentationArray.STATUS_OK:
             return "unsure"
-        firsts = [each for each in answer.segmentations if each.instance_index == 0]
+        firsts = [each for each in array.segmentations if each.instance_index == 0]
         scores = [each.mask_score if math.isnan(each.score) else each.score for each in firsts]
         return "found" if min(scores) >= self._min_confidence else "unsure"
 
@@ -140,21 +140,21 @@ class SegmentTargetAction:
             if outcome == SegmentTarget.Result.OUTCOME_FOUND:
                 handle.succeed()
             elif outcome == SegmentTarget.Result.OUTCOME_NOT_THERE:
-                handle.succeed()  # an honest answer is no failure
+                handle.succeed()  # "not there" is no failure
             else:
                 handle.abort()
             return _ended(result, outcome, result.answer.text or "no image came in time")
 
-    def _outcome(self, answer: SegmentationArray, consensus: Consensus, *, waits: bool) -> int:
-        """What an answer decides; OUTCOME_UNKNOWN where it is too early to say."""
+    def _outcome(self, array: SegmentationArray, consensus: Consensus, *, waits: bool) -> int:
+        """Outcome after one more result; OUTCOME_UNKNOWN where it is too early to say."""
         outcomes = SegmentTarget.Result
-        if answer.status == SegmentationArray.STATUS_ERROR:
+        if array.status == SegmentationArray.STATUS_ERROR:
             return int(outcomes.OUTCOME_ERROR)
-        if answer.status == SegmentationArray.STATUS_STOPPED:
+        if array.status == SegmentationArray.STATUS_STOPPED:
             return int(outcomes.OUTCOME_CANCELED)
-        if answer.status == SegmentationArray.STATUS_STALE_INPUT:
+        if array.status == SegmentationArray.STATUS_STALE_INPUT:
             return int(outcomes.OUTCOME_UNKNOWN if waits else outcomes.OUTCOME_TIMED_OUT)
-        consensus.add(answer)
+        consensus.add(array)
         if consensus.is_found:
             return int(outcomes.OUTCOME_FOUND)
         if consensus.is_absent and not waits:

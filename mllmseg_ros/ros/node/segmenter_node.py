@@ -26,15 +26,10 @@ from mllmseg_ros.ros.node.camera import Camera
 from mllmseg_ros.ros.node.diagnostics import Diagnostics, ModelReading, Thresholds, model_status
 from mllmseg_ros.ros.node.explain_service import ExplainService
 from mllmseg_ros.ros.node.fault_log import FaultLog
-from mllmseg_ros.ros.node.inference_backend import InferenceBackend
+from mllmseg_ros.ros.node.inference_backend import InferenceBackend, LoadedModel
+from mllmseg_ros.ros.node.memory import free_memory
 from mllmseg_ros.ros.node.metrics import ModelMetrics
-from mllmseg_ros.ros.node.model_loading import (
-    LoadedModel,
-    check_model,
-    free_memory,
-    load_model,
-    model_choice,
-)
+from mllmseg_ros.ros.node.model_loading import check_model, load_model, model_choice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.request_router import RequestRouter
 from mllmseg_ros.ros.node.segment_service import SegmentService
@@ -231,7 +226,7 @@ class SegmenterNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _load_if_changed(self, model: LoadedModel, parameters: SegmenterParameters) -> None:
-        """Begin to load the model that is asked for, if that is another one than now.
+        """Begin to load the model that the parameters name, if it is not the current one.
 
         Raises:
             ValueError: if it cannot be loaded, as far as that can be known at once.
@@ -257,7 +252,7 @@ class SegmenterNode(LifecycleNode):
     ) -> None:
         backend = self._backend
         if backend is None or model_choice(parameters) != model_choice(self._live.now):
-            return  # cleaned up, or another one asked for meanwhile
+            return  # cleaned up, or yet another model was requested
         if isinstance(loaded, Exception):
             what = "replace the model, the current one stays in use"
             self._load_failure = self._report_failure(what, loaded)

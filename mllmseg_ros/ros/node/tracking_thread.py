@@ -93,7 +93,7 @@ class TrackingThread:
         self._wakeup.set()
 
     def needs_inference(self) -> bool:
-        """Whether inference on the newest image would tell more than tracking does."""
+        """Whether the newest image needs inference, because tracking it is not enough."""
         parameters = self._parameters.now
         if not parameters.tracking:
             return True
@@ -132,7 +132,7 @@ class TrackingThread:
         try:
             depth = inference.image.depth()
         except ValueError:
-            depth = None  # the result will say why
+            depth = None  # the result will have the reason
         with self._lock:
             if self._carry(inference, depth):
                 return Outcome.PUBLISHED
