@@ -285,7 +285,7 @@ def launch_arguments(path: Path) -> set[str]:
 
 
 def arguments_of_every_node() -> set[str]:
-    text = (ROOT / "mllmseg_ros" / "ros" / "launch_files.py").read_text()
+    text = (ROOT / "mllmseg_ros" / "ros" / "support" / "launch_files.py").read_text()
     return {"use_sim_time", *re.findall(r'_argument\("(\w+)"', text)}
 
 
