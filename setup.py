@@ -23,6 +23,11 @@ setup(
     name="mllmseg_ros",
     version=MANIFEST.findtext("version"),
     description="Referring-expression segmentation for robots: MLLMSeg on PyTorch, for ROS 2",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    maintainer=MANIFEST.findtext("maintainer"),
+    project_urls={url.get("type", "website"): url.text for url in MANIFEST.findall("url")},
+    keywords=["ROS 2", "referring expression segmentation", "multimodal language model"],
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(
@@ -30,10 +35,10 @@ setup(
     ),
     package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml", "web/*page/*"]},
     install_requires=requirements("core"),
-    # Where ROS would have them, too: what is written into bags is told by them.
+    # As in a ROS installation: the definitions are written into bags.
     data_files=[("share/mllmseg_ros/msg", sorted(map(str, Path("msg").glob("*.msg"))))],
     extras_require={name: requirements(name) for name in EXTRAS},
     entry_points={"console_scripts": ["mllmseg = mllmseg_ros.cli:main"]},
-    # Beside colcon's build/, not in it.
+    # Not in the build folder of colcon.
     options={"build": {"build_base": "build/pip"}},
 )

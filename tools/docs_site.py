@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MkDocs cannot do by itself for pages that are read in the repository, too (see mkdocs.yml).
+"""MkDocs hooks for pages that are also read in the repository (see mkdocs.yml).
 
-The README's sections and the model card exist once. A line of a page that is nothing but a link to
-a section of the README becomes that section; the model card becomes a page. Links to files of the
-repository that are no page become their path, or a link, where ``repo_url`` is set. Entry points:
-the ``on_`` functions, which MkDocs calls; :func:`as_page`.
+A line of a page that contains only a link to a section of the README becomes that section. Pages
+that are stored outside ``docs/`` are added. Links to other files become links into the repository
+if ``repo_url`` is set, else their path. Entry points: the ``on_`` functions, which MkDocs calls.
 """
 
 from __future__ import annotations
@@ -15,52 +14,61 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# Pages that stand elsewhere in the repository.
-ELSEWHERE = {"mllmseg_ros/assets/tabletop/README.md": "model_card.md", "README.md": "index.md"}
+# File outside docs/ -> page of the site.
+OUTSIDE_PAGES = {
+    "mllmseg_ros/assets/tabletop/README.md": "model_card.md",
+    "CONTRIBUTING.md": "contributing_code.md",
+    "README.md": "index.md",
+}
 _SECTION = re.compile(r"^\[[^\]\n]*\]\(\.\./README\.md#([\w-]+)\)$", re.MULTILINE)
+# The same link within a line: no page of the site has all sections.
+_README_LINK = re.compile(r"\]\((?:\.\./)*README\.md#[\w-]+\)")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that stand elsewhere."""
+    """Add the pages that are stored outside ``docs/``."""
     from mkdocs.structure.files import File
 
-    for path, name in ELSEWHERE.items():
+    for path, name in OUTSIDE_PAGES.items():
         if name != "index.md":
-            text = as_page((ROOT / path).read_text(encoding="utf-8"), path, config.repo_url or "")
+            text = convert_page(
+                (ROOT / path).read_text(encoding="utf-8"), path, config.repo_url or ""
+            )
             files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Make a page of docs/ one of the site."""
+    """Convert a page of ``docs/``."""
     if page.file.generated_by is not None:
         return markdown
-    return as_page(markdown, f"docs/{page.file.src_uri}", config.repo_url or "")
+    return convert_page(markdown, f"docs/{page.file.src_uri}", config.repo_url or "")
 
 
-def as_page(markdown: str, path: str, repo_url: str) -> str:
-    """Fetch the README's sections and point every link where the site has its target.
+def convert_page(markdown: str, path: str, repo_url: str) -> str:
+    """Insert the README's sections, and rewrite every link for the site.
 
     Args:
         markdown: text of a file.
-        path: of that file, from the repository's root.
-        repo_url: where the repository can be browsed, "" where nobody knows.
+        path: of that file, relative to the root of the repository.
+        repo_url: where the repository can be browsed, "" if unknown.
 
     Raises:
-        ValueError: if the README has no such section.
+        ValueError: if the README does not have a linked section.
     """
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
-    def section_of_readme(found: re.Match[str]) -> str:
-        return _relinked(section(readme, found[1]), "README.md", repo_url)
+    def insert_section(match: re.Match[str]) -> str:
+        return _rewrite_links(extract_section(readme, match[1]), "README.md", repo_url)
 
-    return _SECTION.sub(section_of_readme, _relinked(markdown, path, repo_url))
+    text = _SECTION.sub(insert_section, _rewrite_links(markdown, path, repo_url))
+    return _README_LINK.sub(rf"]({_site_link(OUTSIDE_PAGES['README.md'], path)})", text)
 
 
-def section(markdown: str, anchor: str) -> str:
-    """What stands under a heading, up to the next heading, without it.
+def extract_section(markdown: str, anchor: str) -> str:
+    """Return the text under a heading, without it, up to the next heading of any level.
 
     Raises:
         ValueError: if there is no such heading.
@@ -84,26 +92,36 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def _relinked(markdown: str, path: str, repo_url: str) -> str:
+def _site_link(page: str, path: str) -> str:
+    """Link to a page of the site from the page that a file becomes."""
+    # The site has the folders of docs/; pages from outside are at its top.
+    folder = posixpath.dirname(path.removeprefix("docs/")) if path.startswith("docs/") else ""
+    return posixpath.relpath(page, folder or ".")
+
+
+def _rewrite_links(markdown: str, path: str, repo_url: str) -> str:
     folder = posixpath.dirname(path)
 
-    def link(found: re.Match[str]) -> str:
-        mark, text, target = found.groups()
+    def rewrite(match: re.Match[str]) -> str:
+        mark, text, target = match.groups()
         if re.match(r"[a-z]+:|#", target):
-            return found[0]
+            return match[0]
         file, hash_, anchor = target.partition("#")
         name = posixpath.normpath(posixpath.join(folder, file))
         if name == "README.md" and path != "README.md" and anchor:
-            return found[0]  # a section, or resolved below
-        if name in ELSEWHERE:
-            return f"{mark}[{text}]({ELSEWHERE[name]}{hash_}{anchor})"
-        if name.startswith("docs/"):
-            return f"{mark}[{text}]({name.removeprefix('docs/')}{hash_}{anchor})"
+            return match[0]  # convert_page handles it
+        page = OUTSIDE_PAGES.get(
+            name, name.removeprefix("docs/") if name.startswith("docs/") else ""
+        )
+        if page:
+            return f"{mark}[{text}]({_site_link(page, path)}{hash_}{anchor})"
         if repo_url:
             return f"{mark}[{text}]({repo_url.rstrip('/')}/blob/main/{name}{hash_}{anchor})"
         shown = text.strip("`")
         return f"`{name}`" if shown in name else f"{text} (`{name}`)"
 
-    # What stands in a block of code is no link.
+    # Code blocks contain no links.
     parts = _FENCED.split(markdown)
-    return "".join(each if i % 2 else _LINK.sub(link, each) for i, each in enumerate(parts))
+    return "".join(
+        part if index % 2 else _LINK.sub(rewrite, part) for index, part in enumerate(parts)
+    )

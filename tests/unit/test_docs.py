@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README.md and docs/*.md say what is so: their code runs, their commands exist, their links lead.
+"""README.md, CONTRIBUTING.md, SECURITY.md and docs/ are true: code runs, commands and links exist.
 
 docs/contributing.md has the rules by which a block of code is judged.
 """
@@ -33,7 +33,10 @@ from mllmseg_ros.sim.samples import FRAMES, load_sample
 yaml = pytest.importorskip("yaml", reason="needs PyYAML, which ROS 2 brings")
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 MARK = "*Not run here: "
 FOLDERS = (
@@ -121,7 +124,7 @@ def test_python_runs_and_prints_what_the_page_says(
             assert printed.getvalue() == after.text, f"{name}:{after.line}"
 
 
-def test_the_first_command_on_a_picture_runs(folder: Path) -> None:
+def test_the_first_command_on_an_image_runs(folder: Path) -> None:
     (line,) = {
         line
         for block in blocks("README.md")
@@ -356,10 +359,14 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
 def test_the_tree_names_files_that_exist() -> None:
     block = next(b for b in blocks("README.md") if b.text.startswith("msg/"))
     here = {path.name for path in (ROOT / "mllmseg_ros").rglob("*.py")}
-    first_words = [line[: line.find("  ", 3)] for line in block.text.splitlines()]
-    named = {name for words in first_words for name in re.findall(r"\w+\.py", words)}
+    named = set(re.findall(r"\w+\.py", block.text))
     assert len(named) > 20
     assert named <= here
+    package = ROOT / "mllmseg_ros"
+    folders = [path.name for path in package.iterdir() if (path / "__init__.py").exists()]
+    folders += [f"ros/{path.name}" for path in (package / "ros").iterdir() if path.is_dir()]
+    missing = [name for name in folders if f" {name}/" not in block.text and name != "ros"]
+    assert [name for name in missing if not name.endswith("__pycache__")] == []
 
 
 def test_readme_has_the_node_s_topics() -> None:
@@ -421,14 +428,14 @@ def test_every_page_is_in_the_navigation() -> None:
             entries.append(str(node))
 
     collect(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
-    assert sorted(entries) == sorted(pages | {"model_card.md"})
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert sorted(entries) == sorted(pages | {"model_card.md", "contributing_code.md"})
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as it is built."""
-    if importlib.util.find_spec("material") is None:
+    if None in map(importlib.util.find_spec, ("material", "mkdocstrings")):
         pytest.skip("needs requirements/docs.txt")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
@@ -453,3 +460,11 @@ def test_what_stands_once_is_shown_where_it_is_linked(site: Path) -> None:
     assert "<code>scene_cloud</code></td>" in topics  # the README's table
     assert "README.md" not in topics
     assert "tabletop_curve.png" in (site / "model_card.html").read_text()
+
+
+def test_api_pages_have_the_docstrings(site: Path) -> None:
+    segmenter = (site / "api" / "segmenter.html").read_text()
+    assert 'id="mllmseg_ros.segmenter.Segmenter.from_pretrained"' in segmenter
+    assert "None where the mask is empty" in segmenter  # the comment behind a field
+    pages = [path.read_text() for path in (site / "api").glob("*.html")]
+    assert [page for page in pages if re.search(r":(?:class|func|meth|mod):`", page)] == []

@@ -131,6 +131,8 @@ def test_package_xml_is_format_3_with_one_version() -> None:
         r"^(\d+\.\d+\.\d+) \(", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE
     )
     assert released[:1] in ([], [version])
+    cited = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited == [version]
 
 
 def test_every_executable_has_a_main() -> None:
