@@ -25,8 +25,8 @@ import torch
 from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.model.config import MLLMSegConfig, parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
-from mllmseg_ros.model.precision import choose
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
+from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 
@@ -97,7 +97,7 @@ def naive(segmenter: Segmenter, image: np.ndarray, expressions: list[str]) -> No
     model = segmenter.model
     for expression in expressions:
         prompt = segmenter.prompts.build([expression])
-        square = to_pixel_values(resized(image, model.config.image_size_px))
+        square = to_pixel_values(resize_to_square(image, model.config.image_size_px))
         done = model(
             square[None].to(segmenter.device, segmenter.dtype),
             torch.tensor(prompt.input_ids, device=segmenter.device),
@@ -112,7 +112,7 @@ def stages(segmenter: Segmenter, image: np.ndarray, clock: Clock) -> dict[str, f
     """Seconds of each stage for one expression."""
     model, prompts = segmenter.model, segmenter.prompts
     prompt = prompts.build(EXPRESSIONS[:1])
-    square = to_pixel_values(resized(image, model.config.image_size_px))[None]
+    square = to_pixel_values(resize_to_square(image, model.config.image_size_px))[None]
     square = square.to(segmenter.device, segmenter.dtype)
     prefix = torch.tensor([prompt.prefix_ids], device=segmenter.device)
     context = segmenter.encode(image)
@@ -121,7 +121,7 @@ def stages(segmenter: Segmenter, image: np.ndarray, clock: Clock) -> dict[str, f
     encode = clock(lambda: model.encode_image(square, prefix, prompt.image_start))
     see = clock(lambda: model.encode_vision(square))
     return {
-        "resize": clock(lambda: resized(image, model.config.image_size_px)),
+        "resize": clock(lambda: resize_to_square(image, model.config.image_size_px)),
         "vision tower + projector": see,
         "LLM prefix + fusion": max(0.0, encode - see),
         "LLM suffix": clock(lambda: segmenter._states(context, [prompt])),
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    device, dtype = choose(asked.device, asked.dtype)
+    device, dtype = choose_device_and_dtype(asked.device, asked.dtype)
     segmenter = (
         random_1b(device, dtype)
         if asked.dimensions == "1b"

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.geometry.instances import Depth, Instance, InstanceSet, instances_of
+from mllmseg_ros.geometry.instances import Depth, Instance, InstanceSet, locate_instances
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, rgb_from_image
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message
@@ -33,7 +33,7 @@ from mllmseg_ros.ros.node.result_messages import (
     label_image,
     union_image,
 )
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 SIZES = ("640x480", "1920x1080")
 N_TARGETS = 4
@@ -48,7 +48,9 @@ def made_up_answer(width: int, height: int) -> Result:
         x, y = width * (index + 1) / (N_TARGETS + 1), height * 0.4 + height * 0.05 * index
         mask = ((u - x) / (0.09 * width)) ** 2 + ((v - y) / (0.11 * height)) ** 2 < 1
         segmentations.append(
-            segmentation_of(f"thing {index}", Status.FOUND, 0.9, 0.9, mask.astype(np.float32), mask)
+            build_segmentation(
+                f"thing {index}", Status.FOUND, 0.9, 0.9, mask.astype(np.float32), mask
+            )
         )
     text = ";".join(each.expression for each in segmentations)
     return Result(
@@ -66,7 +68,7 @@ def instances(segmentations: list[Segmentation], width: int, height: int) -> lis
     K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
     depth = Depth(metres=depth_m.astype(np.float32), intrinsics=intrinsics)
-    return instances_of(segmentations, depth)
+    return locate_instances(segmentations, depth)
 
 
 def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:

@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from mllmseg_ros.geometry.grasp import NoGrasp
-from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, locate_instances
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.language.vocabulary import COLORS
 from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, scene_points
@@ -36,7 +36,7 @@ from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion
 from mllmseg_ros.ros.node.request import RequestFactory
 from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.ros.node.result_messages import array_message, chosen_position, union_image
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.depth_noise import stereo_like
@@ -169,7 +169,7 @@ def true_answer(view: View, expression: str, instance_id: int | None) -> Segment
     mask = view.instances == (256 if instance_id is None else instance_id)
     status = Status.NO_TARGET if instance_id is None else Status.FOUND
     score = float(instance_id is not None)
-    return segmentation_of(expression, status, score, score, mask.astype(np.float32), mask)
+    return build_segmentation(expression, status, score, score, mask.astype(np.float32), mask)
 
 
 def episode(
@@ -224,7 +224,7 @@ def messages(scene: Scene, question: Question, answers: Sequence[Segmentation]) 
         request=RequestFactory().receive(question.text, 0),
         header=Header(frame_id="camera"),
         rgb=view.rgb,
-        instance_set=InstanceSet(instances=instances_of(answers, depth), depth=depth),
+        instance_set=InstanceSet(instances=locate_instances(answers, depth), depth=depth),
         latency_ns=0,
     )
     position = chosen_position(answer)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.geometry.instances import split_instances
+from mllmseg_ros.geometry.instances import split_mask
 from mllmseg_ros.geometry.localization import Intrinsics, locate
 from mllmseg_ros.masks import inside_uv
 from mllmseg_ros.segmenter import Segmenter
@@ -141,7 +141,7 @@ def parts_right(
         view.instances == things[int(k)].instance_id
         for k in rng.choice(len(things), n, replace=False)
     ]
-    parts = split_instances(np.any(masks, axis=0), depth)
+    parts = split_mask(np.any(masks, axis=0), depth)
     right: list[bool | None] = []
     for mask in masks:
         overlaps = [(part & mask).sum() / (part | mask).sum() for part in parts]

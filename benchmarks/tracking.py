@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.localization import Intrinsics
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.scene import CameraView, Scene
-from mllmseg_ros.tracking.assignment import best_pairs
+from mllmseg_ros.tracking.association import assign_pairs
 from mllmseg_ros.tracking.tracker import TrackedInstance, Tracker
 
 WIDTH, HEIGHT, RATE = 640, 480, 30.0  # px, px, Hz
@@ -229,7 +229,7 @@ def true_answers(recording: Recording, k: int) -> list[Segmentation]:
     for text, ids in recording.targets:
         mask = recording.truth(k, ids)
         status = Status.FOUND if mask.sum() >= MIN_PX / 4 else Status.NO_TARGET
-        answers.append(segmentation_of(text, status, 1.0, 1.0, mask.astype(np.float32), mask))
+        answers.append(build_segmentation(text, status, 1.0, 1.0, mask.astype(np.float32), mask))
     return answers
 
 
@@ -293,7 +293,7 @@ def replay(
                 continue
             with lock:
                 frame = tracker.newest
-                wanted = frame and tracker.needs_key_frame(frame.stamp_ns)
+                wanted = frame and tracker.needs_key_image(frame.stamp_ns)
                 key = tracker.begin_inference() if wanted else 0
             if not wanted or frame is None:
                 time.sleep(0.002)
@@ -412,7 +412,7 @@ def identities(recording: Recording, done: Replay) -> TrackIds:
             truths = [recording.truth(k, [i]) for i in ids]
             gain = np.array([[iou(whole([e]), t) for e in mine] for t in truths])
             gain = np.where(gain >= 0.5, gain, 0.0).reshape(len(ids), len(mine))
-            owner = {ids[row]: mine[column].track_id for row, column in best_pairs(gain)}
+            owner = {ids[row]: mine[column].track_id for row, column in assign_pairs(gain)}
             for i, truth in zip(ids, truths, strict=True):
                 area = np.count_nonzero(truth)
                 if i not in owner:

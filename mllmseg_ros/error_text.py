@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exception in one line, for logs, messages and pages."""
+"""Format exceptions in one line, for logs, messages and web pages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _MAX_CHARS = 1000
 
 
 def one_line(error: BaseException, *, with_type: bool = True, max_chars: int = _MAX_CHARS) -> str:
-    """The text of an exception without line breaks and control characters.
+    """Format an exception without line breaks and control characters.
 
     Args:
-        error: with whatever text its origin gave it.
+        error: the exception.
         with_type: begin with the name of its class.
-        max_chars: longer text is cut.
+        max_chars: maximum length.
     """
     text = f"{type(error).__name__}: {error}" if with_type else str(error)
     line = " ".join(text.split())[:max_chars]

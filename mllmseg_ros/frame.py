@@ -13,8 +13,8 @@ __all__ = ["Frame"]
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """An image with the time and place it was taken."""
+    """An image with its stamp and frame id."""
 
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
-    stamp_ns: int  # ns, ROS time at which the camera took it
+    stamp_ns: int  # ns, ROS time of exposure
     frame_id: str  # the camera's optical frame

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer to one referring expression."""
+"""The segmentation of one referring expression."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mllmseg_ros import masks
 
-__all__ = ["Segmentation", "Status", "segmentation_of"]
+__all__ = ["Segmentation", "Status", "build_segmentation"]
 
 
 class Status(str, Enum):
-    """What the model says about one expression."""
+    """The decision of the model about one expression."""
 
     FOUND = "FOUND"
     NO_TARGET = "NO_TARGET"
@@ -24,23 +24,25 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """One expression, decided and drawn. Pixel centres lie at integers, boxes are half-open."""
+    """Decision and mask of one expression. Pixel centres lie at integers, boxes are half-open."""
 
-    expression: str  # as asked
+    expression: str  # as given
     status: Status
-    found: bool  # the model says that the target is there
-    score: float  # p([SEG]) / (p([SEG]) + p([REJ])); NaN where the checkpoint cannot reject
-    mask_score: float  # mean probability over the mask, 0 where it is empty
-    mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision was
+    found: bool  # not NO_TARGET
+    score: float  # p([SEG]) / (p([SEG]) + p([REJ])); NaN if the checkpoint cannot reject
+    mask_score: float  # mean probability over the mask, 0 if it is empty
+    mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision
     probability: NDArray[np.float32]  # (H, W) in [0, 1]
-    box_xyxy: tuple[int, int, int, int] | None  # px, None where the mask is empty
-    centroid_uv: tuple[float, float] | None  # px, mean of the mask's pixels; may lie off the mask
-    inside_uv: tuple[int, int] | None  # a pixel of the mask, as deep inside as it gets
+    box_xyxy: tuple[int, int, int, int] | None  # px, None if the mask is empty
+    centroid_uv: (
+        tuple[float, float] | None
+    )  # px, mean of the mask's pixels; may lie outside the mask
+    inside_uv: tuple[int, int] | None  # px, the pixel of the mask farthest from its border
     area_px: int
-    doubt: str = ""  # why it is not sure, where that is known
+    doubt: str = ""  # reason for a low confidence, "" if unknown
 
 
-def segmentation_of(
+def build_segmentation(
     expression: str,
     status: Status,
     score: float,
@@ -49,7 +51,7 @@ def segmentation_of(
     mask: NDArray[np.bool_],
     doubt: str = "",
 ) -> Segmentation:
-    """Put an answer together: box, points and area follow from the mask (H, W)."""
+    """Build a segmentation; box, points and area are computed from the mask (H, W)."""
     return Segmentation(
         expression=expression,
         status=status,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint folders: found, downloaded, verified, loaded, converted."""
+"""Find, download, verify, load and convert checkpoints."""

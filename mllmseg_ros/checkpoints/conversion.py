@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convert pickled weights to safetensors, once.
 
-The only place that opens a pickle, with ``weights_only=True``.
+The only module that opens a pickle, with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ __all__ = ["convert_checkpoint"]
 
 
 def convert_checkpoint(folder: Path) -> list[Path]:
-    """Write a safetensors file beside each ``pytorch_model*.bin``, and the index of the shards.
+    """Convert each ``pytorch_model*.bin`` of a folder to safetensors, with an index of shards.
 
     Args:
-        folder: checkpoint folder; the pickles stay where they are.
+        folder: checkpoint folder; the pickles are kept.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: if there is nothing to convert, or a pickle holds anything but tensors.
+        ValueError: if there is nothing to convert, or a pickle contains anything but tensors.
     """
     sources = sorted(folder.glob("pytorch_model*.bin"))
     if not sources:
@@ -37,7 +37,7 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         target = folder / (source.stem.replace("pytorch_model", "model") + ".safetensors")
         try:
             state = torch.load(source, map_location="cpu", weights_only=True)
-        except Exception as error:  # a broken pickle can raise anything
+        except Exception as error:  # broken pickles raise all kinds of exceptions
             raise ValueError(
                 f"{source}: refused or unreadable; only plain tensors are accepted ({error})"
             ) from error
@@ -49,7 +49,7 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
         partial = target.with_suffix(".partial")
         save_file(tensors, partial, metadata={"format": "pt"})
-        partial.chmod(0o644)  # as any other file: the node may run as another user
+        partial.chmod(0o644)  # the node may run as another user
         partial.replace(target)
         written.append(target)
         weight_map.update(dict.fromkeys(tensors, target.name))

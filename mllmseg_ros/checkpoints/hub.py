@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints by name: which are published, where they are on this machine, how they come here.
+"""Find checkpoints by name on this machine, and download published ones.
 
-Nothing is downloaded unless somebody asks for it by :func:`download` (``mllmseg models download``):
-a node that starts without network finds what it needs or says what is missing. A download goes on
-where it was cut off, is compared with the sums that the hub tells, and only then gets its name.
-Imports no torch.
+Only :func:`download` (``mllmseg models download``) downloads anything: a node without network finds
+its checkpoint or says what is missing. An interrupted download is resumed, and its checksums are
+compared with the hub's before the folder gets its final name. Imports no torch.
+
+Files are not fetched by huggingface_hub's ``snapshot_download``: it deletes incomplete files when a
+download is interrupted (so that 16 GB would start again) and does not verify checksums.
 """
 
 from __future__ import annotations
@@ -30,19 +32,19 @@ class PublishedModel:
     """A checkpoint of the paper's authors."""
 
     repository: str  # owner/name on huggingface.co
-    n_values: float  # weights, about: InternVL2.5 as its model card has it, and the mask decoder
+    n_values: float  # approximate number of weights, from InternVL2.5's model card, plus decoder
 
     @property
     def name(self) -> str:
-        """What it is called without its owner."""
+        """Name without the owner."""
         return checkpoint_name(self.repository)
 
     def n_bytes(self, bytes_per_value: int = 2) -> float:
-        """Memory that its weights take; 2 bytes a value in bfloat16, 4 in float32."""
+        """Return the memory for the weights; 2 bytes per value in bfloat16, 4 in float32."""
         return self.n_values * bytes_per_value
 
 
-# By size, smallest first.
+# Ordered by size, the smallest first.
 PUBLISHED = tuple(
     PublishedModel(repository=f"jcwang0602/MLLMSeg_InternVL2_5_{name}", n_values=n_values)
     for name, n_values in (
@@ -60,15 +62,15 @@ _OTHERS = ("*.json", "*.txt", "tokenizer.model")
 
 
 def find_checkpoint(path_or_name: str | Path | None) -> Path:
-    """Return the folder of a checkpoint that is on this machine. Never downloads.
+    """Find the folder of a checkpoint on this machine, without downloading.
 
     Args:
         path_or_name: a local folder; or the name of a published checkpoint, or ``owner/name`` on
-            Hugging Face, that ``mllmseg models download`` (or Hugging Face's own tool) has brought
-            here; None is the embedded model.
+            Hugging Face, that was downloaded by ``mllmseg models download`` or Hugging Face's own
+            tools; None is the embedded model.
 
     Raises:
-        ValueError: if it is not here, saying how it comes here.
+        ValueError: if it is not there, with the command to download it.
     """
     if path_or_name is None:
         return EMBEDDED
@@ -77,54 +79,54 @@ def find_checkpoint(path_or_name: str | Path | None) -> Path:
         return folder
     name = str(path_or_name)
     try:
-        repository = repository_of(name)
+        repository = resolve_repository(name)
     except ValueError as error:
         raise ValueError(
             f"no checkpoint folder {name!r}; accepted are a local folder with config.json and "
             "model.safetensors, or a Hugging Face repository name owner/name"
         ) from error
-    found = _downloaded(repository)
-    if found is None:
+    downloaded = _find_downloaded(repository)
+    if downloaded is None:
         raise ValueError(
-            f"{name!r} is no local folder and was not downloaded to this machine; once, where "
-            f"there is network: mllmseg models download {repository}"
+            f"{name!r} is not a local folder and was not downloaded to this machine; download it "
+            f"once: mllmseg models download {repository}"
         )
-    return found
+    return downloaded
 
 
 def checkpoint_name(path_or_name: str | Path | None) -> str:
-    """Name that a checkpoint goes by: what the user called it, not where a link or cache keeps it.
+    """Return the name of a checkpoint as the user gave it, links not resolved.
 
     Returns:
-        The last part of a path or repository name; "" for the embedded model and for ``.``.
+        The last part of the path or repository name; "" for the embedded model and for ``.``.
     """
     return "" if path_or_name is None else Path(path_or_name).name
 
 
-def repository_of(name: str) -> str:
-    """``owner/name`` of what a person calls a checkpoint.
+def resolve_repository(name: str) -> str:
+    """Resolve the name of a checkpoint to ``owner/name``.
 
     Raises:
-        ValueError: if it is neither that nor the name of a published one.
+        ValueError: if it is neither ``owner/name`` nor the name of a published checkpoint.
     """
-    for each in PUBLISHED:
-        if name in (each.name, each.repository):
-            return each.repository
+    for model in PUBLISHED:
+        if name in (model.name, model.repository):
+            return model.repository
     parts = name.split("/")
     if len(parts) != 2 or not all(parts) or any(part[0] in ".~" for part in parts):
-        known = ", ".join(each.name for each in PUBLISHED)
-        raise ValueError(f"{name!r} is no model name; accepted: owner/name, or one of {known}")
+        known = ", ".join(model.name for model in PUBLISHED)
+        raise ValueError(f"{name!r} is not a model name; accepted: owner/name, or one of {known}")
     return name
 
 
-def folder_for(repository: str) -> Path:
-    """Where a download of a repository goes, unless a folder is named."""
+def download_folder(repository: str) -> Path:
+    """Return the default folder for the download of a repository."""
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(data).expanduser() / "mllmseg" / "models" / repository
 
 
-def _downloaded(repository: str) -> Path | None:
-    folder = folder_for(repository)
+def _find_downloaded(repository: str) -> Path | None:
+    folder = download_folder(repository)
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
@@ -137,13 +139,13 @@ def _downloaded(repository: str) -> Path | None:
 
 
 def is_downloaded(model: PublishedModel) -> bool:
-    """Whether a published checkpoint is on this machine."""
-    return _downloaded(model.repository) is not None
+    """Return whether a published checkpoint is on this machine."""
+    return _find_downloaded(model.repository) is not None
 
 
-def smaller(n_values: float) -> str:
-    """Name of the largest published checkpoint clearly smaller than this; "" if there is none."""
-    names = [each.name for each in PUBLISHED if each.n_values < 0.9 * n_values]
+def find_smaller_model(n_values: float) -> str:
+    """Return the largest published checkpoint that is clearly smaller; "" if there is none."""
+    names = [model.name for model in PUBLISHED if model.n_values < 0.9 * n_values]
     return names[-1] if names else ""
 
 
@@ -151,51 +153,51 @@ def smaller(n_values: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _File:
+class _RemoteFile:
     name: str
     n_bytes: int
-    sha256: str  # "" where the hub tells only the other
+    sha256: str  # "" if the hub only has the other
     git_sha1: str
 
 
 def download(
     name: str, folder: Path | None = None, *, report: Callable[[str], None] = lambda line: None
 ) -> Path:
-    """Bring a checkpoint to this machine, or complete one that was cut off or has been damaged.
+    """Download a checkpoint, resume an interrupted download or repair a damaged one.
 
     Args:
         name: of a published checkpoint, or ``owner/name`` on Hugging Face.
-        folder: where to; by default where :func:`find_checkpoint` looks for that name.
-        report: takes a line per step.
+        folder: to download to; by default where :func:`find_checkpoint` looks.
+        report: called with one line per step.
 
     Returns:
-        The folder, whole and with ``SHA256SUMS``.
+        The complete folder, with ``SHA256SUMS``.
 
     Raises:
-        ValueError: if it cannot be had, saying why; what came so far is kept for the next call.
+        ValueError: if the download fails; what was downloaded is kept for the next call.
     """
-    repository = repository_of(name)
-    folder = folder_for(repository) if folder is None else folder.expanduser()
+    repository = resolve_repository(name)
+    folder = download_folder(repository) if folder is None else folder.expanduser()
     partial = folder.with_name(f"{folder.name}.partial")
     if folder.is_dir():
         if not (folder / integrity.SUMS).is_file():
-            raise ValueError(f"{folder} is there already and was not made by a download")
+            raise ValueError(f"{folder} already exists and was not downloaded by this command")
         if not integrity.check(folder).problems:
-            report(f"{folder}: already there and whole")
+            report(f"{folder}: already complete")
             return folder
         folder.rename(partial)
     commit, files = _list_files(repository)
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        missing = [file for file in files if not _is_whole(partial / file.name, file)]
-        _check_room(partial, missing)
+        missing = [file for file in files if not _is_complete(partial / file.name, file)]
+        _check_disk_space(partial, missing)
         for file in missing:
             report(f"{file.name}: {file.n_bytes / 1e6:.1f} MB")
-            _fetch(repository, commit, file, partial / file.name)
+            _download_file(repository, commit, file, partial / file.name)
     except OSError as error:
         raise ValueError(
-            f"the download of {repository} was cut off ({error}); what has come is kept in "
-            f"{partial}, and the same command goes on with it"
+            f"the download of {repository} was interrupted ({error}); what was downloaded is "
+            f"kept in {partial}, and the same command resumes it"
         ) from error
     sums = {file.name: integrity.sha256(partial / file.name) for file in files}
     integrity.write_sums(partial, sums, f"{repository}@{commit}")
@@ -205,8 +207,8 @@ def download(
     return folder
 
 
-def _list_files(repository: str) -> tuple[str, list[_File]]:
-    """The commit that is newest now, and its files that a model needs."""
+def _list_files(repository: str) -> tuple[str, list[_RemoteFile]]:
+    """List the files that a model needs in the newest commit; returns commit and files."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -218,38 +220,38 @@ def _list_files(repository: str) -> tuple[str, list[_File]]:
     try:
         info: Any = HfApi().model_info(repository, files_metadata=True)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ValueError(f"{repository}: the hub does not answer for it: {error}") from error
-    except Exception as error:  # what the HTTP library underneath raises differs by version
+        raise ValueError(f"{repository}: the hub refused it: {error}") from error
+    except Exception as error:  # the HTTP library's exceptions differ by version
         raise ValueError(f"no connection to {constants.ENDPOINT}: {error}") from error
-    names = [each.rfilename for each in info.siblings]
-    weights = _WEIGHTS if _matching(names, _WEIGHTS[:1]) else _PICKLES
-    wanted = _matching(names, (*weights, *_OTHERS))
+    names = [entry.rfilename for entry in info.siblings]
+    weights = _WEIGHTS if _match(names, _WEIGHTS[:1]) else _PICKLES
+    wanted = _match(names, (*weights, *_OTHERS))
     files = [
-        _File(
-            name=each.rfilename,
-            n_bytes=each.size,
-            sha256=each.lfs.sha256 if each.lfs else "",
-            git_sha1="" if each.lfs else each.blob_id,
+        _RemoteFile(
+            name=entry.rfilename,
+            n_bytes=entry.size,
+            sha256=entry.lfs.sha256 if entry.lfs else "",
+            git_sha1="" if entry.lfs else entry.blob_id,
         )
-        for each in info.siblings
-        if each.rfilename in wanted
+        for entry in info.siblings
+        if entry.rfilename in wanted
     ]
-    if not _matching(names, weights[:1]):
-        raise ValueError(f"{repository} holds no weights")
+    if not _match(names, weights[:1]):
+        raise ValueError(f"{repository} has no weights")
     return info.sha, files
 
 
-def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Names of the top folder alone: a name never leads anywhere else."""
+def _match(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Select matching names in the top folder; a name with a folder is never selected."""
     return [
         name
         for name in names
-        if Path(name).name == name and any(fnmatch.fnmatch(name, each) for each in patterns)
+        if Path(name).name == name and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
 
 
-def _fetch(repository: str, commit: str, file: _File, path: Path) -> None:
-    """Bring one file, going on where it was cut off."""
+def _download_file(repository: str, commit: str, file: _RemoteFile, path: Path) -> None:
+    """Download one file, resuming an interrupted download."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
@@ -271,15 +273,15 @@ def _fetch(repository: str, commit: str, file: _File, path: Path) -> None:
             raise OSError(str(error)) from error
         except OSError:
             raise
-        except Exception as error:  # what the HTTP library underneath raises differs by version
+        except Exception as error:  # the HTTP library's exceptions differ by version
             raise OSError(f"{type(error).__name__}: {error}") from error
-    if not _is_whole(incomplete, file):
+    if not _is_complete(incomplete, file):
         incomplete.unlink()
-        raise OSError(f"{file.name} came with another checksum than the hub tells; thrown away")
+        raise OSError(f"the checksum of {file.name} differs from the hub's; the file was deleted")
     incomplete.replace(path)
 
 
-def _is_whole(path: Path, file: _File) -> bool:
+def _is_complete(path: Path, file: _RemoteFile) -> bool:
     if not path.is_file() or path.stat().st_size != file.n_bytes:
         return False
     if file.sha256:
@@ -289,9 +291,9 @@ def _is_whole(path: Path, file: _File) -> bool:
     return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == file.git_sha1
 
 
-def _check_room(folder: Path, missing: Sequence[_File]) -> None:
-    there = sum(path.stat().st_size for path in folder.glob("*.incomplete"))
-    needed = sum(file.n_bytes for file in missing) - there
+def _check_disk_space(folder: Path, missing: Sequence[_RemoteFile]) -> None:
+    n_present = sum(path.stat().st_size for path in folder.glob("*.incomplete"))
+    needed = sum(file.n_bytes for file in missing) - n_present
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(f"{needed / 1e9:.1f} GB are still to come, {free / 1e9:.1f} GB are free")
+        raise OSError(f"{needed / 1e9:.1f} GB of disk space needed, {free / 1e9:.1f} GB free")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each tensor of a published checkpoint belongs in our modules, as one table.
+"""Map the tensors of published checkpoints to the parameters of our modules.
 
-A checkpoint's own parameter names appear in this file only. Fused weights (the vision tower's
-``qkv``, InternLM2's ``wqkv``) become the three that transformers' classes hold, and back.
+Parameter names of checkpoints appear in this file only. Fused weights (the vision tower's ``qkv``,
+InternLM2's ``wqkv``) are split into the three of transformers' classes, and fused again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Fuse = Callable[[Sequence[Tensor]], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One tensor of the checkpoint and the parameters of ours that it fills."""
+    """One tensor of a checkpoint and the parameters of our modules that it fills."""
 
     published: str
     ours: tuple[str, ...]
@@ -41,7 +41,7 @@ def checkpoint_layout(config: MLLMSegConfig, decoder_keys: Sequence[str]) -> lis
     """
     entries = list(_vision_entries(config))
     entries += [
-        _same(f"mlp1.{index}.{leaf}", f"projector.{index}.{leaf}")
+        _rename(f"mlp1.{index}.{leaf}", f"projector.{index}.{leaf}")
         for index in (0, 1, 3)
         for leaf in ("weight", "bias")
     ]
@@ -49,11 +49,11 @@ def checkpoint_layout(config: MLLMSegConfig, decoder_keys: Sequence[str]) -> lis
         entries += _qwen2_entries(config)
     else:
         entries += _internlm2_entries(config)
-    entries += [_same(f"res_decoder.{key}", f"mask_decoder.{key}") for key in decoder_keys]
+    entries += [_rename(f"res_decoder.{key}", f"mask_decoder.{key}") for key in decoder_keys]
     return entries
 
 
-def _same(published: str, ours: str) -> Entry:
+def _rename(published: str, ours: str) -> Entry:
     return Entry(
         published=published, ours=(ours,), split=lambda t: (t,), fuse=lambda parts: parts[0]
     )
@@ -66,7 +66,7 @@ def _vision_entries(config: MLLMSegConfig) -> Iterator[Entry]:
         ("patch_embedding.weight", "patch_embeddings.projection.weight"),
         ("patch_embedding.bias", "patch_embeddings.projection.bias"),
     ):
-        yield _same(f"vision_model.embeddings.{published}", f"vision_tower.embeddings.{ours}")
+        yield _rename(f"vision_model.embeddings.{published}", f"vision_tower.embeddings.{ours}")
     renamed = {
         "ls1": "lambda_1",
         "ls2": "lambda_2",
@@ -82,7 +82,7 @@ def _vision_entries(config: MLLMSegConfig) -> Iterator[Entry]:
         theirs = f"vision_model.encoder.layers.{index}."
         ours = f"vision_tower.encoder.layer.{index}."
         for published, own in renamed.items():
-            yield _same(theirs + published, ours + own)
+            yield _rename(theirs + published, ours + own)
         for leaf in _LEAVES if config.vision.attention_bias else ("weight",):
             yield Entry(
                 published=f"{theirs}attn.qkv.{leaf}",
@@ -98,14 +98,14 @@ _NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 
 
 def _qwen2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
-    yield _same("language_model.model.embed_tokens.weight", "language_model.embed_tokens.weight")
-    yield _same("language_model.model.norm.weight", "language_model.norm.weight")
-    yield _same("language_model.lm_head.weight", "lm_head.weight")
+    yield _rename("language_model.model.embed_tokens.weight", "language_model.embed_tokens.weight")
+    yield _rename("language_model.model.norm.weight", "language_model.norm.weight")
+    yield _rename("language_model.lm_head.weight", "lm_head.weight")
     attention = [f"self_attn.{part}_proj.{leaf}" for part in "qkv" for leaf in _LEAVES]
     for index in range(config.language.num_hidden_layers):
         for name in (*attention, "self_attn.o_proj.weight", *_MLP, *_NORMS):
             key = f"layers.{index}.{name}"
-            yield _same(f"language_model.model.{key}", f"language_model.{key}")
+            yield _rename(f"language_model.model.{key}", f"language_model.{key}")
 
 
 def _internlm2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
@@ -115,7 +115,7 @@ def _internlm2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
     head = language.hidden_size // language.num_attention_heads
 
     def split(fused: Tensor) -> Sequence[Tensor]:
-        # Rows stand per key/value head: its group of queries, then its key, then its value.
+        # Rows per key/value head: its group of queries, then its key, then its value.
         rows = fused.view(kv_heads, group + 2, head, -1)
         parts = (rows[:, :group], rows[:, group : group + 1], rows[:, group + 1 :])
         return [part.reshape(-1, fused.shape[-1]) for part in parts]
@@ -125,9 +125,11 @@ def _internlm2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
         rows = [part.view(kv_heads, -1, head, width) for part in parts]
         return torch.cat(rows, dim=1).reshape(-1, width)
 
-    yield _same("language_model.model.tok_embeddings.weight", "language_model.embed_tokens.weight")
-    yield _same("language_model.model.norm.weight", "language_model.norm.weight")
-    yield _same("language_model.output.weight", "lm_head.weight")
+    yield _rename(
+        "language_model.model.tok_embeddings.weight", "language_model.embed_tokens.weight"
+    )
+    yield _rename("language_model.model.norm.weight", "language_model.norm.weight")
+    yield _rename("language_model.output.weight", "lm_head.weight")
     renamed = {
         "attention.wo.weight": "self_attn.o_proj.weight",
         "feed_forward.w1.weight": "mlp.gate_proj.weight",
@@ -139,7 +141,7 @@ def _internlm2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
     for index in range(language.num_hidden_layers):
         theirs, ours = f"language_model.model.layers.{index}.", f"language_model.layers.{index}."
         for published, own in renamed.items():
-            yield _same(theirs + published, ours + own)
+            yield _rename(theirs + published, ours + own)
         yield Entry(
             published=f"{theirs}attention.wqkv.weight",
             ours=tuple(f"{ours}self_attn.{part}_proj.weight" for part in "qkv"),

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint folders: load one strictly, save one. Safetensors only.
+"""Load and save checkpoint folders. Safetensors only.
 
-A folder holds ``config.json``, tokenizer files and ``model.safetensors`` (or shards with
-``model.safetensors.index.json``) in the published layout; a language model with an unmerged LoRA is
+A folder has ``config.json``, tokenizer files and ``model.safetensors`` (or shards with
+``model.safetensors.index.json``) in the published layout. An unmerged LoRA of the language model is
 merged while it is read. Nothing in a checkpoint is executed.
-
-Which folder a name stands for is in :mod:`mllmseg_ros.checkpoints.hub`.
 """
 
 from __future__ import annotations
@@ -31,17 +29,17 @@ _LORA_LANGUAGE = "language_model.base_model.model."
 
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str = "") -> MLLMSeg:
-    """Build the model of a checkpoint folder and fill it, strictly.
+    """Build the model of a checkpoint folder and load all its weights.
 
     Args:
         folder: of the checkpoint.
         device: for the weights.
         dtype: of the weights.
-        name: of the model where its configuration gives none; the folder's by default.
+        name: of the model if its configuration has none; the folder's name by default.
 
     Raises:
-        ValueError: naming each missing, unexpected or wrongly shaped tensor, or the file that is
-            missing, truncated or of a refused kind.
+        ValueError: if tensors are missing, unexpected or of the wrong shape, or a file is missing,
+            truncated or of a refused kind.
     """
     config = read_config(folder, name)
     with torch.device("meta"):
@@ -52,12 +50,14 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str
     used: set[str] = set()
     with open_tensors(folder) as (names, read):
         for entry in checkpoint_layout(config, list(model.mask_decoder.state_dict())):
-            sources = _sources(entry.published, names, config)
+            sources = _find_sources(entry.published, names, config)
             if not sources:
                 problems.append(f"missing {entry.published}")
                 continue
             used.update(sources)
-            problem = _fill(entry, [read(name) for name in sources], config, expected, state)
+            problem = _fill_parameters(
+                entry, [read(name) for name in sources], config, expected, state
+            )
             if problem:
                 problems.append(problem)
         problems += [f"unexpected {name}" for name in sorted(names - used)]
@@ -69,7 +69,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype, name: str
         for name, tensor in state.items()
     }
     model.load_state_dict(placed, strict=True, assign=True)
-    # Rotary frequencies are computed, not stored: build them where the weights are.
+    # Rotary frequencies are computed, not stored: build them on the device of the weights.
     rotary = type(model.language_model.rotary_emb)
     model.language_model.rotary_emb = rotary(config=config.language).to(device)
     return model.eval().requires_grad_(False)
@@ -82,9 +82,9 @@ def save_model(
 
     Args:
         model: the network.
-        folder: where to; created.
-        dtype: to store floating-point tensors in.
-        state: the network's state dict where it is not its own: with adapters merged.
+        folder: to write to; created.
+        dtype: of the stored floating-point tensors.
+        state: another state dict of the network, with adapters merged; its own by default.
     """
     state = model.state_dict() if state is None else state
     tensors = {}
@@ -101,8 +101,8 @@ def save_model(
     partial.replace(folder / "model.safetensors")
 
 
-def _sources(published: str, names: set[str], config: MLLMSegConfig) -> list[str]:
-    """Names in the file that make up one tensor: itself, or base and the two LoRA factors."""
+def _find_sources(published: str, names: set[str], config: MLLMSegConfig) -> list[str]:
+    """Find the tensors that one is made of: itself, or the base and the two LoRA factors."""
     if not config.lora_rank or not published.startswith(_LANGUAGE):
         return [published] if published in names else []
     wrapped = published.replace(_LANGUAGE, _LORA_LANGUAGE, 1)
@@ -115,7 +115,7 @@ def _sources(published: str, names: set[str], config: MLLMSegConfig) -> list[str
     return parts if names.issuperset(parts) else []
 
 
-def _fill(
+def _fill_parameters(
     entry: Entry,
     parts: list[Tensor],
     config: MLLMSegConfig,
@@ -147,9 +147,9 @@ def _fill(
 
 @contextmanager
 def open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tensor]]]:
-    """Open a folder's safetensors lazily: (set of names, function name -> tensor)."""
+    """Open a folder's safetensors lazily: the set of names, and a function from name to tensor."""
     with ExitStack() as stack:
-        where = {}
+        files = {}
         for path in weight_files(folder):
             try:
                 file = stack.enter_context(safe_open(path, framework="pt", device="cpu"))
@@ -157,5 +157,5 @@ def open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tenso
                 raise ValueError(
                     f"{path}: not a complete safetensors file ({error}); download it again"
                 ) from error
-            where.update(dict.fromkeys(file.keys(), file))
-        yield set(where), lambda name: where[name].get_tensor(name)
+            files.update(dict.fromkeys(file.keys(), file))
+        yield set(files), lambda name: files[name].get_tensor(name)

@@ -17,7 +17,7 @@ def add(verbs: Any) -> None:
 
 
 def _doctor(asked: argparse.Namespace) -> None:
-    from mllmseg_ros.doctor.machine import examine, report
+    from mllmseg_ros.doctor.machine import check_machine, print_findings
 
-    if report(examine(asked.model, asked.device, asked.dtype)):
+    if print_findings(check_machine(asked.model, asked.device, asked.dtype)):
         raise ValueError("something fails, see above (of ROS 2: ros2 run mllmseg_ros doctor)")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a depth image message to a depth for every pixel of the colour image.
+"""Convert a depth image message to depth aligned with the colour image.
 
-Brought into the colour image where its size, lens or place is another. Messages are read by their
-fields, as in :mod:`mllmseg_ros.codecs.images`.
+Depth is registered if size, intrinsics or frame differ from the colour image's. Messages are read
+by their fields, as in :mod:`mllmseg_ros.codecs.images`.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from mllmseg_ros.codecs.images import (
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.localization import Intrinsics
-from mllmseg_ros.geometry.registration import register_depth, scaled
+from mllmseg_ros.geometry.registration import register_depth, scale_intrinsics
 
-__all__ = ["aligned_depth", "frames_differ"]
+__all__ = ["align_depth", "frames_differ"]
 
 
-def aligned_depth(
+def align_depth(
     frame: Frame,
     message: Image | CompressedImage,
     info: CameraInfo,
     depth_info: CameraInfo | None,
     *,
     rectified: bool,
-    frame_from: Callable[[str], NDArray[np.float64]],
+    lookup_transform: Callable[[str], NDArray[np.float64]],
 ) -> Depth:
-    """Depth in the pixels of a colour image.
+    """Align a depth image with a colour image.
 
     Args:
         frame: the colour image.
         message: the depth image.
-        info: the colour camera's.
-        depth_info: the depth camera's own; None where it has the colour camera's lens.
+        info: camera info of the colour image.
+        depth_info: camera info of the depth image; None if its intrinsics are the colour image's.
         rectified: the images are rectified already.
-        frame_from: gives the (4, 4) transform from a frame into the colour image's, at its stamp.
+        lookup_transform: returns the (4, 4) transform from a frame into the colour image's, at the
+            colour image's stamp.
 
     Raises:
-        ValueError: saying why there is none.
+        ValueError: if there is none, with the reason.
     """
     depth_m = (
         depth_from_compressed(message) if hasattr(message, "format") else depth_from_image(message)
@@ -57,35 +58,35 @@ def aligned_depth(
     if color is None:
         raise ValueError("camera_info says that the camera is not calibrated (K[0] = 0)")
     size_hw = (frame.rgb.shape[0], frame.rgb.shape[1])
-    own = _own_camera(depth_info, rectified)
+    depth_camera = _read_depth_camera(depth_info, rectified)
     color_from_depth = None
     depth_frame = message.header.frame_id
     if frames_differ(depth_frame, frame.frame_id):
-        if own is None:
+        if depth_camera is None:
             raise ValueError(
                 f"the depth image is in frame {depth_frame!r}, the colour image in "
                 f"{frame.frame_id!r}; publish depth/camera_info, or depth aligned to the "
                 "colour image"
             )
-        color_from_depth = frame_from(depth_frame)
-    elif own is None and depth_m.shape == size_hw:
+        color_from_depth = lookup_transform(depth_frame)
+    elif depth_camera is None and depth_m.shape == size_hw:
         return Depth(metres=depth_m, intrinsics=color)
     depth_hw = (depth_m.shape[0], depth_m.shape[1])
-    lens = own or scaled(color, size_hw, depth_hw)
-    registered = register_depth(depth_m, lens, color, size_hw, color_from_depth)
+    depth_camera = depth_camera or scale_intrinsics(color, size_hw, depth_hw)
+    registered = register_depth(depth_m, depth_camera, color, size_hw, color_from_depth)
     return Depth(metres=registered, intrinsics=color)
 
 
 def frames_differ(frame_id: str, other_id: str) -> bool:
-    """Whether two frames are known to be two; a camera may leave its name out."""
+    """Return whether two frame ids are known to differ; an empty one is unknown."""
     return bool(frame_id and other_id) and frame_id != other_id
 
 
-def _own_camera(info: CameraInfo | None, rectified: bool) -> Intrinsics | None:
-    """How the depth camera projects, where that has been said."""
+def _read_depth_camera(info: CameraInfo | None, rectified: bool) -> Intrinsics | None:
+    """Read the depth camera's intrinsics; None without camera info."""
     if info is None:
         return None
-    lens = intrinsics_from_info(info, rectified=rectified)
-    if lens is None:
+    intrinsics = intrinsics_from_info(info, rectified=rectified)
+    if intrinsics is None:
         raise ValueError("depth/camera_info says that the camera is not calibrated (K[0] = 0)")
-    return lens
+    return intrinsics

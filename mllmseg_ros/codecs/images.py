@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What image and camera info messages hold, as plain arrays.
+"""Convert image and camera info messages to arrays.
 
-Row padding, byte order and every encoding are handled here, and every size is checked before memory
-is allocated for it: messages come from anybody on the network. It reads fields by their names in
-sensor_msgs, so messages of rclpy and of a recorded bag are one to it. Knows nothing of models.
+Handles row padding, byte order and all encodings, and checks every size before memory is allocated:
+messages may come from anyone on the network. Fields are read by their names in sensor_msgs, so that
+messages of rclpy and of recorded bags work alike. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
     "rgb_from_image",
 ]
 
-# Messages as sensor_msgs and builtin_interfaces define them, whoever has read them.
+# Messages with the fields of sensor_msgs and builtin_interfaces, of any class.
 Image: TypeAlias = Any
 CompressedImage: TypeAlias = Any
 CameraInfo: TypeAlias = Any
@@ -39,22 +39,22 @@ MAX_COMPRESSED_PX = 64_000_000  # a few kB of PNG can ask for gigabytes
 _DEPTH_HEADER = struct.Struct("<iff")  # of compressedDepth: format, a, b
 _COMPRESSED_FORMATS = ("JPEG", "PNG")
 _MM_PER_M = 1000.0
-# Numbers of distortion coefficients that OpenCV knows what to do with.
+# Numbers of distortion coefficients that OpenCV accepts.
 _PINHOLE_LENGTHS, _FISHEYE_LENGTHS = (4, 5, 8, 12, 14), (4,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How one encoding lies in memory, and the way from there to RGB."""
+    """Memory layout of one encoding, and its conversion to RGB."""
 
     dtype: type[np.uint8] | type[np.uint16]
     channels: int
     to_rgb: Callable[[NDArray], NDArray[np.uint8]]  # (H, W) or (H, W, channels) -> (H, W, 3)
-    smallest_hw: tuple[int, int] = (1, 1)  # px, below which nothing can be converted
-    even_width: bool = False  # two pixels share their colour
+    smallest_hw: tuple[int, int] = (1, 1)  # px, smallest size that can be converted
+    even_width: bool = False  # two pixels share their colour, so the width must be even
 
 
-def _by_opencv(code: int) -> Callable[[NDArray], NDArray[np.uint8]]:
+def _opencv_conversion(code: int) -> Callable[[NDArray], NDArray[np.uint8]]:
     return lambda pixels: _to_8_bit(cv2.cvtColor(pixels, code))
 
 
@@ -65,54 +65,58 @@ def _to_8_bit(pixels: NDArray) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / 65535), dtype=np.uint8)
 
 
-def _color(channels: int, code: int | None) -> Encoding:
-    to_rgb = _by_opencv(code) if code is not None else _to_8_bit
+def _color_encoding(channels: int, code: int | None) -> Encoding:
+    to_rgb = _opencv_conversion(code) if code is not None else _to_8_bit
     return Encoding(dtype=np.uint8, channels=channels, to_rgb=to_rgb)
 
 
-def _mono(dtype: type[np.uint8] | type[np.uint16]) -> Encoding:
-    return Encoding(dtype=dtype, channels=1, to_rgb=_by_opencv(cv2.COLOR_GRAY2RGB))
+def _mono_encoding(dtype: type[np.uint8] | type[np.uint16]) -> Encoding:
+    return Encoding(dtype=dtype, channels=1, to_rgb=_opencv_conversion(cv2.COLOR_GRAY2RGB))
 
 
-def _bayer(dtype: type[np.uint8] | type[np.uint16], code: int) -> Encoding:
-    return Encoding(dtype=dtype, channels=1, to_rgb=_by_opencv(code), smallest_hw=(3, 3))
+def _bayer_encoding(dtype: type[np.uint8] | type[np.uint16], code: int) -> Encoding:
+    return Encoding(dtype=dtype, channels=1, to_rgb=_opencv_conversion(code), smallest_hw=(3, 3))
 
 
-def _yuv(code: int) -> Encoding:
+def _yuv_encoding(code: int) -> Encoding:
     return Encoding(
-        dtype=np.uint8, channels=2, to_rgb=_by_opencv(code), smallest_hw=(1, 2), even_width=True
+        dtype=np.uint8,
+        channels=2,
+        to_rgb=_opencv_conversion(code),
+        smallest_hw=(1, 2),
+        even_width=True,
     )
 
 
 # ROS names a Bayer pattern by its first row from the left, OpenCV by its second row from the
 # second column: rggb is BayerBG.
 ENCODINGS: dict[str, Encoding] = {
-    "rgb8": _color(3, None),
-    "bgr8": _color(3, cv2.COLOR_BGR2RGB),
-    "rgba8": _color(4, cv2.COLOR_RGBA2RGB),
-    "bgra8": _color(4, cv2.COLOR_BGRA2RGB),
-    "mono8": _mono(np.uint8),
-    "mono16": _mono(np.uint16),
-    "bayer_rggb8": _bayer(np.uint8, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": _bayer(np.uint8, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": _bayer(np.uint8, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": _bayer(np.uint8, cv2.COLOR_BayerGB2RGB),
-    "bayer_rggb16": _bayer(np.uint16, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr16": _bayer(np.uint16, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg16": _bayer(np.uint16, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg16": _bayer(np.uint16, cv2.COLOR_BayerGB2RGB),
-    "yuv422": _yuv(cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": _yuv(cv2.COLOR_YUV2RGB_UYVY),  # the newer name of yuv422
-    "yuv422_yuy2": _yuv(cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": _yuv(cv2.COLOR_YUV2RGB_YUY2),  # the newer name of yuv422_yuy2
+    "rgb8": _color_encoding(3, None),
+    "bgr8": _color_encoding(3, cv2.COLOR_BGR2RGB),
+    "rgba8": _color_encoding(4, cv2.COLOR_RGBA2RGB),
+    "bgra8": _color_encoding(4, cv2.COLOR_BGRA2RGB),
+    "mono8": _mono_encoding(np.uint8),
+    "mono16": _mono_encoding(np.uint16),
+    "bayer_rggb8": _bayer_encoding(np.uint8, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": _bayer_encoding(np.uint8, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": _bayer_encoding(np.uint8, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": _bayer_encoding(np.uint8, cv2.COLOR_BayerGB2RGB),
+    "bayer_rggb16": _bayer_encoding(np.uint16, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr16": _bayer_encoding(np.uint16, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg16": _bayer_encoding(np.uint16, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg16": _bayer_encoding(np.uint16, cv2.COLOR_BayerGB2RGB),
+    "yuv422": _yuv_encoding(cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": _yuv_encoding(cv2.COLOR_YUV2RGB_UYVY),  # the newer name of yuv422
+    "yuv422_yuy2": _yuv_encoding(cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": _yuv_encoding(cv2.COLOR_YUV2RGB_YUY2),  # the newer name of yuv422_yuy2
 }
 
 
 def check_image(msg: Image) -> Encoding:
-    """Look up the encoding of a colour image and check its sizes against it.
+    """Look up the encoding of a colour image and check the sizes of the message.
 
     Raises:
-        ValueError: naming the encoding or the size that is wrong, and what is accepted.
+        ValueError: if the encoding is unknown or a size is wrong, with the accepted ones.
     """
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
@@ -139,11 +143,11 @@ def rgb_from_image(msg: Image) -> NDArray[np.uint8]:
         ValueError: from :func:`check_image`.
     """
     encoding = check_image(msg)
-    return encoding.to_rgb(_pixels(msg, encoding.dtype, encoding.channels))
+    return encoding.to_rgb(_view_pixels(msg, encoding.dtype, encoding.channels))
 
 
 def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG image to RGB (H, W, 3) uint8, as stored: not turned by EXIF.
+    """Decode a JPEG or PNG image to RGB (H, W, 3) uint8, ignoring EXIF orientation.
 
     Raises:
         ValueError: if the data is neither, larger than MAX_COMPRESSED_PX, or broken.
@@ -172,7 +176,7 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
 
 
 def depth_from_image(msg: Image) -> NDArray[np.float32]:
-    """Convert a depth image to metres (H, W) float32, NaN where there is no valid depth.
+    """Convert a depth image to metres (H, W) float32, NaN where invalid.
 
     Source: REP 118; 16UC1 in millimetres with 0 as invalid, 32FC1 in metres.
 
@@ -181,10 +185,10 @@ def depth_from_image(msg: Image) -> NDArray[np.float32]:
     """
     if msg.encoding in ("16UC1", "mono16"):
         _check_layout(msg, 2)
-        depth = _pixels(msg, np.uint16, 1).astype(np.float32) / np.float32(_MM_PER_M)
+        depth = _view_pixels(msg, np.uint16, 1).astype(np.float32) / np.float32(_MM_PER_M)
     elif msg.encoding == "32FC1":
         _check_layout(msg, 4)
-        depth = _pixels(msg, np.float32, 1).copy()
+        depth = _view_pixels(msg, np.float32, 1).copy()
     else:
         raise ValueError(
             f"depth encoding {msg.encoding[:64]!r} is not known; accepted: 16UC1, mono16, 32FC1"
@@ -196,11 +200,11 @@ def depth_from_image(msg: Image) -> NDArray[np.float32]:
 def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
     """Decode a depth image of the compressedDepth transport to metres, NaN where invalid.
 
-    A header of 12 bytes (format, two quantisation numbers), then a PNG of 16 bits: millimetres, or
-    for 32FC1 a number n that stands for ``a / (n - b)`` metres, 0 for none.
+    The data are a header of 12 bytes (format, quantisation parameters a and b) and a 16-bit PNG:
+    millimetres, or for 32FC1 numbers n for ``a / (n - b)`` metres; 0 is invalid.
 
     Raises:
-        ValueError: if the format is another, the PNG broken or larger than MAX_COMPRESSED_PX.
+        ValueError: if the format is unknown, or the PNG is broken or larger than MAX_COMPRESSED_PX.
     """
     encoding = msg.format.split(";")[0].strip()
     if "compressedDepth" not in msg.format or encoding not in ("16UC1", "32FC1"):
@@ -235,14 +239,14 @@ def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
 
 
 def intrinsics_from_info(msg: CameraInfo, *, rectified: bool) -> Intrinsics | None:
-    """Read how the camera projects; None if it is not calibrated (K[0] = 0).
+    """Read the camera's intrinsics; None if it is not calibrated (K[0] = 0).
 
     Args:
         msg: the camera info.
-        rectified: the images are rectified already, so P holds and D does not.
+        rectified: the images are rectified already, so P applies instead of K and D.
 
     Raises:
-        ValueError: if D is not finite, or of a length that its distortion model does not have.
+        ValueError: if D is not finite, or has the wrong length for its distortion model.
     """
     K = np.array(msg.p if rectified else msg.k, dtype=np.float64).reshape(3, -1)[:, :3]
     if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
@@ -259,7 +263,7 @@ def intrinsics_from_info(msg: CameraInfo, *, rectified: bool) -> Intrinsics | No
 
 
 def nanoseconds(stamp: Time) -> int:
-    """A message's time as nanoseconds."""
+    """Convert a message's time to nanoseconds."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
@@ -278,8 +282,8 @@ def _check_layout(msg: Image, bytes_per_pixel: int) -> None:
         )
 
 
-def _pixels(msg: Image, dtype: type, channels: int) -> NDArray:
-    """View the data as (H, W) or (H, W, channels) in this machine's byte order; sizes checked."""
+def _view_pixels(msg: Image, dtype: type, channels: int) -> NDArray:
+    """View checked data as (H, W) or (H, W, channels) in native byte order."""
     stored = np.dtype(dtype).newbyteorder(">" if msg.is_bigendian else "<")
     rows = np.frombuffer(msg.data, dtype=np.uint8).reshape(msg.height, msg.step)
     rows = np.ascontiguousarray(rows[:, : msg.width * channels * stored.itemsize])

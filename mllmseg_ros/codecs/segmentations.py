@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as mllmseg_ros/SegmentationArray, for whoever brings the message classes.
+"""Results as mllmseg_ros/SegmentationArray messages.
 
-rclpy's and a bag's differ in their classes alone, so :class:`MessageTypes` names them and the
-fields are filled here, once for both.
+Messages of rclpy and of bags differ only in their classes: :class:`MessageTypes` names the classes,
+and the fields are filled here for both.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from mllmseg_ros.codecs.images import nanoseconds
 from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.language.command import Command
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["MessageTypes", "build_segmentation_array", "segmentation_from_message"]
 
@@ -33,7 +33,7 @@ _MAX_LABEL = 254
 
 @dataclass(frozen=True, kw_only=True)
 class MessageTypes:
-    """Message classes: each makes a message of default values and of the fields it is given."""
+    """Message classes; each creates a message from default values and the given fields."""
 
     SegmentationArray: Any
     Segmentation: Any
@@ -57,49 +57,52 @@ def build_segmentation_array(
     model: str,
     note: str = "",
 ) -> Any:
-    """Build the answer to a command on an image; who asked and when is left to be filled in.
+    """Build the result message of a command on one image, without the fields of its request.
 
     Args:
-        types: classes to make messages of.
-        command: what was asked.
+        types: message classes.
+        command: with the expressions.
         header: std_msgs/Header of the image, kept by reference.
         size_hw: of the image, px.
-        instance_set: what was found.
+        instance_set: the instances on the image.
         camera: topic of the image.
-        model: name of the model that answered.
-        note: how the command was understood, "" where that is plain.
+        model: name of the model.
+        note: how the command was understood, "" if that is clear.
     """
     statuses = _expression_statuses(instance_set.instances)
     n_found = statuses.count(Status.FOUND)
-    n_things = sum(each.segmentation.status is Status.FOUND for each in instance_set.instances)
-    things = f" ({n_things} things)" if n_things > n_found else ""  # "the mugs" are several
+    n_instances = sum(each.segmentation.status is Status.FOUND for each in instance_set.instances)
+    things = f" ({n_instances} things)" if n_instances > n_found else ""  # "the mugs" are several
     found = f"{n_found} of {len(statuses)} found{things}"
     message = types.SegmentationArray()
     message.header = header
     message.image_height, message.image_width = size_hw
     message.camera, message.model, message.intent = camera, model, command.intent
-    message.status = _array_status(types.SegmentationArray, statuses)
+    message.status = _combine_statuses(types.SegmentationArray, statuses)
     doubts = dict.fromkeys(each.segmentation.doubt for each in instance_set.instances)
     message.text = "; ".join([found, *filter(None, (*doubts, note, instance_set.note))])
     message.segmentations = [
-        _entry(types, instance_set, index, command.targets[each.expression_index].role, header)
+        _build_entry(
+            types, instance_set, index, command.targets[each.expression_index].role, header
+        )
         for index, each in enumerate(instance_set.instances)
     ]
     return message
 
 
 def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentation:
-    """Read a mllmseg_ros/Segmentation back, for who listens to the node or reads a bag.
+    """Convert a mllmseg_ros/Segmentation message, received or from a bag, to a segmentation.
 
     Args:
         entry: as received.
         size_hw: image_height, image_width of its array, px.
 
     Returns:
-        The segmentation with its mask at full size. Probabilities do not travel: 0 or 1 here.
+        The segmentation with its mask at full size. Messages have no
+        probabilities: 0 or 1 here.
 
     Raises:
-        ValueError: if the mask does not fit its box or the box not the image.
+        ValueError: if the mask does not fit its box, or the box does not fit the image.
     """
     box = entry.box
     x1, y1 = box.x_offset + box.width, box.y_offset + box.height
@@ -115,41 +118,38 @@ def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentat
         key for key, name in _STATUS_NAMES.items() if getattr(entry, name) == entry.status
     )
     probability = mask.astype(np.float32)
-    return segmentation_of(
+    return build_segmentation(
         entry.expression, status, float(entry.score), float(entry.mask_score), probability, mask
     )
 
 
 def point_message(types: MessageTypes, xyz: NDArray[np.float64]) -> Any:
-    """A place (3,), m, as geometry_msgs/Point."""
+    """Convert a position (3,), m, to geometry_msgs/Point."""
     x, y, z = xyz.tolist()
     return types.Point(x=x, y=y, z=z)
 
 
 def quaternion_message(types: MessageTypes, rotation: NDArray[np.float64]) -> Any:
-    """The rotation (3, 3) as a unit geometry_msgs/Quaternion with w >= 0."""
-    vector, _ = cv2.Rodrigues(rotation)
-    angle = float(np.linalg.norm(vector))
-    axis = vector[:, 0] / angle if angle > 1e-12 else np.zeros(3)
-    x, y, z = (np.sin(angle / 2) * axis).tolist()
-    return types.Quaternion(x=x, y=y, z=z, w=float(np.cos(angle / 2)))
+    """Convert a rotation (3, 3) to a unit geometry_msgs/Quaternion with w >= 0."""
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat(canonical=True).tolist()
+    return types.Quaternion(x=x, y=y, z=z, w=w)
 
 
 def box_pose_message(types: MessageTypes, position: Position) -> Any:
-    """Where a target's box is and how it lies, as geometry_msgs/Pose."""
+    """Convert the pose of a target's box to geometry_msgs/Pose."""
     return types.Pose(
         position=point_message(types, position.box_center),
         orientation=quaternion_message(types, position.box_axes),
     )
 
 
-def label_of(index: int) -> int:
-    """Value of an entry in the label image; what comes after the 254th is not drawn."""
+def assign_label(index: int) -> int:
+    """Return the value of an entry in the label image; 0 (not drawn) after the 254th."""
     return index + 1 if index < _MAX_LABEL else 0
 
 
 def _expression_statuses(instances: Sequence[Instance]) -> list[Status]:
-    """What became of each expression: found where one instance of it is."""
+    """Return the status of each expression: found if one of its instances is."""
     statuses: dict[int, Status] = {}
     for each in instances:
         status = each.segmentation.status
@@ -158,7 +158,7 @@ def _expression_statuses(instances: Sequence[Instance]) -> list[Status]:
     return [statuses[index] for index in sorted(statuses)]
 
 
-def _array_status(array: Any, statuses: Sequence[Status]) -> int:
+def _combine_statuses(array: Any, statuses: Sequence[Status]) -> int:
     if all(status is Status.FOUND for status in statuses):
         return int(array.STATUS_OK)
     if Status.FOUND in statuses:
@@ -168,7 +168,7 @@ def _array_status(array: Any, statuses: Sequence[Status]) -> int:
     return int(array.STATUS_NO_TARGET)
 
 
-def _entry(
+def _build_entry(
     types: MessageTypes, instance_set: InstanceSet, index: int, role: str, header: Any
 ) -> Any:
     instance = instance_set.instances[index]
@@ -200,7 +200,7 @@ def _entry(
     crop = segmentation.mask[y0:y1, x0:x1].astype(np.uint8) * np.uint8(255)
     entry.mask = types.image(crop, "mono8", header)
     if segmentation.status is Status.FOUND:
-        entry.label = label_of(index)
+        entry.label = assign_label(index)
     if position is not None:
         entry.frame_id = instance_set.frame.frame_id if instance_set.frame else header.frame_id
         _fill_position(types, entry, position)

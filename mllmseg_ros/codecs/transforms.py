@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF messages into a transform buffer."""
+"""Put TF messages into a transform buffer."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["put_transforms"]
 def put_transforms(
     buffer: TransformBuffer, transforms: Iterable[Any], *, static: bool
 ) -> list[str]:
-    """Take in what a message of ``/tf`` or ``/tf_static`` says.
+    """Put the transforms of a message of ``/tf`` or ``/tf_static`` into a buffer.
 
     Args:
-        buffer: to put the transforms into.
+        buffer: the buffer.
         transforms: with the fields of geometry_msgs/TransformStamped.
-        static: they hold at any time.
+        static: valid at any time.
 
     Returns:
-        Why transforms were refused, one line each.
+        The reasons for refused transforms, one line each.
     """
     refusals = []
     for each in transforms:
-        shift, turn = each.transform.translation, each.transform.rotation
+        translation, rotation = each.transform.translation, each.transform.rotation
         try:
             buffer.put(
                 each.header.frame_id,
                 each.child_frame_id,
                 nanoseconds(each.header.stamp),
-                (shift.x, shift.y, shift.z),
-                (turn.x, turn.y, turn.z, turn.w),
+                (translation.x, translation.y, translation.z),
+                (rotation.x, rotation.y, rotation.z, rotation.w),
                 static=static,
             )
         except ValueError as error:

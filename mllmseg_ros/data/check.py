@@ -15,7 +15,7 @@ from mllmseg_ros.data.picture import check_size, read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, reason_of
 from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["check", "contact_sheet"]
 
@@ -151,9 +151,9 @@ def _as_answer(
     expression = target.expressions[int(rng.integers(len(target.expressions)))]
     if target.region is None:
         nothing = np.zeros(size[::-1], np.bool_)
-        return segmentation_of(
+        return build_segmentation(
             expression, Status.NO_TARGET, 0.0, 0.0, nothing.astype(np.float32), nothing
         )
     full = decode(target.region, sample.size_hw).astype(np.uint8)
     mask = cv2.resize(full, size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    return segmentation_of(expression, Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)
+    return build_segmentation(expression, Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)

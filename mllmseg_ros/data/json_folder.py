@@ -25,7 +25,7 @@ from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
 from mllmseg_ros.data.review import is_used
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_json_folder"]
 
@@ -138,7 +138,7 @@ def _target(fields: dict[str, Any], folder: Path, entry: str) -> Target:
     if not isinstance(said, list) or not said or not all(isinstance(each, str) for each in said):
         raise ValueError("it has no 'expression' (text) or 'expressions' (list of text)")
     for expression in said:
-        normalized(expression)
+        normalize_expression(expression)
     if "mask" not in fields:
         raise ValueError("it has no 'mask'; null means that what is said is not there")
     return Target(

@@ -11,7 +11,7 @@ from typing import Any
 from mllmseg_ros.data.picture import size_hw
 from mllmseg_ros.data.region import Shapes
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_reason_seg"]
 
@@ -46,7 +46,7 @@ def _read(path: Path) -> Sample:
     if not isinstance(texts, list) or not texts or not isinstance(shapes, list):
         raise ValueError("expected an object with lists 'text' and 'shapes'")
     for text in texts:
-        normalized(str(text))
+        normalize_expression(str(text))
     image = next(
         (path.with_suffix(end) for end in _IMAGE_ENDINGS if path.with_suffix(end).is_file()), None
     )

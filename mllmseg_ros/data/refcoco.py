@@ -17,7 +17,7 @@ from typing import Any
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_references"]
 
@@ -126,7 +126,7 @@ def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Targ
     if not expressions:
         raise ValueError("it has no sentence")
     for expression in expressions:
-        normalized(expression)
+        normalize_expression(expression)
     ids = reference["ann_id"]
     ids = [i for i in (ids if isinstance(ids, list) else [ids]) if i not in _NO_ANNOTATION]
     if reference.get("no_target", not ids) != (not ids):

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.checkpoints import integrity
-from mllmseg_ros.checkpoints.hub import find_checkpoint, smaller
+from mllmseg_ros.checkpoints.hub import find_checkpoint, find_smaller_model
 from mllmseg_ros.doctor.child_process import run_child
 
-__all__ = ["examine", "report"]
+__all__ = ["check_machine", "print_findings"]
 
 _CHILD_TIMEOUT_S = 120.0  # torch on a small machine
 _OLDEST_PYTHON = (3, 10)
@@ -63,7 +63,7 @@ def fail(subject: str, text: str) -> Finding:
     return Finding(verdict=Verdict.FAIL, subject=subject, text=text)
 
 
-def report(findings: Iterable[Finding]) -> int:
+def print_findings(findings: Iterable[Finding]) -> int:
     """Print findings as they come; returns the exit status, 1 where something fails."""
     verdicts = []
     for each in findings:
@@ -72,7 +72,7 @@ def report(findings: Iterable[Finding]) -> int:
     return int(Verdict.FAIL in verdicts)
 
 
-def examine(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
+def check_machine(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
     """Look through what has to do with the model.
 
     Args:
@@ -138,10 +138,10 @@ def _weights(model: str | None) -> Iterator[Finding]:
 def _device(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
     import torch
 
-    from mllmseg_ros.model.precision import choose
+    from mllmseg_ros.model.precision import choose_device_and_dtype
 
     try:
-        chosen, number_format = choose(device, dtype)
+        chosen, number_format = choose_device_and_dtype(device, dtype)
     except ValueError as error:
         yield fail("device", str(error))
         return
@@ -198,8 +198,8 @@ def _memory(n_values: int, number_format: Any, device: Any, free: float) -> Find
     remedies = []
     if number_format == torch.float32:
         remedies.append("--dtype bfloat16")
-    if smaller(n_values):
-        remedies.append(f"the model {smaller(n_values)}")
+    if find_smaller_model(n_values):
+        remedies.append(f"the model {find_smaller_model(n_values)}")
     if device.type == "cuda":
         remedies.append("--device cpu")
     remedy = f"take {', or '.join(remedies)}" if remedies else "end what else runs here"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mllmseg_ros.drawing.text import Color, fit_text, render_text, write
 from mllmseg_ros.segmentation import Segmentation, Status
 
-__all__ = ["colors_of", "draw_overlay", "place_labels"]
+__all__ = ["choose_colors", "draw_overlay", "place_labels"]
 
 # RGB, told apart also by people who see fewer colours: seven hues that differ in lightness too
 # (Okabe and Ito 2008, without black), then the same lighter and darker.
@@ -40,7 +40,7 @@ _LEGEND_PLATE, _LEGEND_TEXT = (24, 24, 24), (225, 225, 225)
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, px, half-open
 
 
-def colors_of(track_ids: Sequence[str]) -> list[Color]:
+def choose_colors(track_ids: Sequence[str]) -> list[Color]:
     """Colours of what is shown together, all different up to as many as there are colours.
 
     A track has its colour from its number alone, over all images and in every viewer. Only where
@@ -98,7 +98,7 @@ def draw_overlay(
     letters_px = max(_SMALLEST_LETTERS_PX, round(min(height, width) * _LETTERS_SHARE))
     marked = []
     for answer, color, track_id, distance_m in zip(
-        segmentations, colors_of(ids), ids, distances, strict=True
+        segmentations, choose_colors(ids), ids, distances, strict=True
     ):
         if answer.mask.shape != (height, width):
             raise ValueError(f"mask is {answer.mask.shape}, the image {(height, width)}")

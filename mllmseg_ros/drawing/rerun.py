@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.drawing.overlay import colors_of
+from mllmseg_ros.drawing.overlay import choose_colors
 from mllmseg_ros.segmentation import Segmentation, Status
 
-__all__ = ["RerunLog", "Shown"]
+__all__ = ["LoggedSegmentation", "RerunLog"]
 
 try:
     import rerun as rr
@@ -45,7 +45,7 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class LoggedSegmentation:
     """One entry of an answer."""
 
     segmentation: Segmentation
@@ -80,14 +80,14 @@ class RerunLog:
         self._stream.flush()
         self._stream.disconnect()
 
-    def image(self, stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8]) -> None:
+    def log_image(self, stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8]) -> None:
         """Log an image (H, W, 3) RGB, as JPEG."""
         self._camera_frame = frame_id
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG_QUALITY)
         picture = rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg", draw_order=0)
         self._log(stamp_ns, "camera/image", picture, rr.CoordinateFrame(_plane(frame_id)))
 
-    def lens(
+    def log_intrinsics(
         self, stamp_ns: int, frame_id: str, K: NDArray[np.float64], size_hw: tuple[int, int]
     ) -> None:
         """Log the camera's matrix (3, 3), without which the image has no place in space."""
@@ -101,13 +101,13 @@ class RerunLog:
         )
         self._log(stamp_ns, "camera/lens", pinhole)
 
-    def answer(
+    def log_segmentations(
         self,
         stamp_ns: int,
         frame_id: str,
         size_hw: tuple[int, int],
         text: str,
-        shown: Sequence[Shown],
+        shown: Sequence[LoggedSegmentation],
     ) -> None:
         """Log an answer: masks with their names, scores over time, boxes, and the text.
 
@@ -118,7 +118,7 @@ class RerunLog:
             text: one line.
             shown: the answer's entries; at most 255 are drawn.
         """
-        colors = colors_of([each.track_id for each in shown])
+        colors = choose_colors([each.track_id for each in shown])
         labels = np.zeros(size_hw, np.uint8)
         classes = [rr.AnnotationInfo(id=0, label="", color=(0, 0, 0, 0))]
         for label, (each, color) in enumerate(zip(shown[:255], colors, strict=False), start=1):
@@ -138,7 +138,9 @@ class RerunLog:
         self._boxes(stamp_ns, boxed)
         self._log(stamp_ns, "answers", rr.TextLog(text, level="INFO"))
 
-    def _boxes(self, stamp_ns: int, boxed: Sequence[tuple[Shown, tuple[int, int, int]]]) -> None:
+    def _boxes(
+        self, stamp_ns: int, boxed: Sequence[tuple[LoggedSegmentation, tuple[int, int, int]]]
+    ) -> None:
         boxes = [each.box for each, _ in boxed if each.box is not None]
         if not boxes:
             self._log(stamp_ns, "scene/boxes", rr.Clear(recursive=False))
@@ -154,7 +156,7 @@ class RerunLog:
         )
         self._log(stamp_ns, "scene/boxes", solid, rr.CoordinateFrame(frame))
 
-    def points(
+    def log_points(
         self, stamp_ns: int, frame_id: str, points: NDArray[np.float32], rgb: NDArray[np.uint8]
     ) -> None:
         """Log the target's points (N, 3) m with their colours (N, 3)."""
@@ -162,7 +164,7 @@ class RerunLog:
         cloud = rr.Points3D(points, colors=rgb, radii=[0.001])
         self._log(stamp_ns, "scene/target", cloud, rr.CoordinateFrame(frame_id))
 
-    def transform(
+    def log_transform(
         self,
         stamp_ns: int | None,
         parent: str,
@@ -179,7 +181,7 @@ class RerunLog:
         )
         self._log(stamp_ns, f"tf/{rr.escape_entity_path_part(child)}", pose)
 
-    def command(self, stamp_ns: int, text: str) -> None:
+    def log_command(self, stamp_ns: int, text: str) -> None:
         """Log what was said."""
         self._log(stamp_ns, "commands", rr.TextLog(text, level="INFO"))
 
@@ -203,7 +205,7 @@ def _plane(frame_id: str) -> str:
     return f"{frame_id}/image"
 
 
-def _name(shown: Shown) -> str:
+def _name(shown: LoggedSegmentation) -> str:
     return f"{shown.segmentation.expression[:_MOST_CHARS]} {shown.track_id}".rstrip()
 
 

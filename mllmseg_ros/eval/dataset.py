@@ -36,8 +36,8 @@ from mllmseg_ros.eval.metrics import (
 from mllmseg_ros.eval.paper import ask_as_in_paper
 from mllmseg_ros.eval.perturb import Perturbation
 from mllmseg_ros.eval.worst import Case
-from mllmseg_ros.geometry.instances import instances_of
-from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.geometry.instances import locate_instances
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
 
@@ -274,7 +274,7 @@ def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answer
     answers = [segmenter.segment(context, [each.expression])[0] for each in shown.questions]
     probabilities = []
     for answer in answers:
-        parts = [each.segmentation.mask for each in instances_of([answer])]
+        parts = [each.segmentation.mask for each in locate_instances([answer])]
         speck = answer.mask & ~np.any(parts, axis=0)
         probabilities.append(np.where(speck, np.float32(0), answer.probability))
     return (
@@ -286,7 +286,9 @@ def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answer
 
 
 def _ask_as_in_paper(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answers:
-    square = to_pixel_values(resized(shown.rgb, segmenter.model.config.image_size_px))[None]
+    square = to_pixel_values(resize_to_square(shown.rgb, segmenter.model.config.image_size_px))[
+        None
+    ]
     answer = ask_as_in_paper(
         segmenter.model,
         segmenter.prompts,

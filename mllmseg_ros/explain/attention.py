@@ -16,10 +16,10 @@ from transformers import DynamicCache
 
 from mllmseg_ros.model.mllmseg import CACHE_ARGUMENT, ImageFeatures, MLLMSeg
 
-__all__ = ["decision_attention"]
+__all__ = ["compute_decision_attention"]
 
 
-def decision_attention(
+def compute_decision_attention(
     model: MLLMSeg, features: ImageFeatures, suffix_ids: Sequence[int]
 ) -> Tensor:
     """Attention of the last token of a prompt, whose state decides and draws.

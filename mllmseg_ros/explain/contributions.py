@@ -18,13 +18,13 @@ from torch import Tensor
 
 from mllmseg_ros.model.mask_decoder import MaskDecoder
 
-__all__ = ["contributions"]
+__all__ = ["compute_contributions"]
 
-VIEWS = ("enriched", "vision", "upsampled")  # in the order of MaskDecoder.views
+VIEWS = ("enriched", "vision", "upsampled")  # in the order of MaskDecoder.compute_views
 _COALITIONS = list(product((False, True), repeat=len(VIEWS)))  # the first one is empty
 
 
-def contributions(
+def compute_contributions(
     decoder: MaskDecoder, vision_tokens: Tensor, image_states: Tensor, expression_state: Tensor
 ) -> Tensor:
     """Split the mask logits of one expression on one image.
@@ -41,7 +41,7 @@ def contributions(
 
     Source: Shapley 1953, "A value for n-person games"; here n = 3, and all 8 coalitions are asked.
     """
-    views = torch.cat(decoder.views(vision_tokens, image_states))  # (3, G*G, C)
+    views = torch.cat(decoder.compute_views(vision_tokens, image_states))  # (3, G*G, C)
     means = views.mean(1, keepdim=True)
     present = torch.tensor(_COALITIONS, device=views.device)[:, :, None, None]
     chosen = torch.where(present, views, means)  # (8, 3, G*G, C)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.explain.attention import decision_attention
-from mllmseg_ros.explain.contributions import contributions
+from mllmseg_ros.explain.attention import compute_decision_attention
+from mllmseg_ros.explain.contributions import compute_contributions
 from mllmseg_ros.masks import box_xyxy
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 from mllmseg_ros.segmentation import Segmentation
 from mllmseg_ros.segmenter import FOREGROUND, ImageContext, Segmenter
 
@@ -55,7 +55,7 @@ class Explanation:
     without_views: NDArray[np.float32]  # (S, S) what they would be without any view of the image
     shares: NDArray[np.float32]  # (3, S, S) what each of VIEWS adds; all four sum to mask_logits
     regions: tuple[Region, ...]  # the most probable first
-    shortened: tuple[tuple[str, Segmentation], ...]  # (word left out, what the rest names)
+    word_ablations: tuple[tuple[str, Segmentation], ...]  # (word left out, what the rest names)
 
     @property
     def image_share(self) -> float:
@@ -87,16 +87,18 @@ def explain(segmenter: Segmenter, context: ImageContext, expression: str) -> Exp
         ValueError: if the expression is empty or too long.
         RuntimeError: if the model gives numbers that are not finite.
     """
-    words = shortened(expression)
+    words = leave_out_words(expression)
     answer, *others = segmenter.segment(context, [expression, *(rest for _, rest in words)])
     model, features = segmenter.model, context.features
     prompt = segmenter.prompts.build([expression])
     (state,) = model.read_prompts(features, [prompt.suffix_ids], [prompt.state_positions])
-    attention = decision_attention(model, features, prompt.suffix_ids)
+    attention = compute_decision_attention(model, features, prompt.suffix_ids)
     n_image, start = model.config.n_image_tokens, prompt.image_start
     side = round(n_image**0.5)
     of_image = attention.mean((0, 1))[start : start + n_image].view(side, side)
-    shares = contributions(model.mask_decoder, features.vision_tokens, features.image_states, state)
+    shares = compute_contributions(
+        model.mask_decoder, features.vision_tokens, features.image_states, state
+    )
     return Explanation(
         segmentation=answer,
         cut=FOREGROUND,
@@ -107,14 +109,14 @@ def explain(segmenter: Segmenter, context: ImageContext, expression: str) -> Exp
         mask_logits=model.decode_masks(features, state[None])[0].float().cpu().numpy(),
         without_views=shares[0].cpu().numpy(),
         shares=shares[1:].cpu().numpy(),
-        regions=regions(answer.probability, FOREGROUND),
-        shortened=tuple((word, each) for (word, _), each in zip(words, others, strict=True)),
+        regions=find_regions(answer.probability, FOREGROUND),
+        word_ablations=tuple((word, each) for (word, _), each in zip(words, others, strict=True)),
     )
 
 
-def shortened(expression: str) -> list[tuple[str, str]]:
+def leave_out_words(expression: str) -> list[tuple[str, str]]:
     """Leave out one word at a time, articles aside: (word, the rest) pairs; none for one word."""
-    words = normalized(expression).split()
+    words = normalize_expression(expression).split()
     places = [index for index, word in enumerate(words) if word not in _ARTICLES]
     if len(places) < 2:
         return []
@@ -124,7 +126,7 @@ def shortened(expression: str) -> list[tuple[str, str]]:
     ]
 
 
-def regions(probability: NDArray[np.float32], cut: float) -> tuple[Region, ...]:
+def find_regions(probability: NDArray[np.float32], cut: float) -> tuple[Region, ...]:
     """Part a probability map (H, W) into the places that came into question."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         (probability >= SEEN).astype(np.uint8), connectivity=8

@@ -198,17 +198,17 @@ def reason(explanation: Explanation) -> str:
 def _draw_words(
     panel: Picture, explanation: Explanation, left_top: tuple[int, int], height: int
 ) -> None:
-    """What the shortened expressions were answered."""
+    """What the word_ablations expressions were answered."""
     x, y = left_top
     write(panel, "What hangs on which word", (x, y - 4), _INK, _HEAD_PX)
     y += 24
-    if not explanation.shortened:
+    if not explanation.word_ablations:
         write(panel, "One word alone: there is none to leave out.", (x, y), _FAINT, _TEXT_PX)
         return
     write(panel, "Asked again with one word left out:", (x, y), _FAINT, _TEXT_PX)
     y += 24
     room = (left_top[1] + height - y) // 40
-    for word, other in explanation.shortened[:room]:
+    for word, other in explanation.word_ablations[:room]:
         verdict, color = _VERDICTS[other.status]
         place = _where(explanation.segmentation, other)
         value = other.score if explanation.by_score else other.mask_score

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From masks and depth to things with places in metres."""
+"""Instances, their positions in metres, grasps and transforms."""

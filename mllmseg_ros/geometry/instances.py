@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Part a mask into the things that it covers: "the mugs" are several.
+"""Split a mask into instances ("the mugs" are several) and locate them.
 
-First by connected components; then, where depth is there, a component is cut along jumps in depth,
-and parts of one thing behind another are joined again. Holes stay holes. NumPy and OpenCV only.
+A mask is split into connected components. With depth, components are split along depth jumps, and
+parts of one thing behind an occluder are merged again. Holes stay holes. NumPy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.geometry.localization import Intrinsics, Position, locate
 from mllmseg_ros.masks import box_xyxy
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = [
     "Depth",
@@ -25,36 +25,37 @@ __all__ = [
     "TargetFrame",
     "depth_if_found",
     "distance_m",
-    "instances_of",
-    "parts_of",
-    "split_instances",
+    "locate_instances",
+    "split_into_instances",
+    "split_mask",
     "union_mask",
 ]
 
-# A part is a speck if it has fewer pixels, or is a smaller share of the largest part.
+# Parts with fewer pixels, or a smaller share of the largest part, are noise.
 _MIN_PX, _MIN_SHARE = 12, 0.03
-_SMALL_SHARE, _SURE = 0.2, 0.75  # of the largest part; mean probability
-_MIN_CORE = 0.04  # of a part: what jumps in depth cut off must be so large to be a thing
-_JUMP_M, _JUMP_SHARE = 0.025, 0.02  # neighbours farther apart in depth (or that share of it)
-_MAX_GAP_SHARE = 0.6  # of the smaller part's size: how wide an occluder may be
-_NEARER_M = 0.01  # an occluder is nearer by this
+# A part below this share of the largest is an instance from this mean probability on.
+_SMALL_SHARE, _MIN_PROBABILITY = 0.2, 0.75
+_MIN_CORE_SHARE = 0.04  # of a component: smaller pieces between depth jumps are no instances
+_JUMP_M, _JUMP_SHARE = 0.025, 0.02  # depth difference of neighbours, or this share of the depth
+_MAX_GAP_SHARE = 0.6  # width of an occluder relative to the smaller part's size
+_NEARER_M = 0.01  # by which an occluder is nearer, at least
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One thing that an expression names, or the whole answer where nothing was found."""
+    """One thing that an expression refers to, or the whole segmentation if nothing was found."""
 
-    expression_index: int  # place of the expression among those asked
-    instance_index: int  # place among the expression's instances, the largest first
+    expression_index: int  # index of its expression in the command
+    instance_index: int  # index among the expression's instances, the largest first
     segmentation: Segmentation  # of this instance alone
-    position: Position | None  # None without depth, and where nothing was found
-    track_id: str = ""  # identity over several images, "" where it is not tracked
-    inferred_ns: int | None = None  # stamp of the image inferred on, where that is another one
+    position: Position | None  # None without depth, and if nothing was found
+    track_id: str = ""  # identity over several images, "" if not tracked
+    inferred_ns: int | None = None  # ns, stamp of the key image if it is another image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """Depth in the pixels of a colour image."""
+    """Depth aligned with a colour image."""
 
     metres: NDArray[np.float32]  # (H, W) along z, NaN where invalid
     intrinsics: Intrinsics  # of the colour image
@@ -62,7 +63,7 @@ class Depth:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetFrame:
-    """A frame that positions are told in instead of the camera's optical frame."""
+    """The coordinate frame of positions, if it is not the camera's optical frame."""
 
     frame_id: str
     from_camera: NDArray[np.float64]  # (4, 4) from the optical frame, at the image's stamp
@@ -70,12 +71,12 @@ class TargetFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceSet:
-    """What was answered, in instances."""
+    """All instances on one image."""
 
     instances: Sequence[Instance]
-    depth: Depth | None = None  # of the whole image, where there is any, as the camera sees it
+    depth: Depth | None = None  # of the whole image, if there is any, in the optical frame
     frame: TargetFrame | None = None  # of the instances' positions; None: the optical frame
-    note: str = ""  # why what was found has no position; "" also where nobody publishes depth
+    note: str = ""  # why found instances have no position; "" if no depth is published
 
 
 def union_mask(
@@ -83,7 +84,7 @@ def union_mask(
     size_hw: tuple[int, int],
     statuses: Container[Status] = (Status.FOUND,),
 ) -> NDArray[np.bool_]:
-    """Mask (H, W) of all instances that have one of these statuses."""
+    """Return the union (H, W) of the masks of all instances with one of these statuses."""
     union = np.zeros(size_hw, np.bool_)
     for each in instances:
         if each.segmentation.status in statuses:
@@ -94,15 +95,15 @@ def union_mask(
 def depth_if_found(
     segmentations: Sequence[Segmentation], read_depth: Callable[[], Depth | None]
 ) -> tuple[Depth | None, str]:
-    """Read depth where something was found, which alone needs it.
+    """Read depth if something was found; otherwise it is not needed.
 
     Args:
         segmentations: of one image.
-        read_depth: returns the image's depth, None where there is none at all; raises ValueError
-            saying why there is none for this image.
+        read_depth: returns the image's depth, None if no depth is published; raises ValueError with
+            the reason if there is none for this image.
 
     Returns:
-        The depth, and why there is none ("" where nothing is missing).
+        The depth, and the reason if it is missing ("" if not).
     """
     if not any(each.status is Status.FOUND for each in segmentations):
         return None, ""
@@ -113,11 +114,11 @@ def depth_if_found(
 
 
 def distance_m(instance: Instance, frame: TargetFrame | None) -> float | None:
-    """How far from the camera an instance is, m; None where that is not known.
+    """Return the distance of an instance from the camera, m; None if unknown.
 
     Args:
-        instance: with its position in ``frame``.
-        frame: None: the camera's optical frame.
+        instance: with or without a position.
+        frame: of the position; None is the camera's optical frame.
     """
     if instance.position is None:
         return None
@@ -125,102 +126,104 @@ def distance_m(instance: Instance, frame: TargetFrame | None) -> float | None:
     return float(np.linalg.norm(instance.position.mean - camera))
 
 
-def instances_of(
+def locate_instances(
     segmentations: Sequence[Segmentation], depth: Depth | None = None
 ) -> list[Instance]:
-    """Part every found answer into its instances, and measure them.
+    """Split every found segmentation into its instances and locate each of them.
 
     Args:
-        segmentations: answers on one image, in the order asked.
+        segmentations: of one image, in the order of the expressions.
         depth: of the image; without it no instance has a position.
 
     Returns:
-        At least one instance per answer, in the order asked.
+        At least one instance per segmentation, in their order.
 
     Raises:
         ValueError: if masks and depth differ in size, or the distortion model is unknown.
     """
-    found = parts_of(segmentations, depth)
+    instances = split_into_instances(segmentations, depth)
     if depth is None:
-        return found
+        return instances
     return [
-        one
-        if one.segmentation.status is not Status.FOUND or one.segmentation.inside_uv is None
+        each
+        if each.segmentation.status is not Status.FOUND or each.segmentation.inside_uv is None
         else replace(
-            one,
+            each,
             position=locate(
-                one.segmentation.mask,
+                each.segmentation.mask,
                 depth.metres,
                 depth.intrinsics,
-                one.segmentation.inside_uv,
+                each.segmentation.inside_uv,
             ),
         )
-        for one in found
+        for each in instances
     ]
 
 
-def parts_of(segmentations: Sequence[Segmentation], depth: Depth | None = None) -> list[Instance]:
-    """Part every found answer into its instances, without measuring them.
+def split_into_instances(
+    segmentations: Sequence[Segmentation], depth: Depth | None = None
+) -> list[Instance]:
+    """Split every found segmentation into its instances, without positions.
 
     Args:
-        segmentations: answers on one image, in the order asked.
+        segmentations: of one image, in the order of the expressions.
         depth: of the image.
 
     Returns:
-        At least one instance per answer, in the order asked.
+        At least one instance per segmentation, in their order.
 
     Raises:
         ValueError: if masks and depth differ in size.
     """
-    found: list[Instance] = []
-    for index, answer in enumerate(segmentations):
-        metres = None if depth is None else depth.metres
-        parts = split_instances(answer.mask, metres) if answer.status is Status.FOUND else []
-        parts = [part for part in parts if _believed(part, parts[0], answer)]
-        for number, part in enumerate(parts or [answer.mask]):
-            one = part_of(answer, part) if parts else answer
-            found.append(
+    instances: list[Instance] = []
+    depth_m = None if depth is None else depth.metres
+    for index, whole in enumerate(segmentations):
+        parts = split_mask(whole.mask, depth_m) if whole.status is Status.FOUND else []
+        parts = [part for part in parts if _is_instance(part, parts[0], whole)]
+        for number, part in enumerate(parts or [whole.mask]):
+            segmentation = restrict_to_part(whole, part) if parts else whole
+            instances.append(
                 Instance(
                     expression_index=index,
                     instance_index=number,
-                    segmentation=one,
+                    segmentation=segmentation,
                     position=None,
                 )
             )
-    return found
+    return instances
 
 
-def _believed(part: NDArray[np.bool_], largest: NDArray[np.bool_], answer: Segmentation) -> bool:
-    """Whether a part is a thing: a small one has to be sure, else it has only spilt over."""
+def _is_instance(part: NDArray[np.bool_], largest: NDArray[np.bool_], whole: Segmentation) -> bool:
+    """Tell an instance from spill-over: a small part needs a high probability."""
     if part.sum() >= _SMALL_SHARE * largest.sum():
         return True
-    return float(answer.probability[part].mean()) >= _SURE
+    return float(whole.probability[part].mean()) >= _MIN_PROBABILITY
 
 
-def part_of(answer: Segmentation, part: NDArray[np.bool_]) -> Segmentation:
-    """The answer for a part (H, W), not empty, of its mask alone."""
-    return segmentation_of(
-        answer.expression,
-        answer.status,
-        answer.score,
-        float(answer.probability[part].mean()),
-        answer.probability,
+def restrict_to_part(segmentation: Segmentation, part: NDArray[np.bool_]) -> Segmentation:
+    """Return the segmentation with a part (H, W), not empty, of its mask alone."""
+    return build_segmentation(
+        segmentation.expression,
+        segmentation.status,
+        segmentation.score,
+        float(segmentation.probability[part].mean()),
+        segmentation.probability,
         part,
     )
 
 
-def split_instances(
+def split_mask(
     mask: NDArray[np.bool_], depth_m: NDArray[np.float32] | None = None
 ) -> list[NDArray[np.bool_]]:
-    """Part a mask.
+    """Split a mask into the masks of its instances.
 
     Args:
         mask: (H, W).
         depth_m: (H, W) metres along z, NaN where invalid, aligned with the mask; None without.
 
     Returns:
-        Masks (H, W), the largest first; together they are the mask but for its specks. An empty
-        mask gives none.
+        Masks (H, W), the largest first; together they are the mask without noise. Empty for an
+        empty mask.
 
     Raises:
         ValueError: if mask and depth differ in size.
@@ -233,34 +236,34 @@ def split_instances(
     x0, y0, x1, y1 = box
     crop = mask[y0:y1, x0:x1]
     depth = None if depth_m is None else depth_m[y0:y1, x0:x1]
-    parts = _components(crop) or [crop]  # a mask of specks alone is still an answer
+    parts = _find_components(crop) or [crop]  # a mask of noise alone is kept
     if depth is not None:
-        parts = [piece for part in parts for piece in _cut_at_jumps(part, depth)]
-        parts = _joined_behind(parts, depth)
+        parts = [piece for part in parts for piece in _split_at_jumps(part, depth)]
+        parts = _merge_occluded(parts, depth)
     parts.sort(key=lambda part: int(part.sum()), reverse=True)
-    whole = []
+    masks = []
     for part in parts:
-        instance = np.zeros_like(mask)
-        instance[y0:y1, x0:x1] = part
-        whole.append(instance)
-    return whole
+        full_size = np.zeros_like(mask)
+        full_size[y0:y1, x0:x1] = part
+        masks.append(full_size)
+    return masks
 
 
-def _components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Connected parts, those of noise left out before any is drawn."""
+def _find_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the connected components that are large enough."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    least = max(_MIN_PX, _MIN_SHARE * areas.max(initial=0))
-    return [labels == index for index in 1 + np.flatnonzero(areas >= least)]
+    min_px = max(_MIN_PX, _MIN_SHARE * areas.max(initial=0))
+    return [labels == index for index in 1 + np.flatnonzero(areas >= min_px)]
 
 
-def _cut_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
-    """Pieces of one component on either side of jumps in depth."""
+def _split_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+    """Split one component along depth jumps."""
     valid = part & np.isfinite(depth) & (depth > 0)
     if valid.sum() < 2 * _MIN_PX:
         return [part]
-    # Noise must not cut: a median over a few pixels, holes filled from around.
-    filled = _filled(depth, valid)
+    # Noise must not split: median over a few pixels, holes filled from their surroundings.
+    filled = _fill_depth(depth, valid)
     size = np.ones((3, 3), np.uint8)
     inside = np.where(part, filled, np.float32(np.nan))
     far = cv2.dilate(np.where(part, inside, np.float32(-1)), size)
@@ -268,20 +271,20 @@ def _cut_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[N
     jump = part & (far - near > np.maximum(_JUMP_M, _JUMP_SHARE * filled))
     if not jump.any():
         return [part]
-    least = max(_MIN_PX, _MIN_CORE * int(part.sum()))
-    cores = [core for core in _components(part & ~jump) if core.sum() >= least]
+    min_px = max(_MIN_PX, _MIN_CORE_SHARE * int(part.sum()))
+    cores = [core for core in _find_components(part & ~jump) if core.sum() >= min_px]
     if len(cores) < 2:
         return [part]
-    # Every pixel left over goes to the core next to it that is nearest in depth.
+    # Each remaining pixel goes to the adjacent core that is nearest in depth.
     seeds = np.zeros(part.shape, np.int32)
     for index, core in enumerate(cores, start=1):
         seeds[core] = index
-    grown = _grown(seeds, part, filled)
+    grown = _grow_seeds(seeds, part, filled)
     return [grown == index for index in range(1, len(cores) + 1)]
 
 
-def _filled(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Depth with every invalid pixel as its nearest valid one, smoothed by a median."""
+def _fill_depth(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Fill invalid depth from the nearest valid pixel and smooth by a median."""
     _, labels = cv2.distanceTransformWithLabels(
         (~valid).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -290,40 +293,40 @@ def _filled(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(cv2.medianBlur(values[labels], 5), dtype=np.float32)
 
 
-def _grown(
+def _grow_seeds(
     seeds: NDArray[np.int32], part: NDArray[np.bool_], depth: NDArray[np.float32]
 ) -> NDArray[np.int32]:
-    """Grow seeds over a part, a pixel a turn; where two meet, the nearer in depth wins."""
+    """Grow seeds over a part, one pixel per iteration; where two meet, the nearer in depth wins."""
     grown = seeds.copy()
     means = np.array(
         [0.0] + [float(np.median(depth[seeds == k])) for k in range(1, int(seeds.max()) + 1)]
     )
     while True:
-        open_ = part & (grown == 0)
-        if not open_.any():
+        unlabelled = part & (grown == 0)
+        if not unlabelled.any():
             return grown
         best = np.full(part.shape, np.inf)
         winner = np.zeros_like(grown)
         for k in range(1, len(means)):
             reach = cv2.dilate((grown == k).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-            off = np.where(reach & open_, np.abs(depth - means[k]), np.inf)
-            better = off < best
-            best[better], winner[better] = off[better], k
+            distance = np.where(reach & unlabelled, np.abs(depth - means[k]), np.inf)
+            better = distance < best
+            best[better], winner[better] = distance[better], k
         if not winner.any():
             return grown
-        grown[open_] = winner[open_]
+        grown[unlabelled] = winner[unlabelled]
 
 
-def _joined_behind(
+def _merge_occluded(
     parts: list[NDArray[np.bool_]], depth: NDArray[np.float32]
 ) -> list[NDArray[np.bool_]]:
-    """Join parts that lie on either side of something nearer, at one depth."""
+    """Merge parts at the same depth on either side of an occluder."""
     merged = True
     while merged:
         merged = False
         for i in range(len(parts)):
             for j in range(i + 1, len(parts)):
-                if _one_thing(parts[i], parts[j], depth):
+                if _are_one_instance(parts[i], parts[j], depth):
                     parts = [
                         *(part for k, part in enumerate(parts) if k not in (i, j)),
                         parts[i] | parts[j],
@@ -335,8 +338,10 @@ def _joined_behind(
     return parts
 
 
-def _one_thing(a: NDArray[np.bool_], b: NDArray[np.bool_], depth: NDArray[np.float32]) -> bool:
-    start, end = _closest(a, b)
+def _are_one_instance(
+    a: NDArray[np.bool_], b: NDArray[np.bool_], depth: NDArray[np.float32]
+) -> bool:
+    start, end = _find_closest_pixels(a, b)
     gap = float(np.hypot(*(end - start)))
     size = min(float(np.sqrt(a.sum())), float(np.sqrt(b.sum())))
     if gap < 2 or gap > _MAX_GAP_SHARE * size:
@@ -350,10 +355,10 @@ def _one_thing(a: NDArray[np.bool_], b: NDArray[np.bool_], depth: NDArray[np.flo
     return len(between) > 0 and bool(np.median(between) < min(z_a, z_b) - _NEARER_M)
 
 
-def _closest(
+def _find_closest_pixels(
     a: NDArray[np.bool_], b: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nearest pixels (u, v) of two masks."""
+    """Return the pixels (u, v) of two masks that are closest to each other."""
     distance, labels = cv2.distanceTransformWithLabels(
         (~a).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a mask lies in space, from an aligned depth image. NumPy and OpenCV only.
+"""Locate a mask in space with an aligned depth image. NumPy and OpenCV only.
 
-The frame is the camera's optical frame of REP 103: x right, y down, z forward, metres; depth is
-measured along z (REP 118). What was measured can then be told in another frame. Knows nothing of
-messages.
+Positions are in the camera's optical frame of REP 103 (x right, y down, z forward, metres) and can
+be transformed into another frame; depth is measured along z (REP 118). Knows nothing of messages.
 """
 
 from __future__ import annotations
@@ -16,38 +15,38 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.masks import box_xyxy
 
-__all__ = ["Intrinsics", "locate", "transformed", "unit_depth_rays"]
+__all__ = ["Intrinsics", "locate", "transform_position", "unit_depth_rays"]
 
-MIN_POINTS = 10  # fewer valid depths than this are no position
+MIN_POINTS = 10  # valid depths needed for a position
 _RIM_PX = 3
-_GAP_M, _GAP_SHARE = 0.010, 0.005  # a gap in depth is wider than both together
-_FEW_SHARE = 0.004  # of the depths: no more in a gap's width are a gap still
-_JUMP_M, _JUMP_SHARE = 0.02, 0.02  # neighbours farther apart than both together are a jump
-_LEAST_STEADY = 0.3  # of the valid depths; of a thin thing, all are beside a jump
+_GAP_M, _GAP_SHARE = 0.010, 0.005  # width of a depth gap: the first plus this share of the depth
+_FEW_SHARE = 0.004  # of the depths: up to this share within its width is still a gap
+_JUMP_M, _JUMP_SHARE = 0.02, 0.02  # depth jump between neighbours, likewise
+_MIN_STEADY_SHARE = 0.3  # of the valid depths; in a thin target all are beside a jump
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intrinsics:
-    """How a camera projects, as in sensor_msgs/CameraInfo."""
+    """Intrinsic parameters of a camera, as in sensor_msgs/CameraInfo."""
 
     K: NDArray[np.float64]  # (3, 3) px
-    D: NDArray[np.float64]  # distortion coefficients, none or all zero where undistorted
+    D: NDArray[np.float64]  # distortion coefficients, empty or all zero if undistorted
     distortion_model: str = "plumb_bob"  # plumb_bob, rational_polynomial or equidistant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """A target, in the camera's optical frame unless it was :func:`transformed`."""
+    """Position of a target, in the optical frame unless transformed."""
 
-    mean: NDArray[np.float64]  # (3,) m, mean of the points kept
-    covariance: NDArray[np.float64]  # (3, 3) m^2, spread of the points kept
-    surface_point: NDArray[np.float64]  # (3,) m, the point kept that is nearest to inside_uv
-    box_center: NDArray[np.float64]  # (3,) m, of the box around the points kept
-    box_axes: NDArray[np.float64]  # (3, 3) a rotation: its columns are the box's edges
-    box_size: NDArray[np.float64]  # (3,) m, along these edges
+    mean: NDArray[np.float64]  # (3,) m, mean of the points
+    covariance: NDArray[np.float64]  # (3, 3) m^2, of the points
+    surface_point: NDArray[np.float64]  # (3,) m, the point nearest to inside_uv
+    box_center: NDArray[np.float64]  # (3,) m, of the box around the points
+    box_axes: NDArray[np.float64]  # (3, 3) rotation, its columns are the box's axes
+    box_size: NDArray[np.float64]  # (3,) m, along these axes
     valid_depth_ratio: float  # share of the mask's pixels with a valid depth
-    points: NDArray[np.float32]  # (N, 3) m, the points kept
-    points_uv: NDArray[np.int64]  # (N, 2) px, where the image shows them
+    points: NDArray[np.float32]  # (N, 3) m, on the visible surface
+    points_uv: NDArray[np.int64]  # (N, 2) px, their pixels
 
 
 def locate(
@@ -56,20 +55,20 @@ def locate(
     intrinsics: Intrinsics,
     inside_uv: tuple[int, int],
 ) -> Position | None:
-    """Measure the visible surface of one target.
+    """Locate the visible surface of one target.
 
-    Two kinds of depth do not count: at the mask's rim those beside a jump, where a camera mixes
-    front and back; and those that a gap in depth parts from most of the others, for a mask takes in
-    some of what is behind the target. What a target shows without a gap counts, however deep it is.
+    Two kinds of depth are ignored: at the mask's rim those beside a depth jump, where a camera
+    mixes foreground and background; and those separated from most others by a depth gap, because a
+    mask includes some of the background. A target without a gap counts at its full depth.
 
     Args:
         mask: (H, W).
         depth_m: (H, W) metres along z, NaN where invalid, aligned with the mask.
-        intrinsics: of the image that the mask was drawn on.
-        inside_uv: pixel of the mask to find the surface point near.
+        intrinsics: of the image that the mask belongs to.
+        inside_uv: pixel of the mask at which to take the surface point.
 
     Returns:
-        None where fewer than MIN_POINTS depths are valid.
+        None if fewer than MIN_POINTS depths are valid.
 
     Raises:
         ValueError: if mask and depth differ in size, or the distortion model is unknown.
@@ -80,23 +79,23 @@ def locate(
     if box is None:
         return None
     x0, y0, x1, y1 = box
-    v, u = np.nonzero(mask[y0:y1, x0:x1])  # of a large image, most is not the target
+    v, u = np.nonzero(mask[y0:y1, x0:x1])  # faster than over the whole image
     u, v = u + x0, v + y0
     z = depth_m[v, u].astype(np.float64)
     valid = np.isfinite(z) & (z > 0)
     if int(valid.sum()) < MIN_POINTS:
         return None
     ratio = float(valid.mean())
-    rim = mask[y0:y1, x0:x1] & ~_eroded(mask[y0:y1, x0:x1])
-    steady = valid & ~(rim & _beside_jump(depth_m, box))[v - y0, u - x0]
-    if int(steady.sum()) >= max(MIN_POINTS, _LEAST_STEADY * int(valid.sum())):
+    rim = mask[y0:y1, x0:x1] & ~_erode(mask[y0:y1, x0:x1])
+    steady = valid & ~(rim & _find_jumps(depth_m, box))[v - y0, u - x0]
+    if int(steady.sum()) >= max(MIN_POINTS, _MIN_STEADY_SHARE * int(valid.sum())):
         valid = steady
     u, v, z = u[valid], v[valid], z[valid]
-    kept = _together(z)
+    kept = _select_without_gaps(z)
     u, v, z = u[kept], v[kept], z[kept]
     points = unit_depth_rays(u, v, intrinsics) * z  # (3, N)
     nearest = int(np.argmin((u - inside_uv[0]) ** 2 + (v - inside_uv[1]) ** 2))
-    center, axes, size = _box_around(points)
+    center, axes, size = _fit_box(points)
     return Position(
         mean=points.mean(axis=1),
         covariance=np.cov(points),
@@ -110,19 +109,19 @@ def locate(
     )
 
 
-def transformed(position: Position, matrix: NDArray[np.float64]) -> Position:
-    """Tell the same place in another frame.
+def transform_position(position: Position, matrix: NDArray[np.float64]) -> Position:
+    """Transform a position into another frame.
 
     Args:
-        position: in one frame.
-        matrix: (4, 4) rigid transform from that frame into the other.
+        position: in the source frame.
+        matrix: (4, 4) rigid transform from the source frame into the target frame.
 
     Returns:
-        The position in the other frame. The box is the same box; its edges are named after the
-        axes of the new frame.
+        The position in the target frame. The box is the same, with its axes in the order of the
+        axes of the target frame.
     """
     rotation, origin = matrix[:3, :3], matrix[:3, 3]
-    axes, order = _named(rotation @ position.box_axes)
+    axes, order = _align_axes(rotation @ position.box_axes)
     return replace(
         position,
         mean=rotation @ position.mean + origin,
@@ -135,56 +134,57 @@ def transformed(position: Position, matrix: NDArray[np.float64]) -> Position:
     )
 
 
-def _beside_jump(depth_m: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Pixels of a box (x0, y0, x1, y1) with a jump in depth to one of their eight neighbours."""
+def _find_jumps(depth_m: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Mark the pixels of a box (x0, y0, x1, y1) with a depth jump to one of eight neighbours."""
     x0, y0, x1, y1 = box
     top, left = max(0, y0 - 1), max(0, x0 - 1)
     z = depth_m[top : y1 + 1, left : x1 + 1]
     known = np.isfinite(z) & (z > 0)
     size = np.ones((3, 3), np.uint8)
-    # Unknown neighbours take no side.
+    # Invalid neighbours are ignored.
     far = cv2.dilate(np.where(known, z, np.float32(0)), size)
     near = cv2.erode(np.where(known, z, np.float32(1e6)), size)
     jump = known & (far - near > _JUMP_M + _JUMP_SHARE * np.where(known, z, np.float32(0)))
     return np.asarray(jump[y0 - top : y1 - top, x0 - left : x1 - left])
 
 
-def _box_around(
+def _fit_box(
     points: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Centre, axes and size of the box around points (3, N).
+    """Fit an oriented box to points (3, N): its centre, axes and size.
 
-    One edge is the direction in which the points spread least, for what a camera sees of a thing is
-    a surface; across it lies the least rectangle. Each edge gets the name of the optical axis that
-    it is nearest to, so that a box does not turn over from one image to the next.
+    One axis is the direction of least variance, because a camera sees a surface; the other two are
+    those of the minimum-area rectangle perpendicular to it. Axes are ordered by the nearest axis of
+    the optical frame, so that a box does not flip from one image to the next.
     """
-    middle = points.mean(axis=1, keepdims=True)
+    mean = points.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(np.cov(points))
-    across = vectors[:, 1:].T @ (points - middle)  # (2, N)
-    # Millimetres, and a hull: minAreaRect counts in single precision.
+    across = vectors[:, 1:].T @ (points - mean)  # (2, N)
+    # In millimetres, and of the hull: minAreaRect computes in single precision.
     hull = cv2.convexHull((1000 * across.T).astype(np.float32))
     angle = np.deg2rad(cv2.minAreaRect(hull)[2])
     first = vectors[:, 1:] @ np.array([np.cos(angle), np.sin(angle)])
-    axes, _ = _named(np.stack([first, np.cross(vectors[:, 0], first), vectors[:, 0]], axis=1))
+    axes, _ = _align_axes(np.stack([first, np.cross(vectors[:, 0], first), vectors[:, 0]], axis=1))
     along = axes.T @ points
     low, high = along.min(axis=1), along.max(axis=1)
     return axes @ ((low + high) / 2), axes, high - low
 
 
-def _named(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
-    """Name each edge after the axis that it is nearest to.
+def _align_axes(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
+    """Order box edges by the coordinate axis that they are nearest to.
 
     Args:
-        edges: (3, 3), orthonormal columns in any order, pointing either way.
+        edges: (3, 3), orthonormal columns in any order and with any sign.
 
     Returns:
-        A rotation (3, 3) whose columns are the edges x, y and z, and which edge each of them was.
+        A rotation (3, 3) whose columns are the edges for x, y and z, and their indices in
+        ``edges``.
     """
-    likeness = np.abs(edges)  # of axis (row) and edge (column)
+    alignment = np.abs(edges)  # of axis (row) and edge (column)
     axes, order = np.zeros((3, 3)), [0, 0, 0]
     for _ in range(3):
-        axis, edge = np.unravel_index(int(np.argmax(likeness)), likeness.shape)
-        likeness[axis, :] = likeness[:, edge] = -1
+        axis, edge = np.unravel_index(int(np.argmax(alignment)), alignment.shape)
+        alignment[axis, :] = alignment[:, edge] = -1
         order[axis] = int(edge)
         axes[:, axis] = edges[:, edge] * (1 if edges[axis, edge] >= 0 else -1)
     if np.linalg.det(axes) < 0:
@@ -192,17 +192,17 @@ def _named(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
     return axes, order
 
 
-def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _erode(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     size = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
     padded = np.pad(mask.astype(np.uint8), _RIM_PX)
     return np.asarray(cv2.erode(padded, size)[_RIM_PX:-_RIM_PX, _RIM_PX:-_RIM_PX] > 0)
 
 
-def _together(z: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The depths around the median, up to the first gap on either side; few in a bin are a gap."""
-    middle = float(np.median(z))
-    step = _GAP_M + _GAP_SHARE * middle
-    bins = np.floor((z - middle) / step + 0.5).astype(np.int64)
+def _select_without_gaps(z: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Select the depths around the median, up to the first gap on either side."""
+    median = float(np.median(z))
+    step = _GAP_M + _GAP_SHARE * median
+    bins = np.floor((z - median) / step + 0.5).astype(np.int64)
     first = int(bins.min())
     counts = np.bincount(bins - first)
     full = counts > max(1.0, _FEW_SHARE * len(z))
@@ -219,7 +219,7 @@ def _together(z: NDArray[np.float64]) -> NDArray[np.bool_]:
 def unit_depth_rays(
     u: NDArray[np.int64], v: NDArray[np.int64], intrinsics: Intrinsics
 ) -> NDArray[np.float64]:
-    """Points (3, N) at z = 1 that the pixels (u, v) see.
+    """Back-project pixels (u, v) to points (3, N) at z = 1.
 
     Raises:
         ValueError: if the distortion model is unknown.

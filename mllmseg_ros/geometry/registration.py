@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a depth image into the colour image: same size, same pixels, depth along the colour's axis.
+"""Register a depth image to a colour image: same size, same pixels, depth along its axis.
 
-Depth is measured along the optical axis (REP 118), frames are optical ones (REP 103).
+Depth is measured along the optical axis (REP 118), frames are optical frames (REP 103).
 """
 
 from __future__ import annotations
@@ -25,38 +25,40 @@ def register_depth(
     color_size_hw: tuple[int, int],
     color_from_depth: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
-    """Look a depth up for every pixel of the colour image.
+    """Compute a depth for every pixel of the colour image.
 
     Args:
         depth_m: (H', W') metres, NaN where invalid.
-        depth_camera: how it projects.
-        color_camera: how the colour image projects.
+        depth_camera: intrinsics of the depth image.
+        color_camera: intrinsics of the colour image.
         color_size_hw: size (H, W) of the colour image, px.
-        color_from_depth: (4, 4) of the two optical frames; None where they are one, so that every
-            pixel sees the same ray and is looked up at its place in the other image.
+        color_from_depth: (4, 4) transform between the optical frames; None if both images have the
+            same frame, so that each ray is looked up directly in the depth image.
 
     Returns:
-        (H, W) float32 metres along the colour camera's axis, NaN where there is none.
+        (H, W) float32 metres along the colour camera's axis, NaN where unknown.
 
     Raises:
         ValueError: if a distortion model is unknown.
     """
     if color_from_depth is None:
-        return _looked_up(depth_m, depth_camera, color_camera, color_size_hw)
-    return _reprojected(depth_m, depth_camera, color_camera, color_size_hw, color_from_depth)
+        return _look_up(depth_m, depth_camera, color_camera, color_size_hw)
+    return _reproject(depth_m, depth_camera, color_camera, color_size_hw, color_from_depth)
 
 
-def scaled(camera: Intrinsics, size_hw: tuple[int, int], to_hw: tuple[int, int]) -> Intrinsics:
-    """The same camera with its image at another size; pixel centres lie at integers."""
+def scale_intrinsics(
+    camera: Intrinsics, size_hw: tuple[int, int], to_hw: tuple[int, int]
+) -> Intrinsics:
+    """Scale intrinsics to another image size; pixel centres lie at integers."""
     K = camera.K.copy()
-    for row, (ours, theirs) in enumerate(zip(to_hw[::-1], size_hw[::-1], strict=True)):
-        factor = ours / theirs
+    for row, (new, old) in enumerate(zip(to_hw[::-1], size_hw[::-1], strict=True)):
+        factor = new / old
         K[row, row] *= factor
         K[row, 2] = (K[row, 2] + 0.5) * factor - 0.5
     return Intrinsics(K=K, D=camera.D, distortion_model=camera.distortion_model)
 
 
-def _looked_up(
+def _look_up(
     depth_m: NDArray[np.float32],
     depth_camera: Intrinsics,
     color_camera: Intrinsics,
@@ -64,11 +66,11 @@ def _looked_up(
 ) -> NDArray[np.float32]:
     v, u = np.mgrid[: size_hw[0], : size_hw[1]]
     rays = unit_depth_rays(u.ravel(), v.ravel(), color_camera)
-    at = _projected(rays, depth_camera).reshape(*size_hw, 2).astype(np.float32)
+    uv = _project(rays, depth_camera).reshape(*size_hw, 2).astype(np.float32)
     depth = cv2.remap(
         depth_m,
-        at[..., 0],
-        at[..., 1],
+        uv[..., 0],
+        uv[..., 1],
         cv2.INTER_NEAREST,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=float("nan"),
@@ -76,7 +78,7 @@ def _looked_up(
     return np.asarray(depth, dtype=np.float32)
 
 
-def _reprojected(
+def _reproject(
     depth_m: NDArray[np.float32],
     depth_camera: Intrinsics,
     color_camera: Intrinsics,
@@ -88,34 +90,36 @@ def _reprojected(
     points = unit_depth_rays(u, v, depth_camera) * depth_m[v, u]
     points = color_from_depth[:3, :3] @ points + color_from_depth[:3, 3:]
     points = points[:, points[2] > 0]
-    at = np.round(_projected(points, color_camera)).astype(np.int64)
-    inside = ((at >= 0) & (at < (width, height))).all(axis=1)
-    at, z = at[inside], points[2, inside].astype(np.float32)
+    uv = np.round(_project(points, color_camera)).astype(np.int64)
+    inside = ((uv >= 0) & (uv < (width, height))).all(axis=1)
+    uv, z = uv[inside], points[2, inside].astype(np.float32)
     nearest = np.full(height * width, np.inf, np.float32)
-    np.minimum.at(nearest, at[:, 1] * width + at[:, 0], z)  # what is in front hides what is behind
+    np.minimum.at(
+        nearest, uv[:, 1] * width + uv[:, 0], z
+    )  # the nearest surface occludes the others
     depth = nearest.reshape(height, width)
-    # Where the colour image is finer, points leave gaps: each takes the nearest of its neighbours.
+    # Where the colour image is finer, points leave gaps: fill them with the nearest neighbour.
     closed = cv2.erode(depth, _PATCH)
     depth = np.where(np.isinf(depth), closed, depth)
-    # Beyond its rim OpenCV takes the largest finite number for what is not there.
+    # OpenCV pads the image's border with the largest finite number.
     depth[depth > _FARTHEST_M] = np.nan
     return depth
 
 
-def _projected(points: NDArray[np.float64], camera: Intrinsics) -> NDArray[np.float64]:
-    """Pixels (N, 2) of points (3, N) before the camera."""
+def _project(points: NDArray[np.float64], camera: Intrinsics) -> NDArray[np.float64]:
+    """Project points (3, N) in front of the camera to pixels (N, 2)."""
     K, D = camera.K, camera.D
     if not len(points.T):
         return np.zeros((0, 2))
     if not np.any(D):
         x, y = points[:2] / points[2]
         return np.stack([K[0, 0] * x + K[0, 2], K[1, 1] * y + K[1, 2]], axis=-1)
-    still = np.zeros(3)
+    zeros = np.zeros(3)
     rows = np.ascontiguousarray(points.T)[:, None]
     if camera.distortion_model == "equidistant":
-        pixels = cv2.fisheye.projectPoints(rows, still, still, K, D[:4])[0]
+        pixels = cv2.fisheye.projectPoints(rows, zeros, zeros, K, D[:4])[0]
     elif camera.distortion_model in ("plumb_bob", "rational_polynomial"):
-        pixels = cv2.projectPoints(rows, still, still, K, D)[0]
+        pixels = cv2.projectPoints(rows, zeros, zeros, K, D)[0]
     else:
         raise ValueError(
             f"unknown distortion model {camera.distortion_model!r}; accepted: plumb_bob, "

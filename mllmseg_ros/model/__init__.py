@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLLMSeg as torch modules: transformers' vision tower and LLM, our fusion and mask decoder."""
+"""MLLMSeg as torch modules: vision tower and LLM of transformers, fusion, mask decoder."""

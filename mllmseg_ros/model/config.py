@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's ``config.json`` says about the model, as one frozen dataclass.
+"""Configuration of a model, read from a checkpoint's ``config.json``.
 
-The schema is that of the published checkpoints (``model_type`` ``internvl_chat``). Whatever a
-checkpoint leaves out has the published value. Our own models add one section, ``mllmseg``, with the
-prompt template, the decoder's hidden width and whether the model was trained to reject. Knows
-nothing of weights or tokens.
+The schema is that of the published checkpoints (``model_type`` ``internvl_chat``); missing fields
+have the published values. Models of this package add one section, ``mllmseg``, with the prompt
+template, the decoder's hidden width and whether the model was trained to reject. Knows nothing of
+weights or tokens.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SYSTEM_MESSAGE = (
     "是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 )
 
-# The reference's evaluation prompt, oddities included: the space before "What", none before "in",
-# none after "Sure," and none around the colon are what the published weights were measured with.
+# The reference's evaluation prompt, with its oddities: a space before "What", none before "in",
+# after "Sure," or around the colon. The published weights were evaluated with it.
 PUBLISHED_PROMPT = (
     f"<|im_start|>system\n{SYSTEM_MESSAGE}<|im_end|>\n"
     "<|im_start|>user\n<img>{image}</img>\n What are {expressions}in this image? "
@@ -32,13 +32,13 @@ PUBLISHED_PROMPT = (
     "<|im_start|>assistant\nSure,{answers}.<|im_end|>\n"
 )
 
-# Of the published models only this one was trained to answer [REJ] from one expression alone.
+# The only published model that was trained to answer [REJ] to a single expression.
 _PUBLISHED_REJECTING = ("MLLMSeg_InternVL2_5_8B_GRES",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLLMSegConfig:
-    """Everything needed to build an MLLMSeg without weights.
+    """Everything needed to build an MLLMSeg without its weights.
 
     Published values: image 448 px, patch 14 px, so a 32 x 32 grid of width 1024 and 16 x 16 image
     tokens for the language model.
@@ -51,11 +51,11 @@ class MLLMSegConfig:
     downsample_ratio: float = 0.5
     lora_rank: int = 0  # 0: merged; r: the language model is stored with an unmerged rank-r LoRA
     lora_alpha: int = 0
-    decoder_hidden_size: int = 0  # of the mask decoder's feed-forward parts; 0: the vision width
+    decoder_hidden_size: int = 0  # of the mask decoder's feed-forward layers; 0: the vision width
     prompt: str = PUBLISHED_PROMPT
     can_reject: bool = False  # trained to answer [REJ]
     synthetic_only: bool = False  # trained on simulated scenes only
-    known_words: frozenset[str] = frozenset()  # of its training, lower case; none: any word
+    known_words: frozenset[str] = frozenset()  # trained on, lower case; empty: no restriction
 
     @property
     def patch_size_px(self) -> int:
@@ -83,10 +83,10 @@ def read_config(folder: Path, name: str = "") -> MLLMSegConfig:
 
     Args:
         folder: of the checkpoint.
-        name: of the model where the file does not give one; the folder's by default.
+        name: of the model if the file has none; the folder's name by default.
 
     Raises:
-        ValueError: if the file is missing, is no JSON or describes another kind of model.
+        ValueError: if the file is missing, not valid JSON, or of another kind of model.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -101,22 +101,22 @@ def read_config(folder: Path, name: str = "") -> MLLMSegConfig:
         return parse_config(fields, name=name or folder.resolve().name, origin=str(path))
     except ValueError:
         raise
-    except Exception as error:  # transformers checks types with exceptions of its own
+    except Exception as error:  # transformers has its own exceptions for wrong types
         raise ValueError(
             f"{path}: a field has a value that cannot be used ({type(error).__name__}: {error})"
         ) from error
 
 
 def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegConfig:
-    """Turn the published schema into an :class:`MLLMSegConfig`.
+    """Parse the published schema.
 
     Args:
         fields: content of ``config.json``.
-        name: name of the model where the file does not give one.
-        origin: where the fields come from, for error messages.
+        name: of the model if the fields have none.
+        origin: of the fields, for error messages.
 
     Raises:
-        ValueError: naming the field that is missing or not supported.
+        ValueError: if a field is missing or not supported, with its name.
     """
     if fields.get("model_type") != "internvl_chat":
         raise ValueError(
@@ -130,24 +130,24 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
             raise ValueError(
                 f"{origin}: {field} is {fields[field]!r}, only {accepted!r} is supported"
             )
-    own = fields.get("mllmseg", {})
+    extension = fields.get("mllmseg", {})
     image_size_px = int(
         fields.get("force_image_size") or fields["vision_config"].get("image_size", 448)
     )
     lora_rank = int(fields.get("use_llm_lora", 0))
     return MLLMSegConfig(
-        name=own.get("name", name),
+        name=extension.get("name", name),
         vision=_vision_config(fields["vision_config"], image_size_px, origin),
         language=_language_config(fields["llm_config"], origin),
         image_size_px=image_size_px,
         downsample_ratio=float(fields.get("downsample_ratio", 0.5)),
         lora_rank=lora_rank,
         lora_alpha=2 * lora_rank,
-        decoder_hidden_size=int(own.get("decoder_hidden_size", 0)),
-        prompt=own.get("prompt", PUBLISHED_PROMPT),
-        can_reject=bool(own.get("can_reject", name in _PUBLISHED_REJECTING)),
-        synthetic_only=bool(own.get("synthetic_only", False)),
-        known_words=frozenset(str(word) for word in own.get("known_words", ())),
+        decoder_hidden_size=int(extension.get("decoder_hidden_size", 0)),
+        prompt=extension.get("prompt", PUBLISHED_PROMPT),
+        can_reject=bool(extension.get("can_reject", name in _PUBLISHED_REJECTING)),
+        synthetic_only=bool(extension.get("synthetic_only", False)),
+        known_words=frozenset(str(word) for word in extension.get("known_words", ())),
     )
 
 
@@ -176,7 +176,7 @@ def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> I
         layer_scale_init_value=fields.get("initializer_factor", 0.1),
         image_size=image_size_px,
         patch_size=patch,
-        use_mean_pooling=True,  # means: no LayerNorm after the last block
+        use_mean_pooling=True,  # no LayerNorm after the last block
     )
 
 
@@ -199,8 +199,8 @@ def _language_config(fields: dict[str, Any], origin: str) -> Qwen2Config | Llama
         )
         if key in fields
     }
-    # InternLM2's dynamic NTK scaling acts beyond max_position_embeddings only, never in a prompt
-    # that we accept: plain rotary positions are exact.
+    # InternLM2's dynamic NTK scaling only applies beyond max_position_embeddings, which no accepted
+    # prompt reaches: plain rotary positions are exact.
     shared["rope_parameters"] = {
         "rope_type": "default",
         "rope_theta": float(fields.get("rope_theta", 1e6)),

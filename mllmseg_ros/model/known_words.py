@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of a model that was taught few words.
+"""The vocabulary of a model that was trained with few words.
 
-It answers any other word at random, and is as sure of it.
+Its results for other words are random, with scores as high as for known words.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-__all__ = ["unknown_words", "words_in"]
+__all__ = ["split_words", "unknown_words"]
 
 _WORD = re.compile(r"[^\W\d_]+")
 _MIN_TYPO_LETTERS = 5
 
 
-def words_in(text: str) -> list[str]:
-    """The words of a text, lower case, without numbers and punctuation."""
+def split_words(text: str) -> list[str]:
+    """Split a text into words, lower case, without numbers and punctuation."""
     return _WORD.findall(text.casefold())
 
 
 def unknown_words(expression: str, known: Set[str]) -> list[str]:
-    """Words of an expression that are none of ``known``; itself, where it has no word at all.
+    """Return the words of an expression that are not in ``known``, or itself if it has no words.
 
-    A longer word with two letters in the wrong order is known, as in the training.
+    A long word with two adjacent letters swapped counts as known, as in the training.
     """
-    words = list(dict.fromkeys(words_in(expression))) or [expression]
-    return [word for word in words if not known & _spellings(word)]
+    words = list(dict.fromkeys(split_words(expression))) or [expression]
+    return [word for word in words if not known & _correct_typos(word)]
 
 
-def _spellings(word: str) -> set[str]:
-    """What may be meant by a word: itself, and where it is long with two neighbours exchanged."""
-    swapped = (word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1))
+def _correct_typos(word: str) -> set[str]:
+    """Return the word and, if it is long, all variants with two adjacent letters swapped."""
+    swapped = (word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1))
     return {word, *swapped} if len(word) >= _MIN_TYPO_LETTERS else {word}

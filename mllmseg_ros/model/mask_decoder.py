@@ -2,9 +2,10 @@
 """Feature fusion (DSFF) and mask decoder: vision tokens + LLM states -> mask logits.
 
 Source: arXiv 2508.04107, "detail-enhanced and semantic-consistent feature fusion" and mask decoder.
-The work is split where the expression enters: :meth:`MaskDecoder.fuse` needs the image only and
-runs once per frame, :meth:`MaskDecoder.decode` needs the expression. :meth:`MaskDecoder.forward`
-is the same computation as the paper draws it, without the split; tests hold the two together.
+The computation is split where the expression enters: :meth:`MaskDecoder.fuse` needs the image only
+and runs once per image, :meth:`MaskDecoder.decode` needs the expression.
+:meth:`MaskDecoder.forward` computes the same without the split, as in the paper; tests compare the
+two.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class FusionBlock(nn.Module):
         return layer
 
     def attend_self(self, queries: Tensor) -> Tensor:
-        """Self-attention, residual and ``norm1``: the part that no memory touches. (B, L, C)."""
+        """Apply self-attention, residual and ``norm1``, which need no memory. (B, L, C)."""
         layer = self._layer
         attended = layer.self_attn(queries, queries, queries, need_weights=False)[0]
         return layer.norm1(queries + layer.dropout1(attended))
 
     def finish(self, queries: Tensor, attended: Tensor) -> Tensor:
-        """Everything after the cross-attention, given its output. (B, L, C)."""
+        """Apply everything after the cross-attention to its output. (B, L, C)."""
         layer = self._layer
         queries = layer.norm2(queries + layer.dropout2(attended))
         hidden = layer.linear2(layer.dropout(functional.relu(layer.linear1(queries))))
@@ -51,8 +52,8 @@ class FusionBlock(nn.Module):
         assert self.decoder.norm is not None
         return self.decoder.norm(queries)
 
-    def attend_one(self, queries: Tensor, memory: Tensor) -> Tensor:
-        """Run the rest of the block after :meth:`attend_self` for a single memory token.
+    def attend_single(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """Run the block after :meth:`attend_self` for a single memory token.
 
         Softmax over one key is 1, so the cross-attention adds the same vector
         ``out_proj(v(memory))`` to every query.
@@ -74,21 +75,21 @@ class FusionBlock(nn.Module):
         return self.finish(queries, cross.out_proj(value)[:, None])
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
-        """Full block: queries (B, L, C), memory (B, M, C) -> (B, L, C)."""
+        """Run the full block: queries (B, L, C), memory (B, M, C) -> (B, L, C)."""
         queries = self.attend_self(queries)
         cross = self._layer.multihead_attn(queries, memory, memory, need_weights=False)[0]
         return self.finish(queries, cross)
 
 
 class MaskDecoder(nn.Module):
-    """Fuse both views of the image and draw one mask per expression state.
+    """Fuse the views of the image and predict one mask per expression state.
 
     Args:
         width: width C of vision tokens and of the decoder (1024 published).
         llm_width: width D of the language model's hidden states.
         grid: vision tokens along one side G (32 published).
         patch_px: side of a patch P; the mask has G*P pixels a side (448 published).
-        hidden: width inside the blocks' feed-forward parts (1024 published).
+        hidden: width of the blocks' feed-forward layers (1024 published).
     """
 
     def __init__(self, width: int, llm_width: int, grid: int, patch_px: int, hidden: int) -> None:
@@ -109,12 +110,14 @@ class MaskDecoder(nn.Module):
         )
         self.conv2 = nn.Conv2d(1, 1, kernel_size=5, padding=2)
 
-    def views(self, vision_tokens: Tensor, image_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The three views of the image that are fused, each (B, G*G, C).
+    def compute_views(
+        self, vision_tokens: Tensor, image_states: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the three views of the image to fuse, each (B, G*G, C).
 
         Returns:
             Vision tokens enriched by the language model, vision tokens, the language model's image
-            states upsampled to the grid; in the order in which :attr:`text_out_adapter` reads them.
+            states upsampled to the grid; in the order of the input of :attr:`text_out_adapter`.
         """
         semantic = self.img_llm_down(image_states)  # (B, G/2*G/2, C)
         detail = self.ca_layer_v2l(vision_tokens, semantic)
@@ -125,11 +128,13 @@ class MaskDecoder(nn.Module):
         )
         return detail, vision_tokens, upsampled.flatten(2).transpose(1, 2)
 
-    def _fused_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
-        return self.text_out_adapter(torch.cat(self.views(vision_tokens, image_states), dim=-1))
+    def _fuse_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
+        return self.text_out_adapter(
+            torch.cat(self.compute_views(vision_tokens, image_states), dim=-1)
+        )
 
     def fuse(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
-        """Compute everything that no expression touches, once per image.
+        """Compute everything that does not depend on the expression, once per image.
 
         Args:
             vision_tokens: (B, G*G, C), last ViT block without the class token.
@@ -138,14 +143,14 @@ class MaskDecoder(nn.Module):
         Returns:
             (B, G*G, C), ready for :meth:`decode`.
         """
-        return self.fuse_views(self.views(vision_tokens, image_states))
+        return self.fuse_views(self.compute_views(vision_tokens, image_states))
 
     def fuse_views(self, views: Sequence[Tensor]) -> Tensor:
-        """Fuse what :meth:`views` gives: three (B, G*G, C) -> (B, G*G, C)."""
+        """Fuse the output of :meth:`compute_views`: three (B, G*G, C) -> (B, G*G, C)."""
         return self.ca_layer_vl.attend_self(self.text_out_adapter(torch.cat(list(views), dim=-1)))
 
     def decode(self, fused: Tensor, expression_states: Tensor) -> Tensor:
-        """Draw one mask per expression.
+        """Predict one mask per expression.
 
         Args:
             fused: (1 or N, G*G, C) from :meth:`fuse`.
@@ -165,11 +170,11 @@ class MaskDecoder(nn.Module):
         return self.predict_logits(self.cross_attend(fused, expression_states))
 
     def cross_attend(self, fused: Tensor, expression_states: Tensor) -> Tensor:
-        """Let each expression meet the picture: (1 or N, G*G, C) and (N, D) -> (N, G*G, C)."""
-        return self.ca_layer_vl.attend_one(fused, self.text_down(expression_states))
+        """Cross-attend image and expressions: (1 or N, G*G, C) and (N, D) -> (N, G*G, C)."""
+        return self.ca_layer_vl.attend_single(fused, self.text_down(expression_states))
 
     def predict_logits(self, tokens: Tensor) -> Tensor:
-        """Turn tokens (N, G*G, C) that have met an expression into mask logits (N, G*P, G*P)."""
+        """Predict mask logits (N, G*P, G*P) from cross-attended tokens (N, G*G, C)."""
         maps = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         pixels = functional.pixel_shuffle(self.conv1(maps), self.patch_px)
         return self.conv2(pixels)[:, 0]
@@ -177,7 +182,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self, vision_tokens: Tensor, image_states: Tensor, expression_states: Tensor
     ) -> Tensor:
-        """The decoder as the paper draws it: every tensor repeated per expression, nothing shared.
+        """Run the decoder as in the paper: every tensor repeated per expression, nothing shared.
 
         Args:
             vision_tokens: (1, G*G, C).
@@ -188,6 +193,6 @@ class MaskDecoder(nn.Module):
             Mask logits (N, G*P, G*P).
         """
         n = expression_states.shape[0]
-        fused = self._fused_tokens(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
+        fused = self._fuse_tokens(vision_tokens.expand(n, -1, -1), image_states.expand(n, -1, -1))
         text = self.text_down(expression_states)[:, None]
         return self.predict_logits(self.ca_layer_vl(fused, text))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLLMSeg, wired: vision tower -> projector -> language model -> mask decoder.
+"""MLLMSeg: vision tower -> projector -> language model -> mask decoder.
 
-Two ways through the same weights: the staged one that runs on a robot (:meth:`encode_image` once
-per image, :meth:`read_prompts` and :meth:`decode_masks` per expressions) and the naive one of
-the original (:meth:`MLLMSeg.forward`: one whole prompt in, everything recomputed). Causal
-attention makes them equal (arXiv 2508.04107; tests hold them to 1e-4). Knows tensors and token
-ids, neither text nor images.
+There are two passes through the same weights: the staged one (:meth:`MLLMSeg.encode_image` once per
+image, :meth:`MLLMSeg.read_prompts` and :meth:`MLLMSeg.decode_masks` per expression) and the naive
+one of the original (:meth:`MLLMSeg.forward`: one whole prompt, everything recomputed). They are
+equal because attention is causal (arXiv 2508.04107; tests compare them to 1e-4). Knows tensors and
+token ids, neither text nor images.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from transformers import (
 from mllmseg_ros.model.config import MLLMSegConfig
 from mllmseg_ros.model.mask_decoder import MaskDecoder
 
-# transformers 5.24 renames the language models' argument; a later release takes the old name away.
-_takes = inspect.signature(Qwen2Model.forward).parameters
-CACHE_ARGUMENT = "cache" if "cache" in _takes else "past_key_values"
+# transformers 5.24 renames the language models' argument; a later release removes the old name.
+_parameters = inspect.signature(Qwen2Model.forward).parameters
+CACHE_ARGUMENT = "cache" if "cache" in _parameters else "past_key_values"
 
 PrefixCache = tuple[tuple[Tensor, Tensor], ...]  # keys, values (1, heads, L, head) per layer
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:
-    """What one frame gives, whatever is asked of it afterwards."""
+    """The features of one image, which do not depend on the expression."""
 
-    fused: Tensor  # (1, G*G, C) decoder tokens before any expression
+    fused: Tensor  # (1, G*G, C) decoder tokens before the expression enters
     prefix_cache: PrefixCache
     prefix_length: int  # L, tokens of the prompt up to and including </img>
-    # What `fused` was made of; read only by who explains an answer.
+    # Inputs of `fused`, needed for explanations only.
     vision_tokens: Tensor  # (1, G*G, C)
     image_states: Tensor  # (1, G*G/4, D)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullPass:
-    """Everything the naive pass computes."""
+    """The outputs of the naive pass."""
 
     hidden: Tensor  # (L, D) last hidden states after the final norm
     logits: Tensor  # (L, V) at every position
@@ -56,7 +56,7 @@ class FullPass:
 
 
 def pixel_shuffle_down(tokens: Tensor) -> Tensor:
-    """Merge each 2 x 2 block of vision tokens into one, channels concatenated.
+    """Merge each 2 x 2 block of vision tokens into one token, channels concatenated.
 
     Args:
         tokens: (B, G*G, C), row-major.
@@ -73,7 +73,7 @@ def pixel_shuffle_down(tokens: Tensor) -> Tensor:
 
 
 class MLLMSeg(nn.Module):
-    """The whole network. Build it from a configuration, fill it by ``checkpoint.load_model``."""
+    """The whole network. :mod:`mllmseg_ros.checkpoints.loading` fills it with weights."""
 
     def __init__(self, config: MLLMSegConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class MLLMSeg(nn.Module):
             config.decoder_hidden_size or vision_width,
         )
 
-    # ---- image side, once per frame
+    # ---- image, once
 
     def encode_vision(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Run the vision tower and the projector.
@@ -117,7 +117,7 @@ class MLLMSeg(nn.Module):
         return tokens, self.projector(pixel_shuffle_down(tokens))
 
     def embed(self, input_ids: Tensor, image_embeds: Tensor, image_start: int) -> Tensor:
-        """Embed token ids (B, L), image embeddings in place of the image tokens. (B, L, D)."""
+        """Embed token ids (B, L), with image embeddings for the image tokens. (B, L, D)."""
         embeds = self.language_model.get_input_embeddings()(input_ids)
         before, after = image_start, image_start + image_embeds.shape[1]
         return torch.cat([embeds[:, :before], image_embeds, embeds[:, after:]], dim=1)
@@ -125,7 +125,7 @@ class MLLMSeg(nn.Module):
     def encode_image(
         self, pixel_values: Tensor, prefix_ids: Tensor, image_start: int
     ) -> ImageFeatures:
-        """Compute everything that depends on the frame alone.
+        """Compute everything that depends on the image alone.
 
         Args:
             pixel_values: (1, 3, S, S).
@@ -148,12 +148,12 @@ class MLLMSeg(nn.Module):
         """Run the language model over the prompt up to and including ``</img>``.
 
         Args:
-            image_embeds: (1, G*G/4, D) from :meth:`see`.
+            image_embeds: (1, G*G/4, D) from :meth:`encode_vision`.
             prefix_ids: (1, L).
             image_start: index of the first image token in the prefix.
 
         Returns:
-            Image states (1, G*G/4, D), and what later tokens attend to.
+            Image states (1, G*G/4, D), and the key-value cache for later tokens.
         """
         cache = DynamicCache()
         hidden = self.language_model(
@@ -162,16 +162,16 @@ class MLLMSeg(nn.Module):
             use_cache=True,
         ).last_hidden_state
         prefix_cache = tuple((layer.keys, layer.values) for layer in cache.layers)
-        return self.image_states(hidden, image_start), prefix_cache
+        return self.select_image_states(hidden, image_start), prefix_cache
 
-    def image_states(self, hidden: Tensor, image_start: int) -> Tensor:
-        """LLM states (B, G*G/4, D) that stand for the image, out of hidden states (B, L, D).
+    def select_image_states(self, hidden: Tensor, image_start: int) -> Tensor:
+        """Select the image states (B, G*G/4, D) from hidden states (B, L, D).
 
-        Reference quirk: states are read one position early, from ``<img>`` on.
+        As in the reference, states are read one position early, from ``<img>`` on.
         """
         return hidden[:, image_start - 1 : image_start - 1 + self.config.n_image_tokens]
 
-    # ---- expression side
+    # ---- expressions
 
     def read_prompts(
         self,
@@ -179,55 +179,55 @@ class MLLMSeg(nn.Module):
         suffixes: Sequence[Sequence[int]],
         answer_positions: Sequence[Sequence[int]],
     ) -> Tensor:
-        """Read several prompts on the cached prefix, in one pass, each blind to the others.
+        """Run several prompts on the cached prefix in one pass, independent of each other.
 
-        All suffixes stand in one row; a block mask lets a token see the prefix and what precedes it
-        in its own suffix, and positions restart after the prefix. That equals asking each prompt on
-        its own, without a copy of the cache per prompt.
+        All suffixes are concatenated; a block mask lets a token attend to the prefix and to earlier
+        tokens of its own suffix, and positions restart after the prefix. The result equals one pass
+        per prompt, without a copy of the cache for each.
 
         Args:
-            features: the frame.
-            suffixes: token ids after the prefix, one list per prompt.
-            answer_positions: per prompt, indices into its suffix of the states to return.
+            features: of the image.
+            suffixes: token ids after the prefix, per prompt.
+            answer_positions: indices into the suffix of the states to return, per prompt.
 
         Returns:
             Hidden states (N, D), in the order of the prompts and their positions.
         """
         device = features.fused.device
         lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
-        owner = torch.repeat_interleave(torch.arange(len(suffixes), device=device), lengths)
+        prompt = torch.repeat_interleave(torch.arange(len(suffixes), device=device), lengths)
         ids = torch.tensor([i for suffix in suffixes for i in suffix], device=device)
         starts = torch.cumsum(lengths, 0) - lengths
-        place = torch.arange(len(ids), device=device)
-        own_past = (owner[:, None] == owner) & (place[:, None] >= place)
+        position = torch.arange(len(ids), device=device)
+        causal = (prompt[:, None] == prompt) & (position[:, None] >= position)
         prefix = torch.ones(len(ids), features.prefix_length, dtype=torch.bool, device=device)
         cache = DynamicCache()
         for index, (keys, values) in enumerate(features.prefix_cache):
             cache.update(keys, values, index)
         hidden = self.language_model(
             input_ids=ids[None],
-            attention_mask=torch.cat([prefix, own_past], dim=1)[None, None],
-            position_ids=(features.prefix_length + place - starts[owner])[None],
+            attention_mask=torch.cat([prefix, causal], dim=1)[None, None],
+            position_ids=(features.prefix_length + position - starts[prompt])[None],
             **{CACHE_ARGUMENT: cache},
             use_cache=True,
         ).last_hidden_state[0]
-        wanted = [
-            start + position
-            for start, positions in zip(starts.tolist(), answer_positions, strict=True)
-            for position in positions
+        selected = [
+            start + index
+            for start, indices in zip(starts.tolist(), answer_positions, strict=True)
+            for index in indices
         ]
-        return hidden[torch.tensor(wanted, device=device, dtype=torch.long)]
+        return hidden[torch.tensor(selected, device=device, dtype=torch.long)]
 
     def answer_logits(self, states: Tensor, token_ids: Sequence[int]) -> Tensor:
-        """Logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""
+        """Compute logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""
         rows = self.lm_head.weight[torch.tensor(list(token_ids), device=states.device)]
         return nn.functional.linear(states.float(), rows.float())
 
     def decode_masks(self, features: ImageFeatures, states: Tensor) -> Tensor:
-        """Mask logits (N, G*P, G*P) of expression states (N, D) on one frame."""
+        """Predict mask logits (N, G*P, G*P) for expression states (N, D) on one image."""
         return self.mask_decoder.decode(features.fused, states)
 
-    # ---- the naive way
+    # ---- naive pass
 
     def forward(
         self,
@@ -236,13 +236,13 @@ class MLLMSeg(nn.Module):
         image_start: int,
         mask_positions: Sequence[int],
     ) -> FullPass:
-        """Run one whole prompt the reference's way; the slow, clear version.
+        """Run one whole prompt as the reference does; slow, for training and tests.
 
         Args:
             pixel_values: (1, 3, S, S).
-            input_ids: (L,), the whole prompt with its answer.
+            input_ids: (L,), the whole prompt with its answer tokens.
             image_start: index of the first image token.
-            mask_positions: indices of the answer tokens that get a mask.
+            mask_positions: indices of the answer tokens to predict masks for.
         """
         tokens, image_embeds = self.encode_vision(pixel_values)
         hidden = self.language_model(
@@ -251,7 +251,9 @@ class MLLMSeg(nn.Module):
         before = torch.tensor(mask_positions, device=hidden.device, dtype=torch.long) - 1
         side = self.config.image_size_px
         mask_logits = (
-            self.mask_decoder(tokens, self.image_states(hidden, image_start), hidden[0, before])
+            self.mask_decoder(
+                tokens, self.select_image_states(hidden, image_start), hidden[0, before]
+            )
             if len(mask_positions)
             else hidden.new_zeros(0, side, side)
         )

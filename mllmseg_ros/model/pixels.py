@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two maps between a camera image and the network's square: frame in, mask out.
+"""Resize images to the network's square input, and its masks back to the image's size.
 
-The reference resizes straight to a square, aspect ratio not kept, and undoes that on the mask
-(golden facts, sections 3 and 8).
+As in the reference, the aspect ratio is not kept (docs/reference.md, sections 3 and 8).
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["to_image_size", "to_pixel_values"]
+__all__ = ["resize_to_square", "to_image_size", "to_pixel_values"]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def resized(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Resize an RGB image (H, W, 3) to (side, side, 3) by PIL's bicubic filter.
+def resize_to_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Resize an RGB image (H, W, 3) to (side, side, 3) with PIL's bicubic filter.
 
     Raises:
-        ValueError: if the array is no RGB uint8 image with at least one pixel.
+        ValueError: if the array is not an RGB uint8 image with at least one pixel.
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise ValueError(
@@ -45,7 +44,7 @@ def to_pixel_values(square_rgb: NDArray[np.uint8] | Tensor) -> Tensor:
 
 
 def to_image_size(probability: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Resize probability maps (N, S, S) to float32 (N, H, W), plain bilinear."""
+    """Resize probability maps (N, S, S) to float32 (N, H, W), bilinear."""
     return functional.interpolate(
         probability[:, None].float(), size=size_hw, mode="bilinear", align_corners=False
     )[:, 0]

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device and number format a model runs in."""
+"""Choice of device and dtype for a model."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["choose"]
+__all__ = ["choose_device_and_dtype"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose(
+def choose_device_and_dtype(
     device: torch.device | str | None, dtype: torch.dtype | str | None
 ) -> tuple[torch.device, torch.dtype]:
-    """Resolve device and dtype; None picks the best.
+    """Resolve device and dtype; None or "auto" is the best available.
 
-    The best device is CUDA where there is one. The best dtype is bfloat16 on CUDA and on CPUs with
-    native bfloat16 arithmetic, else float32 (without it bfloat16 is emulated and slower).
+    The best device is CUDA if available. The best dtype is bfloat16 on CUDA and on CPUs with native
+    bfloat16 arithmetic, otherwise float32, because emulated bfloat16 is slower.
 
     Raises:
-        ValueError: naming a device that is not there or a dtype that is not supported.
+        ValueError: if the device is not available or the dtype is not supported.
     """
     if device is None or device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -29,12 +29,12 @@ def choose(
         raise ValueError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:N") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device {device!r} asked for, but this torch ({torch.__version__}) sees no CUDA GPU; "
+            f"device {device!r} requested, but this torch ({torch.__version__}) sees no CUDA GPU; "
             "use device cpu or install a CUDA build of torch"
         )
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device {device!r} asked for, there are {torch.cuda.device_count()} CUDA GPU(s)"
+            f"device {device!r} requested, there are {torch.cuda.device_count()} CUDA GPU(s)"
         )
     if dtype is None or dtype == "auto":
         native = chosen.type == "cuda" or _cpu_has_bfloat16()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Referring expressions to token ids: the prompt that MLLMSeg was trained to read.
+"""Build prompts from referring expressions, as token ids.
 
-A template is a string with special tokens written out and three places: ``{image}``,
-``{expressions}`` and ``{answers}``; it comes from the model's configuration. Expressions are put in
-as plain text, so no command can add a special token (see ``tokenizer``). Knows ids, not tensors.
+A template from the model's configuration has special tokens written out and three placeholders:
+``{image}``, ``{expressions}`` and ``{answers}``. Expressions are inserted as plain text, so no
+command can add a special token (see ``tokenizer``). Knows token ids, not tensors.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from dataclasses import dataclass
 
 from mllmseg_ros.model.tokenizer import Tokenizer
 
-__all__ = ["PromptBuilder", "normalized"]
+__all__ = ["PromptBuilder", "normalize_expression"]
 
 SEG = "[SEG]"
 REJ = "[REJ]"
-_IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - no password
+_IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - not a password
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One prompt, cut where the image ends."""
+    """One prompt, split after the image."""
 
-    expressions: tuple[str, ...]  # as asked, normalised
-    input_ids: tuple[int, ...]  # (L,) the whole prompt, answer included
+    expressions: tuple[str, ...]  # normalised
+    input_ids: tuple[int, ...]  # (L,) the whole prompt, with answer tokens
     image_start: int  # index of the first image token
-    prefix_length: int  # tokens up to and including </img>: the same for every expression
-    answer_positions: tuple[int, ...]  # (N,) index of each expression's answer token
+    prefix_length: int  # tokens up to and including </img>, equal for all expressions
+    answer_positions: tuple[int, ...]  # (N,) indices of the answer tokens
 
     @property
     def prefix_ids(self) -> tuple[int, ...]:
-        """Token ids that every prompt on this image shares."""
+        """Token ids that all prompts on an image share."""
         return self.input_ids[: self.prefix_length]
 
     @property
     def suffix_ids(self) -> tuple[int, ...]:
-        """Token ids after the prefix, up to the last state that is read."""
+        """Token ids after the prefix, up to the last state that is needed."""
         return self.input_ids[self.prefix_length : self.answer_positions[-1]]
 
     @property
     def state_positions(self) -> tuple[int, ...]:
-        """Index into :attr:`suffix_ids` of the state that predicts each answer.
+        """Indices into :attr:`suffix_ids` of the states that predict the answer tokens.
 
-        The reference reads every state one position early (golden facts, section 6).
+        The reference reads every state one position early (docs/reference.md, section 6).
         """
         return tuple(position - 1 - self.prefix_length for position in self.answer_positions)
 
 
-def normalized(expression: str) -> str:
-    """Spell an expression as the reference does: lower case, no outer spaces and full stops.
+def normalize_expression(expression: str) -> str:
+    """Normalise an expression as the reference does: lower case, no outer spaces and full stops.
 
     Raises:
         ValueError: if nothing is left of it.
@@ -63,79 +63,83 @@ def normalized(expression: str) -> str:
 
 
 class PromptBuilder:
-    """Fill one model's template."""
+    """Fills one model's prompt template."""
 
     def __init__(self, tokenizer: Tokenizer, template: str, n_image_tokens: int) -> None:
-        """Read a template.
+        """Parse a template.
 
         Args:
             tokenizer: the model's tokenizer.
-            template: text with special tokens and the places named in the module's docstring.
-            n_image_tokens: image tokens a frame takes (256 published).
+            template: text with special tokens and placeholders, see the module's docstring.
+            n_image_tokens: number of image tokens per image (256 published).
 
         Raises:
-            ValueError: if the template lacks a place or names an unknown special token.
+            ValueError: if the template lacks a placeholder or has an unknown special token.
         """
-        for place in ("<img>{image}</img>", "{answers}"):
-            if template.count(place) != 1:
-                raise ValueError(f"the prompt template must hold {place!r} once: {template!r}")
+        for placeholder in ("<img>{image}</img>", "{answers}"):
+            if template.count(placeholder) != 1:
+                raise ValueError(
+                    f"the prompt template must contain {placeholder!r} once: {template!r}"
+                )
         if "{expressions}" in template.partition("{image}")[0]:
             raise ValueError(
-                "the prompt template names {expressions} before {image}, which must come first: "
-                f"the picture is read once for all expressions: {template!r}"
+                "the prompt template has {expressions} before {image}, which must come first: "
+                f"the image is read once for all expressions: {template!r}"
             )
         self._tokenizer = tokenizer
         self._n_image_tokens = n_image_tokens
         names = sorted(tokenizer.special_ids, key=len, reverse=True)
-        places = ["{image}", "{expressions}", "{answers}"]
-        self._parts = re.split("(" + "|".join(map(re.escape, places + names)) + ")", template)
-        self.seg_id = tokenizer.special(SEG)
-        self.rej_id = tokenizer.special(REJ)
+        placeholders = ["{image}", "{expressions}", "{answers}"]
+        self._parts = re.split("(" + "|".join(map(re.escape, placeholders + names)) + ")", template)
+        self.seg_id = tokenizer.special_id(SEG)
+        self.rej_id = tokenizer.special_id(REJ)
 
     def build(self, expressions: Sequence[str], answers: Sequence[str] | None = None) -> Prompt:
-        """Build one prompt that asks for all ``expressions`` together.
+        """Build one prompt for all ``expressions`` together.
 
         Args:
             expressions: N >= 1 referring expressions.
             answers: ``[SEG]`` or ``[REJ]`` per expression; None means ``[SEG]`` for all.
 
         Raises:
-            ValueError: if there is no expression, one is empty, an answer is another word, or the
-                prompt is longer than the model's limit.
+            ValueError: if there is no expression, one is empty, an answer is not a known token, or
+                the prompt is too long for the model.
         """
         if not expressions:
             raise ValueError("no referring expression given; at least one is needed")
-        asked = tuple(normalized(expression) for expression in expressions)
-        given = tuple(answers) if answers is not None else (SEG,) * len(asked)
-        if len(given) != len(asked) or set(given) - {SEG, REJ}:
-            raise ValueError(f"answers {given!r} do not fit {len(asked)} expressions")
+        normalized = tuple(normalize_expression(expression) for expression in expressions)
+        answer_tokens = tuple(answers) if answers is not None else (SEG,) * len(normalized)
+        if len(answer_tokens) != len(normalized) or set(answer_tokens) - {SEG, REJ}:
+            raise ValueError(f"answers {answer_tokens!r} do not fit {len(normalized)} expressions")
         ids: list[int] = []
-        text = ""  # plain text is encoded in one go up to the next special token
+        text = ""  # plain text up to the next special token is encoded at once
         positions: list[int] = []
         image_start = 0
 
         def flush() -> None:
             nonlocal text
-            ids.extend(self._tokenizer.text(text))
+            ids.extend(self._tokenizer.encode_text(text))
             text = ""
 
         if self._tokenizer.bos is not None:
-            ids.append(self._tokenizer.special(self._tokenizer.bos))
+            ids.append(self._tokenizer.special_id(self._tokenizer.bos))
         for part in self._parts:
             if part == "{image}":
                 image_start = len(ids)
-                ids += [self._tokenizer.special(_IMAGE_TOKEN)] * self._n_image_tokens
+                ids += [self._tokenizer.special_id(_IMAGE_TOKEN)] * self._n_image_tokens
             elif part == "{expressions}":
-                text += ", ".join(asked)
+                text += ", ".join(normalized)
             elif part == "{answers}":
-                for number, (expression, answer) in enumerate(zip(asked, given, strict=True)):
+                for number, (expression, answer) in enumerate(
+                    zip(normalized, answer_tokens, strict=True)
+                ):
                     text += (", " if number else "") + expression + ":"
                     flush()
                     positions.append(len(ids))
-                    ids.append(self._tokenizer.special(answer))
+                    ids.append(self._tokenizer.special_id(answer))
             elif part in self._tokenizer.special_ids:
                 flush()
-                ids.append(self._tokenizer.special(part))
+                ids.append(self._tokenizer.special_id(part))
             else:
                 text += part
         flush()
@@ -145,7 +149,7 @@ class PromptBuilder:
                 f"{self._tokenizer.max_length}; ask for fewer or shorter expressions"
             )
         return Prompt(
-            expressions=asked,
+            expressions=normalized,
             input_ids=tuple(ids),
             image_start=image_start,
             prefix_length=image_start + self._n_image_tokens + 1,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to token ids, with special tokens kept out of reach of text.
+"""Encode text as token ids; special tokens are never read from text.
 
-The vocabulary is read without its special tokens: whatever a person types, ``<|im_end|>`` and
-``[SEG]`` included, becomes ordinary bytes. Special tokens enter a prompt by name only, through
-:meth:`Tokenizer.special`. Three file layouts are read: ``tokenizer.json``, Qwen2's ``vocab.json`` +
-``merges.txt`` and InternLM2's ``tokenizer.model``. Knows no prompt and no model.
+The vocabulary is read without its special tokens: any text, including ``<|im_end|>`` and ``[SEG]``,
+becomes ordinary tokens. Special tokens are added to a prompt by name only, with
+:meth:`Tokenizer.special_id`. Three file layouts are supported: ``tokenizer.json``, Qwen2's
+``vocab.json`` and ``merges.txt``, and InternLM2's ``tokenizer.model``. Knows no prompts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
-# How Qwen2 cuts text into words before byte pairs are merged.
+# Qwen2's pre-tokenizer: splits text into words before byte pairs are merged.
 _QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -34,13 +34,13 @@ class Tokenizer:
         bos: str | None = None,
         max_length: int = 8192,
     ) -> None:
-        """Join a text encoder and its special tokens.
+        """Combine a text encoder with its special tokens.
 
         Args:
-            text_only: encoder of plain text that holds no added token.
-            special_ids: id of every special token by its name.
-            bos: name of the token that starts every prompt, None for models without.
-            max_length: longest prompt in tokens.
+            text_only: encoder of plain text without added tokens.
+            special_ids: ids of the special tokens by name.
+            bos: name of the token that begins every prompt, None for models without.
+            max_length: maximum length of a prompt in tokens.
         """
         self._text_only = text_only
         self.special_ids = special_ids
@@ -52,7 +52,7 @@ class Tokenizer:
         """Read the tokenizer of a checkpoint folder.
 
         Raises:
-            ValueError: naming the files that are missing or do not fit together.
+            ValueError: if files are missing or do not fit together.
         """
         try:
             return cls._from_files(folder)
@@ -90,7 +90,7 @@ class Tokenizer:
         if bos is not None and not settings.get("add_bos_token", True):
             bos = None
         if settings.get("tokenizer_class", "").startswith("Qwen2"):
-            bos = None  # Qwen2 names a bos_token at times, but never puts it in
+            bos = None  # some Qwen2 configurations have a bos_token, which is never used
         return cls(
             text_only,
             special_ids,
@@ -98,20 +98,20 @@ class Tokenizer:
             max_length=min(int(settings.get("model_max_length") or 8192), 1 << 20),
         )
 
-    def text(self, text: str) -> list[int]:
-        """Encode plain text; special tokens spelled out in it stay text."""
+    def encode_text(self, text: str) -> list[int]:
+        """Encode plain text; special tokens written in it stay text."""
         return list(self._text_only.encode(text, add_special_tokens=False).ids)
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of ids that text can become."""
+        """Number of ids that text can be encoded to."""
         return int(self._text_only.get_vocab_size(with_added_tokens=False))
 
-    def special(self, name: str) -> int:
-        """Id of a special token.
+    def special_id(self, name: str) -> int:
+        """Return the id of a special token.
 
         Raises:
-            ValueError: if this vocabulary has no such token.
+            ValueError: if the vocabulary does not have it.
         """
         try:
             return self.special_ids[name]
@@ -136,7 +136,7 @@ def _from_tokenizer_json(
     model = fields.get("model", {})
     if model.get("type") != "BPE":
         raise ValueError(f"tokenizer.json: model type {model.get('type')!r}, expected 'BPE'")
-    # No merge may build a special token out of letters (sentencepiece vocabularies could).
+    # Without merges that form a special token from text (as in sentencepiece vocabularies).
     merges = [
         merge
         for merge in model["merges"]
@@ -173,7 +173,7 @@ def _from_sentencepiece(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, int
     except ImportError as error:
         raise ValueError(
             f"{path}: reading it needs the package sentencepiece (pip install sentencepiece), "
-            "or put the model's tokenizer.json beside it"
+            "or put the model's tokenizer.json next to it"
         ) from error
     pieces = SentencePieceProcessor(model_file=str(path))
     ids = range(pieces.get_piece_size())
@@ -182,8 +182,8 @@ def _from_sentencepiece(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, int
         pieces.id_to_piece(i): i for i in ids if pieces.is_control(i) or pieces.is_unknown(i)
     }
     unknown = pieces.id_to_piece(pieces.unk_id())
-    # Sentencepiece-BPE joins whichever pair gives the best-scored piece; as a merge list that is
-    # every split of every piece, best piece first.
+    # Sentencepiece-BPE merges the pair that gives the piece with the best score. As a list of
+    # merges, these are all splits of all pieces by descending score.
     merges = []
     for piece, index in vocabulary.items():
         if piece in control or pieces.is_byte(index):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dynamic x2 upsampling: learnt sampling positions instead of a fixed kernel.
+"""Dynamic x2 upsampling: learned sampling positions instead of a fixed kernel.
 
 Source: arXiv 2308.15085 ("DySample", static scope factor 0.25, "lp" order), as used by MLLMSeg's
-fusion (arXiv 2508.04107) to lift the LLM's image states to the vision grid.
+fusion (arXiv 2508.04107) to upsample the LLM's image states to the vision grid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SCALE = 2
 
 
 class DynamicUpsample(nn.Module):
-    """Upsample a feature map by two, sampling at positions predicted from the map itself."""
+    """Upsample a feature map by two, at sampling positions predicted from the map itself."""
 
     init_pos: Tensor
 
@@ -49,7 +49,7 @@ class DynamicUpsample(nn.Module):
         size = torch.tensor([width, height], device=features.device, dtype=features.dtype)
         grouped = features.reshape(batch * _GROUPS, channels // _GROUPS, height, width)
         sampled = functional.grid_sample(
-            # torch 2.13 on a CPU reads channels that lie last wrongly in bfloat16.
+            # torch 2.13 on CPU gives wrong results for channels_last in bfloat16.
             grouped.contiguous(),
             2 * cells / size - 1,
             mode="bilinear",

@@ -247,7 +247,7 @@ def _paired(picture: Picture, pairing: DepthPairing, transforms: TransformBuffer
     """Bind what belongs to an image, there or yet to come."""
     paired = pairing.expect(picture.stamp_ns, TOLERANCE_NS)
 
-    def frame_from(source: str) -> NDArray[np.float64]:
+    def lookup_transform(source: str) -> NDArray[np.float64]:
         try:
             return transforms.lookup(picture.frame_id, source, picture.stamp_ns)
         except TransformError as error:
@@ -255,6 +255,6 @@ def _paired(picture: Picture, pairing: DepthPairing, transforms: TransformBuffer
             raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
 
     def depth_of(frame: Frame) -> Depth | None:
-        return pairing.depth_of(frame, paired, rectified=False, frame_from=frame_from)
+        return pairing.get_depth(frame, paired, rectified=False, lookup_transform=lookup_transform)
 
     return replace(picture, depth_of=depth_of)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import InstanceSet, depth_if_found, instances_of
+from mllmseg_ros.geometry.instances import InstanceSet, depth_if_found, locate_instances
 from mllmseg_ros.recording.recorded_image import Picture, Source
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.segmentation import Segmentation, Status
@@ -111,7 +111,9 @@ def infer_image(
             [one for each in found for one in each], partial(picture.depth_of, frame)
         )
         instance_sets = tuple(
-            InstanceSet(instances=instances_of(each, depth), note=note if _any_found(each) else "")
+            InstanceSet(
+                instances=locate_instances(each, depth), note=note if _any_found(each) else ""
+            )
             for each in found
         )
     return frame, RecordedResult(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mllmseg_ros.data.region import Coco, decode, encode
 from mllmseg_ros.geometry.instances import Instance, InstanceSet, union_mask
 from mllmseg_ros.geometry.localization import Position
-from mllmseg_ros.segmentation import Status, segmentation_of
+from mllmseg_ros.segmentation import Status, build_segmentation
 
 __all__ = ["Journal", "RecordedResult"]
 
@@ -153,7 +153,7 @@ def _instance(fields: dict[str, Any], size_hw: tuple[int, int]) -> Instance:
     return Instance(
         expression_index=fields["expression_index"],
         instance_index=fields["instance_index"],
-        segmentation=segmentation_of(
+        segmentation=build_segmentation(
             fields["expression"],
             Status(fields["status"]),
             score,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is who: the instances of an answer and the tracks that ran when its image was taken.
+"""Associate the instances of an inference with tracks, on the image inferred on.
 
-Both are compared on that very image, within one expression, and paired for the best sum. Knows
-neither images nor flow.
+Instances and tracks are compared within one expression and assigned so that the sum of match scores
+is largest. Knows neither images nor optical flow.
 """
 
 from __future__ import annotations
@@ -14,103 +14,108 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from mllmseg_ros.geometry.instances import Instance, part_of
+from mllmseg_ros.geometry.instances import Instance, restrict_to_part
 from mllmseg_ros.segmentation import Segmentation, Status
-from mllmseg_ros.tracking.assignment import best_pairs
 
-__all__ = ["Observation", "Track", "associate", "split_by_tracks"]
+__all__ = ["Observation", "Track", "assign_pairs", "associate", "split_by_tracks"]
 
-_MOSTLY = 0.6  # share of a thing that lies in another
+_COVERED_SHARE = 0.6  # of a mask's area: from here on it counts as covered by another mask
 _MIN_PX = 12  # of a part
-_SAME_IOU = 0.15  # of a track and an answer that may be one
-_NEAR_SIZES, _NEAR_SIZES_PER_S = 1.5, 1.0  # how far from where it was lost, in its own size
+_MIN_IOU = 0.15  # of a track and an instance that may be the same
+# How far from its last position a lost track may be found, in multiples of its own size.
+_REACH_SIZES, _REACH_SIZES_PER_S = 1.5, 1.0
 
-_NUMBERS = itertools.count(1)  # over all cameras of a process: an id is never used twice
+_NUMBERS = itertools.count(1)  # over all cameras of a process: an id is never reused
 
 
 @dataclass(eq=False)
 class Track:
-    """A target over several answers."""
+    """A target over several inferences."""
 
     track_id: str
     expression: str
-    seen_ns: int  # ns, when it was last shown
+    seen_ns: int  # ns, when it was last visible
     centre_uv: NDArray[np.float64]  # px of the newest image; while lost, moved with the camera
     area_px: float
-    part_of: Track | None  # what it was parted from, when it was first seen
+    split_from: Track | None  # the track whose mask contained it when it was first seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A track in an image that went to the model."""
+    """A track on a key image."""
 
     track: Track
-    mask: NDArray[np.bool_] | None  # (H, W); None where it was lost
-    centre_uv: NDArray[np.float64]  # px; while lost, where it would be
+    mask: NDArray[np.bool_] | None  # (H, W); None while lost
+    centre_uv: NDArray[np.float64]  # px; while lost, the predicted position
 
 
 def split_by_tracks(
     instances: Sequence[Instance], observations: Sequence[Observation]
 ) -> list[Instance]:
-    """Part what covers several tracks: things that touch in the image are still several.
+    """Split instances that cover several tracks: things that touch in the image.
 
-    What was parted from another by something in front of it is one again where nothing is.
+    Tracks that were split from one another because of an occluder are merged when it is gone.
 
     Args:
-        instances: of one answer, in the order asked.
-        observations: on the same image.
+        instances: of one inference, in the order of the expressions.
+        observations: of the tracks on the same image.
 
     Returns:
-        Instances without positions, each expression's largest first.
+        Instances without positions, the largest of each expression first.
     """
     parts: dict[int, list[Segmentation]] = {}
-    for one in instances:
-        segmentation = one.segmentation
+    for instance in instances:
+        segmentation = instance.segmentation
         covered = [
             each
             for each in observations
-            if _shared(each, segmentation) > _MOSTLY * _area(each)
+            if _intersection_px(each, segmentation) > _COVERED_SHARE * _area_px(each)
             and segmentation.status is Status.FOUND
         ]
         tracks = [each.track for each in covered]
-        covered = [each for each in covered if each.track.part_of not in tracks]
-        several = len(covered) > 1
-        parts.setdefault(one.expression_index, []).extend(
-            _nearest_parts(segmentation, covered) if several else [segmentation]
+        covered = [each for each in covered if each.track.split_from not in tracks]
+        parts.setdefault(instance.expression_index, []).extend(
+            _split_by_nearest(segmentation, covered) if len(covered) > 1 else [segmentation]
         )
     return [
         Instance(expression_index=index, instance_index=number, segmentation=part, position=None)
-        for index, own in parts.items()
-        for number, part in enumerate(sorted(own, key=lambda part: -part.area_px))
+        for index, segmentations in parts.items()
+        for number, part in enumerate(sorted(segmentations, key=lambda part: -part.area_px))
     ]
 
 
 def associate(
     instances: Sequence[Instance], observations: Sequence[Observation], stamp_ns: int
 ) -> list[Track | None]:
-    """Give each found instance a track: a running one, else a lost one, else a new one.
+    """Assign a track to each found instance: a visible one, a lost one, or a new one.
 
     Args:
-        instances: of one answer.
-        observations: on the same image.
+        instances: of one inference.
+        observations: of the tracks on the same image.
         stamp_ns: ns, of that image.
 
     Returns:
-        A track for each instance, None where nothing was found; new ones have no centre yet.
+        A track per instance, None where nothing was found; new tracks have no centre yet.
     """
     tracks: list[Track | None] = [None] * len(instances)
-    found = [k for k, one in enumerate(instances) if one.segmentation.status is Status.FOUND]
-    gain = np.array(
-        [[_likeness(instances[k].segmentation, s, stamp_ns) for s in observations] for k in found]
+    found = [k for k, each in enumerate(instances) if each.segmentation.status is Status.FOUND]
+    scores = np.array(
+        [
+            [_match_score(instances[k].segmentation, o, stamp_ns) for o in observations]
+            for k in found
+        ]
     ).reshape(len(found), len(observations))
-    for row, column in best_pairs(gain):
+    for row, column in assign_pairs(scores):
         tracks[found[row]] = observations[column].track
     for k in found:
         segmentation = instances[k].segmentation
         if tracks[k] is None:
-            whole = (
-                s for s in observations if _shared(s, segmentation) > _MOSTLY * segmentation.area_px
+            containing = (
+                each
+                for each in observations
+                if _intersection_px(each, segmentation) > _COVERED_SHARE * segmentation.area_px
             )
             tracks[k] = Track(
                 track_id=f"t{next(_NUMBERS)}",
@@ -118,49 +123,65 @@ def associate(
                 seen_ns=stamp_ns,
                 centre_uv=np.zeros(2),
                 area_px=0.0,
-                part_of=next((each.track for each in whole), None),
+                split_from=next((each.track for each in containing), None),
             )
     return tracks
 
 
-def _nearest_parts(
+def assign_pairs(scores: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pair rows with columns, each at most once, so that the sum of scores is largest.
+
+    Args:
+        scores: (N, M), 0 or more; a pair with score 0 is left out.
+
+    Returns:
+        Pairs (row, column), sorted by row.
+    """
+    rows, columns = linear_sum_assignment(scores, maximize=True)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [pair for pair in pairs if scores[pair] > 0]
+
+
+def _split_by_nearest(
     segmentation: Segmentation, observations: Sequence[Observation]
 ) -> list[Segmentation]:
-    """Give each pixel of an answer to the track that it is nearest to."""
+    """Split a segmentation: each pixel belongs to the track whose mask is nearest."""
     masks = [each.mask for each in observations if each.mask is not None]
-    away = [cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) for mask in masks]
-    nearest = np.argmin(away, axis=0)
+    distances = [cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) for mask in masks]
+    nearest = np.argmin(distances, axis=0)
     parts = [segmentation.mask & (nearest == k) for k in range(len(masks))]
-    return [part_of(segmentation, part) for part in parts if np.count_nonzero(part) >= _MIN_PX]
+    return [
+        restrict_to_part(segmentation, part) for part in parts if np.count_nonzero(part) >= _MIN_PX
+    ]
 
 
-def _likeness(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
-    """How much an answer is a track: IoU with it, and half of how near it is; 0 where it is not."""
+def _match_score(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
+    """IoU of an instance and a track plus half their proximity; 0 where they cannot be the same."""
     if segmentation.expression != observation.track.expression:
         return 0.0
-    nearness = 0.5 * _nearness(segmentation, observation, stamp_ns)
+    proximity = 0.5 * _proximity(segmentation, observation, stamp_ns)
     if observation.mask is None:
-        return nearness
-    both = _shared(observation, segmentation)
-    iou = both / max(1, segmentation.area_px + _area(observation) - both)
-    return nearness + (iou if iou >= _SAME_IOU else 0.0)
+        return proximity
+    both = _intersection_px(observation, segmentation)
+    iou = both / max(1, segmentation.area_px + _area_px(observation) - both)
+    return proximity + (iou if iou >= _MIN_IOU else 0.0)
 
 
-def _nearness(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
-    """1 where a track was last, moved with the camera; 0 where it cannot have gone since."""
-    away_s = max(0.0, (stamp_ns - observation.track.seen_ns) / 1e9)
+def _proximity(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
+    """1 at a track's last position, moved with the camera; 0 where it is out of reach."""
+    lost_s = max(0.0, (stamp_ns - observation.track.seen_ns) / 1e9)
     size_px = np.sqrt(max(observation.track.area_px, segmentation.area_px))
-    reach_px = (_NEAR_SIZES + _NEAR_SIZES_PER_S * away_s) * size_px
+    reach_px = (_REACH_SIZES + _REACH_SIZES_PER_S * lost_s) * size_px
     centre = np.array(segmentation.centroid_uv or (np.inf, np.inf))
     return max(0.0, 1 - float(np.linalg.norm(centre - observation.centre_uv)) / reach_px)
 
 
-def _shared(observation: Observation, segmentation: Segmentation) -> int:
-    """Pixels that an answer has in common with a track of the same expression."""
+def _intersection_px(observation: Observation, segmentation: Segmentation) -> int:
+    """Pixels that a segmentation shares with a track of the same expression."""
     if observation.mask is None or segmentation.expression != observation.track.expression:
         return 0
     return int(np.count_nonzero(observation.mask & segmentation.mask))
 
 
-def _area(observation: Observation) -> int:
+def _area_px(observation: Observation) -> int:
     return 0 if observation.mask is None else int(np.count_nonzero(observation.mask))

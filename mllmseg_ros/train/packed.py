@@ -101,4 +101,4 @@ def read_packed(
         position_ids=packed.position_ids,
         use_cache=False,
     ).last_hidden_state
-    return model.image_states(hidden, packed.image_start), hidden[packed.rows, packed.states]
+    return model.select_image_states(hidden, packed.image_start), hidden[packed.rows, packed.states]

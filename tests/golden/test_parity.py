@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from mllmseg_ros.eval.paper import PaperAnswer, ask_as_in_paper
-from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
 CASES = (
@@ -61,7 +61,7 @@ def ask(
     *,
     two_passes: bool,
 ) -> PaperAnswer:
-    square = resized(image.numpy(), segmenter.model.config.image_size_px)
+    square = resize_to_square(image.numpy(), segmenter.model.config.image_size_px)
     return ask_as_in_paper(
         segmenter.model,
         segmenter.prompts,
@@ -74,7 +74,7 @@ def ask(
 
 @pytest.mark.parametrize("name", CASES)
 def test_resized_image_and_pixel_values(name: str, vision: dict[str, torch.Tensor]) -> None:
-    ours = resized(vision[f"{name}.image"].numpy(), 448).astype(int)
+    ours = resize_to_square(vision[f"{name}.image"].numpy(), 448).astype(int)
     reference = vision[f"{name}.resized_u8"].numpy().astype(int)
     assert np.abs(ours - reference).max() <= 1
     assert (ours == reference).mean() >= 0.999
@@ -202,7 +202,7 @@ def test_decoder_internals(
 
     model, decoder = segmenter.model, segmenter.model.mask_decoder
     prompt = segmenter.prompts.build(recorded[0]["c0_one"]["expressions"])
-    pixel_values = to_pixel_values(resized(vision["c0_one.image"].numpy(), 448))[None]
+    pixel_values = to_pixel_values(resize_to_square(vision["c0_one.image"].numpy(), 448))[None]
     with torch.inference_mode():
         tokens, embeds = model.encode_vision(pixel_values)
         ids = torch.tensor([prompt.input_ids])
@@ -216,7 +216,7 @@ def test_decoder_internals(
         offset = decoder.upsample_adapter_l.offset(square)[0]
         upsampled = decoder.upsample_adapter_l(square)
         detail = decoder.ca_layer_v2l(tokens, semantic)
-        fused = decoder._fused_tokens(tokens, hidden[:, start : start + 256])
+        fused = decoder._fuse_tokens(tokens, hidden[:, start : start + 256])
         mixed = decoder.ca_layer_vl(fused, text[:, None])
         maps = decoder.conv1(mixed.transpose(1, 2).unflatten(2, (32, 32)))[0]
         logits = decoder.predict_logits(mixed)[0]

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from mllmseg_ros.checkpoints.layout import checkpoint_layout
-from mllmseg_ros.model.pixels import resized, to_pixel_values
+from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
@@ -62,7 +62,7 @@ def test_loss_terms_and_gradients(
     model = Segmenter.from_pretrained(checkpoint, device="cpu", dtype="float32").model
     model.requires_grad_(True)
     names = ("t0", "t1")
-    squares = [resized(tensors[f"{name}.image"].numpy(), 448) for name in names]
+    squares = [resize_to_square(tensors[f"{name}.image"].numpy(), 448) for name in names]
     losses = paper_losses(
         model,
         model.encode_vision(torch.stack([to_pixel_values(square) for square in squares])),

@@ -18,7 +18,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
 from mllmseg_ros.codecs.segmentations import build_segmentation_array
-from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, locate_instances
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.recording.bag_types import (
@@ -32,7 +32,7 @@ from mllmseg_ros.ros.messages import image_msgs
 from mllmseg_ros.ros.node.request import Request
 from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.ros.node.result_messages import array_message
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 STAMP_NS = 1_700_000_000_123_456_789
 
@@ -43,7 +43,7 @@ def answers() -> InstanceSet:
     mask[10:30, 20:50] = True
 
     def say(said: str, status: Status, score: float) -> Segmentation:
-        return segmentation_of(said, status, score, 0.9, mask.astype(np.float32), mask)
+        return build_segmentation(said, status, score, 0.9, mask.astype(np.float32), mask)
 
     camera = Intrinsics(K=np.array([[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]]), D=np.zeros(5))
     rows = np.linspace(0.7, 0.9, 48, dtype=np.float32)[:, None].repeat(64, axis=1)
@@ -52,7 +52,7 @@ def answers() -> InstanceSet:
         say("the bowl", Status.LOW_CONFIDENCE, float("nan")),
         say("the can", Status.NO_TARGET, 0.25),
     ]
-    return InstanceSet(instances=instances_of(found, Depth(metres=rows, intrinsics=camera)))
+    return InstanceSet(instances=locate_instances(found, Depth(metres=rows, intrinsics=camera)))
 
 
 def test_a_bag_holds_the_message_that_the_node_publishes() -> None:

@@ -23,7 +23,7 @@ from ros_harness import new_domain
 from mllmseg_ros.geometry.localization import MIN_POINTS
 from mllmseg_ros.ros.demo.plan import judge, plan_commands, table
 from mllmseg_ros.ros.demo.sim_camera_node import swayed
-from mllmseg_ros.segmentation import Status, segmentation_of
+from mllmseg_ros.segmentation import Status, build_segmentation
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample
@@ -120,7 +120,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     K = view.K
     x, y = (u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z
     mean = np.array([x.mean(), y.mean(), z.mean()])
-    perfect = segmentation_of("the can", Status.FOUND, 0.9, 0.9, truth.astype(np.float32), truth)
+    perfect = build_segmentation("the can", Status.FOUND, 0.9, 0.9, truth.astype(np.float32), truth)
     off = mean + np.array([0, 0, 0.01])
     verdict = judge([perfect], [off], (1,), view.instances, depth_m, K)
     assert verdict.iou == 1.0
@@ -130,7 +130,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     # Two halves of the target as two instances: one mask together, the worse place counts.
     left = truth & (np.arange(truth.shape[1]) < u.mean())
     halves = [
-        segmentation_of("the can", Status.FOUND, 0.9, 0.9, half.astype(np.float32), half)
+        build_segmentation("the can", Status.FOUND, 0.9, 0.9, half.astype(np.float32), half)
         for half in (left, truth & ~left)
     ]
     both = judge(halves, [mean, off], (1,), view.instances, depth_m, K)

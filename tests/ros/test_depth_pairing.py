@@ -19,7 +19,7 @@ from mllmseg_ros.ros.node.metrics import CameraMetrics
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.result import locate_segmentations
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 HEIGHT, WIDTH = 24, 32
 
@@ -27,7 +27,7 @@ HEIGHT, WIDTH = 24, 32
 def found() -> Segmentation:
     mask = np.zeros((HEIGHT, WIDTH), np.bool_)
     mask[5:15, 5:15] = True
-    return segmentation_of("it", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)
+    return build_segmentation("it", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)
 
 
 class Tree(TransformBuffer):

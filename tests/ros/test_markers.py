@@ -13,13 +13,13 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from mllmseg_ros.geometry.instances import Depth, InstanceSet, TargetFrame, instances_of
-from mllmseg_ros.geometry.localization import Intrinsics, transformed
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, TargetFrame, locate_instances
+from mllmseg_ros.geometry.localization import Intrinsics, transform_position
 from mllmseg_ros.ros.messages.segmentation_msgs import pose_message
 from mllmseg_ros.ros.node.markers import marker_array, no_markers
 from mllmseg_ros.ros.node.request import RequestFactory
 from mllmseg_ros.ros.node.result import Result
-from mllmseg_ros.segmentation import Status, segmentation_of
+from mllmseg_ros.segmentation import Status, build_segmentation
 
 HEADER = Header(frame_id="camera")
 K = np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]])
@@ -33,8 +33,8 @@ def answered(*, with_depth: bool) -> Result:
     depth[:, :80] = 0.6
     none = np.zeros_like(mask)
     answers = [
-        segmentation_of("the mugs", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask),
-        segmentation_of("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
+        build_segmentation("the mugs", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask),
+        build_segmentation("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
     ]
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
     return Result(
@@ -42,7 +42,7 @@ def answered(*, with_depth: bool) -> Result:
         header=HEADER,
         rgb=np.zeros((120, 160, 3), np.uint8),
         instance_set=InstanceSet(
-            instances=instances_of(
+            instances=locate_instances(
                 answers, Depth(metres=depth, intrinsics=intrinsics) if with_depth else None
             )
         ),
@@ -85,7 +85,7 @@ def test_in_another_frame_names_stand_above_and_distances_are_the_camera_s() -> 
     matrix[:3, :3] = np.diag([1.0, -1.0, -1.0])  # a camera that looks down from 2 m
     matrix[2, 3] = 2.0
     instances = [
-        replace(each, position=each.position and transformed(each.position, matrix))
+        replace(each, position=each.position and transform_position(each.position, matrix))
         for each in seen.instances
     ]
     frame = TargetFrame(frame_id="base", from_camera=matrix)

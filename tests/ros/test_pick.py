@@ -31,7 +31,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from mllmseg_ros.geometry.grasp import NoGrasp
-from mllmseg_ros.geometry.instances import Depth, InstanceSet, instances_of
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, locate_instances
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.ros.demo.pick_plan import PickTask, WorldTruth, judge, plan_tasks, table
 from mllmseg_ros.ros.messages.point_cloud import cloud_from_points, points_from_cloud
@@ -40,7 +40,7 @@ from mllmseg_ros.ros.messages.segmentation_msgs import quaternion_message
 from mllmseg_ros.ros.node.request import RequestFactory
 from mllmseg_ros.ros.node.result import Result
 from mllmseg_ros.ros.node.result_messages import array_message, chosen_position
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 from mllmseg_ros.sim.camera import TabletopCamera
 
 DEMO = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros" / "demo"
@@ -76,7 +76,7 @@ def blocks() -> tuple[np.ndarray, np.ndarray]:
 
 
 def said(expression: str, mask: np.ndarray, status: Status = Status.FOUND) -> Segmentation:
-    return segmentation_of(expression, status, 0.9, 0.9, mask.astype(np.float32), mask)
+    return build_segmentation(expression, status, 0.9, 0.9, mask.astype(np.float32), mask)
 
 
 def answered(
@@ -90,7 +90,7 @@ def answered(
         request=RequestFactory().receive(text, stamp_ns),
         header=HEADER,
         rgb=np.zeros((*SIZE_HW, 3), np.uint8),
-        instance_set=InstanceSet(instances=instances_of(answers, seen), depth=seen),
+        instance_set=InstanceSet(instances=locate_instances(answers, seen), depth=seen),
         latency_ns=0,
     )
 

@@ -29,7 +29,7 @@ from mllmseg_ros.ros.node.result_messages import (
     label_image,
     union_image,
 )
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 HEADER = Header(stamp=time_message(12_345_678_901), frame_id="camera")
 FOUND, NO_TARGET, LOW = Status.FOUND, Status.NO_TARGET, Status.LOW_CONFIDENCE
@@ -39,7 +39,7 @@ def segmentation(expression: str, status: Status, box: tuple[int, int, int, int]
     x0, y0, x1, y1 = box
     mask = np.zeros((60, 80), dtype=bool)
     mask[y0:y1, x0:x1] = True
-    return segmentation_of(expression, status, 0.75, 0.875, mask.astype(np.float32), mask)
+    return build_segmentation(expression, status, 0.75, 0.875, mask.astype(np.float32), mask)
 
 
 def position(x: float) -> Position:

@@ -30,7 +30,7 @@ from ros_harness import Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
-from mllmseg_ros.geometry.transforms import TransformError, matrix_of
+from mllmseg_ros.geometry.transforms import TransformError, pose_to_matrix
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.ros.support import tf
 from mllmseg_ros.sim.samples import load_sample
@@ -45,7 +45,7 @@ CAMERA = "test_camera_optical_frame"
 # A camera that looks down on a table from the side, as a calibration would say it.
 TRANSLATION = (0.4, -0.1, 0.9)
 QUATERNION = tuple((np.array([0.9, 0.1, -0.2, 0.0]) / np.sqrt(0.86)).tolist())
-BASE_FROM_CAMERA = matrix_of(TRANSLATION, QUATERNION)
+BASE_FROM_CAMERA = pose_to_matrix(TRANSLATION, QUATERNION)
 
 
 @pytest.fixture(scope="module", autouse=True)

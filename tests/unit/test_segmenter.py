@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.cli import main
 from mllmseg_ros.language import vocabulary
-from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
 from mllmseg_ros.segmenter import Segmenter, Status
 from mllmseg_ros.sim.expressions import draw_expressions
@@ -32,7 +32,7 @@ def naive(
     segmenter: Segmenter, image: NDArray[np.uint8], prompt: Prompt
 ) -> tuple[torch.Tensor, NDArray[np.float32]]:
     """Scores (N,) and probabilities (N, H, W) of one whole prompt, nothing shared or cached."""
-    pixels = to_pixel_values(resized(image, segmenter.model.config.image_size_px))
+    pixels = to_pixel_values(resize_to_square(image, segmenter.model.config.image_size_px))
     done = segmenter.model(
         pixels[None], torch.tensor(prompt.input_ids), prompt.image_start, prompt.answer_positions
     )
@@ -65,7 +65,7 @@ def test_numbers_that_are_not_finite_are_no_answer(
         sound = weight.detach().clone()
         with torch.no_grad():
             weight.fill_(float("nan"))
-        with pytest.raises(RuntimeError, match=r"numbers that are not finite in torch\.float32"):
+        with pytest.raises(RuntimeError, match=r"is not finite in torch\.float32"):
             random_segmenter.segment(context, EXPRESSIONS)
         with torch.no_grad():
             weight.copy_(sound)
@@ -231,7 +231,7 @@ def test_a_word_that_was_never_taught_makes_no_sure_answer(embedded: Segmenter) 
     assert (known.status, known.doubt) == (Status.FOUND, "")
     assert unknown.score > embedded.threshold  # the model itself is sure
     assert (unknown.status, unknown.found) == (Status.LOW_CONFIDENCE, True)
-    assert unknown.doubt == "mllmseg-tabletop was never taught 'screwdriver'"
+    assert unknown.doubt == "mllmseg-tabletop was not trained on 'screwdriver'"
     assert noise.status is not Status.FOUND
     assert (absent.status, absent.doubt) == (Status.NO_TARGET, "")
 

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from mllmseg_ros.drawing.overlay import colors_of
+from mllmseg_ros.drawing.overlay import choose_colors
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
@@ -148,7 +148,7 @@ def jpeg_of(message: Image | CompressedImage) -> bytes:
 def answer_of(message: SegmentationArray, camera: str) -> Answer:
     """Read an answer, of a camera of the console's."""
     latency, frame_id = message.latency, message.header.frame_id
-    colors = colors_of([each.track_id for each in message.segmentations])
+    colors = choose_colors([each.track_id for each in message.segmentations])
     return Answer(
         camera=camera,
         stamp_ns=nanoseconds(message.header.stamp),

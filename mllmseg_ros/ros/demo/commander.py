@@ -193,8 +193,8 @@ class DemoCommander(Node):
         size_hw = (message.image_height, message.image_width)
         answers = [segmentation_from_message(entry, size_hw) for entry in message.segmentations]
         stamp_ns = nanoseconds(message.header.stamp)
-        image, depth = self._images.at(stamp_ns), self._depths.at(stamp_ns)
-        instances = self._instances.at(stamp_ns)
+        image, depth = self._images.get(stamp_ns), self._depths.get(stamp_ns)
+        instances = self._instances.get(stamp_ns)
         self._n_shown += 1
         path = self._folder / f"{self._n_shown:02d}.png"
         if image is not None:

@@ -102,7 +102,7 @@ class PickCommander(Node):
         ):
             return
         self._answer, self._answered_s = message, time.monotonic()
-        image = self._images.at(nanoseconds(message.header.stamp))
+        image = self._images.get(nanoseconds(message.header.stamp))
         if image is not None:
             self._panels["camera: before"] = overlay_of(rgb_from_image(image), message)
 

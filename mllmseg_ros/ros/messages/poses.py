@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 from geometry_msgs.msg import Pose
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from mllmseg_ros.geometry.grasp import Grasp
 from mllmseg_ros.msg import Segmentation
@@ -18,9 +19,9 @@ __all__ = ["box_corners", "middle_xy", "out_of", "tool_pose"]
 
 def out_of(pose: Pose, points: NDArray[np.floating]) -> NDArray[np.float64]:
     """Take points (N, 3) out of the frame that has this pose, into the frame it is given in."""
-    axis, shift = ([each.x, each.y, each.z] for each in (pose.orientation, pose.position))
-    turn = 2 * np.cross(axis, points)
-    return np.asarray(points + pose.orientation.w * turn + np.cross(axis, turn) + shift)
+    turn, shift = pose.orientation, pose.position
+    rotation = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w])
+    return np.asarray(rotation.apply(points) + np.array([shift.x, shift.y, shift.z]))
 
 
 def box_corners(entry: Segmentation) -> NDArray[np.float64]:

@@ -79,17 +79,17 @@ class CameraImageReader:
         """
         parameters = self._parameters.now
 
-        def frame_from(depth_frame: str) -> NDArray[np.float64]:
+        def lookup_transform(depth_frame: str) -> NDArray[np.float64]:
             timeout_s = parameters.transform_timeout
             return matrix_at(
                 self._transforms, frame.frame_id, depth_frame, frame.stamp_ns, timeout_s
             )
 
-        return self._depth_pairing.depth_of(
+        return self._depth_pairing.get_depth(
             frame,
             paired,
             rectified=parameters.rectified,
-            frame_from=frame_from,
+            lookup_transform=lookup_transform,
             wait_s=_DEPTH_WAIT_S,
         )
 

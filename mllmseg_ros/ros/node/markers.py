@@ -12,7 +12,7 @@ from geometry_msgs.msg import Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from mllmseg_ros.drawing.overlay import colors_of
+from mllmseg_ros.drawing.overlay import choose_colors
 from mllmseg_ros.geometry.instances import distance_m
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, pose_message
 from mllmseg_ros.ros.node.result import Result
@@ -30,7 +30,7 @@ def marker_array(result: Result) -> MarkerArray:
     # Above it in the image, where y points down; in any other frame z points up (REP 103).
     up_axis, up = (1, -1.0) if frame is None else (2, 1.0)
     markers = list(no_markers(header).markers)
-    colors = colors_of([each.track_id for each in result.instances])
+    colors = choose_colors([each.track_id for each in result.instances])
     for index, (instance, color) in enumerate(zip(result.instances, colors, strict=True)):
         position = instance.position
         if position is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mllmseg_ros.checkpoints import integrity
-from mllmseg_ros.checkpoints.hub import PUBLISHED, find_checkpoint, smaller
+from mllmseg_ros.checkpoints.hub import PUBLISHED, find_checkpoint, find_smaller_model
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 
@@ -50,14 +50,14 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 def _advice(parameters: SegmenterParameters) -> str:
     import torch
 
-    from mllmseg_ros.model.precision import choose
+    from mllmseg_ros.model.precision import choose_device_and_dtype
 
-    device, dtype = choose(parameters.device, parameters.dtype)
+    device, dtype = choose_device_and_dtype(parameters.device, parameters.dtype)
     n_values = integrity.count_values(find_checkpoint(parameters.model or None))
     remedies = []
     if dtype == torch.float32:
         remedies.append(f"dtype to bfloat16 ({n_values * 2e-9:.1f} GB)")
-    other = smaller(n_values)
+    other = find_smaller_model(n_values)
     if other:
         n_bytes = next(each.n_bytes(dtype.itemsize) for each in PUBLISHED if each.name == other)
         remedies.append(f"model to {other} ({n_bytes / 1e9:.1f} GB)")

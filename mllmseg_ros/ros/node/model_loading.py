@@ -34,12 +34,12 @@ def check_model(parameters: SegmenterParameters) -> None:
         ValueError: saying what is wrong and what to do about it.
     """
     from mllmseg_ros.model.config import read_config
-    from mllmseg_ros.model.precision import choose
+    from mllmseg_ros.model.precision import choose_device_and_dtype
 
     folder = find_checkpoint(parameters.model or None)
     read_config(folder, checkpoint_name(parameters.model))
     integrity.weight_files(folder)
-    choose(parameters.device, parameters.dtype)
+    choose_device_and_dtype(parameters.device, parameters.dtype)
 
 
 def load_model(parameters: SegmenterParameters) -> LoadedModel:

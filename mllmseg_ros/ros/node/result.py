@@ -17,9 +17,9 @@ from mllmseg_ros.geometry.instances import (
     Instance,
     InstanceSet,
     depth_if_found,
-    instances_of,
+    locate_instances,
 )
-from mllmseg_ros.geometry.localization import locate, transformed
+from mllmseg_ros.geometry.localization import locate, transform_position
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.inference_backend import EncodedImage
 from mllmseg_ros.ros.node.request import Request
@@ -118,7 +118,7 @@ def locate_segmentations(image: CameraImage, segmentations: Sequence[Segmentatio
     Without the depth or the transform that is needed there are no positions, and the note says why.
     """
     depth, note = depth_if_found(segmentations, image.depth)
-    return _in_target_frame(image, instances_of(segmentations, depth), depth, note)
+    return _in_target_frame(image, locate_instances(segmentations, depth), depth, note)
 
 
 def locate_tracks(image: CameraImage, tracks: Sequence[TrackedInstance]) -> InstanceSet:
@@ -176,7 +176,7 @@ def _in_target_frame(
         instances = [
             each
             if each.position is None
-            else replace(each, position=transformed(each.position, frame.from_camera))
+            else replace(each, position=transform_position(each.position, frame.from_camera))
             for each in instances
         ]
     return InstanceSet(instances=instances, depth=depth, frame=frame)

@@ -12,7 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Duration
 from numpy.typing import NDArray
 
-from mllmseg_ros.codecs.segmentations import build_segmentation_array, label_of
+from mllmseg_ros.codecs.segmentations import assign_label, build_segmentation_array
 from mllmseg_ros.geometry.instances import union_mask
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.language.command import MAX_EXPRESSION_CHARS
@@ -75,7 +75,7 @@ def label_image(result: Result) -> NDArray[np.uint8]:
     for index in reversed(range(len(result.instances))):
         each = result.instances[index].segmentation
         if each.status is Status.FOUND:
-            labels[each.mask] = label_of(index)
+            labels[each.mask] = assign_label(index)
     return labels
 
 

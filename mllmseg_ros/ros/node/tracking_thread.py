@@ -100,7 +100,7 @@ class TrackingThread:
         with self._lock:
             self._tracker.key_age_s = parameters.key_frame_age
             return self._inference_is_due or bool(
-                self._tracker.needs_key_frame(self._clock.now_ns())
+                self._tracker.needs_key_image(self._clock.now_ns())
             )
 
     def request_inference(self) -> None:

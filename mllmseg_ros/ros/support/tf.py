@@ -27,7 +27,7 @@ from mllmseg_ros.geometry.transforms import (
     TransformBuffer,
     TransformError,
     TransformExpiredError,
-    matrix_of,
+    pose_to_matrix,
 )
 
 __all__ = ["TransformLookup", "Transforms", "matrix_at"]
@@ -292,7 +292,7 @@ class Tf2Tree:
             kind = TransformExpiredError if "into the past" in str(error) else TransformError
             raise kind(str(error)) from None
         at, turn = found.transform.translation, found.transform.rotation
-        return matrix_of((at.x, at.y, at.z), (turn.x, turn.y, turn.z, turn.w))
+        return pose_to_matrix((at.x, at.y, at.z), (turn.x, turn.y, turn.z, turn.w))
 
     def clear(self) -> None:
         """Forget all but what is static."""

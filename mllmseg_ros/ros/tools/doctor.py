@@ -24,7 +24,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mllmseg_ros.doctor.machine import Finding, examine, fail, ok, report, shared_memory, warn
+from mllmseg_ros.doctor.machine import (
+    Finding,
+    check_machine,
+    fail,
+    ok,
+    print_findings,
+    shared_memory,
+    warn,
+)
 from mllmseg_ros.ros.messages.cv_bridge_conversion import choose_rgb_conversion
 from mllmseg_ros.ros.messages.image_msgs import (
     depth_from_compressed,
@@ -52,12 +60,12 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="to listen; 0: not at all")
     given = sys.argv if args is None else ["doctor", *args]
     asked = parser.parse_args(remove_ros_args(given)[1:])
-    status = report(examine(asked.model, asked.device, asked.dtype))
+    status = print_findings(check_machine(asked.model, asked.device, asked.dtype))
     rclpy.init(args=given)
     try:
-        status |= report([_cv_bridge(), *_transport()])
+        status |= print_findings([_cv_bridge(), *_transport()])
         if asked.seconds > 0:
-            status |= report(_listen(asked.seconds))
+            status |= print_findings(_listen(asked.seconds))
     finally:
         rclpy.try_shutdown()
     return status

@@ -15,7 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
-from mllmseg_ros.drawing.rerun import Box, RerunLog, Shown
+from mllmseg_ros.drawing.rerun import Box, LoggedSegmentation, RerunLog
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.ros.messages.point_cloud import colors_from_cloud, points_from_cloud
@@ -91,7 +91,7 @@ class ViewNode(Node):
             self.get_logger().warning(f"image ignored: {error}", throttle_duration_sec=5.0)
             return
         header = message.header
-        self._log.image(nanoseconds(header.stamp), header.frame_id, rgb)
+        self._log.log_image(nanoseconds(header.stamp), header.frame_id, rgb)
 
     def _on_info(self, message: CameraInfo) -> None:
         lens = (message.header.frame_id, tuple(message.k), message.height, message.width)
@@ -100,12 +100,14 @@ class ViewNode(Node):
         self._lens = lens
         K = np.array(message.k).reshape(3, 3)
         stamp_ns = nanoseconds(message.header.stamp)
-        self._log.lens(stamp_ns, message.header.frame_id, K, (message.height, message.width))
+        self._log.log_intrinsics(
+            stamp_ns, message.header.frame_id, K, (message.height, message.width)
+        )
 
     def _on_answer(self, message: SegmentationArray) -> None:
         size_hw = (message.image_height, message.image_width)
         if not size_hw[0]:  # no image is behind it
-            self._log.command(self._now_ns(), f"({message.command}: {message.text})")
+            self._log.log_command(self._now_ns(), f"({message.command}: {message.text})")
             return
         try:
             shown = [_shown(each, size_hw) for each in message.segmentations]
@@ -114,20 +116,20 @@ class ViewNode(Node):
             return
         text = f"{message.command}: {message.text}"
         stamp_ns = nanoseconds(message.header.stamp)
-        self._log.answer(stamp_ns, message.header.frame_id, size_hw, text, shown)
+        self._log.log_segmentations(stamp_ns, message.header.frame_id, size_hw, text, shown)
 
     def _on_cloud(self, message: PointCloud2) -> None:
         points, rgb = points_from_cloud(message), colors_from_cloud(message)
         header = message.header
-        self._log.points(nanoseconds(header.stamp), header.frame_id, points, rgb)
+        self._log.log_points(nanoseconds(header.stamp), header.frame_id, points, rgb)
 
     def _on_command(self, message: String) -> None:
-        self._log.command(self._now_ns(), message.data)
+        self._log.log_command(self._now_ns(), message.data)
 
     def _on_transforms(self, message: Any, static: bool = False) -> None:
         for each in message.transforms:
             move, turn = each.transform.translation, each.transform.rotation
-            self._log.transform(
+            self._log.log_transform(
                 None if static else nanoseconds(each.header.stamp),
                 each.header.frame_id,
                 each.child_frame_id,
@@ -142,7 +144,7 @@ class ViewNode(Node):
         return int(self.get_clock().now().nanoseconds)
 
 
-def _shown(entry: Segmentation, size_hw: tuple[int, int]) -> Shown:
+def _shown(entry: Segmentation, size_hw: tuple[int, int]) -> LoggedSegmentation:
     box = None
     if entry.has_position:
         place, turn, size = entry.box_pose.position, entry.box_pose.orientation, entry.box_size
@@ -153,7 +155,7 @@ def _shown(entry: Segmentation, size_hw: tuple[int, int]) -> Shown:
             quaternion=(turn.x, turn.y, turn.z, turn.w),
         )
     segmentation = segmentation_from_message(entry, size_hw)
-    return Shown(segmentation=segmentation, track_id=entry.track_id, box=box)
+    return LoggedSegmentation(segmentation=segmentation, track_id=entry.track_id, box=box)
 
 
 def view(camera: str, save: Path | None, ros_arguments: list[str]) -> int:

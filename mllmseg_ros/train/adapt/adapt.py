@@ -29,7 +29,7 @@ from mllmseg_ros.data.run_folder import check_resume_config, write_atomically
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.model.precision import choose
+from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
@@ -78,7 +78,7 @@ def adapt(
             kept, or data cannot be read.
     """
     began = time.monotonic()
-    chosen_device, deployed = choose(device, None)
+    chosen_device, deployed = choose_device_and_dtype(device, None)
     model = load_model(start, chosen_device, torch.float32, checkpoint_name(start))
     trained = recipe.trained
     if trained == "auto":

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
-from mllmseg_ros.model.pixels import resized
+from mllmseg_ros.model.pixels import resize_to_square
 from mllmseg_ros.model.prompt import Prompt, PromptBuilder
 from mllmseg_ros.train.augment import jitter_colors, random_window
 
@@ -132,4 +132,4 @@ class AdaptBatches:
             cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
             for mask in masks
         ]
-        return resized(rgb, self._side), squares
+        return resize_to_square(rgb, self._side), squares

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mllmseg_ros.data.picture import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
-from mllmseg_ros.model.pixels import resized
+from mllmseg_ros.model.pixels import resize_to_square
 from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, PaddedDialogs, pad
 from mllmseg_ros.train.paper.templates import MAX_EXPRESSIONS, draw_dialog
 
@@ -99,7 +99,7 @@ class PaperBatches:
             rgb = read_rgb(sample)
             if self._recompress:
                 rgb = _through_jpeg(rgb, int(rng.integers(*_JPEG_QUALITY, endpoint=True)))
-            squares.append(resized(rgb, self._image_size_px))
+            squares.append(resize_to_square(rgb, self._image_size_px))
             there = [target.region is not None for _, target in chosen]
             expressions += [expression for expression, _ in chosen]
             dialogs.append(self._encoder.encode(draw_dialog([e for e, _ in chosen], there, rng)))

@@ -71,10 +71,10 @@ class DialogEncoder:
         """
         self._tokenizer = tokenizer
         for name in _CHAT:  # what is not a token would be written out as text
-            tokenizer.special(name)
+            tokenizer.special_id(name)
         names = sorted(tokenizer.special_ids, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")")
-        self._image = [tokenizer.special(_IMAGE_TOKEN)] * n_image_tokens
+        self._image = [tokenizer.special_id(_IMAGE_TOKEN)] * n_image_tokens
 
     def encode(self, dialog: Dialog) -> EncodedDialog:
         """Turn one dialog into ids. Blocks are encoded apart; the expressions stay plain text.
@@ -82,7 +82,7 @@ class DialogEncoder:
         Raises:
             ValueError: if the dialog is longer than the model's limit.
         """
-        special, text = self._tokenizer.special, self._tokenizer.text
+        special, text = self._tokenizer.special_id, self._tokenizer.encode_text
         bos = self._tokenizer.bos
         ids = [special(bos)] if bos is not None else []
         ids += self._written(_BEFORE_IMAGE)
@@ -118,9 +118,9 @@ class DialogEncoder:
         ids: list[int] = []
         for part in self._cut.split(form):
             if part in self._tokenizer.special_ids:
-                ids.append(self._tokenizer.special(part))
+                ids.append(self._tokenizer.special_id(part))
             elif part:
-                ids += self._tokenizer.text(part)
+                ids += self._tokenizer.encode_text(part)
         return ids
 
 

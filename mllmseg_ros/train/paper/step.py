@@ -55,7 +55,7 @@ def paper_losses(
         use_cache=False,
     ).last_hidden_state
     text = text_loss(hidden, dialogs.labels, model.lm_head)
-    image_states = model.image_states(hidden, dialogs.image_start)
+    image_states = model.select_image_states(hidden, dialogs.image_start)
     fused = model.mask_decoder.fuse(tokens, image_states)
     # Quirk of the reference: states are read one position early.
     rows = [b for b, each in enumerate(dialogs.dialogs) for there in each.has_target if there]

@@ -20,7 +20,7 @@ from torch import nn
 from mllmseg_ros.checkpoints.loading import save_model
 from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
-from mllmseg_ros.model.known_words import words_in
+from mllmseg_ros.model.known_words import split_words
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
 __all__ = ["new_checkpoint"]
@@ -106,7 +106,7 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
 
 def _known_words(texts: Iterable[str]) -> list[str]:
     """The words that the texts say often, and those that name nothing by themselves."""
-    said = Counter(word for text in texts for word in words_in(text))
+    said = Counter(word for text in texts for word in split_words(text))
     often = {word for word, count in said.items() if count >= _OFTEN}
     return sorted(often | FUNCTION_WORDS) if often else []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints come from a server that speaks as the hub does, whole or not at all."""
+"""Checkpoints are downloaded from a fake hub, completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from mllmseg_ros.checkpoints.hub import EMBEDDED, PUBLISHED, find_checkpoint, repository_of, smaller
+from mllmseg_ros.checkpoints.hub import (
+    EMBEDDED,
+    PUBLISHED,
+    find_checkpoint,
+    find_smaller_model,
+    resolve_repository,
+)
 from mllmseg_ros.checkpoints.integrity import SUMS, check, count_values
 
 ROOT = Path(__file__).parents[3]
@@ -124,21 +130,21 @@ def mllmseg(hub: Hub, tmp_path: Path):
 def test_a_download_that_is_cut_off_goes_on_where_it_was(hub: Hub, mllmseg, tmp_path) -> None:
     folder = tmp_path / "data" / "mllmseg" / "models" / MODEL.repository
     hub.cut_after = 12_000_000
-    cut = mllmseg("download", MODEL.name)
-    assert cut.returncode == 1
-    assert "the same command goes on with it" in cut.stderr
-    assert "Traceback" not in cut.stderr
-    assert not folder.exists()  # nothing that is not whole goes by that name
+    interrupted = mllmseg("download", MODEL.name)
+    assert interrupted.returncode == 1
+    assert "the same command resumes it" in interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
+    assert not folder.exists()  # only a complete folder has that name
     assert f"download {MODEL.name}" in mllmseg("list").stdout
 
     hub.cut_after = None
     hub.requests.clear()
-    whole = mllmseg("download", MODEL.name)
-    assert (whole.returncode, whole.stdout.strip()) == (0, str(folder)), whole.stderr
+    resumed = mllmseg("download", MODEL.name)
+    assert (resumed.returncode, resumed.stdout.strip()) == (0, str(folder)), resumed.stderr
     fetched = dict(hub.requests)
     range_ = fetched[f"/{MODEL.repository}/resolve/{COMMIT}/model.safetensors"]
     assert range_ == f"bytes={10 << 20}-"  # huggingface_hub writes blocks of 10 MiB
-    assert not [path for path in fetched if path.endswith("/config.json")]  # it was whole
+    assert not [path for path in fetched if path.endswith("/config.json")]  # it was complete
     assert {path.name for path in folder.iterdir()} == {*hub.files, SUMS}
     assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
     assert COMMIT in (folder / SUMS).read_text()
@@ -154,7 +160,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_was(hub: Hub, mllmseg, tmp_
     weights.write_bytes(damaged)
     found = mllmseg("verify", MODEL.name, **offline)
     assert found.returncode == 1
-    assert f"{weights}: sha256 is not the one in {SUMS}" in found.stdout
+    assert f"{weights}: sha256 differs from the one in {SUMS}" in found.stdout
     assert mllmseg("download", MODEL.name).returncode == 0  # repairs it
     assert mllmseg("verify", MODEL.repository, **offline).returncode == 0
 
@@ -192,7 +198,7 @@ def test_weights_that_are_not_what_the_hub_says_are_thrown_away(
     assert "somebody/else" in failed.stderr
     failed = mllmseg("download", MODEL.name, "--to", str(to))
     assert failed.returncode == 1
-    assert "model.safetensors came with another checksum" in failed.stderr
+    assert "the checksum of model.safetensors differs" in failed.stderr
     assert not to.exists()
     assert not list(tmp_path.rglob("*.incomplete"))
 
@@ -238,7 +244,7 @@ def test_a_lost_shard_and_a_lost_tensor_are_named(random_checkpoint: Path, tmp_p
         (folder / path.name).write_bytes(path.read_bytes())
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"no.such.tensor": "model.safetensors"}}))
-    assert "1 tensors that the index names" in check(folder).problems[0]
+    assert "1 tensors of the index are missing" in check(folder).problems[0]
     index.write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
     assert "model-00002-of-00002.safetensors: not found" in check(folder).problems[0]
 
@@ -249,13 +255,15 @@ def test_sums_cannot_name_files_elsewhere(tmp_path: Path) -> None:
 
 
 def test_names() -> None:
-    assert repository_of("MLLMSeg_InternVL2_5_1B_RES") == "jcwang0602/MLLMSeg_InternVL2_5_1B_RES"
-    assert repository_of("owner/name") == "owner/name"
+    assert (
+        resolve_repository("MLLMSeg_InternVL2_5_1B_RES") == "jcwang0602/MLLMSeg_InternVL2_5_1B_RES"
+    )
+    assert resolve_repository("owner/name") == "owner/name"
     for name in ("nothing", "a/b/c", "/absolute", "../up", "owner/", "~/model", "owner/..", ""):
         with pytest.raises(ValueError, match="accepted: owner/name, or one of MLLMSeg_Intern"):
-            repository_of(name)
+            resolve_repository(name)
         if name:
             with pytest.raises(ValueError, match="no checkpoint folder"):
                 find_checkpoint(name)
-    assert smaller(8.1e9) == "MLLMSeg_InternVL2_5_4B_RES"
-    assert smaller(0.97e9) == ""
+    assert find_smaller_model(8.1e9) == "MLLMSeg_InternVL2_5_4B_RES"
+    assert find_smaller_model(0.97e9) == ""

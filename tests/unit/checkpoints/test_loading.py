@@ -77,7 +77,7 @@ def test_an_index_cannot_point_out_of_its_folder(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     weight_map = {"a": "../model.safetensors"}
     index.write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
-    with pytest.raises(ValueError, match="no name of a safetensors file"):
+    with pytest.raises(ValueError, match="not the name of a safetensors file"):
         load_model(folder, CPU, torch.float32)
 
 

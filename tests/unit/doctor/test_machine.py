@@ -13,7 +13,7 @@ from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.cli import main
 from mllmseg_ros.doctor import machine as doctor
 from mllmseg_ros.doctor.child_process import run_child
-from mllmseg_ros.doctor.machine import Verdict, examine, report
+from mllmseg_ros.doctor.machine import Verdict, check_machine, print_findings
 
 CPU = torch.device("cpu")
 
@@ -31,14 +31,16 @@ def test_what_is_wrong_with_the_model_is_told_with_the_rest(tmp_path: Path) -> N
     folder = shutil.copytree(EMBEDDED, tmp_path / "model")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    failed = [each for each in examine(str(folder), "cpu", None) if each.verdict is Verdict.FAIL]
+    failed = [
+        each for each in check_machine(str(folder), "cpu", None) if each.verdict is Verdict.FAIL
+    ]
     assert {each.subject for each in failed} == {"weights"}
     assert any("not a complete safetensors file" in each.text for each in failed)
-    failed = [each for each in examine("MLLMSeg_InternVL2_5_8B_RES", "cuda:77", None)
+    failed = [each for each in check_machine("MLLMSeg_InternVL2_5_8B_RES", "cuda:77", None)
               if each.verdict is Verdict.FAIL]  # fmt: skip
     assert [each.subject for each in failed] == ["weights", "device"]
     assert "mllmseg models download jcwang0602/MLLMSeg_InternVL2_5_8B_RES" in failed[0].text
-    assert report(failed) == 1
+    assert print_findings(failed) == 1
 
 
 def test_a_package_that_crashes_does_not_crash_the_doctor() -> None:

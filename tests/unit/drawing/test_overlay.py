@@ -4,13 +4,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mllmseg_ros.drawing.overlay import COLORS_RGB, colors_of, draw_overlay, place_labels
+from mllmseg_ros.drawing.overlay import COLORS_RGB, choose_colors, draw_overlay, place_labels
 from mllmseg_ros.drawing.text import render_text
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 
 def segmentation(mask: np.ndarray, status: Status, expression: str = "the mug") -> Segmentation:
-    return segmentation_of(expression, status, 0.9, 0.8, mask.astype(np.float32), mask)
+    return build_segmentation(expression, status, 0.9, 0.8, mask.astype(np.float32), mask)
 
 
 @pytest.fixture
@@ -65,20 +65,22 @@ def test_empty_mask_and_wrong_size(gray: np.ndarray) -> None:
 
 
 def test_a_track_keeps_its_colour_whoever_else_is_there() -> None:
-    alone = {f"t{n}": colors_of([f"t{n}"])[0] for n in range(1, 40)}
+    alone = {f"t{n}": choose_colors([f"t{n}"])[0] for n in range(1, 40)}
     ids = [f"t{n}" for n in (30, 12, 17, 25)]
-    assert colors_of(ids) == [alone[each] for each in ids]
-    assert len(set(colors_of([f"t{n}" for n in range(5, 5 + len(COLORS_RGB))]))) == len(COLORS_RGB)
+    assert choose_colors(ids) == [alone[each] for each in ids]
+    assert len(set(choose_colors([f"t{n}" for n in range(5, 5 + len(COLORS_RGB))]))) == len(
+        COLORS_RGB
+    )
     n_colors = len(COLORS_RGB)
-    newer, older = colors_of([f"t{1 + n_colors}", "t1"])  # of one colour each by themselves
+    newer, older = choose_colors([f"t{1 + n_colors}", "t1"])  # of one colour each by themselves
     assert older == alone["t1"] != newer
-    assert len(colors_of(["t1"] * 50)) == 50
+    assert len(choose_colors(["t1"] * 50)) == 50
 
 
 def test_untracked_things_have_colours_of_their_own() -> None:
-    assert colors_of(["", "", ""]) == list(COLORS_RGB[:3])
-    assert len(set(colors_of(["", "t1", "", "t2", "strange"]))) == 5
-    assert colors_of([]) == []
+    assert choose_colors(["", "", ""]) == list(COLORS_RGB[:3])
+    assert len(set(choose_colors(["", "t1", "", "t2", "strange"]))) == 5
+    assert choose_colors([]) == []
 
 
 def test_the_first_colours_differ_for_people_who_confuse_red_and_green() -> None:

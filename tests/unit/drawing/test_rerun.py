@@ -15,9 +15,9 @@ pytest.importorskip("rerun", reason="needs rerun-sdk: requirements/view.txt")
 
 import rerun.chunk
 
-from mllmseg_ros.drawing.overlay import colors_of
-from mllmseg_ros.drawing.rerun import Box, RerunLog, Shown
-from mllmseg_ros.segmentation import Status, segmentation_of
+from mllmseg_ros.drawing.overlay import choose_colors
+from mllmseg_ros.drawing.rerun import Box, LoggedSegmentation, RerunLog
+from mllmseg_ros.segmentation import Status, build_segmentation
 
 NS = 1_700_000_000_123_456_789
 CAMERA, BASE = "camera_optical_frame", "base_link"
@@ -30,21 +30,24 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     mask = np.zeros((60, 80), np.bool_)
     mask[10:20, 30:50] = True
     nothing = np.zeros_like(mask)
-    mug = segmentation_of("the mug", Status.FOUND, 0.9, 0.8, mask.astype(np.float32), mask)
-    no_bowl = segmentation_of(
+    mug = build_segmentation("the mug", Status.FOUND, 0.9, 0.8, mask.astype(np.float32), mask)
+    no_bowl = build_segmentation(
         "a/b", Status.NO_TARGET, float("nan"), 0.0, nothing.astype(np.float32), nothing
     )
     box = Box(frame_id=BASE, center=(1, 2, 3), size=(0.1, 0.2, 0.3), quaternion=(0, 0, 0, 1))
     log = RerunLog(path)
-    log.command(NS - 1, "the mug; a/b")
-    log.image(NS, CAMERA, np.full((60, 80, 3), 90, np.uint8))
-    log.lens(NS, CAMERA, np.diag([50.0, 50.0, 1.0]), (60, 80))
-    shown = [Shown(segmentation=mug, track_id="t3", box=box), Shown(segmentation=no_bowl)]
-    log.answer(NS, CAMERA, (60, 80), "1 of 2 found", shown)
-    log.points(NS, BASE, np.ones((5, 3), np.float32), np.zeros((5, 3), np.uint8))
-    log.transform(None, BASE, CAMERA, (0, 0, 1), (0, 0, 0, 1))
-    log.transform(NS, "map", BASE, (4, 0, 0), (0, 0, 0, 1))
-    log.answer(NS + 5, CAMERA, (60, 80), "0 of 1 found", shown[1:])
+    log.log_command(NS - 1, "the mug; a/b")
+    log.log_image(NS, CAMERA, np.full((60, 80, 3), 90, np.uint8))
+    log.log_intrinsics(NS, CAMERA, np.diag([50.0, 50.0, 1.0]), (60, 80))
+    shown = [
+        LoggedSegmentation(segmentation=mug, track_id="t3", box=box),
+        LoggedSegmentation(segmentation=no_bowl),
+    ]
+    log.log_segmentations(NS, CAMERA, (60, 80), "1 of 2 found", shown)
+    log.log_points(NS, BASE, np.ones((5, 3), np.float32), np.zeros((5, 3), np.uint8))
+    log.log_transform(None, BASE, CAMERA, (0, 0, 1), (0, 0, 0, 1))
+    log.log_transform(NS, "map", BASE, (4, 0, 0), (0, 0, 0, 1))
+    log.log_segmentations(NS + 5, CAMERA, (60, 80), "0 of 1 found", shown[1:])
     log.close()
     held: dict[str, list[Any]] = {}
     for chunk in rerun.chunk.RrdReader(path).stream():
@@ -73,7 +76,7 @@ def test_masks_carry_names_and_the_overlay_s_colours(held: dict[str, list[Any]])
     classes = column(held, "/camera/answer", "AnnotationContext:context")[0][0]
     named = {each["class_id"]: each["class_description"]["info"] for each in classes}
     assert [named[i]["label"] for i in (1, 2)] == ["the mug t3", "a/b"]
-    assert named[1]["color"] >> 8 == int.from_bytes(bytes(colors_of(["t3", ""])[0]))
+    assert named[1]["color"] >> 8 == int.from_bytes(bytes(choose_colors(["t3", ""])[0]))
 
 
 def test_scores_boxes_frames_and_words(held: dict[str, list[Any]]) -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mllmseg_ros.cli import main
-from mllmseg_ros.explain.explanation import SEEN, explain, shortened
+from mllmseg_ros.explain.explanation import SEEN, explain, leave_out_words
 from mllmseg_ros.explain.panel import draw_explanation, reason
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
@@ -85,10 +85,10 @@ def eager_attention(
     segmenter: Segmenter, image: NDArray[np.uint8], ids: Sequence[int]
 ) -> NDArray[np.float32]:
     """Weights of the last token by transformers' own eager attention, in one uncached pass."""
-    from mllmseg_ros.model.pixels import resized, to_pixel_values
+    from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
 
     model = segmenter.model
-    pixels = to_pixel_values(resized(image, model.config.image_size_px))
+    pixels = to_pixel_values(resize_to_square(image, model.config.image_size_px))
     _, embeds = model.encode_vision(pixels[None])
     start = segmenter.prompts.build([EXPRESSION]).image_start
     language_model = model.language_model
@@ -126,7 +126,7 @@ def test_what_is_there_is_explained_by_its_words(embedded: Segmenter) -> None:
     context = embedded.encode(rgb)
     told = explain(embedded, context, "the blue mug")
     assert told.segmentation.status is Status.NO_TARGET
-    without = {word: answer.found for word, answer in told.shortened}
+    without = {word: answer.found for word, answer in told.word_ablations}
     assert without == {"blue": True, "mug": False}  # there are mugs, but nothing blue
     assert "is below the threshold 0.50" in reason(told)
     found = explain(embedded, context, "the red mug")
@@ -151,11 +151,11 @@ def test_regions_are_the_places_above_the_floor(embedded: Segmenter) -> None:
 
 
 def test_words_are_left_out_one_by_one() -> None:
-    assert shortened("The Red mug.") == [("red", "the mug"), ("mug", "the red")]
-    assert shortened("the mug") == []
-    assert len(shortened("mug " * 20)) == 8
+    assert leave_out_words("The Red mug.") == [("red", "the mug"), ("mug", "the red")]
+    assert leave_out_words("the mug") == []
+    assert len(leave_out_words("mug " * 20)) == 8
     with pytest.raises(ValueError, match="empty referring expression"):
-        shortened(" . ")
+        leave_out_words(" . ")
 
 
 def test_a_panel_of_another_image_is_refused(embedded: Segmenter) -> None:

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.geometry.instances import Depth, instances_of, split_instances
+from mllmseg_ros.geometry.instances import Depth, locate_instances, split_mask
 from mllmseg_ros.geometry.localization import Intrinsics
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 
 def disc(u: int, v: int, radius: int) -> np.ndarray:
@@ -30,21 +30,21 @@ def areas(parts: list[np.ndarray]) -> list[int]:
 
 def test_apart_in_the_picture_they_are_several_the_largest_first() -> None:
     big, small = disc(40, 60, 20), disc(110, 60, 12)
-    parts = split_instances(big | small)
+    parts = split_mask(big | small)
     assert areas(parts) == [big.sum(), small.sum()]
     np.testing.assert_array_equal(parts[0], big)
 
 
 def test_specks_are_no_things_but_a_small_mask_is_one() -> None:
     thing, speck = disc(40, 60, 20), disc(120, 100, 1)
-    assert areas(split_instances(thing | speck)) == [thing.sum()]
-    assert areas(split_instances(speck)) == [speck.sum()]
-    assert split_instances(np.zeros((120, 160), np.bool_)) == []
+    assert areas(split_mask(thing | speck)) == [thing.sum()]
+    assert areas(split_mask(speck)) == [speck.sum()]
+    assert split_mask(np.zeros((120, 160), np.bool_)) == []
 
 
 def test_holes_stay_holes() -> None:
     ring = disc(60, 60, 30) & ~disc(60, 60, 15)
-    (part,) = split_instances(ring, at((ring, 0.8)))
+    (part,) = split_mask(ring, at((ring, 0.8)))
     np.testing.assert_array_equal(part, ring)
 
 
@@ -54,19 +54,19 @@ def test_touching_in_the_picture_they_are_parted_by_depth() -> None:
     noise = np.random.default_rng(0).normal(0, 0.002, (120, 160)).astype(np.float32)
     depth = at((behind, 0.9), (front, 0.7)) + noise
     depth[::7, ::5] = np.nan
-    parts = split_instances(front | behind, depth)
+    parts = split_mask(front | behind, depth)
     assert len(parts) == 2
     for part, truth in zip(parts, (front, behind), strict=True):
         assert (part & truth).sum() / (part | truth).sum() > 0.95
     assert (parts[0] | parts[1]).sum() == (front | behind).sum()
-    assert len(split_instances(front | behind)) == 1  # without depth nobody can know
+    assert len(split_mask(front | behind)) == 1  # without depth nobody can know
 
 
 def test_a_slanted_thing_is_one() -> None:
     plank = np.zeros((120, 160), np.bool_)
     plank[20:100, 40:120] = True
     depth = np.linspace(0.6, 1.0, 120, dtype=np.float32)[:, None].repeat(160, axis=1)
-    assert len(split_instances(plank, depth)) == 1
+    assert len(split_mask(plank, depth)) == 1
 
 
 def test_one_thing_behind_a_post_is_one() -> None:
@@ -74,28 +74,28 @@ def test_one_thing_behind_a_post_is_one() -> None:
     post = np.zeros((120, 160), np.bool_)
     post[:, 74:86] = True
     mask = plate & ~post
-    assert len(split_instances(mask, at((plate, 0.9), (post, 0.7)))) == 1
+    assert len(split_mask(mask, at((plate, 0.9), (post, 0.7)))) == 1
     # With nothing in front, or at two depths, they are two.
-    assert len(split_instances(mask, at((mask, 0.9)))) == 2
+    assert len(split_mask(mask, at((mask, 0.9)))) == 2
     left = mask & (np.arange(160) < 80)
-    assert len(split_instances(mask, at((plate, 0.9), (left, 0.8), (post, 0.7)))) == 2
+    assert len(split_mask(mask, at((plate, 0.9), (left, 0.8), (post, 0.7)))) == 2
 
 
 def test_sizes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"depth image is \(60, 80\), the mask \(120, 160\)"):
-        split_instances(disc(40, 40, 9), np.zeros((60, 80), np.float32))
+        split_mask(disc(40, 40, 9), np.zeros((60, 80), np.float32))
 
 
 def test_no_depth_anywhere_changes_nothing() -> None:
     two = disc(40, 60, 20) | disc(110, 60, 12)
     nothing = np.full(two.shape, np.nan, np.float32)
-    assert areas(split_instances(two, nothing)) == areas(split_instances(two))
+    assert areas(split_mask(two, nothing)) == areas(split_mask(two))
     assert cv2.connectedComponents(two.astype(np.uint8))[0] == 3
 
 
 def answer(mask: np.ndarray, status: Status = Status.FOUND) -> Segmentation:
     probability = np.where(mask, 0.9, 0.1).astype(np.float32)
-    return segmentation_of("the things", status, 0.8, 0.9, probability, mask)
+    return build_segmentation("the things", status, 0.8, 0.9, probability, mask)
 
 
 def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() -> None:
@@ -107,7 +107,7 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
         answer(near | far),
         answer(near | far, Status.LOW_CONFIDENCE),
     ]
-    found = instances_of(answers, Depth(metres=depth, intrinsics=intrinsics))
+    found = locate_instances(answers, Depth(metres=depth, intrinsics=intrinsics))
     places = [(each.expression_index, each.instance_index) for each in found]
     assert places == [(0, 0), (1, 0), (1, 1), (2, 0)]
     assert found[0].segmentation is answers[0]
@@ -120,7 +120,7 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     assert second.position.mean[2] == pytest.approx(0.8)
     assert second.segmentation.box_xyxy == (96, 46, 125, 75)
     assert second.segmentation.mask_score == pytest.approx(0.9)
-    assert [each.position for each in instances_of(answers)] == [None] * 4
+    assert [each.position for each in locate_instances(answers)] == [None] * 4
 
 
 def test_a_small_part_that_is_unsure_has_only_spilt_over() -> None:
@@ -128,5 +128,5 @@ def test_a_small_part_that_is_unsure_has_only_spilt_over() -> None:
     probability = np.where(thing, 0.95, 0.1).astype(np.float32)
     for sureness, n in ((0.6, 1), (0.9, 2)):
         probability[spot] = sureness
-        both = segmentation_of("the thing", Status.FOUND, 0.9, 0.9, probability, thing | spot)
-        assert len(instances_of([both])) == n
+        both = build_segmentation("the thing", Status.FOUND, 0.9, 0.9, probability, thing | spot)
+        assert len(locate_instances([both])) == n

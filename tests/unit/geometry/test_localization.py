@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.geometry.localization import MIN_POINTS, Intrinsics, locate, transformed
+from mllmseg_ros.geometry.localization import MIN_POINTS, Intrinsics, locate, transform_position
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]])
 NO_DISTORTION = np.zeros(5)
@@ -149,7 +149,7 @@ def test_in_another_frame_it_is_the_same_place_and_the_same_box() -> None:
     matrix = np.eye(4)
     matrix[:3, :3] = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])
     matrix[:3, 3] = [0.5, 0.1, 1.2]
-    told = transformed(seen, matrix)
+    told = transform_position(seen, matrix)
 
     def moved(points: np.ndarray) -> np.ndarray:
         return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.geometry.localization import Intrinsics
-from mllmseg_ros.geometry.registration import register_depth, scaled
+from mllmseg_ros.geometry.registration import register_depth, scale_intrinsics
 
 NO_D = np.zeros(5)
 
@@ -36,7 +36,7 @@ def test_of_another_size_it_is_looked_up_along_the_same_rays() -> None:
     aligned = register_depth(small, depth, color, (120, 160))
     truth = seen(TILTED, color, 160, 120)
     np.testing.assert_allclose(aligned[2:-2, 2:-2], truth[2:-2, 2:-2], rtol=0.003)
-    again = scaled(color, (120, 160), (60, 80))
+    again = scale_intrinsics(color, (120, 160), (60, 80))
     np.testing.assert_allclose(again.K, depth.K)
 
 

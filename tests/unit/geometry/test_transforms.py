@@ -11,8 +11,8 @@ from mllmseg_ros.geometry.transforms import (
     TransformBuffer,
     TransformError,
     TransformExpiredError,
-    inverse,
-    matrix_of,
+    invert_transform,
+    pose_to_matrix,
     slerp,
 )
 
@@ -37,13 +37,13 @@ def test_a_matrix_says_what_the_quaternion_says() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         translation, quaternion = random_pose(rng)
-        matrix = matrix_of(translation, quaternion)
+        matrix = pose_to_matrix(translation, quaternion)
         x, y, z, w = quaternion
         angle = 2 * np.arccos(np.clip(w, -1, 1))
         axis = np.array([x, y, z]) / np.sin(angle / 2)
         np.testing.assert_allclose(matrix[:3, :3], cv2.Rodrigues(axis * angle)[0], atol=1e-9)
         np.testing.assert_allclose(matrix[:3, 3], translation)
-        np.testing.assert_allclose(inverse(matrix) @ matrix, np.eye(4), atol=1e-12)
+        np.testing.assert_allclose(invert_transform(matrix) @ matrix, np.eye(4), atol=1e-12)
 
 
 def test_any_two_frames_of_a_tree_are_connected_through_their_common_parent() -> None:
@@ -55,7 +55,7 @@ def test_any_two_frames_of_a_tree_are_connected_through_their_common_parent() ->
         translation, quaternion = random_pose(rng)
         static = bool(index % 3)
         buffer.put(parent, child, 5 * SECOND, translation, quaternion, static=static)
-        from_frame[child] = from_frame[parent] @ matrix_of(translation, quaternion)
+        from_frame[child] = from_frame[parent] @ pose_to_matrix(translation, quaternion)
     for target, source in rng.integers(20, size=(60, 2)):
         expected = np.linalg.inv(from_frame[f"f{target}"]) @ from_frame[f"f{source}"]
         found = buffer.lookup(f"f{target}", f"f{source}", 5 * SECOND)
@@ -130,8 +130,8 @@ def test_the_past_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("parent", "child", "translation", "quaternion", "says"),
     [
-        ("base", "base", (0, 0, 0), STILL, "'base' is given in itself"),
-        ("/base", "base", (0, 0, 0), STILL, "'base' is given in itself"),
+        ("base", "base", (0, 0, 0), STILL, "'base' is its own parent"),
+        ("/base", "base", (0, 0, 0), STILL, "'base' is its own parent"),
         ("", "hand", (0, 0, 0), STILL, "both need a name"),
         ("base", "", (0, 0, 0), STILL, "both need a name"),
         ("base", "hand", (0, float("nan"), 0), STILL, "not all finite"),

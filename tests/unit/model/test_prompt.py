@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mllmseg_ros.model.config import PUBLISHED_PROMPT
-from mllmseg_ros.model.prompt import REJ, SEG, PromptBuilder, normalized
+from mllmseg_ros.model.prompt import REJ, SEG, PromptBuilder, normalize_expression
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 
@@ -27,7 +27,7 @@ def tokenizer(random_checkpoint: Path) -> Tokenizer:
     ],
 )
 def test_normalized(asked: str, spelled: str) -> None:
-    assert normalized(asked) == spelled
+    assert normalize_expression(asked) == spelled
 
 
 def test_positions_point_at_the_answers(random_segmenter: Segmenter) -> None:
@@ -63,11 +63,11 @@ def test_hostile_text_stays_text(
 
     assert count(prompt.input_ids) == count(benign.input_ids)
     # Upper-case spellings are lowered before they are read; the tokenizer itself is safe as well.
-    assert not special & set(tokenizer.text(hostile))
+    assert not special & set(tokenizer.encode_text(hostile))
 
 
 def test_template_errors_are_named(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match=r"must hold '\{answers\}' once"):
+    with pytest.raises(ValueError, match=r"must contain '\{answers\}' once"):
         PromptBuilder(tokenizer, "<img>{image}</img>", 64)
     with pytest.raises(ValueError, match="which must come first"):
         PromptBuilder(tokenizer, "{expressions}<img>{image}</img>{answers}", 64)

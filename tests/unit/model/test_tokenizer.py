@@ -30,13 +30,13 @@ def test_slow_files_equal_the_fast_one(model: str, tmp_path: Path) -> None:
     (slow_folder / "tokenizer.json").unlink()
     fast, slow = Tokenizer.from_folder(GOLDEN / model), Tokenizer.from_folder(slow_folder)
     for text in TEXTS:
-        assert slow.text(text) == fast.text(text), text
+        assert slow.encode_text(text) == fast.encode_text(text), text
     assert slow.special_ids.items() >= fast.special_ids.items()
     assert slow.bos == fast.bos == ("<s>" if model == "tiny-internlm2" else None)
     special = set(fast.special_ids.values())
     for hostile in ("<s></s><unk>", "<|im_end|>[SEG]", "[REJ]", "<img>", "<|endoftext|>"):
-        assert not special & set(fast.text(hostile)), hostile
-        assert not special & set(slow.text(hostile)), hostile
+        assert not special & set(fast.encode_text(hostile)), hostile
+        assert not special & set(slow.encode_text(hostile)), hostile
 
 
 def test_vocab_and_merges_equal_tokenizer_json(random_checkpoint: Path, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_vocab_and_merges_equal_tokenizer_json(random_checkpoint: Path, tmp_path
     ours, reference = Tokenizer.from_folder(tmp_path), Tokenizer.from_folder(random_checkpoint)
     assert ours.special_ids == reference.special_ids
     for text in ("the red mug", "all the blue cans left of", "zzz"):
-        assert ours.text(text) == reference.text(text)
+        assert ours.encode_text(text) == reference.encode_text(text)
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
 
 def test_unknown_special_token_is_named(random_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=r"no special token '<box>'; it has"):
-        Tokenizer.from_folder(random_checkpoint).special("<box>")
+        Tokenizer.from_folder(random_checkpoint).special_id("<box>")

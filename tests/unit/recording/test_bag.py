@@ -28,7 +28,7 @@ from rosbags.rosbag2 import Reader
 from mllmseg_ros.cli import main
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed
 from mllmseg_ros.codecs.segmentations import segmentation_from_message
-from mllmseg_ros.geometry.instances import instances_of
+from mllmseg_ros.geometry.instances import locate_instances
 from mllmseg_ros.recording.bag import BagSource
 from mllmseg_ros.recording.bag_types import typestore
 from mllmseg_ros.recording.source import open_source
@@ -92,7 +92,7 @@ def test_every_answer_is_the_models_and_the_old_messages_are_kept(
         message = read("mllmseg_ros/msg/SegmentationArray", data)
         assert nanoseconds(message.header.stamp) == FIRST_NS + index * STEP_NS
         assert (message.header.frame_id, message.intent) == (FRAME_ID, "pick")
-        truth = instances_of(embedded(rgb, EXPRESSIONS))
+        truth = locate_instances(embedded(rgb, EXPRESSIONS))
         size_hw = rgb.shape[:2]
         union = np.zeros(size_hw, np.bool_)
         assert len(message.segmentations) == len(truth)
@@ -191,7 +191,7 @@ def test_sqlite_compressed_images_and_two_models(
     (_, data), *_ = messages(bag)[f"{CAMERA}/compressed"]
     rgb = rgb_from_compressed(read("sensor_msgs/msg/CompressedImage", data))
     both = [each(rgb, EXPRESSIONS[:1])[0] for each in (embedded, other)]
-    parts = [instances_of([each]) for each in both]
+    parts = [locate_instances([each]) for each in both]
     a, b = (
         np.any([one.segmentation.mask for one in own], axis=0)
         & (said.status is not Status.NO_TARGET)

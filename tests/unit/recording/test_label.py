@@ -23,7 +23,7 @@ from recordings import FRAMES, sample_frames, write_bag
 from mllmseg_ros.cli import main
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.review import LabelledSet, Review
-from mllmseg_ros.geometry.instances import instances_of
+from mllmseg_ros.geometry.instances import locate_instances
 from mllmseg_ros.recording.label import split_inputs
 from mllmseg_ros.recording.video import VideoWriter
 from mllmseg_ros.segmenter import Segmenter, Status
@@ -103,7 +103,7 @@ def test_labels_are_what_the_model_says(data: Path, embedded: Segmenter) -> None
             assert target.expressions == (said.expression,)
             assert (target.region is None) == (said.status is Status.NO_TARGET)
             if target.region is not None:
-                parts = [one.segmentation.mask for one in instances_of([said])]
+                parts = [one.segmentation.mask for one in locate_instances([said])]
                 np.testing.assert_array_equal(sample.mask(target), np.any(parts, axis=0))
     stored = cv2.imread(str(samples[2].image))  # a picture is kept as it was
     np.testing.assert_array_equal(stored, cv2.imread(str(FRAMES / "frame_2.png")))

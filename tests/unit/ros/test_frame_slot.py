@@ -51,18 +51,18 @@ def test_numbers_are_not_reused_after_clear() -> None:
 def test_history_pairs_by_exact_stamp_and_keeps_what_is_asked_for() -> None:
     history: StampHistory[str] = StampHistory(capacity=2)
     history.put(1, "one")
-    one = history.keep(1)
+    one = history.match(1)
     history.put(2, "two")
     history.put(3, "three")
-    assert history.at(1) is None
+    assert history.get(1) is None
     assert history.wait_for(one, 0.0) == "one"
-    assert history.wait_for(history.keep(4), 0.0) is None
+    assert history.wait_for(history.match(4), 0.0) is None
 
 
 def test_several_may_keep_something() -> None:
     history: StampHistory[str] = StampHistory(capacity=1)
     history.put(1, "one")
-    one, two = history.keep(1), history.keep(2)
+    one, two = history.match(1), history.match(2)
     history.put(2, "two")
     assert (history.wait_for(one, 0.0), history.wait_for(two, 0.0)) == ("one", "two")
     history.clear()
@@ -73,24 +73,24 @@ def test_several_may_keep_something() -> None:
 def test_history_takes_the_nearest_within_a_tolerance() -> None:
     history: StampHistory[str] = StampHistory()
     history.put(100, "before")
-    kept = history.keep(110, 15)
+    kept = history.match(110, 15)
     assert history.wait_for(kept, 0.0) == "before"
     history.put(114, "after")  # nearer
     history.put(120, "later")  # not nearer
     assert history.wait_for(kept, 0.0) == "after"
-    assert history.wait_for(history.keep(140, 15), 0.0) is None
+    assert history.wait_for(history.match(140, 15), 0.0) is None
 
 
 def test_history_waits_for_what_is_late_but_not_for_what_will_not_come() -> None:
     history: StampHistory[str] = StampHistory()
     history.put(10 * SECOND, "before")
-    kept = history.keep(10 * SECOND + 1)
+    kept = history.match(10 * SECOND + 1)
     late = threading.Timer(0.05, history.put, (10 * SECOND + 1, "late"))
     late.start()
     assert history.wait_for(kept, 10.0) == "late"
     late.join()
     began = time.monotonic()
-    assert history.wait_for(history.keep(10 * SECOND), 10.0) == "before"  # there
-    assert history.wait_for(history.keep(9 * SECOND), 10.0) is None  # passed by
-    assert history.wait_for(history.keep(99 * SECOND), 10.0) is None  # the topic has fallen silent
+    assert history.wait_for(history.match(10 * SECOND), 10.0) == "before"  # there
+    assert history.wait_for(history.match(9 * SECOND), 10.0) is None  # passed by
+    assert history.wait_for(history.match(99 * SECOND), 10.0) is None  # the topic has fallen silent
     assert time.monotonic() - began < 5.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Late answers are carried forward, identities last, and what is lost is not shown."""
+"""Late results are propagated, track ids last, and what is lost is not shown."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from moving_pictures import Stage, Thing, iou
+from moving_images import Stage, Thing, iou
 from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.localization import Intrinsics
-from mllmseg_ros.segmentation import Segmentation, Status, segmentation_of
-from mllmseg_ros.tracking.optical_flow import Change
+from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
+from mllmseg_ros.tracking.optical_flow import ImageChange
 from mllmseg_ros.tracking.tracker import Tracker
 
 RED, BLUE = (200.0, 60.0, 50.0), (50.0, 70.0, 190.0)
@@ -26,34 +26,36 @@ def frame(image: NDArray[np.uint8], stamp_ns: int) -> Frame:
     return Frame(rgb=image, stamp_ns=stamp_ns, frame_id="camera")
 
 
-def answer(text: str, *masks: NDArray[np.bool_]) -> Segmentation:
+def segment(text: str, *masks: NDArray[np.bool_]) -> Segmentation:
     mask = np.any(masks, axis=0)
     status = Status.FOUND if mask.any() else Status.NO_TARGET
-    return segmentation_of(text, status, 0.8, 0.9, mask.astype(np.float32), mask)
+    return build_segmentation(text, status, 0.8, 0.9, mask.astype(np.float32), mask)
 
 
-def looked(tracker: Tracker, image: NDArray[np.uint8], stamp_ns: int, *said: Segmentation) -> None:
-    """A model without latency looks at a new image."""
+def infer_at_once(
+    tracker: Tracker, image: NDArray[np.uint8], stamp_ns: int, *segmentations: Segmentation
+) -> None:
+    """Run a model without latency on a new image."""
     tracker.update(frame(image, stamp_ns))
-    assert tracker.finish_inference(tracker.begin_inference(), said)
+    assert tracker.finish_inference(tracker.begin_inference(), segmentations)
 
 
 def ids(tracker: Tracker) -> list[str]:
     return [each.track_id for each in tracker.current()]
 
 
-def test_a_late_answer_is_carried_forward_to_the_newest_image() -> None:
+def test_a_late_result_is_propagated_to_the_newest_image() -> None:
     stage, tracker = Stage([Thing(30, 1, RED)]), Tracker()
-    image, (first,) = stage.picture([(80, 100)])
+    image, (first,) = stage.render([(80, 100)])
     tracker.update(frame(image, 0))
-    assert tracker.needs_key_frame(0)
+    assert tracker.needs_key_image(0)
     assert tracker.current() == ()
     key = tracker.begin_inference()
     for k in range(1, 16):
-        image, (truth,) = stage.picture([(80 + 4 * k, 100 + k)], (2 * k, 0))
+        image, (truth,) = stage.render([(80 + 4 * k, 100 + k)], (2 * k, 0))
         tracker.update(frame(image, k * PERIOD))
     assert tracker.current() == ()
-    assert tracker.finish_inference(key, [answer("the ball", first)])
+    assert tracker.finish_inference(key, [segment("the ball", first)])
     (shown,) = tracker.current()
     assert iou(first, truth) < 0.1
     assert iou(shown.segmentation.mask, truth) > 0.9
@@ -61,21 +63,21 @@ def test_a_late_answer_is_carried_forward_to_the_newest_image() -> None:
     assert shown.inference_stamp_ns == 0
     assert shown.segmentation.score == 0.8
     assert 0.7 < shown.confidence < 1
-    image, (truth,) = stage.picture([(80 + 4 * 16, 100 + 16)], (2 * 16, 0))
+    image, (truth,) = stage.render([(80 + 4 * 16, 100 + 16)], (2 * 16, 0))
     tracker.update(frame(image, 16 * PERIOD))
     assert iou(tracker.current()[0].segmentation.mask, truth) > 0.9
 
 
-def test_an_answer_on_the_newest_image_is_shown_as_it_is() -> None:
+def test_a_result_on_the_newest_image_is_shown_as_it_is() -> None:
     stage, tracker = Stage([Thing(30, 1, RED)]), Tracker()
     before = None
     for k in range(5):
-        image, (truth,) = stage.picture([(80 + 4 * k, 100)])
-        said = answer("the ball", truth)
-        looked(tracker, image, k * PERIOD, said)
+        image, (truth,) = stage.render([(80 + 4 * k, 100)])
+        result = segment("the ball", truth)
+        infer_at_once(tracker, image, k * PERIOD, result)
         (shown,) = tracker.current()
         assert shown.segmentation is not None
-        np.testing.assert_array_equal(shown.segmentation.probability, said.probability)
+        np.testing.assert_array_equal(shown.segmentation.probability, result.probability)
         assert not shown.propagated
         assert shown.confidence == 1
         assert shown.inference_stamp_ns == k * PERIOD
@@ -83,42 +85,42 @@ def test_an_answer_on_the_newest_image_is_shown_as_it_is() -> None:
         before = shown.track_id
 
 
-def test_an_unchanged_picture_costs_nothing_and_is_not_looked_at_again() -> None:
+def test_an_unchanged_scene_costs_nothing_and_needs_no_inference() -> None:
     stage, tracker = Stage([Thing(30, 1, RED)]), Tracker(key_age_s=0.5)
-    image, (truth,) = stage.picture([(80, 100)])
-    looked(tracker, image, 0, answer("the ball", truth))
+    image, (truth,) = stage.render([(80, 100)])
+    infer_at_once(tracker, image, 0, segment("the ball", truth))
     for k in range(1, 60):
-        assert tracker.update(frame(image.copy(), k * PERIOD)) is Change.NONE
+        assert tracker.update(frame(image.copy(), k * PERIOD)) is ImageChange.NONE
         (shown,) = tracker.current()
         assert shown.propagated  # it was not inferred on this image, though it looks the same
         np.testing.assert_array_equal(shown.segmentation.mask, truth)
-        assert tracker.needs_key_frame(k * PERIOD) == ""
+        assert tracker.needs_key_image(k * PERIOD) == ""
     assert tracker.n_flows == 0
-    tracker.update(frame(stage.picture([(84, 100)])[0], 60 * PERIOD))
-    assert "old" in tracker.needs_key_frame(60 * PERIOD)
+    tracker.update(frame(stage.render([(84, 100)])[0], 60 * PERIOD))
+    assert "old" in tracker.needs_key_image(60 * PERIOD)
     assert tracker.n_flows == 1
 
 
-def test_what_is_asked_for_a_new_look() -> None:
+def test_an_occluded_target_needs_a_new_key_image() -> None:
     stage, tracker = Stage([Thing(30, 1, RED), Thing(40, 2, BLUE)]), Tracker(key_age_s=10)
-    image, (ball, _) = stage.picture([(100, 100), (250, 100)])
-    looked(tracker, image, 0, answer("the ball", ball))
-    tracker.update(frame(stage.picture([(103, 100), (250, 100)])[0], PERIOD))
-    assert tracker.needs_key_frame(PERIOD) == ""  # followed well, and young
+    image, (ball, _) = stage.render([(100, 100), (250, 100)])
+    infer_at_once(tracker, image, 0, segment("the ball", ball))
+    tracker.update(frame(stage.render([(103, 100), (250, 100)])[0], PERIOD))
+    assert tracker.needs_key_image(PERIOD) == ""  # tracked well, and young
     reason, k = "", 1
     while not reason and k < 60:
         k += 1
-        tracker.update(frame(stage.picture([(103, 100), (250 - 4 * k, 100)])[0], k * PERIOD))
-        reason = tracker.needs_key_frame(k * PERIOD)
+        tracker.update(frame(stage.render([(103, 100), (250 - 4 * k, 100)])[0], k * PERIOD))
+        reason = tracker.needs_key_image(k * PERIOD)
     assert "the ball" in reason  # the other one covers it
     assert k < 40
 
 
 @pytest.mark.parametrize("what", ["blank", "cut", "size"])
-def test_where_flow_is_lost_nothing_is_shown_until_the_model_has_looked(what: str) -> None:
+def test_after_a_cut_nothing_is_shown_until_the_next_inference(what: str) -> None:
     stage, tracker = Stage([Thing(30, 1, RED)]), Tracker(key_age_s=10)
-    image, (truth,) = stage.picture([(80, 100)])
-    looked(tracker, image, 0, answer("the ball", truth))
+    image, (truth,) = stage.render([(80, 100)])
+    infer_at_once(tracker, image, 0, segment("the ball", truth))
     (name,) = ids(tracker)
     other = {
         "blank": np.full_like(image, 120),
@@ -126,34 +128,34 @@ def test_where_flow_is_lost_nothing_is_shown_until_the_model_has_looked(what: st
         "size": np.ascontiguousarray(image[:200, :300]),
     }[what]
     late = tracker.begin_inference()
-    assert tracker.update(frame(other, PERIOD)) is Change.JUMPED
+    assert tracker.update(frame(other, PERIOD)) is ImageChange.CUT
     (shown,) = tracker.current()
     assert shown.segmentation.status is Status.LOW_CONFIDENCE
     assert shown.segmentation.mask.shape == other.shape[:2]
     assert shown.segmentation.area_px == 0
     assert shown.confidence == 0
-    assert "jump" in tracker.needs_key_frame(PERIOD)
+    assert "cut" in tracker.needs_key_image(PERIOD)
     assert not tracker.finish_inference(
-        late, [answer("the ball", truth)]
-    )  # of a picture that is gone
-    image, (truth,) = stage.picture([(90, 100)])
-    looked(tracker, image, SECOND, answer("the ball", truth))
+        late, [segment("the ball", truth)]
+    )  # of a scene that is gone
+    image, (truth,) = stage.render([(90, 100)])
+    infer_at_once(tracker, image, SECOND, segment("the ball", truth))
     (shown,) = tracker.current()
     assert shown.segmentation.status is Status.FOUND
     assert shown.track_id == name  # it was lost, and is back
 
 
-def test_answers_stay_in_the_order_asked_and_what_is_not_there_stays_so() -> None:
+def test_results_keep_the_order_and_what_is_not_there_stays_so() -> None:
     stage, tracker = Stage([Thing(26, 1, RED), Thing(20, 2, BLUE)]), Tracker()
-    image, (red, blue) = stage.picture([(80, 100), (200, 100)])
+    image, (red, blue) = stage.render([(80, 100), (200, 100)])
     nothing = np.zeros_like(red)
-    unsure = segmentation_of(
+    unsure = build_segmentation(
         "something", Status.LOW_CONFIDENCE, 0.8, 0.55, 0.55 * blue.astype(np.float32), blue
     )
-    said = [answer("the hat", nothing), answer("both", red, blue), unsure, answer("red", red)]
-    looked(tracker, image, 0, *said)
+    results = [segment("the hat", nothing), segment("both", red, blue), unsure, segment("red", red)]
+    infer_at_once(tracker, image, 0, *results)
     for k in range(1, 8):
-        image, (red, blue) = stage.picture([(80 + 2 * k, 100), (200 - 2 * k, 100)])
+        image, (red, blue) = stage.render([(80 + 2 * k, 100), (200 - 2 * k, 100)])
         tracker.update(frame(image, k * PERIOD))
     shown = tracker.current()
     places = [(each.expression_index, each.instance_index) for each in shown]
@@ -175,13 +177,13 @@ def crossing(
     begun: dict[int, tuple[int, list[NDArray[np.bool_]]]] = {}
     history = []
     for k in range(len(paths[0])):
-        image, truths = stage.picture([tuple(path[k]) for path in paths])
+        image, truths = stage.render([tuple(path[k]) for path in paths])
         tracker.update(frame(image, k * PERIOD))
         if k % every == 0:
             begun[k + late] = tracker.begin_inference(), [t for t in truths if t.sum() > 100]
         if k in begun:
             key, seen = begun[k]
-            tracker.finish_inference(key, [answer("the balls", *seen)])
+            tracker.finish_inference(key, [segment("the balls", *seen)])
         owner: dict[int, str] = {}
         for each in tracker.current():
             for thing, truth in enumerate(truths):
@@ -215,18 +217,18 @@ def test_one_that_passes_behind_another_of_its_name_keeps_its_id() -> None:
 
 def test_a_lost_target_is_regained_near_its_place_and_soon_or_is_another() -> None:
     stage = Stage([Thing(26, 1, RED)])
-    image, (ball,) = stage.picture([(100, 100)])
-    empty, nothing = Stage([]).picture([])[0], np.zeros_like(ball)
-    moved, (near,) = stage.picture([(130, 110)])
-    away, (far,) = stage.picture([(280, 200)])
+    image, (ball,) = stage.render([(100, 100)])
+    empty, nothing = Stage([]).render([])[0], np.zeros_like(ball)
+    moved, (near,) = stage.render([(130, 110)])
+    away, (far,) = stage.render([(280, 200)])
 
-    def came_back(after_s: int, picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
+    def came_back(after_s: int, later: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
         tracker = Tracker()
-        looked(tracker, image, 0, answer("the ball", ball))
+        infer_at_once(tracker, image, 0, segment("the ball", ball))
         (name,) = ids(tracker)
-        looked(tracker, empty, SECOND, answer("the ball", nothing))
+        infer_at_once(tracker, empty, SECOND, segment("the ball", nothing))
         assert ids(tracker) == [""]
-        looked(tracker, picture, (1 + after_s) * SECOND, answer("the ball", mask))
+        infer_at_once(tracker, later, (1 + after_s) * SECOND, segment("the ball", mask))
         return ids(tracker) == [name]
 
     assert came_back(1, moved, near)
@@ -236,33 +238,33 @@ def test_a_lost_target_is_regained_near_its_place_and_soon_or_is_another() -> No
 
 def test_a_new_command_shows_nothing_old_and_the_same_words_keep_the_same_target() -> None:
     stage, tracker = Stage([Thing(26, 1, RED), Thing(20, 2, BLUE)]), Tracker()
-    image, (red, blue) = stage.picture([(80, 100), (200, 100)])
-    looked(tracker, image, 0, answer("the red ball", red), answer("the blue ball", blue))
+    image, (red, blue) = stage.render([(80, 100), (200, 100)])
+    infer_at_once(tracker, image, 0, segment("the red ball", red), segment("the blue ball", blue))
     red_id, blue_id = ids(tracker)
     tracker.clear()
     assert tracker.current() == ()
-    assert tracker.needs_key_frame(0)
+    assert tracker.needs_key_image(0)
     key = tracker.begin_inference()
-    image, _ = stage.picture([(82, 100), (202, 100)])
+    image, _ = stage.render([(82, 100), (202, 100)])
     tracker.update(frame(image, PERIOD))
-    tracker.finish_inference(key, [answer("the ball", blue), answer("the red ball", red)])
+    tracker.finish_inference(key, [segment("the ball", blue), segment("the red ball", red)])
     other, again = ids(tracker)
     assert again == red_id
     assert other not in (red_id, blue_id)
     tracker.reset()
     assert tracker.current() == ()
-    assert not tracker.finish_inference(key, [answer("the red ball", red)])
-    looked(tracker, image, 0, answer("the red ball", red))
+    assert not tracker.finish_inference(key, [segment("the red ball", red)])
+    infer_at_once(tracker, image, 0, segment("the red ball", red))
     assert not {red_id, blue_id, other} & set(ids(tracker))
 
 
 def test_depth_tells_what_passes_in_front_from_the_target() -> None:
-    """Two of one colour and pattern: no picture shows where one ends and the other begins."""
+    """Two of one colour and pattern: no image shows where one ends and the other begins."""
     stage, tracker = Stage([Thing(30, 1, RED), Thing(20, 1, RED)]), Tracker()
     K = np.array([[300.0, 0, 160], [0, 300.0, 120], [0, 0, 1]])
 
     def seen(at: int, k: int) -> tuple[NDArray[np.bool_], Depth]:
-        image, (behind, front) = stage.picture([(150, 110), (at, 110)])
+        image, (behind, front) = stage.render([(150, 110), (at, 110)])
         metres = np.full(behind.shape, 1.2, np.float32)
         metres[behind], metres[front] = 0.9, 0.6
         depth = Depth(metres=metres, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
@@ -270,7 +272,7 @@ def test_depth_tells_what_passes_in_front_from_the_target() -> None:
         return behind, depth
 
     truth, depth = seen(60, 0)
-    tracker.finish_inference(tracker.begin_inference(), [answer("the ball", truth)], depth)
+    tracker.finish_inference(tracker.begin_inference(), [segment("the ball", truth)], depth)
     for k in range(1, 31):
         truth, _ = seen(60 + 3 * k, k)
         (shown,) = tracker.current()

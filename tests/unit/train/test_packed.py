@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mllmseg_ros.model.pixels import resized, to_pixel_values
+from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.packed import pack, read_packed
 
@@ -19,7 +19,7 @@ def test_packed_rows_equal_single_questions(
 ) -> None:
     model, prompts = random_segmenter.model, random_segmenter.prompts
     images = [image, image[::-1].copy()]
-    pixels = torch.stack([to_pixel_values(resized(rgb, 224)) for rgb in images])
+    pixels = torch.stack([to_pixel_values(resize_to_square(rgb, 224)) for rgb in images])
     packed = pack([[prompts.build([text]) for text in row] for row in ROWS])
     with torch.inference_mode():
         tokens, image_embeds = model.encode_vision(pixels)

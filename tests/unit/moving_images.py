@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 HEIGHT, WIDTH = 240, 320
 
 
-def texture(seed: int, height: int, width: int, rgb: tuple[float, float, float]) -> NDArray:
+def make_texture(seed: int, height: int, width: int, rgb: tuple[float, float, float]) -> NDArray:
     """Blotches of two sizes in shades of a colour, uint8 (H, W, 3)."""
     rng = np.random.default_rng(seed)
     noise = sum(
@@ -34,7 +34,7 @@ class Thing:
 
     def __post_init__(self) -> None:
         side = 2 * self.radius + 1
-        self.patch = texture(self.seed, side, side, self.rgb)
+        self.patch = make_texture(self.seed, side, side, self.rgb)
         rows, columns = np.mgrid[:side, :side] - self.radius
         self.cover = (rows**2 + columns**2 <= self.radius**2).astype(np.float32)
 
@@ -44,12 +44,12 @@ class Stage:
 
     def __init__(self, things: Sequence[Thing], height: int = HEIGHT, width: int = WIDTH) -> None:
         self._things, self._size_wh = things, (width, height)
-        self._ground = texture(99, height + 200, width + 200, (110.0, 105.0, 100.0))
+        self._ground = make_texture(99, height + 200, width + 200, (110.0, 105.0, 100.0))
 
-    def picture(
+    def render(
         self, places_uv: Sequence[tuple[float, float]], camera_uv: tuple[float, float] = (0, 0)
     ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-        """Things at places (u, v) of the picture, the ground moved by the camera, px."""
+        """Things at places (u, v) of the image, the ground moved by the camera, px."""
         shift = np.array([[1, 0, camera_uv[0] - 100], [0, 1, camera_uv[1] - 100]], np.float64)
         image = cv2.warpAffine(self._ground, shift, self._size_wh).astype(np.float32)
         masks: list[NDArray[np.bool_]] = []
