@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
 
 def _explain(asked: argparse.Namespace) -> None:
     from mllmseg_ros.explain.explanation import explain
-    from mllmseg_ros.explain.panel import draw_explanation, reason
+    from mllmseg_ros.explain.panel import describe_decision, draw_explanation
 
     targets = read_command([asked.expression]).targets
     if len(targets) > 1:
@@ -33,4 +33,4 @@ def _explain(asked: argparse.Namespace) -> None:
     explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)
     write_image(draw_explanation(rgb, explanation), asked.output)
     answer = explanation.segmentation
-    print(f"{answer.expression!r}: {answer.status.value}. {reason(explanation)}")
+    print(f"{answer.expression!r}: {answer.status.value}. {describe_decision(explanation)}")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether everything needed is there and works."""
+"""Checks of the machine and the installation."""

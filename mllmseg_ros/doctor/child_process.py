@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Try a line of Python where a crash does no harm."""
+"""Run a line of Python in a child process, where a crash does no harm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["run_child"]
 
 
 def run_child(code: str, timeout_s: float) -> tuple[str, str]:
-    """Run a line of Python in a process of its own: (what went wrong, what it printed last)."""
+    """Run a line of Python in a child process; returns the error and the last line printed."""
     try:
         child = subprocess.run(
             [sys.executable, "-c", code],

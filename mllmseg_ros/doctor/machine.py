@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look this machine through: can the model run here, and is it whole? One line per finding.
+"""Check whether the model can run on this machine, with one line per finding.
 
-Every line says OK, or WARN or FAIL and what to do. What may be broken is imported in a process of
-its own first: a package built against another NumPy can crash instead of raising. Knows nothing of
-ROS; :mod:`mllmseg_ros.ros.tools.doctor` adds that part.
+Each line has OK, or WARN or FAIL and what to do. Packages are imported in a child process first,
+because one built against another NumPy can crash instead of raising. Knows nothing of ROS;
+:mod:`mllmseg_ros.ros.tools.doctor` adds those checks.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _CHILD_TIMEOUT_S = 120.0  # torch on a small machine
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_TORCH = (2, 4)
 _TRANSFORMERS = 5  # major version
-_ROOM = 1.25  # activations and what else a look needs, as a multiple of the weights
+_MEMORY_FACTOR = 1.25  # of the weights, for weights and activations
 _GPU_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 
 class Verdict(Enum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "OK"
-    WARN = "WARN"  # it runs, but worse than it could
-    FAIL = "FAIL"  # it does not run
+    WARN = "WARN"  # it works, but not as well as it could
+    FAIL = "FAIL"  # it does not work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,26 +45,26 @@ class Finding:
 
     verdict: Verdict
     subject: str
-    text: str  # what was found; where it is not OK, also what to do
+    text: str  # what was found and, unless OK, what to do
 
 
 def ok(subject: str, text: str) -> Finding:
-    """A finding that asks for nothing."""
+    """Create a finding without a problem."""
     return Finding(verdict=Verdict.OK, subject=subject, text=text)
 
 
 def warn(subject: str, text: str) -> Finding:
-    """A finding that one can live with."""
+    """Create a finding about something that works, but not well."""
     return Finding(verdict=Verdict.WARN, subject=subject, text=text)
 
 
 def fail(subject: str, text: str) -> Finding:
-    """A finding that one cannot live with."""
+    """Create a finding about something that does not work."""
     return Finding(verdict=Verdict.FAIL, subject=subject, text=text)
 
 
 def print_findings(findings: Iterable[Finding]) -> int:
-    """Print findings as they come; returns the exit status, 1 where something fails."""
+    """Print findings as they are made; returns the exit status, 1 if one is FAIL."""
     verdicts = []
     for each in findings:
         verdicts.append(each.verdict)
@@ -73,39 +73,40 @@ def print_findings(findings: Iterable[Finding]) -> int:
 
 
 def check_machine(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
-    """Look through what has to do with the model.
+    """Check everything that the model needs.
 
     Args:
         model: folder or name, None for the embedded model.
-        device: as the node's parameter has it, None for the best there is.
+        device: as the node's parameter, None for the best available.
         dtype: likewise.
     """
-    yield _python()
-    broken = False
+    yield _check_python()
+    failed = False
     for module, package in (
         ("numpy", "numpy"),
+        ("scipy", "scipy"),
         ("cv2", "opencv"),
         ("safetensors", "safetensors"),
         ("torch", "torch"),
         ("transformers", "transformers"),
     ):
-        finding = _package(module, package)
-        broken |= finding.verdict is Verdict.FAIL
+        finding = _check_package(module, package)
+        failed |= finding.verdict is Verdict.FAIL
         yield finding
-    yield from _weights(model)
-    if not broken:
-        yield from _device(model, device, dtype)
+    yield from _check_weights(model)
+    if not failed:
+        yield from _check_device(model, device, dtype)
 
 
-def _python() -> Finding:
+def _check_python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     text = f"{version} ({sys.executable})"
     if sys.version_info[:2] < _OLDEST_PYTHON:
-        return fail("python", f"{text}; needed is 3.10 or newer")
+        return fail("python", f"{text}; required is 3.10 or newer")
     return ok("python", text)
 
 
-def _package(module: str, package: str) -> Finding:
+def _check_package(module: str, package: str) -> Finding:
     code = f"import {module}; print({module}.__version__)"
     problem, version = run_child(code, _CHILD_TIMEOUT_S)
     if problem:
@@ -116,13 +117,13 @@ def _package(module: str, package: str) -> Finding:
         )
     numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
     if module == "torch" and numbers < _OLDEST_TORCH:
-        return fail(package, f"{version}; needed is 2.4 or newer")
+        return fail(package, f"{version}; required is 2.4 or newer")
     if module == "transformers" and numbers[:1] != (_TRANSFORMERS,):
-        return fail(package, f"{version}; needed is {_TRANSFORMERS}.x")
+        return fail(package, f"{version}; required is {_TRANSFORMERS}.x")
     return ok(package, version)
 
 
-def _weights(model: str | None) -> Iterator[Finding]:
+def _check_weights(model: str | None) -> Iterator[Finding]:
     try:
         folder = find_checkpoint(model)
     except ValueError as error:
@@ -130,23 +131,25 @@ def _weights(model: str | None) -> Iterator[Finding]:
         return
     found = integrity.check(folder)
     for problem in found.problems:
-        yield fail("weights", f"{problem}; mllmseg models download brings a published one again")
+        yield fail(
+            "weights", f"{problem}; download a published one again with mllmseg models download"
+        )
     if not found.problems:
         yield ok("weights", f"{folder}: {found.checked}")
 
 
-def _device(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
+def _check_device(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
     import torch
 
     from mllmseg_ros.model.precision import choose_device_and_dtype
 
     try:
-        chosen, number_format = choose_device_and_dtype(device, dtype)
+        chosen, weights_dtype = choose_device_and_dtype(device, dtype)
     except ValueError as error:
         yield fail("device", str(error))
         return
     if chosen.type == "cuda":
-        yield _cuda(torch, chosen)
+        yield _check_cuda(torch, chosen)
         free = float(torch.cuda.mem_get_info(chosen)[0])
     else:
         gpu = any(Path(name).exists() for name in _GPU_FILES) or shutil.which("nvidia-smi")
@@ -158,19 +161,19 @@ def _device(model: str | None, device: str | None, dtype: str | None) -> Iterato
             )
         else:
             yield ok("device", f"cpu, {torch.get_num_threads()} threads")
-        free = _free_memory()
+        free = _measure_free_memory()
     try:
         n_values = integrity.count_values(find_checkpoint(model))
     except ValueError:
-        return  # told above
-    yield _memory(n_values, number_format, chosen, free)
+        return  # reported by _check_weights
+    yield _check_memory(n_values, weights_dtype, chosen, free)
 
 
-def _cuda(torch: Any, device: Any) -> Finding:
-    """Compute something there: kernels may be missing for what is otherwise seen."""
+def _check_cuda(torch: Any, device: Any) -> Finding:
+    """Run a computation on a GPU: torch may lack kernels for a GPU that it detects."""
     name = torch.cuda.get_device_name(device)
     major, minor = torch.cuda.get_device_capability(device)
-    what = f"{device}, {name}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
+    description = f"{device}, {name}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
     try:
         square = torch.ones(8, 8, device=device)
         (square @ square).sum().item()
@@ -178,17 +181,17 @@ def _cuda(torch: Any, device: Any) -> Finding:
         reason = str(error).splitlines()[0]
         return fail(
             "device",
-            f"{what}: {reason}; this torch was built for {', '.join(torch.cuda.get_arch_list())}, "
-            "install one that was built for this GPU",
+            f"{description}: {reason}; this torch was built for "
+            f"{', '.join(torch.cuda.get_arch_list())}, install one that was built for this GPU",
         )
-    return ok("device", what)
+    return ok("device", description)
 
 
-def _memory(n_values: int, number_format: Any, device: Any, free: float) -> Finding:
+def _check_memory(n_values: int, weights_dtype: Any, device: Any, free: float) -> Finding:
     import torch
 
-    weights = n_values * number_format.itemsize
-    needed, name = _ROOM * weights, str(number_format).removeprefix("torch.")
+    weights = n_values * weights_dtype.itemsize
+    needed, name = _MEMORY_FACTOR * weights, str(weights_dtype).removeprefix("torch.")
     text = (
         f"{needed / 1e9:.1f} GB needed in {name} on {device} (weights {weights / 1e9:.1f} GB), "
         f"{free / 1e9:.1f} GB free"
@@ -196,18 +199,18 @@ def _memory(n_values: int, number_format: Any, device: Any, free: float) -> Find
     if needed <= free:
         return ok("memory", text)
     remedies = []
-    if number_format == torch.float32:
+    if weights_dtype == torch.float32:
         remedies.append("--dtype bfloat16")
     if find_smaller_model(n_values):
         remedies.append(f"the model {find_smaller_model(n_values)}")
     if device.type == "cuda":
         remedies.append("--device cpu")
-    remedy = f"take {', or '.join(remedies)}" if remedies else "end what else runs here"
+    remedy = f"use {', or '.join(remedies)}" if remedies else "stop other programs"
     return fail("memory", f"{text}; {remedy}")
 
 
-def _free_memory() -> float:
-    """Bytes that this process may still take, of the machine's and of its container's."""
+def _measure_free_memory() -> float:
+    """Return the bytes that this process can still allocate, in the machine and its container."""
     free = float("inf")
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -218,12 +221,12 @@ def _free_memory() -> float:
         if limit != "max":
             free = min(free, float(limit) - used)
     except (OSError, ValueError, StopIteration):
-        pass  # not Linux, or no such group
+        pass  # not Linux, or no cgroup
     return free
 
 
-def shared_memory(path: str = "/dev/shm") -> float | None:  # noqa: S108 - where the kernel has it
-    """Bytes free for images between processes; None where there is no such place."""
+def measure_shared_memory(path: str = "/dev/shm") -> float | None:  # noqa: S108 - the kernel's path
+    """Return the free bytes of shared memory for images; None if there is none."""
     try:
         return float(os.statvfs(path).f_bavail * os.statvfs(path).f_frsize)
     except OSError:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as pictures."""
+"""Drawings of results."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw answers over the image they belong to: the same drawing in every place that shows one.
+"""Draw segmentations over their image; all overlays of the package are drawn here.
 
-What was found is tinted, outlined and named beside it; what is not there is listed in a legend at
-the bottom.
+Found targets are tinted, outlined and labelled; targets that are not there are listed in a legend
+at the bottom.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.drawing.text import Color, fit_text, render_text, write
+from mllmseg_ros.drawing.text import Color, draw_text, fit_text, render_text
 from mllmseg_ros.segmentation import Segmentation, Status
 
 __all__ = ["choose_colors", "draw_overlay", "place_labels"]
 
-# RGB, told apart also by people who see fewer colours: seven hues that differ in lightness too
-# (Okabe and Ito 2008, without black), then the same lighter and darker.
+# RGB, distinguishable with colour blindness: seven hues of different lightness (Okabe and Ito 2008,
+# without black), then the same lighter and darker.
 _HUES = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
     (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -31,43 +31,43 @@ COLORS_RGB: tuple[Color, ...] = (
     *((r * 3 // 5, g * 3 // 5, b * 3 // 5) for r, g, b in _HUES),
 )
 _TINT = 0.45
-_MOST_CHARS = 48  # of an expression
-_LETTERS_SHARE, _SMALLEST_LETTERS_PX = 1 / 36, 11  # of the shorter side
-_LEGEND_SHARE = 1 / 3  # of the height
+_MAX_CHARS = 48  # of an expression
+_TEXT_SHARE, _MIN_TEXT_PX = 1 / 36, 11  # height of text relative to the image's shorter side
+_LEGEND_SHARE = 1 / 3  # of the image's height, at most
 _DARK, _LIGHT = (20, 20, 20), (255, 255, 255)
-_LEGEND_PLATE, _LEGEND_TEXT = (24, 24, 24), (225, 225, 225)
+_LEGEND_BACKGROUND, _LEGEND_TEXT = (24, 24, 24), (225, 225, 225)
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, px, half-open
 
 
 def choose_colors(track_ids: Sequence[str]) -> list[Color]:
-    """Colours of what is shown together, all different up to as many as there are colours.
+    """Choose colours for instances that are drawn together, different as far as there are enough.
 
-    A track has its colour from its number alone, over all images and in every viewer. Only where
-    two present ones would share it does the newer one take the next that is free.
+    The number of a track determines its colour, in all images and viewers. If two tracks would have
+    the same colour, the newer one gets the next free one.
 
     Args:
-        track_ids: one per thing, "t12"; "" for what is not tracked, which goes by its place.
+        track_ids: one per instance, such as "t12"; "" for untracked ones, coloured by their index.
     """
     numbers = [
         int(found[0]) - 1 if (found := re.findall(r"\d{1,9}", track_id)) else None
         for track_id in track_ids
     ]
     n_colors = len(COLORS_RGB)
-    chosen: dict[int, int] = {}
+    chosen: dict[int, int] = {}  # index of the instance -> index of the colour
     free = set(range(n_colors))
-    order = sorted(  # tracks first, the oldest in front
+    order = sorted(  # tracks first, oldest first
         range(len(numbers)), key=lambda i: (numbers[i] is None, numbers[i] or 0)
     )
-    for place in order:
-        number = numbers[place]
-        wanted = (place if number is None else number) % n_colors
+    for index in order:
+        number = numbers[index]
+        color = (index if number is None else number) % n_colors
         free = free or set(range(n_colors))
-        while wanted not in free:
-            wanted = (wanted + 1) % n_colors
-        free.discard(wanted)
-        chosen[place] = wanted
-    return [COLORS_RGB[chosen[place]] for place in range(len(numbers))]
+        while color not in free:
+            color = (color + 1) % n_colors
+        free.discard(color)
+        chosen[index] = color
+    return [COLORS_RGB[chosen[index]] for index in range(len(numbers))]
 
 
 def draw_overlay(
@@ -76,92 +76,94 @@ def draw_overlay(
     track_ids: Sequence[str] = (),
     distances_m: Sequence[float | None] = (),
 ) -> NDArray[np.uint8]:
-    """Tint, outline and name what was found; list what was not in a legend.
+    """Tint, outline and label found targets; list absent ones in a legend.
 
     Args:
         rgb: (H, W, 3) uint8 RGB; not changed.
-        segmentations: answers on this image, masks (H, W).
-        track_ids: one per answer, "" where it has none; empty: nothing is tracked.
-        distances_m: one per answer, m from the camera, None where not known; empty: none is known.
+        segmentations: of this image, masks (H, W).
+        track_ids: one per segmentation, "" if untracked; empty if all are.
+        distances_m: one per segmentation, m from the camera, None if unknown; empty if all are.
 
     Returns:
-        A new (H, W, 3) uint8 RGB image. LOW_CONFIDENCE masks get an outline only, and a question
-        mark. Labels stay inside the picture, and off each other where there is room.
+        A new (H, W, 3) uint8 RGB image. LOW_CONFIDENCE masks have an outline only, and a question
+        mark. Labels are inside the image and do not overlap if there is room.
 
     Raises:
-        ValueError: if a mask is not of the image's size.
+        ValueError: if a mask and the image differ in size.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     height, width = canvas.shape[:2]
     ids = list(track_ids) or [""] * len(segmentations)
     distances = list(distances_m) or [None] * len(segmentations)
-    letters_px = max(_SMALLEST_LETTERS_PX, round(min(height, width) * _LETTERS_SHARE))
-    marked = []
-    for answer, color, track_id, distance_m in zip(
+    text_px = max(_MIN_TEXT_PX, round(min(height, width) * _TEXT_SHARE))
+    labelled = []
+    for segmentation, color, track_id, distance_m in zip(
         segmentations, choose_colors(ids), ids, distances, strict=True
     ):
-        if answer.mask.shape != (height, width):
-            raise ValueError(f"mask is {answer.mask.shape}, the image {(height, width)}")
-        if answer.status is not Status.NO_TARGET and answer.box_xyxy is not None:
-            _draw_mask(canvas, answer, answer.box_xyxy, color, max(1, letters_px // 8))
-            marked.append((answer.box_xyxy, _label(answer, track_id, distance_m), color))
+        if segmentation.mask.shape != (height, width):
+            raise ValueError(f"mask is {segmentation.mask.shape}, the image {(height, width)}")
+        if segmentation.status is not Status.NO_TARGET and segmentation.box_xyxy is not None:
+            _draw_mask(canvas, segmentation, segmentation.box_xyxy, color, max(1, text_px // 8))
+            labelled.append(
+                (segmentation.box_xyxy, _format_label(segmentation, track_id, distance_m), color)
+            )
     absent = [each for each in segmentations if each.status is Status.NO_TARGET]
-    legend = [_draw_legend(canvas, absent, letters_px)] if absent else []
-    room_px = width - 2 * _margin(letters_px)
-    texts = [fit_text(text, letters_px, room_px) for _, text, _ in marked]
-    places = place_labels(
-        [box for box, _, _ in marked],
-        [_plate_wh(text, letters_px) for text in texts],
+    legend = [_draw_legend(canvas, absent, text_px)] if absent else []
+    max_width_px = width - 2 * _margin(text_px)
+    texts = [fit_text(text, text_px, max_width_px) for _, text, _ in labelled]
+    boxes = place_labels(
+        [box for box, _, _ in labelled],
+        [_measure_label(text, text_px) for text in texts],
         (width, height),
         legend,
     )
-    for text, place, (_, _, color) in zip(texts, places, marked, strict=True):
-        _draw_plate(canvas, text, place, color, letters_px)
+    for text, box, (_, _, color) in zip(texts, boxes, labelled, strict=True):
+        _draw_label(canvas, text, box, color, text_px)
     return canvas
 
 
 def place_labels(
     boxes: Sequence[Box],
     labels_wh: Sequence[tuple[int, int]],
-    picture_wh: tuple[int, int],
+    image_wh: tuple[int, int],
     taken: Sequence[Box] = (),
 ) -> list[Box]:
-    """Find room for a label at each thing: over it, under it, beside it, or as near as can be.
+    """Place a label at each box: above, below, beside, or as near as possible.
 
     Args:
-        boxes: of the things, px.
-        labels_wh: sizes of their labels, px.
-        picture_wh: size of the picture, px, which no label leaves.
-        taken: where no label is to go.
+        boxes: to label, px.
+        labels_wh: sizes of the labels, px.
+        image_wh: size of the image, px; labels stay inside.
+        taken: boxes to keep free of labels.
 
     Returns:
-        A box per label; they overlap only where there is no room left.
+        A box per label; they overlap only if there is no room.
     """
-    places: list[Box] = []
+    placed: list[Box] = []
     for box, label_wh in zip(boxes, labels_wh, strict=True):
-        places.append(_place(box, label_wh, picture_wh, [*taken, *places]))
-    return places
+        placed.append(_place_label(box, label_wh, image_wh, [*taken, *placed]))
+    return placed
 
 
 def _draw_mask(
-    canvas: NDArray[np.uint8], answer: Segmentation, box: Box, color: Color, line_px: int
+    canvas: NDArray[np.uint8], segmentation: Segmentation, box: Box, color: Color, line_px: int
 ) -> None:
     x0, y0, x1, y1 = box
     view = canvas[y0:y1, x0:x1]
-    mask = answer.mask[y0:y1, x0:x1].astype(np.uint8)
-    if answer.status is Status.FOUND:
+    mask = segmentation.mask[y0:y1, x0:x1].astype(np.uint8)
+    if segmentation.status is Status.FOUND:
         tinted = np.arange(256)[:, None] * (1 - _TINT) + np.array(color) * _TINT
         cv2.copyTo(cv2.LUT(view, tinted.astype(np.uint8)[None]), mask, view)
-    # The rim of zeros keeps the outline closed where the mask touches the box.
+    # Padding keeps the outline closed where the mask touches the box.
     outlines, _ = cv2.findContours(
         np.pad(mask, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x0 - 1, y0 - 1)
     )
     cv2.drawContours(canvas, outlines, -1, color, line_px, cv2.LINE_AA)
 
 
-def _label(answer: Segmentation, track_id: str, distance_m: float | None) -> str:
-    doubt = "?" if answer.status is Status.LOW_CONFIDENCE else ""
-    parts = [_named(answer) + doubt, f"{_number(answer):.2f}"]
+def _format_label(segmentation: Segmentation, track_id: str, distance_m: float | None) -> str:
+    doubt = "?" if segmentation.status is Status.LOW_CONFIDENCE else ""
+    parts = [_shorten(segmentation) + doubt, f"{_get_score(segmentation):.2f}"]
     if distance_m is not None:
         parts.append(f"{distance_m:.2f} m")
     if track_id:
@@ -169,76 +171,74 @@ def _label(answer: Segmentation, track_id: str, distance_m: float | None) -> str
     return "  ".join(parts)
 
 
-def _named(answer: Segmentation) -> str:
-    text = answer.expression
-    return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 1]}…"
+def _shorten(segmentation: Segmentation) -> str:
+    text = segmentation.expression
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
 
 
-def _number(answer: Segmentation) -> float:
-    return answer.mask_score if np.isnan(answer.score) else answer.score
+def _get_score(segmentation: Segmentation) -> float:
+    return segmentation.mask_score if np.isnan(segmentation.score) else segmentation.score
 
 
-def _margin(letters_px: int) -> int:
-    return max(2, letters_px // 4)
+def _margin(text_px: int) -> int:
+    return max(2, text_px // 4)
 
 
-def _plate_wh(text: str, letters_px: int) -> tuple[int, int]:
-    height, width = render_text(text, letters_px).shape
-    return width + 2 * _margin(letters_px), height
+def _measure_label(text: str, text_px: int) -> tuple[int, int]:
+    height, width = render_text(text, text_px).shape
+    return width + 2 * _margin(text_px), height
 
 
-def _place(
-    box: Box, plate_wh: tuple[int, int], picture_wh: tuple[int, int], taken: Sequence[Box]
+def _place_label(
+    box: Box, label_wh: tuple[int, int], image_wh: tuple[int, int], taken: Sequence[Box]
 ) -> Box:
     x0, y0, x1, y1 = box
-    width, height = plate_wh
+    width, height = label_wh
     centre_y = (y0 + y1 - height) // 2
-    wished = [(x0, y0 - height), (x0, y1), (x1 - width, y0 - height), (x1, centre_y)]
-    wished += [(x0 - width, centre_y), (x0, y0)]
-    n_rows = picture_wh[1] // max(1, height)
-    wished += [
-        (x0, y0 - height + way * row * height) for row in range(1, n_rows) for way in (1, -1)
+    candidates = [(x0, y0 - height), (x0, y1), (x1 - width, y0 - height), (x1, centre_y)]
+    candidates += [(x0 - width, centre_y), (x0, y0)]
+    n_rows = image_wh[1] // max(1, height)
+    candidates += [
+        (x0, y0 - height + sign * row * height) for row in range(1, n_rows) for sign in (1, -1)
     ]
     places = []
-    for x, y in wished:
-        left = max(0, min(x, picture_wh[0] - width))
-        top = max(0, min(y, picture_wh[1] - height))
+    for x, y in candidates:
+        left = max(0, min(x, image_wh[0] - width))
+        top = max(0, min(y, image_wh[1] - height))
         places.append((left, top, left + width, top + height))
-        if not any(_overlap(places[-1], other) for other in taken):
+        if not any(_intersect(places[-1], other) for other in taken):
             return places[-1]
-    return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
+    return min(places, key=lambda place: sum(_intersect(place, other) for other in taken))
 
 
-def _overlap(a: Box, b: Box) -> int:
-    """Pixels that two boxes share."""
+def _intersect(a: Box, b: Box) -> int:
+    """Return the area shared by two boxes, px."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(0, width) * max(0, height)
 
 
-def _draw_plate(
-    canvas: NDArray[np.uint8], text: str, place: Box, color: Color, letters_px: int
-) -> None:
-    x0, y0, x1, y1 = place
+def _draw_label(canvas: NDArray[np.uint8], text: str, box: Box, color: Color, text_px: int) -> None:
+    x0, y0, x1, y1 = box
     canvas[y0:y1, x0:x1] = color
     # Rec. 601 luma
     is_bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 128
-    write(canvas, text, (x0 + _margin(letters_px), y0), _DARK if is_bright else _LIGHT, letters_px)
+    draw_text(canvas, text, (x0 + _margin(text_px), y0), _DARK if is_bright else _LIGHT, text_px)
 
 
-def _draw_legend(canvas: NDArray[np.uint8], absent: Sequence[Segmentation], letters_px: int) -> Box:
-    """List what is not there at the bottom left; returns the box that it takes."""
+def _draw_legend(canvas: NDArray[np.uint8], absent: Sequence[Segmentation], text_px: int) -> Box:
+    """List absent targets at the bottom left; returns the box of the legend."""
     height, width = canvas.shape[:2]
-    line_px = render_text("", letters_px).shape[0]
-    room = max(1, int(height * _LEGEND_SHARE) // line_px)
-    lines = [f"not there: {_named(each)}  {_number(each):.2f}" for each in absent]
-    if len(lines) > room:
-        lines = [*lines[: room - 1], f"not there: {len(lines) - room + 1} more"]
-    lines = [fit_text(line, letters_px, width - 2 * _margin(letters_px)) for line in lines]
-    right = min(width, max(_plate_wh(line, letters_px)[0] for line in lines))
+    line_px = render_text("", text_px).shape[0]
+    n_lines = max(1, int(height * _LEGEND_SHARE) // line_px)
+    lines = [f"not there: {_shorten(each)}  {_get_score(each):.2f}" for each in absent]
+    if len(lines) > n_lines:
+        lines = [*lines[: n_lines - 1], f"not there: {len(lines) - n_lines + 1} more"]
+    lines = [fit_text(line, text_px, width - 2 * _margin(text_px)) for line in lines]
+    right = min(width, max(_measure_label(line, text_px)[0] for line in lines))
     top = max(0, height - line_px * len(lines))
-    canvas[top:, :right] = _LEGEND_PLATE
+    canvas[top:, :right] = _LEGEND_BACKGROUND
     for row, line in enumerate(lines):
-        left_top = (_margin(letters_px), top + row * line_px)
-        write(canvas, line, left_top, _LEGEND_TEXT, letters_px)
+        left_top = (_margin(text_px), top + row * line_px)
+        draw_text(canvas, line, left_top, _LEGEND_TEXT, text_px)
     return (0, top, right, height)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and answers into Rerun: a viewer, or a file to look at later.
+"""Log images and results to Rerun: to its viewer or to a file.
 
-Frames keep the names that they have in TF; time is the image's stamp. Knows neither ROS nor the
-model. Needs the optional package rerun-sdk.
+Coordinate frames have their names in TF; the timeline is the image's stamp. Knows neither ROS nor
+the model. Needs the optional package rerun-sdk.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ except ImportError as error:
 TIMELINE = "stamp"
 _APPLICATION = "mllmseg"
 _JPEG_QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 85)
-_MOST_CHARS = 48  # of an expression in the name of an entity
+_MAX_CHARS = 48  # of an expression in an entity path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A box in space, m."""
+    """A 3D box, m."""
 
     frame_id: str
     center: Sequence[float]  # x, y, z
-    size: Sequence[float]  # edges along its own axes
+    size: Sequence[float]  # along its axes
     quaternion: Sequence[float]  # x, y, z, w
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedSegmentation:
-    """One entry of an answer."""
+    """One segmentation of a result."""
 
     segmentation: Segmentation
     track_id: str = ""
@@ -54,13 +54,13 @@ class LoggedSegmentation:
 
 
 class RerunLog:
-    """A recording that grows. To be used from one thread."""
+    """A Rerun recording. Not thread-safe."""
 
     def __init__(self, save: Path | None = None) -> None:
-        """Begin one.
+        """Start a recording.
 
         Args:
-            save: file to write, usually ``.rrd``; None opens the viewer.
+            save: file to write, usually ``.rrd``; None starts the viewer.
 
         Raises:
             OSError: if the file cannot be written.
@@ -71,12 +71,12 @@ class RerunLog:
         if save is None:
             self._stream.spawn(default_blueprint=_blueprint())
         else:
-            with save.open("wb"):  # says what is wrong with the path
+            with save.open("wb"):  # raises a clear error for a bad path
                 pass
             self._stream.save(save, default_blueprint=_blueprint())
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and end the recording."""
         self._stream.flush()
         self._stream.disconnect()
 
@@ -84,20 +84,20 @@ class RerunLog:
         """Log an image (H, W, 3) RGB, as JPEG."""
         self._camera_frame = frame_id
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG_QUALITY)
-        picture = rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg", draw_order=0)
-        self._log(stamp_ns, "camera/image", picture, rr.CoordinateFrame(_plane(frame_id)))
+        image = rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg", draw_order=0)
+        self._log(stamp_ns, "camera/image", image, rr.CoordinateFrame(_image_plane(frame_id)))
 
     def log_intrinsics(
         self, stamp_ns: int, frame_id: str, K: NDArray[np.float64], size_hw: tuple[int, int]
     ) -> None:
-        """Log the camera's matrix (3, 3), without which the image has no place in space."""
+        """Log the camera matrix (3, 3), which places the image in 3D."""
         pinhole = rr.Pinhole(
             image_from_camera=K,
             width=size_hw[1],
             height=size_hw[0],
             camera_xyz=rr.ViewCoordinates.RDF,  # REP 103
             parent_frame=frame_id,
-            child_frame=_plane(frame_id),
+            child_frame=_image_plane(frame_id),
         )
         self._log(stamp_ns, "camera/lens", pinhole)
 
@@ -107,38 +107,44 @@ class RerunLog:
         frame_id: str,
         size_hw: tuple[int, int],
         text: str,
-        shown: Sequence[LoggedSegmentation],
+        segmentations: Sequence[LoggedSegmentation],
     ) -> None:
-        """Log an answer: masks with their names, scores over time, boxes, and the text.
+        """Log a result: labelled masks, scores over time, boxes, and a text.
 
         Args:
             stamp_ns: of the image.
             frame_id: of the image.
             size_hw: of the image, px.
             text: one line.
-            shown: the answer's entries; at most 255 are drawn.
+            segmentations: of the result; at most 255 are drawn.
         """
-        colors = choose_colors([each.track_id for each in shown])
+        colors = choose_colors([each.track_id for each in segmentations])
         labels = np.zeros(size_hw, np.uint8)
         classes = [rr.AnnotationInfo(id=0, label="", color=(0, 0, 0, 0))]
-        for label, (each, color) in enumerate(zip(shown[:255], colors, strict=False), start=1):
+        for label, (each, color) in enumerate(
+            zip(segmentations[:255], colors, strict=False), start=1
+        ):
             if each.segmentation.status is Status.FOUND:
                 labels[each.segmentation.mask & (labels == 0)] = label
-            classes.append(rr.AnnotationInfo(id=label, label=_name(each), color=color))
-        plane = rr.CoordinateFrame(_plane(frame_id))
+            classes.append(rr.AnnotationInfo(id=label, label=_format_name(each), color=color))
+        plane = rr.CoordinateFrame(_image_plane(frame_id))
         self._log(stamp_ns, "camera/answer", rr.AnnotationContext(classes))
-        picture = rr.SegmentationImage(labels, opacity=0.5, draw_order=1)
-        self._log(stamp_ns, "camera/answer", picture, plane)
-        for each in shown:
-            one = each.segmentation
-            number = one.mask_score if np.isnan(one.score) else one.score
-            path = f"scores/{rr.escape_entity_path_part(one.expression[:_MOST_CHARS])}"
-            self._log(stamp_ns, path, rr.Scalars([number]))
-        boxed = [(each, color) for each, color in zip(shown, colors, strict=True) if each.box]
-        self._boxes(stamp_ns, boxed)
+        image = rr.SegmentationImage(labels, opacity=0.5, draw_order=1)
+        self._log(stamp_ns, "camera/answer", image, plane)
+        for each in segmentations:
+            segmentation = each.segmentation
+            score = segmentation.score
+            if np.isnan(score):
+                score = segmentation.mask_score
+            name = rr.escape_entity_path_part(segmentation.expression[:_MAX_CHARS])
+            self._log(stamp_ns, f"scores/{name}", rr.Scalars([score]))
+        boxed = [
+            (each, color) for each, color in zip(segmentations, colors, strict=True) if each.box
+        ]
+        self._log_boxes(stamp_ns, boxed)
         self._log(stamp_ns, "answers", rr.TextLog(text, level="INFO"))
 
-    def _boxes(
+    def _log_boxes(
         self, stamp_ns: int, boxed: Sequence[tuple[LoggedSegmentation, tuple[int, int, int]]]
     ) -> None:
         boxes = [each.box for each, _ in boxed if each.box is not None]
@@ -146,13 +152,13 @@ class RerunLog:
             self._log(stamp_ns, "scene/boxes", rr.Clear(recursive=False))
             return
         frame = boxes[0].frame_id
-        self._place_scene(frame)
+        self._set_scene_frame(frame)
         solid = rr.Boxes3D(
             centers=[box.center for box in boxes],
             sizes=[box.size for box in boxes],
             quaternions=[rr.Quaternion(xyzw=list(box.quaternion)) for box in boxes],
             colors=[color for _, color in boxed],
-            labels=[_name(each) for each, _ in boxed],
+            labels=[_format_name(each) for each, _ in boxed],
         )
         self._log(stamp_ns, "scene/boxes", solid, rr.CoordinateFrame(frame))
 
@@ -160,7 +166,7 @@ class RerunLog:
         self, stamp_ns: int, frame_id: str, points: NDArray[np.float32], rgb: NDArray[np.uint8]
     ) -> None:
         """Log the target's points (N, 3) m with their colours (N, 3)."""
-        self._place_scene(frame_id)
+        self._set_scene_frame(frame_id)
         cloud = rr.Points3D(points, colors=rgb, radii=[0.001])
         self._log(stamp_ns, "scene/target", cloud, rr.CoordinateFrame(frame_id))
 
@@ -172,7 +178,7 @@ class RerunLog:
         translation: Sequence[float],
         quaternion: Sequence[float],
     ) -> None:
-        """Log where a frame is in its parent, m and (x, y, z, w); no stamp: for ever."""
+        """Log the pose of a frame in its parent, m and (x, y, z, w); static without a stamp."""
         pose = rr.Transform3D(
             translation=list(translation),
             quaternion=rr.Quaternion(xyzw=list(quaternion)),
@@ -182,11 +188,11 @@ class RerunLog:
         self._log(stamp_ns, f"tf/{rr.escape_entity_path_part(child)}", pose)
 
     def log_command(self, stamp_ns: int, text: str) -> None:
-        """Log what was said."""
+        """Log the text of a command."""
         self._log(stamp_ns, "commands", rr.TextLog(text, level="INFO"))
 
-    def _place_scene(self, frame_id: str) -> None:
-        """Have the view in space look from the frame that positions are told in."""
+    def _set_scene_frame(self, frame_id: str) -> None:
+        """Set the frame of the 3D view to that of the positions."""
         if frame_id != self._scene_frame:
             self._scene_frame = frame_id
             # REP 103: an optical frame's y points down, any other frame's z up.
@@ -194,28 +200,29 @@ class RerunLog:
             axes = rr.ViewCoordinates.RDF if is_optical else rr.ViewCoordinates.FLU
             self._log(None, "scene", rr.CoordinateFrame(frame_id), axes)
 
-    def _log(self, stamp_ns: int | None, path: str, *what: rr.AsComponents) -> None:
+    def _log(self, stamp_ns: int | None, path: str, *components: rr.AsComponents) -> None:
         if stamp_ns is not None:
             self._stream.set_time(TIMELINE, timestamp=np.datetime64(stamp_ns, "ns"))
-        self._stream.log(path, *what, static=stamp_ns is None)
+        self._stream.log(path, *components, static=stamp_ns is None)
 
 
-def _plane(frame_id: str) -> str:
-    """Name of a camera's image plane as a frame."""
+def _image_plane(frame_id: str) -> str:
+    """Return the frame id of a camera's image plane."""
     return f"{frame_id}/image"
 
 
-def _name(shown: LoggedSegmentation) -> str:
-    return f"{shown.segmentation.expression[:_MOST_CHARS]} {shown.track_id}".rstrip()
+def _format_name(segmentation: LoggedSegmentation) -> str:
+    expression = segmentation.segmentation.expression[:_MAX_CHARS]
+    return f"{expression} {segmentation.track_id}".rstrip()
 
 
 def _blueprint() -> rrb.Blueprint:
-    """What the viewer shows at first."""
+    """Return the initial layout of the viewer."""
     return rrb.Blueprint(
         rrb.Horizontal(
             rrb.Vertical(
                 rrb.Spatial2DView(origin="camera/image", contents="camera/**", name="camera"),
-                rrb.TextLogView(contents=["commands", "answers"], name="said and answered"),
+                rrb.TextLogView(contents=["commands", "answers"], name="commands and results"),
                 row_shares=[3, 1],
             ),
             rrb.Vertical(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why an expression is answered as it is."""
+"""Explanations of segmentations."""

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the token that decides looks at, layer by layer.
+"""Attention of the deciding token, layer by layer.
 
-The model runs with fused attention, which keeps no weights. They are computed here for one token
-alone, from the states that went into each layer and the keys in the cache; the model itself runs as
-ever.
+The model runs with fused attention, which does not return weights. They are computed here for one
+token, from the input states of each layer and the keys in the cache.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ __all__ = ["compute_decision_attention"]
 def compute_decision_attention(
     model: MLLMSeg, features: ImageFeatures, suffix_ids: Sequence[int]
 ) -> Tensor:
-    """Attention of the last token of a prompt, whose state decides and draws.
+    """Compute the attention of the prompt's last token, whose state gives decision and mask.
 
     Args:
         model: the network.
-        features: the frame.
-        suffix_ids: token ids after the prefix, up to the token whose state predicts the answer.
+        features: of the image.
+        suffix_ids: token ids after the prefix, up to the one whose state predicts the answer token.
 
     Returns:
         (layers, heads, L) float32, over all L tokens of the prompt; each row sums to 1.
@@ -44,21 +43,21 @@ def compute_decision_attention(
         use_cache=True,
         output_hidden_states=True,
     ).hidden_states
-    place = torch.tensor([[length - 1]], device=device)
-    cosine, sine = language_model.rotary_emb(inputs[0], place)  # (1, 1, head)
+    position = torch.tensor([[length - 1]], device=device)
+    cosine, sine = language_model.rotary_emb(inputs[0], position)  # (1, 1, head)
     weights = []
     for layer, states, cached in zip(language_model.layers, inputs, cache.layers, strict=False):
         attention = layer.self_attn
         normed = layer.input_layernorm(states[:, -1])
         query = attention.q_proj(normed).view(-1, attention.head_dim)  # (heads, head)
-        query = query * cosine[0] + _rotated(query) * sine[0]
+        query = query * cosine[0] + _rotate_half(query) * sine[0]
         keys = cached.keys[0].repeat_interleave(attention.num_key_value_groups, dim=0)
         scores = torch.einsum("hd,hld->hl", query.float(), keys.float()) * attention.scaling
         weights.append(scores.softmax(-1))
     return torch.stack(weights)
 
 
-def _rotated(states: Tensor) -> Tensor:
-    """Half of a rotary embedding: (x, y) -> (-y, x), halves of the last axis."""
+def _rotate_half(states: Tensor) -> Tensor:
+    """Rotate the halves of the last axis, for rotary embeddings: (x, y) -> (-y, x)."""
     first, second = states.chunk(2, dim=-1)
     return torch.cat([-second, first], dim=-1)

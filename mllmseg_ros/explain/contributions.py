@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the three fused features put how much into the mask: an exact sum.
+"""Contributions of the three fused views to the mask logits: Shapley values.
 
-The decoder fuses three views of the image (DSFF, arXiv 2508.04107) and is far from linear behind
-that. So each view is taken away and put back in every combination of the others, and its share is
-the mean of what it changes: its Shapley value. The shares and what is left without any view sum to
-the mask logits. A view that is taken away is replaced by its own mean over the image: what it says
-of the picture as a whole stays, what it says of one place goes.
+The decoder fuses three views of the image (DSFF, arXiv 2508.04107) and is not linear after that. So
+each view is removed and added in every combination of the others, and its share is the mean change:
+its Shapley value. The shares and the logits without any view sum to the mask logits. A removed view
+is replaced by its mean over the image: its information about the whole image stays, that about
+positions is lost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def compute_contributions(
         (4, G*P, G*P) float32: the mask logits without any view, then the share of each of
         :data:`VIEWS`. All four sum to the mask logits.
 
-    Source: Shapley 1953, "A value for n-person games"; here n = 3, and all 8 coalitions are asked.
+    Source: Shapley 1953, "A value for n-person games"; here n = 3, with all 8 coalitions.
     """
     views = torch.cat(decoder.compute_views(vision_tokens, image_states))  # (3, G*G, C)
     means = views.mean(1, keepdim=True)
@@ -47,17 +47,17 @@ def compute_contributions(
     chosen = torch.where(present, views, means)  # (8, 3, G*G, C)
     fused = decoder.fuse_views(chosen.unbind(1))
     logits = decoder.decode(fused, expression_state.expand(len(fused), -1)).float()
-    return torch.einsum("vk,khw->vhw", _weights().to(logits.device), logits)
+    return torch.einsum("vk,khw->vhw", _compute_weights().to(logits.device), logits)
 
 
-def _weights() -> Tensor:
-    """What the logits of each coalition count for in each map, (4, 8)."""
+def _compute_weights() -> Tensor:
+    """Compute the weight of each coalition's logits in each map, (4, 8)."""
     n = len(VIEWS)
     weights = torch.zeros(1 + n, len(_COALITIONS))
     weights[0, 0] = 1.0
     for view, (number, members) in product(range(n), enumerate(_COALITIONS)):
         others = sum(members) - members[view]
-        # Share of the orders of joining in which exactly these others came before it.
+        # Share of the orders in which exactly these others precede the view.
         share = factorial(others) * factorial(n - 1 - others) / factorial(n)
         weights[1 + view, number] = share if members[view] else -share
     return weights

@@ -82,7 +82,7 @@ class ExplainService:
     ) -> Explain.Response:
         """Explain and draw; a failure becomes a reply."""
         from mllmseg_ros.explain.explanation import explain
-        from mllmseg_ros.explain.panel import draw_explanation, reason
+        from mllmseg_ros.explain.panel import describe_decision, draw_explanation
 
         try:
             expression = message.segmentations[0].expression
@@ -95,5 +95,5 @@ class ExplainService:
             return Explain.Response(text=line)
         image_message = CompressedImage(header=image.header, format="rgb8; png compressed bgr8")
         image_message.data = array.array("B", png.tobytes())
-        text = f"{message.text}. {reason(explanation)}"
+        text = f"{message.text}. {describe_decision(explanation)}"
         return Explain.Response(success=True, text=text, panel=image_message)

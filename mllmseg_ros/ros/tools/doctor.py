@@ -28,9 +28,9 @@ from mllmseg_ros.doctor.machine import (
     Finding,
     check_machine,
     fail,
+    measure_shared_memory,
     ok,
     print_findings,
-    shared_memory,
     warn,
 )
 from mllmseg_ros.ros.messages.cv_bridge_conversion import choose_rgb_conversion
@@ -107,7 +107,7 @@ def _transport() -> Iterator[Finding]:
             "Fast DDS loses them with its defaults; here and where the camera is started: "
             f"export {variable}={profile}",
         )
-    free = shared_memory()
+    free = measure_shared_memory()
     if free is not None and free < _SHARED_MEMORY:
         yield warn(
             "shared memory",

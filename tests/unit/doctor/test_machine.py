@@ -22,7 +22,7 @@ def test_here_everything_is_in_order(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["doctor", "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     subjects = [line.split()[1] for line in lines]
-    packages = ["numpy", "opencv", "safetensors", "torch", "transformers"]
+    packages = ["numpy", "scipy", "opencv", "safetensors", "torch", "transformers"]
     assert subjects == ["python", *packages, "weights", "device", "memory"]
     assert all(line.startswith("OK ") for line in lines)
 
@@ -56,15 +56,18 @@ def test_a_package_that_crashes_does_not_crash_the_doctor() -> None:
     [
         (8.11e9, torch.float32, CPU, ("--dtype bfloat16", "MLLMSeg_InternVL2_5_4B_RES")),
         (8.11e9, torch.bfloat16, torch.device("cuda"), ("_4B_RES", "--device cpu")),
-        (0.9e9, torch.bfloat16, CPU, ("end what else runs",)),
+        (0.9e9, torch.bfloat16, CPU, ("stop other programs",)),
     ],
 )
 def test_too_little_memory_names_what_would_fit(
     n_values: float, number_format: torch.dtype, device: torch.device, remedies: tuple[str, ...]
 ) -> None:
     needed = 1.25 * n_values * number_format.itemsize
-    assert doctor._memory(int(n_values), number_format, device, needed + 10).verdict is Verdict.OK
-    finding = doctor._memory(int(n_values), number_format, device, needed - 1e6)
+    assert (
+        doctor._check_memory(int(n_values), number_format, device, needed + 10).verdict
+        is Verdict.OK
+    )
+    finding = doctor._check_memory(int(n_values), number_format, device, needed - 1e6)
     assert finding.verdict is Verdict.FAIL
     assert all(each in finding.text for each in remedies)
     assert ("bfloat16," in finding.text) == (number_format is torch.float32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.cli import main
 from mllmseg_ros.explain.explanation import SEEN, explain, leave_out_words
-from mllmseg_ros.explain.panel import draw_explanation, reason
+from mllmseg_ros.explain.panel import describe_decision, draw_explanation
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.tokenizer import Tokenizer
@@ -128,10 +128,10 @@ def test_what_is_there_is_explained_by_its_words(embedded: Segmenter) -> None:
     assert told.segmentation.status is Status.NO_TARGET
     without = {word: answer.found for word, answer in told.word_ablations}
     assert without == {"blue": True, "mug": False}  # there are mugs, but nothing blue
-    assert "is below the threshold 0.50" in reason(told)
+    assert "is below the threshold 0.50" in describe_decision(told)
     found = explain(embedded, context, "the red mug")
     assert found.segmentation.status is Status.FOUND
-    assert "reaches the threshold 0.50" in reason(found)
+    assert "reaches the threshold 0.50" in describe_decision(found)
     assert max(found.contrasts) > 1.0
     panels = [draw_explanation(rgb, each) for each in (told, found)]
     assert panels[0].shape == panels[1].shape
@@ -160,7 +160,7 @@ def test_words_are_left_out_one_by_one() -> None:
 
 def test_a_panel_of_another_image_is_refused(embedded: Segmenter) -> None:
     told = explain(embedded, embedded.encode(load_sample(0).rgb), "the red mug")
-    with pytest.raises(ValueError, match=r"the answer is \(480, 640\), the image \(10, 10\)"):
+    with pytest.raises(ValueError, match=r"the segmentation is \(480, 640\), the image \(10, 10\)"):
         draw_explanation(np.zeros((10, 10, 3), np.uint8), told)
 
 
