@@ -33,7 +33,9 @@ setup(
     packages=find_packages(
         include=["mllmseg_ros", "mllmseg_ros.*"], exclude=["mllmseg_ros.ros", "mllmseg_ros.ros.*"]
     ),
-    package_data={"mllmseg_ros": ["assets/**/*", "train/recipes/*.yaml", "web/*page/*"]},
+    package_data={
+        "mllmseg_ros": ["py.typed", "assets/**/*", "train/recipes/*.yaml", "web/*page/*"]
+    },
     install_requires=requirements("core"),
     # As in a ROS installation: the definitions are written into bags.
     data_files=[("share/mllmseg_ros/msg", sorted(map(str, Path("msg").glob("*.msg"))))],

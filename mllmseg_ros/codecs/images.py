@@ -35,6 +35,8 @@ CompressedImage: TypeAlias = Any
 CameraInfo: TypeAlias = Any
 Time: TypeAlias = Any
 
+Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16, for depth also float32
+
 MAX_COMPRESSED_PX = 64_000_000  # a few kB of PNG can ask for gigabytes
 _DEPTH_HEADER = struct.Struct("<iff")  # of compressedDepth: format, a, b
 _COMPRESSED_FORMATS = ("JPEG", "PNG")
@@ -49,16 +51,16 @@ class Encoding:
 
     dtype: type[np.uint8] | type[np.uint16]
     channels: int
-    to_rgb: Callable[[NDArray], NDArray[np.uint8]]  # (H, W) or (H, W, channels) -> (H, W, 3)
+    to_rgb: Callable[[Pixels], NDArray[np.uint8]]  # (H, W) or (H, W, channels) -> (H, W, 3)
     smallest_hw: tuple[int, int] = (1, 1)  # px, smallest size that can be converted
     even_width: bool = False  # two pixels share their colour, so the width must be even
 
 
-def _opencv_conversion(code: int) -> Callable[[NDArray], NDArray[np.uint8]]:
+def _opencv_conversion(code: int) -> Callable[[Pixels], NDArray[np.uint8]]:
     return lambda pixels: _to_8_bit(cv2.cvtColor(pixels, code))
 
 
-def _to_8_bit(pixels: NDArray) -> NDArray[np.uint8]:
+def _to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
     """Scale uint16 to uint8 so that white stays white."""
     if pixels.dtype == np.uint8:
         return pixels
@@ -264,7 +266,7 @@ def intrinsics_from_info(msg: CameraInfo, *, rectified: bool) -> Intrinsics | No
 
 def nanoseconds(stamp: Time) -> int:
     """Convert a message's time to nanoseconds."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+    return int(stamp.sec * 1_000_000_000 + stamp.nanosec)
 
 
 def _check_layout(msg: Image, bytes_per_pixel: int) -> None:
@@ -282,7 +284,7 @@ def _check_layout(msg: Image, bytes_per_pixel: int) -> None:
         )
 
 
-def _view_pixels(msg: Image, dtype: type, channels: int) -> NDArray:
+def _view_pixels(msg: Image, dtype: type, channels: int) -> Pixels:
     """View checked data as (H, W) or (H, W, channels) in native byte order."""
     stored = np.dtype(dtype).newbyteorder(">" if msg.is_bigendian else "<")
     rows = np.frombuffer(msg.data, dtype=np.uint8).reshape(msg.height, msg.step)

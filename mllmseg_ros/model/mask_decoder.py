@@ -41,7 +41,8 @@ class FusionBlock(nn.Module):
         """Apply self-attention, residual and ``norm1``, which need no memory. (B, L, C)."""
         layer = self._layer
         attended = layer.self_attn(queries, queries, queries, need_weights=False)[0]
-        return layer.norm1(queries + layer.dropout1(attended))
+        normalized: Tensor = layer.norm1(queries + layer.dropout1(attended))
+        return normalized
 
     def finish(self, queries: Tensor, attended: Tensor) -> Tensor:
         """Apply everything after the cross-attention to its output. (B, L, C)."""
@@ -50,7 +51,8 @@ class FusionBlock(nn.Module):
         hidden = layer.linear2(layer.dropout(functional.relu(layer.linear1(queries))))
         queries = layer.norm3(queries + layer.dropout3(hidden))
         assert self.decoder.norm is not None
-        return self.decoder.norm(queries)
+        normalized: Tensor = self.decoder.norm(queries)
+        return normalized
 
     def attend_single(self, queries: Tensor, memory: Tensor) -> Tensor:
         """Run the block after :meth:`attend_self` for a single memory token.
@@ -129,9 +131,9 @@ class MaskDecoder(nn.Module):
         return detail, vision_tokens, upsampled.flatten(2).transpose(1, 2)
 
     def _fuse_tokens(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
-        return self.text_out_adapter(
-            torch.cat(self.compute_views(vision_tokens, image_states), dim=-1)
-        )
+        views = self.compute_views(vision_tokens, image_states)
+        fused: Tensor = self.text_out_adapter(torch.cat(views, dim=-1))
+        return fused
 
     def fuse(self, vision_tokens: Tensor, image_states: Tensor) -> Tensor:
         """Compute everything that does not depend on the expression, once per image.
@@ -175,9 +177,11 @@ class MaskDecoder(nn.Module):
 
     def predict_logits(self, tokens: Tensor) -> Tensor:
         """Predict mask logits (N, G*P, G*P) from cross-attended tokens (N, G*G, C)."""
-        maps = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        batch, _, width = tokens.shape
+        maps = tokens.transpose(1, 2).reshape(batch, width, self.grid, self.grid)
         pixels = functional.pixel_shuffle(self.conv1(maps), self.patch_px)
-        return self.conv2(pixels)[:, 0]
+        logits: Tensor = self.conv2(pixels)
+        return logits[:, 0]
 
     def forward(
         self, vision_tokens: Tensor, image_states: Tensor, expression_states: Tensor

@@ -216,7 +216,8 @@ class MLLMSeg(nn.Module):
             for start, indices in zip(starts.tolist(), answer_positions, strict=True)
             for index in indices
         ]
-        return hidden[torch.tensor(selected, device=device, dtype=torch.long)]
+        states: Tensor = hidden[torch.tensor(selected, device=device, dtype=torch.long)]
+        return states
 
     def answer_logits(self, states: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Compute logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""

@@ -8,6 +8,7 @@ is largest. Knows neither images nor optical flow.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -170,7 +171,7 @@ def _match_score(segmentation: Segmentation, observation: Observation, stamp_ns:
 def _proximity(segmentation: Segmentation, observation: Observation, stamp_ns: int) -> float:
     """1 at a track's last position, moved with the camera; 0 where it is out of reach."""
     lost_s = max(0.0, (stamp_ns - observation.track.seen_ns) / 1e9)
-    size_px = np.sqrt(max(observation.track.area_px, segmentation.area_px))
+    size_px = math.sqrt(max(observation.track.area_px, segmentation.area_px))
     reach_px = (_REACH_SIZES + _REACH_SIZES_PER_S * lost_s) * size_px
     centre = np.array(segmentation.centroid_uv or (np.inf, np.inf))
     return max(0.0, 1 - float(np.linalg.norm(centre - observation.centre_uv)) / reach_px)
