@@ -21,13 +21,13 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.drawing.text import render_text, write
+from mllmseg_ros.drawing.text import draw_text, render_text
 from mllmseg_ros.geometry.grasp import Grasp, Gripper, plan_grasp
-from mllmseg_ros.geometry.instances import Depth, Instance, instances_of
+from mllmseg_ros.geometry.instances import Depth, Instance, locate_instances
 from mllmseg_ros.geometry.localization import Intrinsics, unit_depth_rays
 from mllmseg_ros.language.command import Command
 from mllmseg_ros.language.conversation import LANGUAGES, understand
-from mllmseg_ros.segmentation import Segmentation, segmentation_of
+from mllmseg_ros.segmentation import Segmentation, build_segmentation
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import Spot, TabletopCamera
 from mllmseg_ros.sim.depth_noise import stereo_like
@@ -90,7 +90,7 @@ class Stage:
         metres = stereo_like(view.depth_m, float(view.K[0, 0]), self._rng)
         depth = Depth(metres=metres, intrinsics=Intrinsics(K=view.K, D=np.zeros(5)))
         segmentations = self._segmenter(view.rgb, command.expressions)
-        return view, command, instances_of(segmentations, depth), depth
+        return view, command, locate_instances(segmentations, depth), depth
 
     def move(self, waypoints: NDArray[np.float64], text: str, captions: Sequence[str]) -> None:
         """Send the gripper along waypoints (K, 5), each with a caption for the way to it."""
@@ -131,7 +131,7 @@ def resize_image(rgb: Image) -> Image:
 
 def resize_segmentation(segmentation: Segmentation) -> Segmentation:
     """Scale a segmentation of the camera image to its panel."""
-    return segmentation_of(
+    return build_segmentation(
         segmentation.expression,
         segmentation.status,
         segmentation.score,
@@ -152,9 +152,9 @@ def compose(left: Image, side: Image, text: str, caption: str) -> Image:
     gap = np.full((LEFT_WH[1], GAP_PX, 3), DARK, np.uint8)
     bars = bar.copy(), bar.copy()
     top = (BAR_PX - render_text("", CAPTION_PX).shape[0]) // 2
-    prompt_px = write(bars[0], "command: ", (10, top), GREY, CAPTION_PX)
-    write(bars[0], text, (10 + prompt_px, top), WHITE, CAPTION_PX)
-    write(bars[1], caption, (10, top), GREEN, CAPTION_PX)
+    prompt_px = draw_text(bars[0], "command: ", (10, top), GREY, CAPTION_PX)
+    draw_text(bars[0], text, (10 + prompt_px, top), WHITE, CAPTION_PX)
+    draw_text(bars[1], caption, (10, top), GREEN, CAPTION_PX)
     return np.vstack([bars[0], np.hstack([left, gap, right]), bars[1]]).astype(np.uint8)
 
 
