@@ -204,7 +204,7 @@ def describe_decision(explanation: Explanation) -> str:
 def _draw_words(
     panel: Canvas, explanation: Explanation, left_top: tuple[int, int], height: int
 ) -> None:
-    """What the word_ablations expressions were answered."""
+    """Draw the results for the expression with one word left out."""
     x, y = left_top
     draw_text(panel, "Influence of each word", (x, y - 4), _TEXT, _HEAD_PX)
     y += 24

@@ -48,18 +48,18 @@ def test_single_prompt_equals_the_naive_pass(
 ) -> None:
     context = random_segmenter.encode(image)
     staged = random_segmenter.segment(context, EXPRESSIONS)
-    for answer, expression in zip(staged, EXPRESSIONS, strict=True):
+    for segmentation, expression in zip(staged, EXPRESSIONS, strict=True):
         scores, probability = naive(
             random_segmenter, image, random_segmenter.prompts.build([expression])
         )
-        assert abs(answer.score - float(scores[0])) < EXACT
-        assert np.abs(answer.probability - probability[0]).max() < EXACT
+        assert abs(segmentation.score - float(scores[0])) < EXACT
+        assert np.abs(segmentation.probability - probability[0]).max() < EXACT
 
 
 def test_numbers_that_are_not_finite_are_no_answer(
     random_segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
-    """As of a model whose half precision overflows: it has not said that nothing is there."""
+    """As of a model whose half precision overflows: that is not a rejection."""
     context = random_segmenter.encode(image)
     for weight in (random_segmenter.model.lm_head.weight, *_last_of_decoder(random_segmenter)):
         sound = weight.detach().clone()
@@ -85,9 +85,9 @@ def test_joint_prompt_equals_the_naive_pass(
     scores, probability = naive(
         random_segmenter, image, random_segmenter.prompts.build(EXPRESSIONS)
     )
-    for index, answer in enumerate(staged):
-        assert abs(answer.score - float(scores[index])) < EXACT
-        assert np.abs(answer.probability - probability[index]).max() < EXACT
+    for index, segmentation in enumerate(staged):
+        assert abs(segmentation.score - float(scores[index])) < EXACT
+        assert np.abs(segmentation.probability - probability[index]).max() < EXACT
 
 
 def test_one_expression_never_changes_another(
@@ -113,14 +113,14 @@ def test_asking_twice_leaves_the_context_as_it_was(
 
 
 def test_fields_of_an_answer(random_segmenter: Segmenter, image: NDArray[np.uint8]) -> None:
-    (answer,) = random_segmenter(image, ["  The RED mug. "])
-    assert answer.expression == "  The RED mug. "
-    assert answer.mask.shape == answer.probability.shape == image.shape[:2]
-    assert answer.probability.dtype == np.float32
-    assert np.array_equal(answer.mask, answer.probability >= 0.5)
-    assert answer.area_px == answer.mask.sum()
-    assert (answer.box_xyxy is None) == (answer.area_px == 0)
-    assert 0 <= answer.score <= 1
+    (segmentation,) = random_segmenter(image, ["  The RED mug. "])
+    assert segmentation.expression == "  The RED mug. "
+    assert segmentation.mask.shape == segmentation.probability.shape == image.shape[:2]
+    assert segmentation.probability.dtype == np.float32
+    assert np.array_equal(segmentation.mask, segmentation.probability >= 0.5)
+    assert segmentation.area_px == segmentation.mask.sum()
+    assert (segmentation.box_xyxy is None) == (segmentation.area_px == 0)
+    assert 0 <= segmentation.score <= 1
 
 
 def test_no_expression_gives_no_answer(
@@ -147,11 +147,11 @@ def test_deciding(
 ) -> None:
     segmenter = Segmenter.from_pretrained(random_checkpoint, device="cpu", dtype="float32")
     segmenter.can_reject, segmenter.threshold = can_reject, threshold
-    (answer,) = segmenter(image, ["the red mug"])
-    assert math.isnan(answer.score) == (not can_reject)
-    assert answer.found == (answer.area_px > 0 if found is None else found)
+    (segmentation,) = segmenter(image, ["the red mug"])
+    assert math.isnan(segmentation.score) == (not can_reject)
+    assert segmentation.found == (segmentation.area_px > 0 if found is None else found)
     if status is not None:
-        assert answer.status is status
+        assert segmentation.status is status
     if not can_reject:
         # The mask-score limit turns the same mask from found into doubtful.
         segmenter.model.mask_decoder.conv2.bias.data.fill_(1.0)
@@ -239,15 +239,15 @@ def test_a_word_that_was_never_taught_makes_no_sure_answer(embedded: Segmenter) 
 def test_the_embedded_model_knows_what_its_scenes_are_spoken_about_with(
     embedded: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = [each.text for index in range(N_SAMPLES) for each in sample_expressions(index)]
+    texts = [each.text for index in range(N_SAMPLES) for each in sample_expressions(index)]
     rng = np.random.default_rng(0)
     for names in (vocabulary.PLAIN, vocabulary.VARIED):
         for index in range(N_SAMPLES):
             drawn = draw_expressions(load_sample(index).objects, rng, 500, language=names)
-            said += [each.text for each in drawn]
-        said += [word for forms in names.nouns.values() for words in forms for word in words]
-    unknown = [text for text in said if embedded.unknown_words(text)]
-    assert len(unknown) < len(said) / 200, unknown  # "erd-colored": slips that tear words apart
+            texts += [each.text for each in drawn]
+        texts += [word for forms in names.nouns.values() for words in forms for word in words]
+    unknown = [text for text in texts if embedded.unknown_words(text)]
+    assert len(unknown) < len(texts) / 200, unknown  # "erd-colored": typos that split words
     assert embedded.unknown_words("Ein roter Becher, 3 mugs") == ["ein", "roter", "becher"]
     assert embedded.unknown_words("the blakc botlte and the mgu on the table") == ["mgu"]
     silent = dataclasses.replace(embedded.model.config, known_words=frozenset())

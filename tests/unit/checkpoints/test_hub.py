@@ -189,9 +189,9 @@ def test_what_hugging_face_s_own_tools_have_brought_is_found(hub: Hub, mllmseg, 
 def test_weights_that_are_not_what_the_hub_says_are_thrown_away(
     hub: Hub, mllmseg, tmp_path: Path
 ) -> None:
-    told = hub.info()
+    info = hub.info()
     hub.files["model.safetensors"] = bytes(len(hub.files["model.safetensors"]))
-    hub.info = lambda: told  # type: ignore[method-assign]
+    hub.info = lambda: info  # type: ignore[method-assign]
     to = tmp_path / "here"
     failed = mllmseg("download", "somebody/else")
     assert failed.returncode == 1

@@ -121,7 +121,7 @@ def test_the_label_tells_name_number_distance_and_track(
     one = [segmentation(square, Status.FOUND)]
     bare = draw_overlay(gray, one)
     full = draw_overlay(gray, one, ["t1"], [0.74])
-    widths = [_label_width(picture) for picture in (bare, full)]
+    widths = [_label_width(image) for image in (bare, full)]
     letters_px = 11
     wanted = [render_text(text, letters_px).shape[1] for text in ("  0.74 m  t1", "the mug  0.90")]
     assert widths[1] - widths[0] == pytest.approx(wanted[0], abs=3)
@@ -130,13 +130,13 @@ def test_the_label_tells_name_number_distance_and_track(
         draw_overlay(gray, one, ["t1", "t2"])
 
 
-def _label_width(picture: np.ndarray) -> int:
+def _label_width(image: np.ndarray) -> int:
     """Of what is drawn over the square, whose upper edge is row 100."""
-    columns = np.flatnonzero((picture[:97] != 100).any(axis=(0, 2)))
+    columns = np.flatnonzero((image[:97] != 100).any(axis=(0, 2)))
     return int(columns[-1] - columns[0] + 1)
 
 
 def test_letters_are_spelt_with_what_the_font_has() -> None:
-    for shown, same in (("Schüssel", "Schuessel"), ("café", "cafe"), ("杯\n", "??")):
-        np.testing.assert_array_equal(render_text(shown, 20), render_text(same, 20))
+    for text, same in (("Schüssel", "Schuessel"), ("café", "cafe"), ("杯\n", "??")):
+        np.testing.assert_array_equal(render_text(text, 20), render_text(same, 20))
     assert render_text("the mug", 20).max() == 255

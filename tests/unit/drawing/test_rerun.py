@@ -25,7 +25,7 @@ CAMERA, BASE = "camera_optical_frame", "base_link"
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """Record batches by entity, of one image with two answers, points and transforms."""
+    """Record batches by entity, of one image with two segmentations, points and transforms."""
     path = tmp_path_factory.mktemp("rerun") / "log.rrd"
     mask = np.zeros((60, 80), np.bool_)
     mask[10:20, 30:50] = True
@@ -39,15 +39,15 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     log.log_command(NS - 1, "the mug; a/b")
     log.log_image(NS, CAMERA, np.full((60, 80, 3), 90, np.uint8))
     log.log_intrinsics(NS, CAMERA, np.diag([50.0, 50.0, 1.0]), (60, 80))
-    shown = [
+    segmentations = [
         LoggedSegmentation(segmentation=mug, track_id="t3", box=box),
         LoggedSegmentation(segmentation=no_bowl),
     ]
-    log.log_segmentations(NS, CAMERA, (60, 80), "1 of 2 found", shown)
+    log.log_segmentations(NS, CAMERA, (60, 80), "1 of 2 found", segmentations)
     log.log_points(NS, BASE, np.ones((5, 3), np.float32), np.zeros((5, 3), np.uint8))
     log.log_transform(None, BASE, CAMERA, (0, 0, 1), (0, 0, 0, 1))
     log.log_transform(NS, "map", BASE, (4, 0, 0), (0, 0, 0, 1))
-    log.log_segmentations(NS + 5, CAMERA, (60, 80), "0 of 1 found", shown[1:])
+    log.log_segmentations(NS + 5, CAMERA, (60, 80), "0 of 1 found", segmentations[1:])
     log.close()
     held: dict[str, list[Any]] = {}
     for chunk in rerun.chunk.RrdReader(path).stream():
@@ -91,7 +91,7 @@ def test_scores_boxes_frames_and_words(held: dict[str, list[Any]]) -> None:
     assert column(held, "/tf/base_link", "Transform3D:parent_frame") == [["map"]]
     assert column(held, "/answers", "TextLog:text") == [["1 of 2 found"], ["0 of 1 found"]]
     assert column(held, "/commands", "TextLog:text") == [["the mug; a/b"]]
-    # The second answer has no box: the first one's does not stay.
+    # The second result has no box: the first one's does not stay.
     assert len(column(held, "/scene/boxes", "Clear:is_recursive")) == 1
 
 

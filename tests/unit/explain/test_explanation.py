@@ -57,27 +57,29 @@ def test_the_cut_through_the_heat_map_is_the_mask_and_the_shares_sum_to_its_logi
     segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
     context = segmenter.encode(image)
-    told = explain(segmenter, context, EXPRESSION)
-    (answer,) = segmenter.segment(context, [EXPRESSION])
-    np.testing.assert_array_equal(told.segmentation.mask, answer.mask)
-    np.testing.assert_array_equal(told.segmentation.probability >= told.cut, answer.mask)
-    total = told.without_views + told.shares.sum(0)
-    assert np.abs(total - told.mask_logits).max() < SUM_TOLERANCE
-    assert np.abs(told.shares).max() > 10 * SUM_TOLERANCE  # it is not a sum of nothing
+    explanation = explain(segmenter, context, EXPRESSION)
+    (segmentation,) = segmenter.segment(context, [EXPRESSION])
+    np.testing.assert_array_equal(explanation.segmentation.mask, segmentation.mask)
+    np.testing.assert_array_equal(
+        explanation.segmentation.probability >= explanation.cut, segmentation.mask
+    )
+    total = explanation.without_views + explanation.shares.sum(0)
+    assert np.abs(total - explanation.mask_logits).max() < SUM_TOLERANCE
+    assert np.abs(explanation.shares).max() > 10 * SUM_TOLERANCE  # it is not a sum of nothing
 
 
 def test_attention_is_what_the_model_computes_by_itself(
     segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
-    told = explain(segmenter, segmenter.encode(image), EXPRESSION)
+    explanation = explain(segmenter, segmenter.encode(image), EXPRESSION)
     prompt = segmenter.prompts.build([EXPRESSION])
     rows = eager_attention(segmenter, image, prompt.input_ids[: prompt.answer_positions[0]])
-    assert told.attention.shape == rows.shape
-    np.testing.assert_allclose(told.attention, rows, atol=1e-4)
-    np.testing.assert_allclose(told.attention.sum(-1), 1.0, atol=1e-5)
+    assert explanation.attention.shape == rows.shape
+    np.testing.assert_allclose(explanation.attention, rows, atol=1e-4)
+    np.testing.assert_allclose(explanation.attention.sum(-1), 1.0, atol=1e-5)
     n_image = segmenter.model.config.n_image_tokens
     on_image = rows[..., prompt.image_start : prompt.image_start + n_image]
-    assert told.image_share == pytest.approx(float(on_image.sum(-1).mean()), abs=1e-4)
+    assert explanation.image_share == pytest.approx(float(on_image.sum(-1).mean()), abs=1e-4)
 
 
 @torch.inference_mode()
@@ -113,41 +115,41 @@ def test_a_view_has_a_share_where_it_differs_from_its_mean_and_only_then(
     flat.image_states = context.features.image_states.mean(1, keepdim=True).expand_as(
         context.features.image_states
     )
-    told = explain(
+    explanation = explain(
         random_segmenter, SimpleNamespace(features=flat, size_hw=context.size_hw), EXPRESSION
     )
-    assert np.abs(told.shares[2]).max() < SUM_TOLERANCE  # the upsampled states say no place
-    assert np.abs(told.shares[1]).max() > 10 * SUM_TOLERANCE
+    assert np.abs(explanation.shares[2]).max() < SUM_TOLERANCE  # the upsampled states say no place
+    assert np.abs(explanation.shares[1]).max() > 10 * SUM_TOLERANCE
     assert tokens.std(1).max() > 0
 
 
 def test_what_is_there_is_explained_by_its_words(embedded: Segmenter) -> None:
     rgb = load_sample(1).rgb
     context = embedded.encode(rgb)
-    told = explain(embedded, context, "the blue mug")
-    assert told.segmentation.status is Status.NO_TARGET
-    without = {word: answer.found for word, answer in told.word_ablations}
+    explanation = explain(embedded, context, "the blue mug")
+    assert explanation.segmentation.status is Status.NO_TARGET
+    without = {word: ablated.found for word, ablated in explanation.word_ablations}
     assert without == {"blue": True, "mug": False}  # there are mugs, but nothing blue
-    assert "is below the threshold 0.50" in describe_decision(told)
+    assert "is below the threshold 0.50" in describe_decision(explanation)
     found = explain(embedded, context, "the red mug")
     assert found.segmentation.status is Status.FOUND
     assert "reaches the threshold 0.50" in describe_decision(found)
     assert max(found.contrasts) > 1.0
-    panels = [draw_explanation(rgb, each) for each in (told, found)]
+    panels = [draw_explanation(rgb, each) for each in (explanation, found)]
     assert panels[0].shape == panels[1].shape
     assert (panels[0] != panels[1]).any()
 
 
 def test_regions_are_the_places_above_the_floor(embedded: Segmenter) -> None:
     rgb = load_sample(4).rgb
-    told = explain(embedded, embedded.encode(rgb), "the can on the far left")
-    probability = told.segmentation.probability
-    assert len({each.in_mask for each in told.regions}) == 2  # some taken, some rejected
-    peaks = [each.peak for each in told.regions]
+    explanation = explain(embedded, embedded.encode(rgb), "the can on the far left")
+    probability = explanation.segmentation.probability
+    assert len({each.in_mask for each in explanation.regions}) == 2  # some taken, some rejected
+    peaks = [each.peak for each in explanation.regions]
     assert peaks == sorted(peaks, reverse=True)
-    for each in told.regions:
+    for each in explanation.regions:
         assert probability[each.mask].min() >= SEEN
-        assert each.in_mask == bool((told.segmentation.mask & each.mask).any())
+        assert each.in_mask == bool((explanation.segmentation.mask & each.mask).any())
 
 
 def test_words_are_left_out_one_by_one() -> None:
@@ -159,9 +161,9 @@ def test_words_are_left_out_one_by_one() -> None:
 
 
 def test_a_panel_of_another_image_is_refused(embedded: Segmenter) -> None:
-    told = explain(embedded, embedded.encode(load_sample(0).rgb), "the red mug")
+    explanation = explain(embedded, embedded.encode(load_sample(0).rgb), "the red mug")
     with pytest.raises(ValueError, match=r"the segmentation is \(480, 640\), the image \(10, 10\)"):
-        draw_explanation(np.zeros((10, 10, 3), np.uint8), told)
+        draw_explanation(np.zeros((10, 10, 3), np.uint8), explanation)
 
 
 @pytest.mark.parametrize("size_hw", [(32, 32), (300, 40), (40, 300)])
@@ -171,21 +173,23 @@ def test_any_size_and_a_model_that_cannot_reject(
     rgb = np.random.default_rng(1).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     random_segmenter.can_reject = not random_segmenter.can_reject
     try:
-        told = explain(random_segmenter, random_segmenter.encode(rgb), "ein <Löffel> [SEG] " * 9)
+        explanation = explain(
+            random_segmenter, random_segmenter.encode(rgb), "ein <Löffel> [SEG] " * 9
+        )
     finally:
         random_segmenter.can_reject = not random_segmenter.can_reject
-    assert draw_explanation(rgb, told).shape[1] == 1608
+    assert draw_explanation(rgb, explanation).shape[1] == 1608
 
 
 def test_the_command_writes_the_panel_and_says_what_decided(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = FRAMES / "frame_1.png"
+    image = FRAMES / "frame_1.png"
     panel = tmp_path / "why.png"
-    asked = ["explain", str(picture), "the blue mug", "-o", str(panel), "--device", "cpu"]
-    assert main(asked) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("'the blue mug': NO_TARGET. Its score 0.0")
+    arguments = ["explain", str(image), "the blue mug", "-o", str(panel), "--device", "cpu"]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("'the blue mug': NO_TARGET. Its score 0.0")
     assert cv2.imread(str(panel)).shape[1] == 1608
-    assert main([*asked[:2], " ", *asked[3:]]) == 1
+    assert main([*arguments[:2], " ", *arguments[3:]]) == 1
     assert "nothing is asked for" in capsys.readouterr().err

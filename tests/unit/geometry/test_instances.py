@@ -93,7 +93,7 @@ def test_no_depth_anywhere_changes_nothing() -> None:
     assert cv2.connectedComponents(two.astype(np.uint8))[0] == 3
 
 
-def answer(mask: np.ndarray, status: Status = Status.FOUND) -> Segmentation:
+def segment(mask: np.ndarray, status: Status = Status.FOUND) -> Segmentation:
     probability = np.where(mask, 0.9, 0.1).astype(np.float32)
     return build_segmentation("the things", status, 0.8, 0.9, probability, mask)
 
@@ -102,16 +102,16 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     near, far = disc(40, 60, 20), disc(110, 60, 14)
     depth = at((near, 0.6), (far, 0.8))
     intrinsics = Intrinsics(K=np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]]), D=np.zeros(5))
-    answers = [
-        answer(np.zeros_like(near), Status.NO_TARGET),
-        answer(near | far),
-        answer(near | far, Status.LOW_CONFIDENCE),
+    segmentations = [
+        segment(np.zeros_like(near), Status.NO_TARGET),
+        segment(near | far),
+        segment(near | far, Status.LOW_CONFIDENCE),
     ]
-    found = locate_instances(answers, Depth(metres=depth, intrinsics=intrinsics))
+    found = locate_instances(segmentations, Depth(metres=depth, intrinsics=intrinsics))
     places = [(each.expression_index, each.instance_index) for each in found]
     assert places == [(0, 0), (1, 0), (1, 1), (2, 0)]
-    assert found[0].segmentation is answers[0]
-    assert found[3].segmentation is answers[2]  # what is unsure is not split_by_tracks
+    assert found[0].segmentation is segmentations[0]
+    assert found[3].segmentation is segmentations[2]  # a low confidence is not split
     assert [each.position is not None for each in found] == [False, True, True, False]
     first, second = found[1], found[2]
     assert first.position is not None
@@ -120,7 +120,7 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     assert second.position.mean[2] == pytest.approx(0.8)
     assert second.segmentation.box_xyxy == (96, 46, 125, 75)
     assert second.segmentation.mask_score == pytest.approx(0.9)
-    assert [each.position for each in locate_instances(answers)] == [None] * 4
+    assert [each.position for each in locate_instances(segmentations)] == [None] * 4
 
 
 def test_a_small_part_that_is_unsure_has_only_spilt_over() -> None:

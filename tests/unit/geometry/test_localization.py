@@ -92,7 +92,7 @@ def test_errors_name_what_came() -> None:
 
 
 def test_a_turned_box_gets_its_own_edges() -> None:
-    """A flat plank, turned in the picture and tilted away from the camera."""
+    """A flat plank, turned in the image and tilted away from the camera."""
     turn, tilt = np.deg2rad(25), np.deg2rad(30)
     along = np.array([np.cos(turn), np.sin(turn), 0.0])
     across = np.array([-np.sin(turn) * np.cos(tilt), np.cos(turn) * np.cos(tilt), np.sin(tilt)])
@@ -141,7 +141,7 @@ def test_in_another_frame_it_is_the_same_place_and_the_same_box() -> None:
     """A camera that looks straight down from above a table, as REP 103 names the axes."""
     depth = np.full((480, 640), 0.9, dtype=np.float32)
     mask = np.zeros((480, 640), dtype=bool)
-    mask[90:111, 360:441] = True  # wide in the picture
+    mask[90:111, 360:441] = True  # wide in the image
     v, u = np.mgrid[:480, :640]
     depth[mask] += (0.0005 * (u - 400) + 0.001 * (v - 100))[mask].astype(np.float32)
     seen = locate(mask, depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100))
@@ -149,22 +149,22 @@ def test_in_another_frame_it_is_the_same_place_and_the_same_box() -> None:
     matrix = np.eye(4)
     matrix[:3, :3] = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])
     matrix[:3, 3] = [0.5, 0.1, 1.2]
-    told = transform_position(seen, matrix)
+    transformed = transform_position(seen, matrix)
 
     def moved(points: np.ndarray) -> np.ndarray:
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
-    np.testing.assert_allclose(told.points, moved(seen.points), atol=1e-6)
-    np.testing.assert_allclose(told.mean, told.points.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(told.covariance, np.cov(told.points.T), atol=1e-8)
-    np.testing.assert_allclose(told.surface_point, moved(seen.surface_point))
-    # The picture's right is the table's -y: what was the box's x edge is its y edge now.
+    np.testing.assert_allclose(transformed.points, moved(seen.points), atol=1e-6)
+    np.testing.assert_allclose(transformed.mean, transformed.points.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(transformed.covariance, np.cov(transformed.points.T), atol=1e-8)
+    np.testing.assert_allclose(transformed.surface_point, moved(seen.surface_point))
+    # The image's right is the table's -y: what was the box's x edge is its y edge now.
     assert seen.box_size[0] > 2 * seen.box_size[1]
-    np.testing.assert_allclose(told.box_size, seen.box_size[[1, 0, 2]])
-    assert np.linalg.det(told.box_axes) == pytest.approx(1)
-    assert (np.abs(np.diag(told.box_axes)) > 0.8).all()
+    np.testing.assert_allclose(transformed.box_size, seen.box_size[[1, 0, 2]])
+    assert np.linalg.det(transformed.box_axes) == pytest.approx(1)
+    assert (np.abs(np.diag(transformed.box_axes)) > 0.8).all()
     # Every point lies in the box, and touches each of its six sides.
-    along = (told.points - told.box_center) @ told.box_axes
-    np.testing.assert_allclose(along.max(axis=0), told.box_size / 2, atol=1e-5)
-    np.testing.assert_allclose(along.min(axis=0), -told.box_size / 2, atol=1e-5)
-    assert told.points_uv is seen.points_uv
+    along = (transformed.points - transformed.box_center) @ transformed.box_axes
+    np.testing.assert_allclose(along.max(axis=0), transformed.box_size / 2, atol=1e-5)
+    np.testing.assert_allclose(along.min(axis=0), -transformed.box_size / 2, atol=1e-5)
+    assert transformed.points_uv is seen.points_uv

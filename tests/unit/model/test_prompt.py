@@ -19,15 +19,15 @@ def tokenizer(random_checkpoint: Path) -> Tokenizer:
 
 
 @pytest.mark.parametrize(
-    ("asked", "spelled"),
+    ("expression", "normalized"),
     [
         ("  The RED Triangle, next to the Car..  ", "the red triangle, next to the car"),
         ("Kid. ", "kid"),
         ("ÄPFEL", "äpfel"),
     ],
 )
-def test_normalized(asked: str, spelled: str) -> None:
-    assert normalize_expression(asked) == spelled
+def test_normalized(expression: str, normalized: str) -> None:
+    assert normalize_expression(expression) == normalized
 
 
 def test_positions_point_at_the_answers(random_segmenter: Segmenter) -> None:
