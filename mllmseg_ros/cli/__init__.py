@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``mllmseg`` command: one module per verb.
 
-A verb's ``add`` names its arguments, and imports what it needs only when it runs, so that ``mllmseg
---help`` answers at once.
+A verb's ``add`` only declares its arguments. Heavy imports happen when the verb runs, so that
+``mllmseg --help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from mllmseg_ros.cli import (
     adapt,
-    bag,
+    annotate,
     convert,
     data,
     doctor,
@@ -33,23 +33,28 @@ from mllmseg_ros.cli import (
 __all__ = ["main"]
 
 _VERBS = (
-    segment, explain, view, bag, label, review, listen, models, doctor, convert, data, adapt, train,
-    evaluate, sim,
+    segment, explain, view, annotate, label, review, listen, models, doctor, convert, data, adapt,
+    train, evaluate, sim,
 )  # fmt: skip
+_FORMER_VERBS = {("bag",): ("annotate",), ("train", "start"): ("train", "init")}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
+    Args:
+        argv: command line without the program's name; None for the one of the process.
+
     Returns:
-        0, or 1 after one line on stderr that says what was wrong.
+        Exit status: 0, or 1 after one line on stderr that names the problem.
     """
-    asked = _parser().parse_args(arguments)
+    argv = _replace_former_verb(sys.argv[1:] if argv is None else list(argv))
+    arguments = _parser().parse_args(argv)
     try:
-        asked.run(asked)
+        arguments.run(arguments)
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"mllmseg: {named}", file=sys.stderr)
+        message = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"mllmseg: {message}", file=sys.stderr)
         return 1
     except (ValueError, RuntimeError) as error:
         print(f"mllmseg: {error}", file=sys.stderr)
@@ -59,11 +64,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _replace_former_verb(argv: list[str]) -> list[str]:
+    """Replace a verb's former name, with a warning on stderr."""
+    for former, verb in _FORMER_VERBS.items():
+        if tuple(argv[: len(former)]) == former:
+            print(
+                f"mllmseg: '{' '.join(former)}' is deprecated, use 'mllmseg {' '.join(verb)}'",
+                file=sys.stderr,
+            )
+            return [*verb, *argv[len(former) :]]
+    return argv
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mllmseg", description="Referring-expression segmentation: words in, masks out."
+        prog="mllmseg",
+        description="Segment in images what referring expressions describe.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="say it and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)
@@ -71,12 +89,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
+    """Looks up the version only for ``--version``."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         try:
             version = importlib.metadata.version("mllmseg_ros")
         except importlib.metadata.PackageNotFoundError:
-            version = "from a folder that is not installed"
+            version = "(not installed)"
         print(f"mllmseg {version}")
         parser.exit()

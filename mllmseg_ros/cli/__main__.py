@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m mllmseg_ros.cli``, for torchrun, which starts modules."""
+"""``python -m mllmseg_ros.cli``: the command as a module, as torchrun needs it."""
 
 import sys
 

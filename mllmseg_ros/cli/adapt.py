@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg adapt``: teach a model your own things."""
+"""``mllmseg adapt``: fine-tune a model on your own data."""
 
 from __future__ import annotations
 
@@ -13,30 +13,37 @@ from mllmseg_ros.cli.arguments import add_images, require
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    adapt = verbs.add_parser("adapt", help="teach a model your own things; resumes a run")
-    adapt.add_argument("data", type=Path, help="your pictures, see mllmseg data check")
+    adapt = verbs.add_parser("adapt", help="fine-tune a model on your own data (resumes)")
+    adapt.add_argument("data", type=Path, help="data set (see mllmseg data check)")
     adapt.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
-    adapt.add_argument("--split", help="of the data set; default: train")
+    adapt.add_argument("--split", help="split of the data set (default: train)")
     add_images(adapt)
     adapt.add_argument(
         "--keep",
         type=Path,
         metavar="FOLDER",
-        help="data set that the model must not forget; default: simulated scenes",
+        help="data set to rehearse, so that the model keeps what it knows "
+        "(default: simulated scenes)",
     )
-    adapt.add_argument("--keep-split", help="of that data set; default: train")
-    adapt.add_argument("--recipe", default="adapt", help="YAML file; default: ours")
-    adapt.add_argument("--steps", type=int, help="instead of the recipe's")
+    adapt.add_argument("--keep-split", help="split of the data set of --keep (default: train)")
     adapt.add_argument(
-        "--trained", choices=("all", "lora", "decoder"), help="instead of the recipe's"
+        "--recipe", default="adapt", help="YAML file (default: the one of the package)"
     )
-    adapt.add_argument("--features", type=Path, help="folder to keep frozen outputs in")
-    adapt.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
-    adapt.add_argument("--device", help="auto, cpu, cuda, cuda:N")
+    adapt.add_argument("--steps", type=int, help="number of steps (default: as in the recipe)")
+    adapt.add_argument(
+        "--trained",
+        choices=("all", "lora", "decoder"),
+        help="what to train (default: as in the recipe)",
+    )
+    adapt.add_argument(
+        "--features", type=Path, help="folder that caches outputs of the frozen layers"
+    )
+    adapt.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
+    adapt.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     adapt.set_defaults(run=_adapt)
 
 
-def _adapt(asked: argparse.Namespace) -> None:
+def _adapt(arguments: argparse.Namespace) -> None:
     require("train", "peft", "pycocotools", "yaml")
     from mllmseg_ros.checkpoints.hub import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
@@ -45,27 +52,29 @@ def _adapt(asked: argparse.Namespace) -> None:
     from mllmseg_ros.train.adapt.recipe import AdaptRecipe
     from mllmseg_ros.train.recipe_file import read_recipe
 
-    recipe = read_recipe(AdaptRecipe, asked.recipe, steps=asked.steps, trained=asked.trained)
-    samples = load_samples(asked.data, asked.split, asked.images)
-    if asked.keep is None:
-        known = simulated(asked.run_folder / "simulated")
+    recipe = read_recipe(
+        AdaptRecipe, arguments.recipe, steps=arguments.steps, trained=arguments.trained
+    )
+    samples = load_samples(arguments.data, arguments.split, arguments.images)
+    if arguments.keep is None:
+        known = simulated(arguments.run_folder / "simulated")
         if known is None:
             print(
-                "no simulator here (pip install '.[sim]', off-screen OpenGL): nothing is "
-                "rehearsed, nor is it measured what is forgotten; --keep names a set of your own",
+                "simulator not available (pip install '.[sim]', off-screen OpenGL): training "
+                "without rehearsal, forgetting is not measured; --keep FOLDER sets a data set",
                 file=sys.stderr,
             )
     else:
-        kept = load_samples(asked.keep, asked.keep_split)
+        kept = load_samples(arguments.keep, arguments.keep_split)
         known = of_data_set(kept, recipe.held_out_share, recipe.seed)
     report = adapt(
-        asked.run_folder,
-        find_checkpoint(asked.model),
+        arguments.run_folder,
+        find_checkpoint(arguments.model),
         samples,
         known,
         recipe,
-        asked.features,
-        asked.device,
+        arguments.features,
+        arguments.device,
     )
     print(report)
-    print(asked.run_folder / "model")
+    print(arguments.run_folder / "model")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several verbs ask for: the model and where pictures are."""
+"""Arguments that several verbs share, and what is made of them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from typing import Any
 
 
 def add_images(parser: Any) -> None:
-    """Ask for ``--images``."""
+    """Add ``--images``."""
     parser.add_argument(
-        "--images", type=Path, nargs="+", default=(), help="folders of the pictures, if elsewhere"
+        "--images",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="folders of the images, if not in the data set",
     )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Ask for ``--model``, ``--device`` and ``--dtype``."""
-    parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
-    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+    """Add ``--model``, ``--device`` and ``--dtype``."""
+    parser.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", help="auto, float32, bfloat16 or float16")
 
 
-def load_segmenter(asked: argparse.Namespace) -> Any:
-    """Load the Segmenter that :func:`add_model`'s arguments name; says so where it is narrow."""
+def load_segmenter(arguments: argparse.Namespace) -> Any:
+    """Load the Segmenter named by the arguments of :func:`add_model`."""
     from mllmseg_ros.segmenter import Segmenter
 
-    segmenter = Segmenter.from_pretrained(asked.model, device=asked.device, dtype=asked.dtype)
+    segmenter = Segmenter.from_pretrained(
+        arguments.model, device=arguments.device, dtype=arguments.dtype
+    )
     if segmenter.synthetic_only:
         print(f"{segmenter.name} knows simulated tabletop scenes only", file=sys.stderr)
     return segmenter
@@ -39,25 +45,25 @@ def require(extra: str, *modules: str) -> None:
     """Check that an optional part is installed.
 
     Args:
-        extra: requirements/<extra>.txt has it.
-        modules: that it brings, as they are imported.
+        extra: the part, listed in requirements/<extra>.txt.
+        modules: names of its modules.
 
     Raises:
-        ValueError: naming what is missing, and what to install.
+        ValueError: Modules are missing; names them and what to install.
     """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or what "
-            f"requirements/{extra}.txt lists"
+            f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or install the "
+            f"packages in requirements/{extra}.txt"
         )
 
 
 def read_command(expressions: Sequence[str]) -> Any:
-    """The Command that expressions make.
+    """Make a Command of expressions.
 
     Raises:
-        ValueError: if one is none, or nothing is asked for.
+        ValueError: An expression is invalid, or there is none.
     """
     from mllmseg_ros.language.command import parse_command
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg convert``: pytorch_model.bin to safetensors."""
+"""``mllmseg convert``: convert pytorch_model.bin to safetensors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    convert = verbs.add_parser("convert", help="pytorch_model.bin to safetensors, once")
-    convert.add_argument("folder", type=Path)
+    convert = verbs.add_parser("convert", help="convert pytorch_model.bin to safetensors")
+    convert.add_argument("folder", type=Path, help="checkpoint folder")
     convert.set_defaults(run=_convert)
 
 
-def _convert(asked: argparse.Namespace) -> None:
+def _convert(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.checkpoints.conversion import convert_checkpoint
 
-    for path in convert_checkpoint(asked.folder):
+    for path in convert_checkpoint(arguments.folder):
         print(path)

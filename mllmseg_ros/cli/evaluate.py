@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg eval``: measure a model on simulated scenes or on a data set."""
+"""``mllmseg eval``: evaluate a model on simulated scenes or on a data set."""
 
 from __future__ import annotations
 
@@ -15,67 +15,75 @@ from mllmseg_ros.cli.files import write_image, write_json
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    measure = verbs.add_parser("eval", help="measure a model")
+    measure = verbs.add_parser("eval", help="evaluate a model")
     measure.add_argument(
-        "data", help="tabletop (simulated scenes), or the folder of a data set (mllmseg data check)"
+        "data", help="tabletop (simulated scenes), or folder of a data set (see mllmseg data check)"
     )
-    measure.add_argument("--split", help="default: test of the tabletop, train of a data set")
-    measure.add_argument("--json", type=Path, help="report file to write, - for stdout")
-    measure.add_argument("--worst", type=Path, help="picture of the worst answers to write (PNG)")
+    measure.add_argument("--split", help="default: test for tabletop, train for a data set")
+    measure.add_argument("--json", type=Path, help="JSON report to write, - for stdout")
+    measure.add_argument("--worst", type=Path, help="image of the worst results to write (PNG)")
     add_model(measure)
     scenes = measure.add_argument_group("tabletop")
-    scenes.add_argument("--expressions", type=int, default=1000, help="how many to ask")
-    scenes.add_argument("--seed", type=int, default=0, help="of the expressions")
+    scenes.add_argument(
+        "--expressions", type=int, default=1000, help="number of expressions (default: 1000)"
+    )
+    scenes.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     folder = measure.add_argument_group("data set")
     add_images(folder)
     folder.add_argument(
         "--protocol",
         choices=("paper", "deployment", "both"),
-        help="paper: joint prompt with the true answers in it; deployment: as the node asks",
+        help="paper: joint prompt with the ground-truth answers; deployment: prompts as in the "
+        "node (default: both)",
     )
     folder.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    folder.add_argument("--reliability", type=Path, help="plot of what confidences are worth (PNG)")
+    folder.add_argument("--reliability", type=Path, help="reliability diagram to write (PNG)")
     folder.add_argument(
         "--false-accept",
         type=float,
         metavar="SHARE",
-        help="print the threshold at which no more absent things than that are accepted",
+        help="print the score threshold that keeps the false-accept rate below SHARE",
     )
-    folder.add_argument("--threshold", type=float, help="of the score; default: the model's own")
     folder.add_argument(
-        "--perturb", action="store_true", help="again under typos, noise and the like: what is lost"
+        "--threshold", type=float, help="score threshold (default: as in the checkpoint)"
+    )
+    folder.add_argument(
+        "--perturb", action="store_true", help="also evaluate under typos, image noise and the like"
     )
     measure.set_defaults(run=_evaluate)
 
 
-def _evaluate(asked: argparse.Namespace) -> None:
-    if asked.data != "tabletop":
-        _evaluate_data(asked)
+def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.data != "tabletop":
+        _evaluate_data(arguments)
         return
-    given = [
+    data_set_options = [
         f"--{name.replace('_', '-')}"
         for name in ("images", "protocol", "markdown", "reliability", "false_accept", "perturb")
-        if getattr(asked, name)
+        if getattr(arguments, name)
     ]
-    if given or asked.threshold is not None:
+    if data_set_options or arguments.threshold is not None:
         raise ValueError(
-            f"{', '.join(given) or '--threshold'}: for the folder of a data set; "
-            "`mllmseg sim export` writes scenes as one"
+            f"{', '.join(data_set_options) or '--threshold'}: only for the folder of a data set; "
+            "`mllmseg sim export` writes simulated scenes as a data set"
         )
     from mllmseg_ros.eval.tabletop import evaluate_tabletop, to_text
     from mllmseg_ros.eval.worst import draw_worst
 
-    segmenter = load_segmenter(asked)
+    segmenter = load_segmenter(arguments)
     report, worst = evaluate_tabletop(
-        segmenter, split=asked.split or "test", n_expressions=asked.expressions, seed=asked.seed
+        segmenter,
+        split=arguments.split or "test",
+        n_expressions=arguments.expressions,
+        seed=arguments.seed,
     )
-    if asked.worst is not None:
-        write_image(draw_worst(segmenter, worst), asked.worst)
-    print(to_text(report), file=sys.stderr if str(asked.json) == "-" else sys.stdout)
-    write_json(report.to_dict(), asked.json)
+    if arguments.worst is not None:
+        write_image(draw_worst(segmenter, worst), arguments.worst)
+    print(to_text(report), file=sys.stderr if str(arguments.json) == "-" else sys.stdout)
+    write_json(report.to_dict(), arguments.json)
 
 
-def _evaluate_data(asked: argparse.Namespace) -> None:
+def _evaluate_data(arguments: argparse.Namespace) -> None:
     require("train", "pycocotools")
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
@@ -83,48 +91,50 @@ def _evaluate_data(asked: argparse.Namespace) -> None:
     from mllmseg_ros.eval.robustness import evaluate_robustness, robustness_table
     from mllmseg_ros.eval.worst import draw_worst
 
-    wanted = PROTOCOLS if asked.protocol in (None, "both") else (asked.protocol,)
-    deployed = (asked.worst, asked.reliability, asked.false_accept)
-    if "deployment" not in wanted and any(each is not None for each in deployed):
+    protocols = PROTOCOLS if arguments.protocol in (None, "both") else (arguments.protocol,)
+    deployment_options = (arguments.worst, arguments.reliability, arguments.false_accept)
+    if "deployment" not in protocols and any(option is not None for option in deployment_options):
         raise ValueError("--worst, --reliability and --false-accept need the deployment protocol")
-    segmenter = load_segmenter(asked)
-    if asked.threshold is not None:
-        segmenter.threshold = asked.threshold
-    if asked.false_accept is not None and not segmenter.can_reject:
-        raise ValueError(f"{segmenter.name} was not trained to reject: it has no score")
-    samples = load_samples(Path(asked.data), asked.split, asked.images)
-    report = evaluate_samples(segmenter, samples, wanted)
-    out = sys.stderr if str(asked.json) == "-" else sys.stdout  # stdout is then the JSON's alone
+    segmenter = load_segmenter(arguments)
+    if arguments.threshold is not None:
+        segmenter.threshold = arguments.threshold
+    if arguments.false_accept is not None and not segmenter.can_reject:
+        raise ValueError(f"{segmenter.name} was not trained to reject, so it has no score")
+    samples = load_samples(Path(arguments.data), arguments.split, arguments.images)
+    report = evaluate_samples(segmenter, samples, protocols)
+    out = sys.stderr if str(arguments.json) == "-" else sys.stdout  # keep stdout for the JSON
     fields = report.to_dict()
-    print(to_text(report, markdown=asked.markdown), file=out)
-    if asked.perturb:
+    print(to_text(report, markdown=arguments.markdown), file=out)
+    if arguments.perturb:
         rows = evaluate_robustness(segmenter, samples)
-        print(robustness_table(rows, markdown=asked.markdown), file=out)
+        print(robustness_table(rows, markdown=arguments.markdown), file=out)
         fields["robustness"] = [row.to_dict() for row in rows]
-    answers = report.asked.get("deployment", ())
-    there = [each for each in answers if each.judged.target_px]
-    if asked.worst is not None:
-        write_image(draw_worst(segmenter, [each.case for each in answers]), asked.worst)
-    if asked.reliability is not None:
+    results = report.asked.get("deployment", ())
+    present = [result for result in results if result.judged.target_px]
+    if arguments.worst is not None:
+        write_image(draw_worst(segmenter, [result.case for result in results]), arguments.worst)
+    if arguments.reliability is not None:
         curves = {
             "mask score": reliability(
-                [each.mask_score for each in there], [each.iou > 0.5 for each in there]
+                [result.mask_score for result in present],
+                [result.iou > 0.5 for result in present],
             )
         }
         if segmenter.can_reject:
             curves["score"] = reliability(
-                [each.score for each in answers], [each.judged.target_px > 0 for each in answers]
+                [result.score for result in results],
+                [result.judged.target_px > 0 for result in results],
             )
-        write_image(draw_reliability(curves), asked.reliability)
+        write_image(draw_reliability(curves), arguments.reliability)
         fields["calibration"] = {name: curve.expected_error for name, curve in curves.items()}
-    write_json(fields, asked.json)
-    if asked.false_accept is not None:
-        absent = [each.score for each in answers if not each.judged.target_px]
-        # Rounded up: the printed number is the one that holds.
-        threshold = math.ceil(1e6 * threshold_for(asked.false_accept, absent)) / 1e6
-        kept = sum(each.score >= threshold for each in there) / max(1, len(there))
-        wrong = sum(score >= threshold for score in absent) / len(absent)
-        text = f"threshold: {threshold:.6f}  # accepts {100 * kept:.1f} % of what is there"
+    write_json(fields, arguments.json)
+    if arguments.false_accept is not None:
+        absent = [result.score for result in results if not result.judged.target_px]
+        # Rounded up, so that the printed number keeps the promise.
+        threshold = math.ceil(1e6 * threshold_for(arguments.false_accept, absent)) / 1e6
+        accepted = sum(result.score >= threshold for result in present) / max(1, len(present))
+        false_accepts = sum(score >= threshold for score in absent) / len(absent)
+        text = f"threshold: {threshold:.6f}  # accepts {100 * accepted:.1f} % of what is there"
         if threshold > 1:
-            text = "no threshold up to 1 does that: what is not there scores as high as can be"
-        print(f"{text}, {100 * wrong:.1f} % of what is not", file=out)
+            text = "no threshold up to 1 does that: absent targets get the highest score"
+        print(f"{text}, {100 * false_accepts:.1f} % of what is not", file=out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg explain``: why an expression was answered as it was, as a picture."""
+"""``mllmseg explain``: draw why the model gives a result."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mllmseg_ros.cli.files import read_image, write_image
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    explain = verbs.add_parser("explain", help="show why an expression was answered as it was")
-    explain.add_argument("image", type=Path)
-    explain.add_argument("expression")
-    explain.add_argument("-o", "--output", type=Path, required=True, help="picture to write")
+    explain = verbs.add_parser("explain", help="draw why the model gives a result")
+    explain.add_argument("image", type=Path, help="image file (PNG, JPEG, …)")
+    explain.add_argument("expression", help="one referring expression")
+    explain.add_argument("-o", "--output", type=Path, required=True, help="image to write")
     add_model(explain)
     explain.set_defaults(run=_explain)
 
 
-def _explain(asked: argparse.Namespace) -> None:
+def _explain(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.explain.explanation import explain
     from mllmseg_ros.explain.panel import describe_decision, draw_explanation
 
-    targets = read_command([asked.expression]).targets
+    targets = read_command([arguments.expression]).targets
     if len(targets) > 1:
-        raise ValueError(f"{len(targets)} expressions; one is explained at a time")
-    rgb = read_image(asked.image)
-    segmenter = load_segmenter(asked)
+        raise ValueError(f"{len(targets)} expressions; accepted: one at a time")
+    rgb = read_image(arguments.image)
+    segmenter = load_segmenter(arguments)
     explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)
-    write_image(draw_explanation(rgb, explanation), asked.output)
-    answer = explanation.segmentation
-    print(f"{answer.expression!r}: {answer.status.value}. {describe_decision(explanation)}")
+    write_image(draw_explanation(rgb, explanation), arguments.output)
+    segmentation = explanation.segmentation
+    print(f"{segmentation.expression!r}: {segmentation.status.value}. {describe_decision(explanation)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several verbs read and write: pictures and JSON."""
+"""Read and write the files of verbs: images and JSON."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 def read_image(path: Path) -> Any:
-    """Read a picture file.
+    """Read an image file.
 
     Returns:
         RGB uint8 (H, W, 3), contiguous.
 
     Raises:
-        ValueError: It is no picture that OpenCV can read.
-        OSError: There is no such file.
+        ValueError: OpenCV cannot read it.
+        OSError: The file cannot be opened.
     """
     import cv2
     import numpy as np
@@ -28,28 +28,28 @@ def read_image(path: Path) -> Any:
     except cv2.error as error:
         raise ValueError(f"{path}: OpenCV cannot read it ({error.err})") from error
     if bgr is None:
-        raise ValueError(f"{path}: not a picture that OpenCV can read (PNG, JPEG, …)")
+        raise ValueError(f"{path}: not an image that OpenCV can read (PNG, JPEG, …)")
     return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
 
 
 def write_image(rgb: Any, path: Path) -> None:
-    """Write RGB uint8 (H, W, 3) in the format that the file's ending names.
+    """Write an image, RGB uint8 (H, W, 3), in the format of the file's suffix.
 
     Raises:
-        ValueError: OpenCV does not know the ending, or the file could not be written.
+        ValueError: OpenCV does not know the suffix, or the file cannot be written.
     """
     import cv2
 
     try:
         written = cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:  # an ending that OpenCV does not know
+    except cv2.error as error:  # a suffix that OpenCV does not know
         raise ValueError(f"{path}: could not be written ({error.err})") from error
     if not written:
         raise ValueError(f"{path}: could not be written")
 
 
 def write_json(fields: Any, path: Path | None) -> None:
-    """Write to a file, to stdout where it is named ``-``, or nowhere."""
+    """Write JSON to a file, to stdout if the path is ``-``, or not at all if it is None."""
     if path is None:
         return
     text = json.dumps(fields, indent=2) + "\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg label``: recordings into a data set for ``mllmseg review`` and ``mllmseg adapt``."""
+"""``mllmseg label``: make a data set of recordings, for ``mllmseg review`` and ``adapt``."""
 
 from __future__ import annotations
 
@@ -7,65 +7,71 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.cli.annotate import add_recording, checked_every
 from mllmseg_ros.cli.arguments import add_model, read_command, require
-from mllmseg_ros.cli.bag import add_recording, checked_every
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    label = verbs.add_parser("label", help="recordings into a data set to review; resumes")
+    label = verbs.add_parser(
+        "label", help="make a data set of recordings, to be reviewed (resumes)"
+    )
     label.add_argument(
         "words",
         nargs="+",
         metavar="INPUT|EXPRESSION",
-        help="what exists is an input (bag, video, folder of pictures), all else an expression",
+        help="input, if it exists (bag, video, folder of images), otherwise an expression",
     )
     label.add_argument(
         "-e",
         "--expression",
         action="append",
         default=[],
-        help="an expression, also where a file has its name; may be repeated",
+        help="expression that is also the name of a file; may be repeated",
     )
-    label.add_argument("-o", "--output", type=Path, required=True, help="data set to write")
+    label.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder of the data set to write"
+    )
     add_recording(label)
     label.add_argument(
-        "--ray", metavar="ADDRESS", help="of a Ray cluster with the same files; local: starts one"
+        "--ray",
+        metavar="ADDRESS",
+        help="address of a Ray cluster with the same files; local starts one",
     )
     add_model(label)
     label.set_defaults(run=_label)
 
 
-def _label(asked: argparse.Namespace) -> None:
+def _label(arguments: argparse.Namespace) -> None:
     require("recordings", "rosbags", "pycocotools")
-    if asked.ray:
+    if arguments.ray:
         require("ray", "ray")
     from mllmseg_ros.data.review import LabelledSet
     from mllmseg_ros.recording.inference_pass import InferenceQuery
     from mllmseg_ros.recording.label import LabelRun, label, split_inputs
 
-    inputs, words = split_inputs(asked.words)
-    expressions = [*words, *asked.expression]
+    inputs, words = split_inputs(arguments.words)
+    expressions = [*words, *arguments.expression]
     if not inputs or not expressions:
-        what = "no input (a bag, a video, a folder)" if not inputs else "no expression"
-        raise ValueError(f"{what} among {asked.words}")
+        missing = "no input (a bag, a video, a folder)" if not inputs else "no expression"
+        raise ValueError(f"{missing} in {arguments.words}")
     command = read_command(expressions)
-    question = InferenceQuery(
+    query = InferenceQuery(
         expressions=tuple(dict.fromkeys(command.expressions)),
-        models=(asked.model,),
-        device=asked.device,
-        dtype=asked.dtype,
+        models=(arguments.model,),
+        device=arguments.device,
+        dtype=arguments.dtype,
     )
     run = LabelRun(
         inputs=tuple(inputs),
-        question=question,
-        out=asked.output,
-        every=checked_every(asked),
-        topics=tuple(asked.topics),
+        query=query,
+        out=arguments.output,
+        every=checked_every(arguments),
+        topics=tuple(arguments.topics),
     )
-    print(label(run, asked.ray))
-    counts = LabelledSet(asked.output).counts()
+    print(label(run, arguments.ray))
+    counts = LabelledSet(arguments.output).counts()
     print(
         ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-        + f"; next: mllmseg review {asked.output}"
+        + f"; next: mllmseg review {arguments.output}"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg review``: look a labelled data set through in the browser."""
+"""``mllmseg review``: review a labelled data set in the browser."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from mllmseg_ros.cli.arguments import require
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    review = verbs.add_parser("review", help="accept, reject and redraw what a model labelled")
-    review.add_argument("dataset", type=Path, help="folder of mllmseg label")
-    review.add_argument("--port", type=int, default=8643, help="of the page; 0: any that is free")
+    review = verbs.add_parser("review", help="accept, reject and correct labels in the browser")
+    review.add_argument("dataset", type=Path, help="folder written by mllmseg label")
+    review.add_argument(
+        "--port",
+        type=int,
+        default=8643,
+        help="port of the page, 0 for any free one (default: 8643)",
+    )
     review.add_argument(
         "--accept-sure",
         action="store_true",
-        help="accept, without a page, everything that the model was sure of",
+        help="accept all labels that the model is sure of, without opening a page",
     )
     review.set_defaults(run=_review)
 
 
-def _review(asked: argparse.Namespace) -> None:
+def _review(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.data.review import LabelledSet
 
-    labelled = LabelledSet(asked.dataset)
-    if asked.accept_sure:
+    labelled = LabelledSet(arguments.dataset)
+    if arguments.accept_sure:
         counts = {"newly accepted": labelled.accept_sure(), **labelled.counts()}
         print(", ".join(f"{n} {state}" for state, n in counts.items()))
         return
@@ -39,9 +44,9 @@ def _review(asked: argparse.Namespace) -> None:
     from mllmseg_ros.web.review import review_application
 
     async def serve() -> None:
-        access = Access(port=asked.port)
+        access = Access(port=arguments.port)
         async with serving(review_application(labelled, access), access) as url:
-            print(f"{url}  (Ctrl-C ends; every decision is saved at once)", flush=True)
+            print(f"{url}  (Ctrl-C to stop; every decision is saved immediately)", flush=True)
             await asyncio.Event().wait()
 
     asyncio.run(serve())

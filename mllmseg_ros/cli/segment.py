@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg segment``: mark what expressions name in a picture."""
+"""``mllmseg segment``: segment expressions in an image."""
 
 from __future__ import annotations
 
@@ -16,54 +16,68 @@ from mllmseg_ros.cli.files import read_image, write_image, write_json
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    segment = verbs.add_parser("segment", help="mark what expressions name in a picture")
-    segment.add_argument("image", type=Path, help="PNG, JPEG, …")
-    segment.add_argument("expressions", nargs="+", metavar="EXPRESSION")
-    segment.add_argument("-o", "--output", type=Path, help="overlay picture to write")
-    segment.add_argument("--json", type=Path, help="result file to write, - for stdout")
-    segment.add_argument("--prompt", choices=("single", "joint"), default="single")
+    segment = verbs.add_parser("segment", help="segment expressions in an image")
+    segment.add_argument("image", type=Path, help="image file (PNG, JPEG, …)")
+    segment.add_argument(
+        "expressions",
+        nargs="+",
+        metavar="EXPRESSION",
+        help="referring expression, such as 'the red mug'",
+    )
+    segment.add_argument("-o", "--output", type=Path, help="overlay image to write")
+    segment.add_argument("--json", type=Path, help="JSON results to write, - for stdout")
+    segment.add_argument(
+        "--prompt",
+        choices=("single", "joint"),
+        default="single",
+        help="one expression per prompt (default), or all in one",
+    )
     add_model(segment)
     segment.set_defaults(run=_segment)
 
 
-def _segment(asked: argparse.Namespace) -> None:
+def _segment(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.drawing.overlay import draw_overlay
 
-    expressions = read_command(_understood(asked.expressions)).expressions
-    rgb = read_image(asked.image)
-    answers = load_segmenter(asked)(rgb, expressions, prompt_mode=asked.prompt)
-    for answer in answers:
-        score = "" if math.isnan(answer.score) else f"  score {answer.score:.2f}"
-        where = f"  {answer.area_px} px  box {answer.box_xyxy}" if answer.found else ""
-        doubt = f"  ({answer.doubt})" if answer.doubt else ""
-        print(
-            f"{answer.expression!r}: {answer.status.value}{score}"
-            f"  mask score {answer.mask_score:.2f}{where}{doubt}"
+    expressions = read_command(_parse_expressions(arguments.expressions)).expressions
+    rgb = read_image(arguments.image)
+    segmentations = load_segmenter(arguments)(rgb, expressions, prompt_mode=arguments.prompt)
+    for segmentation in segmentations:
+        score = "" if math.isnan(segmentation.score) else f"  score {segmentation.score:.2f}"
+        where = (
+            f"  {segmentation.area_px} px  box {segmentation.box_xyxy}"
+            if segmentation.found
+            else ""
         )
-    if asked.output is not None:
-        write_image(draw_overlay(rgb, answers), asked.output)
-    write_json([_fields(answer) for answer in answers], asked.json)
+        doubt = f"  ({segmentation.doubt})" if segmentation.doubt else ""
+        print(
+            f"{segmentation.expression!r}: {segmentation.status.value}{score}"
+            f"  mask score {segmentation.mask_score:.2f}{where}{doubt}"
+        )
+    if arguments.output is not None:
+        write_image(draw_overlay(rgb, segmentations), arguments.output)
+    write_json([_json_fields(segmentation) for segmentation in segmentations], arguments.json)
 
 
-def _understood(texts: Sequence[str]) -> list[str]:
-    """Expressions as they are, and those of sentences; says on stderr what it understood."""
+def _parse_expressions(texts: Sequence[str]) -> list[str]:
+    """Get the expressions of texts, which may be sentences; note on stderr how those were read."""
     from mllmseg_ros.language.conversation import LANGUAGES, understand
 
     expressions = []
     for text in texts:
-        heard = understand(text, LANGUAGES["en"])
-        if heard.command.is_stop:
+        understood = understand(text, LANGUAGES["en"])
+        if understood.command.is_stop:
             raise ValueError(f"{text!r} names nothing to look for")
-        if heard.note.startswith("understood"):
-            print(f"{text!r}: {heard.note}", file=sys.stderr)
-        expressions += heard.command.expressions
+        if understood.note.startswith("understood"):
+            print(f"{text!r}: {understood.note}", file=sys.stderr)
+        expressions += understood.command.expressions
     return expressions
 
 
-def _fields(answer: Any) -> dict[str, Any]:
-    """An answer without its arrays; no number that JSON cannot say."""
+def _json_fields(segmentation: Any) -> dict[str, Any]:
+    """Get a segmentation's fields for JSON: no arrays, None for NaN."""
     fields = {
-        name: getattr(answer, name)
+        name: getattr(segmentation, name)
         for name in (
             "expression",
             "found",
@@ -75,7 +89,7 @@ def _fields(answer: Any) -> dict[str, Any]:
             "doubt",
         )
     }
-    if not answer.found:  # what is drawn all the same is no place where it is
+    if not segmentation.found:  # the mask of a rejected expression is no location
         fields |= {"box_xyxy": None, "centroid_uv": None, "inside_uv": None, "area_px": 0}
-    score = None if math.isnan(answer.score) else answer.score
-    return {**fields, "status": answer.status.value, "score": score}
+    score = None if math.isnan(segmentation.score) else segmentation.score
+    return {**fields, "status": segmentation.status.value, "score": score}

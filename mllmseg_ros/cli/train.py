@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg train``: the paper's stages, or the embedded model from nothing."""
+"""``mllmseg train``: train with the paper's recipe, or train the embedded model."""
 
 from __future__ import annotations
 
@@ -20,66 +20,72 @@ def add(verbs: Any) -> None:
 
 
 def _add_tabletop(recipes: Any) -> None:
-    train = recipes.add_parser("tabletop", help="the embedded model, on rendered scenes; resumes")
+    train = recipes.add_parser(
+        "tabletop", help="train the embedded model on rendered scenes (resumes)"
+    )
     train.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
     train.add_argument(
         "--scenes",
         type=Path,
-        help="folder of mllmseg sim render; default: rendered here, into the run",
+        help="folder of mllmseg sim render (default: render scenes into the run)",
     )
     train.add_argument(
         "--from",
-        dest="start",
+        dest="checkpoint",
         type=Path,
         metavar="CHECKPOINT",
         help="checkpoint folder to start from",
     )
-    train.add_argument("--recipe", default="tabletop", help="YAML file; default: as shipped")
-    train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
-    train.set_defaults(run=_train)
+    train.add_argument(
+        "--recipe", default="tabletop", help="YAML file (default: the one of the package)"
+    )
+    train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all (default)")
+    train.set_defaults(run=_train_tabletop)
 
 
 def _add_paper(recipes: Any) -> None:
-    start = recipes.add_parser("start", help="InternVL2.5 to an untrained MLLMSeg")
-    start.add_argument("source", type=Path, help="folder of InternVL2.5")
-    start.add_argument("out", type=Path, help="folder to write, new or empty")
-    start.add_argument("--seed", type=int, default=0)
-    start.set_defaults(run=_start)
-    for name, what in (
-        ("res", "as the paper's first stage: one target per expression"),
-        ("gres", "as its second stage: many targets, or none"),
+    init = recipes.add_parser("init", help="make an untrained MLLMSeg model from InternVL2.5")
+    init.add_argument("source", type=Path, help="folder of InternVL2.5")
+    init.add_argument("out", type=Path, help="folder to write, new or empty")
+    init.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    init.set_defaults(run=_init)
+    for name, purpose in (
+        ("res", "first stage of the paper: one target per expression"),
+        ("gres", "second stage of the paper: any number of targets, or none"),
     ):
-        stage = recipes.add_parser(name, help=f"{what}; resumes a run")
+        stage = recipes.add_parser(name, help=f"{purpose} (resumes)")
         stage.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
         stage.add_argument(
             "--from",
-            dest="start",
+            dest="checkpoint",
             type=Path,
             metavar="CHECKPOINT",
             required=True,
             help="checkpoint to start from",
         )
         stage.add_argument(
-            "--data", type=Path, nargs="+", required=True, help="data sets, see mllmseg data check"
+            "--data", type=Path, nargs="+", required=True, help="data sets (see mllmseg data check)"
         )
-        stage.add_argument("--split", help="of the data sets; default: train")
+        stage.add_argument("--split", help="split of the data sets (default: train)")
         add_images(stage)
-        stage.add_argument("--recipe", default=name, help="YAML file; default: as published")
+        stage.add_argument("--recipe", default=name, help="YAML file (default: as published)")
         stage.add_argument(
-            "--features", type=Path, help="folder to keep the frozen vision side's outputs in"
+            "--features", type=Path, help="folder that caches outputs of the frozen vision encoder"
         )
-        stage.add_argument("--steps", type=int, help="instead of the recipe's")
-        stage.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the recipe's")
-        stage.set_defaults(run=_train_as_in_paper)
+        stage.add_argument("--steps", type=int, help="number of steps (default: as in the recipe)")
+        stage.add_argument(
+            "--precision", choices=("bf16", "fp32"), help="default: as in the recipe"
+        )
+        stage.set_defaults(run=_train_paper)
 
 
-def _start(asked: argparse.Namespace) -> None:
+def _init(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.train.paper.start import start_from_internvl
 
-    print(start_from_internvl(asked.source, asked.out, asked.seed))
+    print(start_from_internvl(arguments.source, arguments.out, arguments.seed))
 
 
-def _train_as_in_paper(asked: argparse.Namespace) -> None:
+def _train_paper(arguments: argparse.Namespace) -> None:
     require("train", "accelerate", "peft", "pycocotools", "tensorboard", "yaml")
     from dataclasses import replace
 
@@ -88,14 +94,22 @@ def _train_as_in_paper(asked: argparse.Namespace) -> None:
     from mllmseg_ros.train.paper.training import train_as_in_paper
     from mllmseg_ros.train.recipe_file import read_recipe
 
-    recipe = read_recipe(PaperRecipe, asked.recipe, steps=asked.steps, precision=asked.precision)
-    data_sets = [load_samples(folder, asked.split, asked.images) for folder in asked.data]
-    if asked.features is not None:  # a picture that is changed at every turn has no features
+    recipe = read_recipe(
+        PaperRecipe, arguments.recipe, steps=arguments.steps, precision=arguments.precision
+    )
+    data_sets = [
+        load_samples(folder, arguments.split, arguments.images) for folder in arguments.data
+    ]
+    if arguments.features is not None:  # features of randomly recompressed images cannot be cached
         recipe = replace(recipe, recompress=False)
-    print(train_as_in_paper(asked.run_folder, asked.start, data_sets, recipe, asked.features))
+    print(
+        train_as_in_paper(
+            arguments.run_folder, arguments.checkpoint, data_sets, recipe, arguments.features
+        )
+    )
 
 
-def _train(asked: argparse.Namespace) -> None:
+def _train_tabletop(arguments: argparse.Namespace) -> None:
     require("train", "yaml")
     from mllmseg_ros.data.run_folder import check_resume_config
     from mllmseg_ros.train.recipe_file import read_recipe
@@ -103,12 +117,12 @@ def _train(asked: argparse.Namespace) -> None:
     from mllmseg_ros.train.tabletop.scenes import render_scenes
     from mllmseg_ros.train.tabletop.training import run_settings, train_tabletop
 
-    recipe = read_recipe(TabletopRecipe, asked.recipe)
-    scenes = asked.scenes or asked.run_folder / "scenes"
-    if asked.scenes is None:
-        check_resume_config(asked.run_folder, run_settings(recipe, asked.start))
+    recipe = read_recipe(TabletopRecipe, arguments.recipe)
+    scenes = arguments.scenes or arguments.run_folder / "scenes"
+    if arguments.scenes is None:
+        check_resume_config(arguments.run_folder, run_settings(recipe, arguments.checkpoint))
         render_scenes(scenes, recipe)
     folder = train_tabletop(
-        asked.run_folder, scenes, recipe, start=asked.start, threads=asked.threads
+        arguments.run_folder, scenes, recipe, start=arguments.checkpoint, threads=arguments.threads
     )
     print(folder)

@@ -65,7 +65,7 @@ def _look(ray: Any, run: LabelRun, stretches: list[dict[str, Any]], journal: Jou
     there = replace(run, inputs=tuple(path.resolve() for path in run.inputs), out=run.out.resolve())
     resources = ray.cluster_resources()
     n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    on_gpus = bool(n_gpus) and run.question.device != "cpu"
+    on_gpus = bool(n_gpus) and run.query.device != "cpu"
     n_workers = min(n_gpus if on_gpus else n_cpus, len(stretches))
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -107,7 +107,7 @@ class ClusterWorker:
     def __init__(self, run: LabelRun) -> None:
         """Load and open everything."""
         self._run = run
-        self._models = load_models(run.question)
+        self._models = load_models(run.query)
         self._sources = open_inputs(run)
         self._keep = ImageFolder(run.out / IMAGES)
         self._reading: tuple[int, Iterator[tuple[int, Picture]]] | None = None
@@ -118,7 +118,7 @@ class ClusterWorker:
         of_input, rows = int(stretch["input"]), []
         for number in stretch["numbers"]:
             picture = self._picture(of_input, int(number))
-            frame, answered = infer_image(self._models, picture, self._run.question.expressions)
+            frame, answered = infer_image(self._models, picture, self._run.query.expressions)
             if frame is not None:
                 self._keep(of_input, int(number), picture, frame)
             rows.append({"input": of_input, "number": int(number), "line": answered.to_json()})

@@ -34,15 +34,15 @@ class InferenceQuery:
     dtype: str | None = None
 
 
-def load_models(question: InferenceQuery) -> list[Segmenter]:
+def load_models(query: InferenceQuery) -> list[Segmenter]:
     """Load every model that is asked.
 
     Raises:
         ValueError: naming what is wrong with a checkpoint, the device or the number format.
     """
     return [
-        Segmenter.from_pretrained(model, device=question.device, dtype=question.dtype)
-        for model in question.models
+        Segmenter.from_pretrained(model, device=query.device, dtype=query.dtype)
+        for model in query.models
     ]
 
 

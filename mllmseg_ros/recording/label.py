@@ -68,8 +68,8 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
     sources = open_inputs(run)
     recipe = {
         "recordings": [source.identity() for source in sources],
-        "expressions": list(run.question.expressions),
-        "model": run.question.models[0] or "embedded",
+        "expressions": list(run.query.expressions),
+        "model": run.query.models[0] or "embedded",
         "every": run.every,
     }
     annotations = run.out / ANNOTATIONS[0]
@@ -81,7 +81,7 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
     journal = Journal(run.out / JOURNAL)
     try:
         if ray_address is None:
-            models, expressions = load_models(run.question), run.question.expressions
+            models, expressions = load_models(run.query), run.query.expressions
             run_inference_pass(
                 sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES)
             )
@@ -105,7 +105,7 @@ def _entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:
             name = image_name(of_input, number, ".png")
             if not (run.out / IMAGES / name).is_file():
                 name = image_name(of_input, number, ".jpg")
-            for index, expression in enumerate(run.question.expressions):
+            for index, expression in enumerate(run.query.expressions):
                 yield {
                     "image": f"{IMAGES}/{name}",
                     "expression": expression,

@@ -23,7 +23,7 @@ class LabelRun:
     """What is looked at, and what is asked; goes from one process to another."""
 
     inputs: tuple[Path, ...]
-    question: InferenceQuery
+    query: InferenceQuery
     out: Path
     every: int = 1
     topics: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mllmseg bag`: what the bag says is what the model says, whatever happens on the way."""
+"""`mllmseg annotate`: what the bag says is what the model says, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    assert main(["bag", str(bag), *ASKED, "-o", str(out), *OPTIONS]) == 0
+    assert main(["annotate", str(bag), *ASKED, "-o", str(out), *OPTIONS]) == 0
     return out
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
 ) -> None:
     """Killed while the model looks, in the middle of a line, and while the outputs are written."""
     out = tmp_path / "out"
-    command = ["bag", str(bag), *ASKED, "-o", str(out), *OPTIONS]
+    command = ["annotate", str(bag), *ASKED, "-o", str(out), *OPTIONS]
     killed = subprocess.Popen(
         [sys.executable, "-m", "mllmseg_ros.cli", *command],
         cwd=ROOT,
@@ -167,7 +167,7 @@ def test_another_question_is_not_mixed_into_a_run(
     bag: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(run)
-    assert main(["bag", str(bag), "the spoon", "-o", str(run), *OPTIONS]) == 1
+    assert main(["annotate", str(bag), "the spoon", "-o", str(run), *OPTIONS]) == 1
     assert "another recipe" in capsys.readouterr().err
     assert files(run) == before
 
@@ -180,7 +180,7 @@ def test_sqlite_compressed_images_and_two_models(
     )
     out = tmp_path / "out"
     options = ["--every", "3", "--compare", str(random_checkpoint), *OPTIONS]
-    assert main(["bag", str(bag), *EXPRESSIONS, "-o", str(out), *options]) == 0
+    assert main(["annotate", str(bag), *EXPRESSIONS, "-o", str(out), *options]) == 0
     assert (out / "bag" / "bag.db3").is_file()
     new = messages(out / "bag")
     assert len(new[f"{CAMERA}/mllmseg/segmentations"]) == 2
@@ -267,7 +267,7 @@ def test_what_cannot_be_used_is_named_with_what_can(
     kind: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     where = broken(tmp_path, kind)
-    arguments = ["bag", where[0], "the red mug", *where[1:], "-o", str(tmp_path / "out")]
+    arguments = ["annotate", where[0], "the red mug", *where[1:], "-o", str(tmp_path / "out")]
     assert main(arguments) == 1
     assert said in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
