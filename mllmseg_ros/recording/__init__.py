@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings without ROS: bags, videos and folders in, answers, bags, videos and tables out."""
+"""Segment recordings without ROS: bags, videos and folders of images."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording with its answers: bag, videos and table, from the journal of a pass."""
+"""Annotate a recording: write a bag, videos and a table with the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,10 @@ from mllmseg_ros.recording.bag_types import (
     time_message,
 )
 from mllmseg_ros.recording.bag_writer import BagWriter
-from mllmseg_ros.recording.cameras import SIDES
+from mllmseg_ros.recording.cameras import NAMESPACES
 from mllmseg_ros.recording.csv_table import CsvTable
-from mllmseg_ros.recording.inference_pass import check_is_ours, run_inference_pass
-from mllmseg_ros.recording.recorded_image import Picture, Source
+from mllmseg_ros.recording.inference_pass import check_overwrite, run_inference_pass
+from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.recording.track_ids import TrackIds
 from mllmseg_ros.recording.video import VideoWriter
@@ -49,25 +49,25 @@ _PARTIAL = "partial"
 
 
 def annotate(
-    source: Source,
+    source: ImageSource,
     out: Path,
     command: Command,
     models: Sequence[Segmenter],
     model_names: Sequence[str],
     every: int = 1,
 ) -> None:
-    """Look at a recording and write what was answered; a second call goes on.
+    """Segment a recording and write the results, or resume such a run.
 
     Args:
         source: the recording.
         out: folder to write: ``bag/``, ``overlay*.mp4``, ``answers.csv`` and ``answers.jsonl``.
-        command: what is asked of every image.
+        command: expressions to segment in every image.
         models: one, or two to compare.
-        model_names: what tells them from others, as the run's recipe keeps it.
-        every: every so manieth image is looked at.
+        model_names: names that identify the models in the recipe of the run.
+        every: use every n-th image only.
 
     Raises:
-        ValueError: if the folder holds another run, or the recording has no image to look at.
+        ValueError: The folder contains another run, or the recording has no image.
     """
     recipe = {
         "recording": source.identity(),
@@ -75,28 +75,27 @@ def annotate(
         "models": list(model_names),
         "every": every,
     }
-    check_is_ours(out, out / BAG)
+    check_overwrite(out, out / BAG)
     check_resume_config(out, recipe)
     if (out / BAG).exists():
         return
-    journal = Journal(out / JOURNAL)
-    try:
+    with closing(Journal(out / JOURNAL)) as journal:
         run_inference_pass([source], every, models, command.expressions, journal)
         if not len(journal):
             raise ValueError(f"{source.path}: no image in it")
         names = [model.name for model in models]
         run_id = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
-        _write(source, out, Outputs(command, names, run_id), journal, every)
-    finally:
-        journal.close()
+        _write_outputs(source, out, Outputs(command, names, run_id), journal, every)
 
 
-def _write(source: Source, out: Path, outputs: Outputs, journal: Journal, every: int) -> None:
-    """Write everything aside, and put it in place when it is whole; the bag last."""
+def _write_outputs(
+    source: ImageSource, out: Path, outputs: Outputs, journal: Journal, every: int
+) -> None:
+    """Write to a temporary folder, then move the complete files to their place; the bag last."""
     partial = out / _PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    outputs.write(source, partial, source.pictures(every), journal)
+    outputs.write(source, partial, source.images(every), journal)
     finished = sorted(partial.iterdir(), key=lambda path: path.name == BAG)
     for path in finished:
         path.replace(out / path.name)
@@ -104,110 +103,115 @@ def _write(source: Source, out: Path, outputs: Outputs, journal: Journal, every:
 
 
 class Outputs:
-    """Bag, a video per camera, and table."""
+    """Bag, one video per camera, and table."""
 
     def __init__(self, command: Command, models: Sequence[str], run_id: str) -> None:
         """Set up.
 
         Args:
-            command: what was asked.
-            models: names of those that answered, one or two.
-            run_id: the ``request_id`` of all answers.
+            command: the command with the expressions.
+            models: names of the models, one or two.
+            run_id: the ``request_id`` of all results.
         """
         self._command, self._models, self._run_id = command, models, run_id
         self._numbers = [itertools.count(1) for _ in models]
-        self._identities: dict[tuple[str, int], TrackIds] = {}
+        self._track_ids: dict[tuple[str, int], TrackIds] = {}  # by camera and model
         self._first_ns: int | None = None
 
     def write(
-        self, source: Source, folder: Path, pictures: Iterator[Picture], journal: Journal
+        self,
+        source: ImageSource,
+        folder: Path,
+        images: Iterator[RecordedImage],
+        journal: Journal,
     ) -> None:
-        """Write all of them into a folder."""
+        """Write all outputs to a folder."""
         from mllmseg_ros.recording.bag import BagSource
 
-        old = source if isinstance(source, BagSource) else None
-        cameras = [each.name for each in old.cameras] if old else [""]
+        original = source if isinstance(source, BagSource) else None
+        cameras = [camera.name for camera in original.cameras] if original else [""]
         with ExitStack() as stack:
-            bag = stack.enter_context(BagWriter(folder / BAG, old))
+            bag = stack.enter_context(BagWriter(folder / BAG, original))
             table = stack.enter_context(
-                CsvTable(folder / TABLE, self._command.expressions, self._models)
+                closing(CsvTable(folder / TABLE, self._command.expressions, self._models))
             )
             videos: dict[str, VideoWriter] = {}
-            answers = tqdm(journal.answers(0), total=len(journal), desc="writing", unit="image")
-            for (number, answered), picture in zip(answers, pictures, strict=True):
-                instances = self._named(answered)
-                table.write(number, answered, instances)
-                if old is None and picture.encoded is not None:
-                    self._write_image(bag, picture)
-                if answered.error:
+            results = tqdm(journal.results(0), total=len(journal), desc="writing", unit="image")
+            for (number, result), image in zip(results, images, strict=True):
+                instances = self._assign_track_ids(result)
+                table.write(number, result, instances)
+                if original is None and image.encoded is not None:
+                    self._write_encoded(bag, image)
+                if result.error:
                     continue
-                frame = picture.frame()
-                if old is None and picture.encoded is None:
-                    self._write_frame(bag, picture, frame)
-                overlays = [_drawn(frame, own) for own in instances]
-                if answered.camera not in videos:
-                    name = _video_name(answered.camera, alone=len(cameras) == 1)
-                    videos[answered.camera] = stack.enter_context(VideoWriter(folder / name))
-                shown = overlays[0] if len(overlays) == 1 else _beside(overlays, self._models)
-                videos[answered.camera].write(shown, answered.stamp_ns)
-                self._write_answers(bag, answered, instances, overlays)
+                frame = image.decode()
+                if original is None and image.encoded is None:
+                    self._write_frame(bag, image, frame)
+                overlays = [_draw_overlay(frame, of_model) for of_model in instances]
+                if result.camera not in videos:
+                    name = _video_name(result.camera, single=len(cameras) == 1)
+                    videos[result.camera] = stack.enter_context(closing(VideoWriter(folder / name)))
+                shown = overlays[0] if len(overlays) == 1 else _join(overlays, self._models)
+                videos[result.camera].write(shown, result.stamp_ns)
+                self._write_result(bag, result, instances, overlays)
 
-    def _named(self, answered: RecordedResult) -> list[list[Instance]]:
-        """Each model's instances with their identities."""
-        named = []
-        for index, instance_set in enumerate(answered.instance_sets):
-            key = (answered.camera, index)
-            if key not in self._identities:
-                self._identities[key] = TrackIds(self._numbers[index])
-            named.append(self._identities[key].name(instance_set.instances, answered.stamp_ns))
-        return named
+    def _assign_track_ids(self, result: RecordedResult) -> list[list[Instance]]:
+        """Get the instances of each model with their track ids."""
+        assigned = []
+        for index, instance_set in enumerate(result.instance_sets):
+            key = (result.camera, index)
+            if key not in self._track_ids:
+                self._track_ids[key] = TrackIds(self._numbers[index])
+            assigned.append(self._track_ids[key].assign(instance_set.instances, result.stamp_ns))
+        return assigned
 
-    def _write_image(self, bag: BagWriter, picture: Picture) -> None:
-        assert picture.encoded is not None
-        data, suffix = picture.encoded
-        form = "png" if suffix == ".png" else "jpeg"
-        header = header_message(picture.stamp_ns, picture.frame_id)
-        message = encoded_message(data, form, header)
-        bag.write(f"{picture.camera}/compressed", message, picture.recorded_ns)
+    def _write_encoded(self, bag: BagWriter, image: RecordedImage) -> None:
+        assert image.encoded is not None
+        data, suffix = image.encoded
+        file_format = "png" if suffix == ".png" else "jpeg"
+        header = header_message(image.stamp_ns, image.frame_id)
+        message = encoded_message(data, file_format, header)
+        bag.write(f"{image.camera}/compressed", message, image.recorded_ns)
 
-    def _write_frame(self, bag: BagWriter, picture: Picture, frame: Frame) -> None:
-        header = header_message(picture.stamp_ns, picture.frame_id)
+    def _write_frame(self, bag: BagWriter, image: RecordedImage, frame: Frame) -> None:
+        header = header_message(image.stamp_ns, image.frame_id)
         message = compressed_message(frame.rgb, header)
-        bag.write(f"{picture.camera}/compressed", message, picture.recorded_ns)
+        bag.write(f"{image.camera}/compressed", message, image.recorded_ns)
 
-    def _write_answers(
+    def _write_result(
         self,
         bag: BagWriter,
-        answered: RecordedResult,
+        result: RecordedResult,
         instances: Sequence[Sequence[Instance]],
         overlays: Sequence[NDArray[np.uint8]],
     ) -> None:
         if self._first_ns is None:
-            self._first_ns = answered.stamp_ns
-        header = header_message(answered.stamp_ns, answered.frame_id)
-        for side, model, instance_set, own, overlay in zip(
-            SIDES, self._models, answered.instance_sets, instances, overlays, strict=False
+            self._first_ns = result.stamp_ns
+        header = header_message(result.stamp_ns, result.frame_id)
+        for namespace, model, instance_set, of_model, overlay in zip(
+            NAMESPACES, self._models, result.instance_sets, instances, overlays, strict=False
         ):
-            message = self._array(answered, header, replace(instance_set, instances=own), model)
-            mask = union_mask(own, answered.size_hw).astype(np.uint8) * np.uint8(255)
-            for name, each in (
-                ("segmentations", message),
+            instance_set = replace(instance_set, instances=of_model)
+            segmentations = self._build_segmentations(result, header, instance_set, model)
+            mask = union_mask(of_model, result.size_hw).astype(np.uint8) * np.uint8(255)
+            for name, message in (
+                ("segmentations", segmentations),
                 ("mask/compressed", compressed_message(mask, header)),
                 ("overlay/compressed", compressed_message(overlay, header)),
             ):
-                bag.write(f"{answered.camera}/{side}/{name}", each, answered.recorded_ns)
+                bag.write(f"{result.camera}/{namespace}/{name}", message, result.recorded_ns)
 
-    def _array(
-        self, answered: RecordedResult, header: Any, instance_set: InstanceSet, model: str
+    def _build_segmentations(
+        self, result: RecordedResult, header: Any, instance_set: InstanceSet, model: str
     ) -> Any:
-        """The answer's message. Its latency stays 0: the same run gives the same bag."""
+        """Build the result's message, with latency 0, so that runs give identical bags."""
         message = build_segmentation_array(
             TYPES,
             command=self._command,
             header=header,
-            size_hw=answered.size_hw,
+            size_hw=result.size_hw,
             instance_set=instance_set,
-            camera=answered.camera,
+            camera=result.camera,
             model=model,
         )
         message.command, message.request_id = self._command.text, self._run_id
@@ -215,31 +219,31 @@ class Outputs:
         return message
 
 
-def _drawn(frame: Frame, instances: Sequence[Instance]) -> NDArray[np.uint8]:
-    """The node's overlay."""
+def _draw_overlay(frame: Frame, instances: Sequence[Instance]) -> NDArray[np.uint8]:
+    """Draw the same overlay as the node."""
     return draw_overlay(
         frame.rgb,
-        [each.segmentation for each in instances],
-        [each.track_id for each in instances],
-        [distance_m(each, None) for each in instances],
+        [instance.segmentation for instance in instances],
+        [instance.track_id for instance in instances],
+        [distance_m(instance, None) for instance in instances],
     )
 
 
-def _beside(overlays: Sequence[NDArray[np.uint8]], models: Sequence[str]) -> NDArray[np.uint8]:
-    """Overlays side by side, each under the name of its model."""
-    strip_px = 24
+def _join(overlays: Sequence[NDArray[np.uint8]], models: Sequence[str]) -> NDArray[np.uint8]:
+    """Join overlays side by side, each below the name of its model."""
+    title_px = 24
     titled = []
     for overlay, model in zip(overlays, models, strict=True):
-        strip = np.zeros((strip_px, overlay.shape[1], 3), np.uint8)
-        text = model.encode("ascii", "replace").decode()[:80]  # the font has no more
-        cv2.putText(strip, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
-        titled.append(np.vstack([strip, overlay]))
+        title = np.zeros((title_px, overlay.shape[1], 3), np.uint8)
+        text = model.encode("ascii", "replace").decode()[:80]  # OpenCV's font is ASCII only
+        cv2.putText(title, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+        titled.append(np.vstack([title, overlay]))
     return np.hstack(titled)
 
 
-def _video_name(camera: str, *, alone: bool) -> str:
-    """Of a camera's video; a topic is no file name."""
-    if alone:
+def _video_name(camera: str, *, single: bool) -> str:
+    """Get the file name of a camera's video."""
+    if single:
         return "overlay.mp4"
     name = "".join(c if c.isalnum() and c.isascii() else "_" for c in camera.strip("/"))
     return f"overlay_{name[:100]}.mp4"

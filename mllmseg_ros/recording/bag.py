@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 as a recording: images with the depth, camera info and transforms that belong to them.
+"""Read a rosbag2 as a recording: images with their depth, camera info and transforms.
 
-Depth and camera info are those of the nearest stamp within the node's own tolerance.
+Depth and camera info are matched by stamp, within the same tolerance as in the node.
 """
 
 from __future__ import annotations
@@ -28,66 +28,66 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
 from mllmseg_ros.recording.bag_types import typestore
-from mllmseg_ros.recording.cameras import Camera, cameras_of
-from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, Picture, no_depth
+from mllmseg_ros.recording.cameras import Camera, find_cameras
+from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, RecordedImage, no_depth
 from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
 
 __all__ = ["BagSource"]
 
-# The node's own words for what belongs to an image (config/mllmseg.yaml, depth_tolerance).
+# The node's default for depth_tolerance (config/mllmseg.yaml).
 TOLERANCE_NS = 20_000_000
-_WAIT_NS = 200_000_000  # in the bag, for depth and transforms that were recorded after the image
-_CAPACITY = 64  # depth images and camera infos, recorded before the image that they belong to
+_WAIT_NS = 200_000_000  # depth and transforms may be recorded this much later than their image
+_CAPACITY = 64  # depth images and camera infos kept for images recorded later
 _TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 
 class BagSource:
-    """A bag of ROS 2: sqlite3 or mcap, a folder or one storage file, also a truncated mcap."""
+    """A ROS 2 bag: folder or storage file, sqlite3 or mcap; an mcap may be truncated."""
 
     def __init__(self, path: Path, topics: Sequence[str] = ()) -> None:
-        """Open it and find its cameras.
+        """Open the bag and find its cameras.
 
         Args:
-            path: of the bag.
-            topics: image topics to look at; none for the only one.
+            path: the bag.
+            topics: image topics to read; may be empty if the bag has one camera.
 
         Raises:
-            ValueError: if it cannot be read, or which images are meant is not clear.
+            ValueError: The bag cannot be read, or has several cameras and no topic is given.
         """
         self.path = path
-        self._where, self.mended = _readable(path)
-        with Reader(self._where) as reader:
-            is_mcap = any(".mcap" in file.name for file in _files(path))
+        self._storage, self.damage = _find_readable(path)
+        with Reader(self._storage) as reader:
+            is_mcap = any(".mcap" in file.name for file in _storage_files(path))
             self.storage = "mcap" if is_mcap else "sqlite3"
             self.connections = list(reader.connections)
-            self.cameras = cameras_of(path, reader, topics)
-        if self.mended:
-            print(
-                f"{path}: ends in the middle ({self.mended}); what is readable is used",
-                file=sys.stderr,
-            )
+            self.cameras = find_cameras(path, reader, topics)
+        if self.damage:
+            print(f"{path}: truncated ({self.damage}); using the readable part", file=sys.stderr)
 
     def identity(self) -> dict[str, object]:
-        """Name and size of the storage, and the cameras looked at."""
+        """Get name and size of the bag, and the image topics in use."""
         return {
             "name": self.path.resolve().name,
-            "bytes": sum(file.stat().st_size for file in _files(self.path)),
+            "bytes": sum(file.stat().st_size for file in _storage_files(self.path)),
             "topics": [camera.image for camera in self.cameras],
         }
 
     def messages(self, wanted: Callable[[Connection], bool]) -> Iterator[tuple[Any, int, bytes]]:
-        """Connection, time recorded (ns) and bytes of every wanted message, by time.
+        """Yield connection, time recorded (ns) and bytes of messages, ordered by time.
 
-        What cannot be read any more ends the bag, and is said.
+        If the bag is damaged, the messages before the damage are yielded, with a warning.
+
+        Args:
+            wanted: selects connections.
         """
-        with Reader(self._where) as reader:
-            chosen = [each for each in reader.connections if wanted(each)]
-            if not chosen:
+        with Reader(self._storage) as reader:
+            connections = [each for each in reader.connections if wanted(each)]
+            if not connections:
                 return
-            messages = reader.messages(chosen)
+            messages = reader.messages(connections)
             last_ns = 0
             while True:
-                # A broken bag raises what its reader, its database or its compression has to say.
+                # Damaged bags raise errors of the reader, the database or the compression.
                 try:
                     connection, recorded_ns, data = next(messages)
                 except StopIteration:
@@ -95,16 +95,16 @@ class BagSource:
                 except Exception as error:
                     reason = one_line(error, with_type=False)
                     print(
-                        f"{self.path}: broken after {last_ns / 1e9:.3f} s ({reason}); "
-                        "what comes before is used",
+                        f"{self.path}: damaged after {last_ns / 1e9:.3f} s ({reason}); "
+                        "using the messages before",
                         file=sys.stderr,
                     )
                     return
                 last_ns = recorded_ns
                 yield connection, recorded_ns, data
 
-    def pictures(self, every: int) -> Iterator[Picture]:
-        """Every so manieth image of each camera, by the time recorded."""
+    def images(self, every: int) -> Iterator[RecordedImage]:
+        """Yield every n-th image of each camera, ordered by the time recorded."""
         roles: dict[str, list[tuple[str, Camera]]] = {}
         for camera in self.cameras:
             for role in ("image", "info", "depth", "depth_info"):
@@ -113,14 +113,14 @@ class BagSource:
         pairings = {camera.name: DepthPairing(_CAPACITY) for camera in self.cameras}
         n_images = dict.fromkeys(pairings, 0)
         transforms = TransformBuffer()
-        waiting: deque[Picture] = deque()
+        pending: deque[RecordedImage] = deque()
 
         def wanted(connection: Connection) -> bool:
             return connection.topic in roles or connection.msgtype == _TRANSFORMS
 
         for connection, recorded_ns, data in self.messages(wanted):
-            while waiting and waiting[0].recorded_ns + _WAIT_NS < recorded_ns:
-                yield waiting.popleft()
+            while pending and pending[0].recorded_ns + _WAIT_NS < recorded_ns:
+                yield pending.popleft()
             if connection.msgtype == _TRANSFORMS:
                 _put_transforms(transforms, connection, data)
                 continue
@@ -129,49 +129,49 @@ class BagSource:
                 if role == "image":
                     n_images[camera.name] += 1
                     if (n_images[camera.name] - 1) % every == 0:
-                        image = _picture(camera, connection, recorded_ns, data)
-                        waiting.append(_paired(image, pairing, transforms))
+                        image = _read_image(camera, connection, recorded_ns, data)
+                        pending.append(_attach_depth(image, pairing, transforms))
                 else:
                     _put(pairing, role, connection, data)
-        yield from waiting
+        yield from pending
 
 
-def _readable(path: Path) -> tuple[Any, str]:
-    """What rosbags can read of a bag, and what was wrong with the rest ("" if nothing)."""
-    files = _files(path)
-    whole: Any = path
+def _find_readable(path: Path) -> tuple[Any, str]:
+    """Find what rosbags can read of a bag, and what is wrong with the rest ("" if nothing)."""
+    files = _storage_files(path)
+    storage: Any = path
     if path.is_dir() and not (path / "metadata.yaml").is_file():
-        # A recorder that was killed leaves no metadata.
+        # A killed recorder leaves no metadata.
         if len(files) > 1:
             raise ValueError(
-                f"{path}: {len(files)} storage files without metadata.yaml; `ros2 bag reindex` "
-                "makes it"
+                f"{path}: {len(files)} storage files without metadata.yaml; create it with "
+                "`ros2 bag reindex`"
             )
-        whole = files[0]
+        storage = files[0]
     try:
-        with Reader(whole):
-            return whole, ""
-    except Exception as error:  # a broken bag raises whatever its database has to say
+        with Reader(storage):
+            return storage, ""
+    except Exception as error:  # damaged bags raise all kinds of errors
         reason = one_line(error, with_type=False)
     if len(files) > 1:
-        hint = f"its files may be read one by one: {', '.join(file.name for file in files)}"
+        hint = f"try its files one by one: {', '.join(file.name for file in files)}"
     elif files and files[0].suffix == ".mcap":
         with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
-            mended = TruncatedMcap(files[0])
-            with Reader(mended) as reader:  # type: ignore[arg-type]
+            intact = TruncatedMcap(files[0])
+            with Reader(intact) as reader:  # type: ignore[arg-type]
                 if reader.message_count:
-                    return mended, reason
-        hint = "nothing in it is readable"
+                    return intact, reason
+        hint = "no readable message in it"
     elif files and files[0].suffix == ".db3":
         name = files[0].name
-        hint = f"`sqlite3 {name} .recover | sqlite3 whole.db3` may bring back what is readable"
+        hint = f"`sqlite3 {name} .recover | sqlite3 whole.db3` may recover the readable part"
     else:
         hint = f"expected {' or '.join(BAG_SUFFIXES)} beside its metadata.yaml"
-    raise ValueError(f"{path}: not a whole bag of ROS 2 ({reason}); {hint}")
+    raise ValueError(f"{path}: not a complete ROS 2 bag ({reason}); {hint}")
 
 
-def _files(path: Path) -> list[Path]:
-    """The storage files of a bag, also compressed ones."""
+def _storage_files(path: Path) -> list[Path]:
+    """List the storage files of a bag, including compressed ones."""
     if path.is_file():
         return [path]
     return sorted(
@@ -181,80 +181,84 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _message(connection: Connection, data: bytes) -> Any:
+def _deserialize(connection: Connection, data: bytes) -> Any:
     return typestore().deserialize_cdr(data, connection.msgtype)
 
 
-def _picture(camera: Camera, connection: Connection, recorded_ns: int, data: bytes) -> Picture:
+def _read_image(
+    camera: Camera, connection: Connection, recorded_ns: int, data: bytes
+) -> RecordedImage:
     try:
-        message = _message(connection, data)
+        message = _deserialize(connection, data)
     except SerdeError as error:
-        return Picture(
+        return RecordedImage(
             camera=camera.name,
             stamp_ns=recorded_ns,
             frame_id="",
             recorded_ns=recorded_ns,
-            frame=_raising(f"{connection.topic}: {error}"),
-            depth_of=no_depth,
+            decode=_raise_on_decode(f"{connection.topic}: {error}"),
+            find_depth=no_depth,
         )
     compressed = hasattr(message, "format")
     stamp_ns, frame_id = nanoseconds(message.header.stamp), message.header.frame_id
 
-    def frame() -> Frame:
+    def decode() -> Frame:
         rgb = rgb_from_compressed(message) if compressed else rgb_from_image(message)
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=frame_id)
 
     encoded = None
     if compressed:
-        stored = message.data.tobytes()
-        encoded = (stored, ".png" if stored.startswith(b"\x89PNG") else ".jpg")
-    return Picture(
+        contents = message.data.tobytes()
+        encoded = (contents, ".png" if contents.startswith(b"\x89PNG") else ".jpg")
+    return RecordedImage(
         camera=camera.name,
         stamp_ns=stamp_ns,
         frame_id=frame_id,
         recorded_ns=recorded_ns,
-        frame=frame,
-        depth_of=no_depth,
+        decode=decode,
+        find_depth=no_depth,
         encoded=encoded,
     )
 
 
-def _raising(reason: str) -> Callable[[], Frame]:
-    def frame() -> Frame:
+def _raise_on_decode(reason: str) -> Callable[[], Frame]:
+    def decode() -> Frame:
         raise ValueError(reason)
 
-    return frame
+    return decode
 
 
 def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) -> None:
-    """Take depth or camera info in; what is malformed is as if it had not come."""
+    """Add depth or camera info to a pairing; malformed messages are skipped."""
     put = {
         "depth": pairing.put_depth,
         "info": pairing.put_info,
         "depth_info": pairing.put_depth_info,
     }[role]
     with suppress(SerdeError):
-        put(_message(connection, data))
+        put(_deserialize(connection, data))
 
 
 def _put_transforms(transforms: TransformBuffer, connection: Connection, data: bytes) -> None:
     static = connection.topic.endswith("tf_static")
     with suppress(SerdeError):
-        put_transforms(transforms, _message(connection, data).transforms, static=static)
+        put_transforms(transforms, _deserialize(connection, data).transforms, static=static)
 
 
-def _paired(picture: Picture, pairing: DepthPairing, transforms: TransformBuffer) -> Picture:
-    """Bind what belongs to an image, there or yet to come."""
-    paired = pairing.expect(picture.stamp_ns, TOLERANCE_NS)
+def _attach_depth(
+    image: RecordedImage, pairing: DepthPairing, transforms: TransformBuffer
+) -> RecordedImage:
+    """Let an image find its depth, including messages that are read later."""
+    paired = pairing.expect(image.stamp_ns, TOLERANCE_NS)
 
     def lookup_transform(source: str) -> NDArray[np.float64]:
         try:
-            return transforms.lookup(picture.frame_id, source, picture.stamp_ns)
+            return transforms.lookup(image.frame_id, source, image.stamp_ns)
         except TransformError as error:
-            target = picture.frame_id
+            target = image.frame_id
             raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
 
-    def depth_of(frame: Frame) -> Depth | None:
+    def find_depth(frame: Frame) -> Depth | None:
         return pairing.get_depth(frame, paired, rectified=False, lookup_transform=lookup_transform)
 
-    return replace(picture, depth_of=depth_of)
+    return replace(image, find_depth=find_depth)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message classes of bags, by rosbags: the standard ones and our own, from our own .msg files."""
+"""Message classes for rosbags: those of ROS 2, and ours from the package's .msg files."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ __all__ = [
     "compressed_message",
     "header_message",
     "image_message",
-    "serialized",
+    "serialize",
     "typestore",
 ]
 
-_OWN = ("Segmentation", "SegmentationArray")
-# Defaults that definitions give, which rosbags does not keep.
+_OUR_MESSAGES = ("Segmentation", "SegmentationArray")
+# Defaults in message definitions, which rosbags drops.
 _DEFAULTS = {"geometry_msgs/msg/Quaternion": {"w": 1.0}}
 
 
 @cache
 def typestore() -> Typestore:
-    """The types of ROS 2 and ours.
+    """Get the types of ROS 2 and ours.
 
     Raises:
-        ValueError: if our message definitions are not installed beside the package.
+        ValueError: Our message definitions are not installed.
     """
     store = get_typestore(Stores.LATEST)
     types: dict[str, Any] = {}
-    for name in _OWN:
-        text = _definition(name).read_text(encoding="utf-8")
+    for name in _OUR_MESSAGES:
+        text = _find_definition(name).read_text(encoding="utf-8")
         types |= get_types_from_msg(text, f"mllmseg_ros/msg/{name}")
     store.register(types)
     return store
 
 
-def _definition(name: str) -> Path:
-    """A .msg file of ours: in the sources' msg/, else in share/ of where we are installed."""
+def _find_definition(name: str) -> Path:
+    """Find one of our .msg files: in the source tree, or in the installed share/."""
     for folder in Path(__file__).parents:
         for place in (folder / "msg", folder / "share" / "mllmseg_ros" / "msg"):
             if (place / f"{name}.msg").is_file():
@@ -56,24 +56,25 @@ def _definition(name: str) -> Path:
 
 
 class MessageType:
-    """A message class as rclpy's are: fields that are not given have their default."""
+    """A message class like those of rclpy: omitted fields have their default."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, **fields: Any) -> Any:
-        """Make a message."""
+        """Create a message."""
         store = typestore()
         fields = {**_DEFAULTS.get(self.name, {}), **fields}
         definition = store.fielddefs[self.name][1]
-        empty = {name: _default(kind) for name, kind in definition if name not in fields}
-        return store.types[self.name](**empty, **fields)
+        defaults = {name: _default(kind) for name, kind in definition if name not in fields}
+        return store.types[self.name](**defaults, **fields)
 
     def __getattr__(self, constant: str) -> Any:
         return getattr(typestore().types[self.name], constant)
 
 
 def _default(kind: Any) -> Any:
+    """Get the default of a field from its type."""
     node, details = kind
     if node == Nodetype.BASE:
         return "" if details[0] == "string" else False if details[0] == "bool" else 0
@@ -92,17 +93,17 @@ _COMPRESSED = MessageType("sensor_msgs/msg/CompressedImage")
 
 
 def time_message(stamp_ns: int) -> Any:
-    """Nanoseconds, not negative, as builtin_interfaces/Time."""
+    """Create builtin_interfaces/Time from nanoseconds (not negative)."""
     return _TIME(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
 
 
 def header_message(stamp_ns: int, frame_id: str) -> Any:
-    """std_msgs/Header."""
+    """Create std_msgs/Header."""
     return _HEADER(stamp=time_message(stamp_ns), frame_id=frame_id)
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Any) -> Any:
-    """sensor_msgs/Image of (H, W) or (H, W, channels), written as it is."""
+    """Create sensor_msgs/Image from pixels (H, W) or (H, W, channels)."""
     height, width = pixels.shape[:2]
     return _IMAGE(
         header=header,
@@ -115,7 +116,7 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Any) -> Any:
 
 
 def compressed_message(pixels: NDArray[np.uint8], header: Any) -> Any:
-    """sensor_msgs/CompressedImage: (H, W, 3) RGB as JPEG, (H, W) mono8 without loss as PNG."""
+    """Create sensor_msgs/CompressedImage: RGB (H, W, 3) as JPEG, mono8 (H, W) as PNG."""
     if pixels.ndim == 3:
         _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         return encoded_message(data.tobytes(), "rgb8; jpeg compressed bgr8", header)
@@ -123,13 +124,13 @@ def compressed_message(pixels: NDArray[np.uint8], header: Any) -> Any:
     return encoded_message(data.tobytes(), "mono8; png compressed mono8", header)
 
 
-def encoded_message(data: bytes, form: str, header: Any) -> Any:
-    """sensor_msgs/CompressedImage of a JPEG or PNG file."""
-    return _COMPRESSED(header=header, format=form, data=np.frombuffer(data, np.uint8))
+def encoded_message(data: bytes, format_text: str, header: Any) -> Any:
+    """Create sensor_msgs/CompressedImage from the contents of a JPEG or PNG file."""
+    return _COMPRESSED(header=header, format=format_text, data=np.frombuffer(data, np.uint8))
 
 
-def serialized(message: Any) -> memoryview:
-    """The bytes of a message, as a bag holds them."""
+def serialize(message: Any) -> memoryview:
+    """Serialize a message as CDR, as stored in bags."""
     return typestore().serialize_cdr(message, message.__msgtype__)
 
 

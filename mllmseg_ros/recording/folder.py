@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures as a recording: by name, ten a second.
+"""A folder of images as a recording, sorted by name, at ten images per second.
 
-Pictures carry no time that survives copying, so the stamps count from one second on.
+Image files have no time that survives copying, so stamps start at one second.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from types import SimpleNamespace
 
 from mllmseg_ros.codecs.images import rgb_from_compressed
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.recording.recorded_image import PICTURE_SUFFIXES, Picture, no_depth
+from mllmseg_ros.recording.recorded_image import IMAGE_SUFFIXES, RecordedImage, no_depth
 
 __all__ = ["FolderSource"]
 
 CAMERA, FRAME_ID = "/image", "camera"
-FIRST_NS = 1_000_000_000  # a stamp of 0 would say that there is no image
+FIRST_NS = 1_000_000_000  # a stamp of 0 means "no image"
 RATE_HZ = 10.0
 
 
@@ -26,38 +26,38 @@ class FolderSource:
     """The PNG and JPEG files of a folder."""
 
     def __init__(self, path: Path) -> None:
-        """List the pictures.
+        """List the images.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: There is none.
         """
         self.path = path
-        self.files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES)
+        self.files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
         if not self.files:
             raise ValueError(
-                f"{path}: no picture in it; accepted: {', '.join(PICTURE_SUFFIXES)}, or a bag's "
-                "folder with its metadata.yaml"
+                f"{path}: no image in it; accepted: {', '.join(IMAGE_SUFFIXES)}, or the "
+                "folder of a bag with its metadata.yaml"
             )
 
-    def pictures(self, every: int) -> Iterator[Picture]:
-        """Every so manieth picture, by name."""
+    def images(self, every: int) -> Iterator[RecordedImage]:
+        """Yield every n-th image, by name."""
         for number, file in enumerate(self.files):
             if number % every:
                 continue
             stamp_ns = FIRST_NS + round(number * 1e9 / RATE_HZ)
             suffix = ".png" if file.suffix.lower() == ".png" else ".jpg"
-            yield Picture(
+            yield RecordedImage(
                 camera=CAMERA,
                 stamp_ns=stamp_ns,
                 frame_id=FRAME_ID,
                 recorded_ns=stamp_ns,
-                frame=partial(read_frame, file, stamp_ns),
-                depth_of=no_depth,
+                decode=partial(read_frame, file, stamp_ns),
+                find_depth=no_depth,
                 encoded=(file.read_bytes(), suffix),
             )
 
     def identity(self) -> dict[str, object]:
-        """Number and size of the pictures."""
+        """Get name, number and total size of the images."""
         return {
             "name": self.path.resolve().name,
             "pictures": len(self.files),
@@ -66,10 +66,10 @@ class FolderSource:
 
 
 def read_frame(file: Path, stamp_ns: int, frame_id: str = FRAME_ID) -> Frame:
-    """Decode a PNG or JPEG file, as stored: not turned by EXIF.
+    """Decode a PNG or JPEG file, ignoring its EXIF orientation.
 
     Raises:
-        ValueError: naming the file and what is wrong with it.
+        ValueError: The file is malformed.
     """
     message = SimpleNamespace(format=file.suffix, data=file.read_bytes())
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pass over recordings: each image goes to the model once, and its answer to the journal."""
+"""Run models on the images of recordings, and store their results in the journal."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import InstanceSet, depth_if_found, locate_instances
-from mllmseg_ros.recording.recorded_image import Picture, Source
+from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.segmenter import Segmenter
 
 __all__ = ["infer_image", "load_models", "run_inference_pass"]
 
-# Called with number of the input, number of the image, and the image, as soon as it is decoded.
-Keep = Callable[[int, int, Picture, Frame], None]
+# Called with number of the input, number of the image, the image, and the decoded frame.
+SaveImage = Callable[[int, int, RecordedImage, Frame], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceQuery:
-    """What is asked of every image; goes from one process to another."""
+    """Expressions and models of a run; can be pickled."""
 
     expressions: tuple[str, ...]
-    models: tuple[str | None, ...]  # checkpoint folders or names; None: the embedded one
+    models: tuple[str | None, ...]  # checkpoint folders or names; None for the embedded model
     device: str | None = None
     dtype: str | None = None
 
 
 def load_models(query: InferenceQuery) -> list[Segmenter]:
-    """Load every model that is asked.
+    """Load the models of a query.
 
     Raises:
-        ValueError: naming what is wrong with a checkpoint, the device or the number format.
+        ValueError: A checkpoint, the device or the number format is invalid.
     """
     return [
         Segmenter.from_pretrained(model, device=query.device, dtype=query.dtype)
@@ -46,81 +47,84 @@ def load_models(query: InferenceQuery) -> list[Segmenter]:
     ]
 
 
-def check_is_ours(out: Path, result: Path) -> None:
-    """Check that a result found in a folder is that of a run like these.
+def check_overwrite(out: Path, result: Path) -> None:
+    """Check that an existing result in a folder comes from such a run.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: It does not.
     """
     if result.exists() and not (out / "recipe.json").is_file():
-        raise ValueError(f"{out}: its {result.name} is of no run of mllmseg; name another folder")
+        raise ValueError(f"{out}: {result.name} was not written by mllmseg; name another folder")
 
 
 def run_inference_pass(
-    sources: Sequence[Source],
+    sources: Sequence[ImageSource],
     every: int,
     models: Sequence[Segmenter],
     expressions: Sequence[str],
     journal: Journal,
-    keep: Keep | None = None,
+    save_image: SaveImage | None = None,
 ) -> None:
-    """Look at every image that the journal has no answer for.
+    """Run the models on every image that has no result in the journal.
 
     Args:
         sources: recordings.
-        every: every so manieth image is looked at.
-        models: asked in turn.
-        expressions: what is asked.
-        journal: takes the answers.
-        keep: takes the images that were decoded.
+        every: use every n-th image only.
+        models: models to run.
+        expressions: expressions to segment.
+        journal: stores the results.
+        save_image: called with each decoded image.
     """
     with tqdm(initial=len(journal), unit=" images", mininterval=1) as bar:
-        for of_input, source in enumerate(sources):
+        for input_index, source in enumerate(sources):
             bar.set_description_str(source.path.name[:32])
-            for number, picture in enumerate(source.pictures(every)):
-                if (of_input, number) in journal:
+            for number, image in enumerate(source.images(every)):
+                if (input_index, number) in journal:
                     continue
-                frame, answered = infer_image(models, picture, expressions)
-                if frame is not None and keep is not None:
-                    keep(of_input, number, picture, frame)
-                journal.write((of_input, number), answered.to_json())
-                if answered.error:
-                    reason = f"{source.path}: image {number} ignored: {answered.error}"
+                frame, result = infer_image(models, image, expressions)
+                if frame is not None and save_image is not None:
+                    save_image(input_index, number, image, frame)
+                journal.write((input_index, number), result.to_json())
+                if result.error:
+                    reason = f"{source.path}: image {number} ignored: {result.error}"
                     tqdm.write(reason, file=sys.stderr)
                 bar.update()
 
 
 def infer_image(
-    models: Sequence[Segmenter], picture: Picture, expressions: Sequence[str]
+    models: Sequence[Segmenter], image: RecordedImage, expressions: Sequence[str]
 ) -> tuple[Frame | None, RecordedResult]:
-    """Look at one image; None and the reason where it is malformed.
+    """Run the models on one image.
+
+    Returns:
+        The frame, None if the image is malformed, and the result.
 
     Raises:
-        ValueError: if an expression is none.
-        RuntimeError: if a model gives numbers that are not finite.
+        ValueError: An expression is invalid.
+        RuntimeError: A model returns numbers that are not finite.
     """
     instance_sets: tuple[InstanceSet, ...] = ()
     frame, error = None, ""
     try:
-        frame = picture.frame()
+        frame = image.decode()
     except ValueError as caught:
         error = str(caught)
     if frame is not None:
-        found = [model(frame.rgb, expressions) for model in models]
+        segmentations = [model(frame.rgb, expressions) for model in models]
         depth, note = depth_if_found(
-            [one for each in found for one in each], partial(picture.depth_of, frame)
+            list(chain.from_iterable(segmentations)), partial(image.find_depth, frame)
         )
         instance_sets = tuple(
             InstanceSet(
                 instances=locate_instances(each, depth), note=note if _any_found(each) else ""
             )
-            for each in found
+            for each in segmentations
         )
     return frame, RecordedResult(
-        camera=picture.camera,
-        stamp_ns=picture.stamp_ns,
-        frame_id=picture.frame_id,
-        recorded_ns=picture.recorded_ns,
+        camera=image.camera,
+        stamp_ns=image.stamp_ns,
+        frame_id=image.frame_id,
+        recorded_ns=image.recorded_ns,
         size_hw=(0, 0) if frame is None else (frame.rgb.shape[0], frame.rgb.shape[1]),
         instance_sets=instance_sets,
         error=error,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings into a data set that ``mllmseg adapt`` reads, to be reviewed by people."""
+"""Label recordings: make a data set for ``mllmseg adapt``, to be reviewed by people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +16,55 @@ from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.review import Review
 from mllmseg_ros.data.run_folder import check_resume_config, write_atomically
 from mllmseg_ros.recording.cluster import run_on_cluster
-from mllmseg_ros.recording.inference_pass import check_is_ours, load_models, run_inference_pass
+from mllmseg_ros.recording.inference_pass import check_overwrite, load_models, run_inference_pass
 from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, image_name, open_inputs
 from mllmseg_ros.recording.recorded_image import (
     BAG_SUFFIXES,
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
 )
-from mllmseg_ros.recording.results import Journal, RecordedResult, union_of
+from mllmseg_ros.recording.results import Journal, RecordedResult, union_of_expression
 from mllmseg_ros.segmentation import Segmentation, Status
 
 __all__ = ["LabelRun", "label", "split_inputs"]
 
 JOURNAL = "answers.jsonl"
-# An answer is sure where the model is: of what is there or not, and of the mask's pixels.
+# From these on a label counts as sure.
 SURE_SCORE, SURE_MASK_SCORE = 0.9, 0.85
 
 
 def split_inputs(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Inputs and expressions of a command line: what exists is an input, all else an expression.
+    """Split a command line into inputs, which are existing paths, and expressions.
 
     Raises:
-        ValueError: for a word that looks like a file, but names none.
+        ValueError: A word looks like a path that does not exist.
     """
     inputs, expressions = [], []
     for word in words:
-        if os.path.exists(word):  # Path.exists() raises for what is too long for a name
+        if os.path.exists(word):  # Path.exists() raises for long expressions
             inputs.append(Path(word))
             continue
-        endings = (*BAG_SUFFIXES, ".bag", *VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
-        if word.lower().endswith(endings) or (os.sep in word and " " not in word):
+        suffixes = (*BAG_SUFFIXES, ".bag", *VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
+        if word.lower().endswith(suffixes) or (os.sep in word and " " not in word):
             raise ValueError(
-                f"{word}: no such file or folder (an expression that looks like one: -e {word!r})"
+                f"{word}: no such file or folder (if it is an expression: -e {word!r})"
             )
         expressions.append(word)
     return inputs, expressions
 
 
 def label(run: LabelRun, ray_address: str | None = None) -> Path:
-    """Label recordings; a second call goes on.
+    """Label recordings, or resume a labelling run.
 
     Args:
-        run: what is asked of which recordings, and where to write.
-        ray_address: of a Ray cluster that sees the same files; None for this process alone.
+        run: inputs, query and output.
+        ray_address: address of a Ray cluster with the same files; None for this process alone.
 
     Returns:
-        The annotation file. One that is there already is left alone: it may have been reviewed.
+        The annotation file. An existing one is not changed: it may have been reviewed.
 
     Raises:
-        ValueError: if an input cannot be used, or the folder holds another run.
+        ValueError: An input cannot be used, or the folder contains another run.
     """
     sources = open_inputs(run)
     recipe = {
@@ -73,67 +74,70 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
         "every": run.every,
     }
     annotations = run.out / ANNOTATIONS[0]
-    check_is_ours(run.out, annotations)
+    check_overwrite(run.out, annotations)
     check_resume_config(run.out, recipe)
     if annotations.is_file():
         return annotations
     (run.out / IMAGES).mkdir(exist_ok=True)
-    journal = Journal(run.out / JOURNAL)
-    try:
+    with closing(Journal(run.out / JOURNAL)) as journal:
         if ray_address is None:
             models, expressions = load_models(run.query), run.query.expressions
             run_inference_pass(
-                sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES)
+                sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES).save
             )
         else:
             run_on_cluster(run, ray_address, journal)
-        lines = [json.dumps(entry) for entry in _entries(run, journal)]
-    finally:
-        journal.close()
+        lines = [json.dumps(entry) for entry in _make_entries(run, journal)]
     if not lines:
         raise ValueError("no image in any of the inputs")
     write_atomically(annotations, "\n".join(lines) + "\n")
     return annotations
 
 
-def _entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:
-    """One per image and expression, in the order of the inputs."""
-    for of_input, path in enumerate(run.inputs):
-        for number, answered in journal.answers(of_input):
-            if answered.error:
+def _make_entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:
+    """Yield an entry per image and expression, in the order of the inputs."""
+    for input_index, path in enumerate(run.inputs):
+        for number, result in journal.results(input_index):
+            if result.error:
                 continue
-            name = image_name(of_input, number, ".png")
+            name = image_name(input_index, number, ".png")
             if not (run.out / IMAGES / name).is_file():
-                name = image_name(of_input, number, ".jpg")
+                name = image_name(input_index, number, ".jpg")
             for index, expression in enumerate(run.query.expressions):
                 yield {
                     "image": f"{IMAGES}/{name}",
                     "expression": expression,
-                    **_answer_fields(answered, index),
+                    **_label_fields(result, index),
                     "recording": path.resolve().name,
-                    "camera": answered.camera,
-                    "stamp_ns": answered.stamp_ns,
+                    "camera": result.camera,
+                    "stamp_ns": result.stamp_ns,
                 }
 
 
-def _answer_fields(answered: RecordedResult, index: int) -> dict[str, Any]:
-    instance_set = answered.instance_sets[0]
-    own = [e.segmentation for e in instance_set.instances if e.expression_index == index]
-    first = next((one for one in own if one.status is Status.FOUND), own[0])
-    mask = union_of(instance_set, index, answered.size_hw)
+def _label_fields(result: RecordedResult, index: int) -> dict[str, Any]:
+    instance_set = result.instance_sets[0]
+    segmentations = [
+        instance.segmentation
+        for instance in instance_set.instances
+        if instance.expression_index == index
+    ]
+    first = next((s for s in segmentations if s.status is Status.FOUND), segmentations[0])
+    mask = union_of_expression(instance_set, index, result.size_hw)
     return {
         "mask": encode(mask) if mask.any() else None,
-        "review": Review.SURE.value if _is_sure(own) else Review.UNSURE.value,
+        "review": Review.SURE.value if _is_sure(segmentations) else Review.UNSURE.value,
         "score": None if math.isnan(first.score) else first.score,
         "mask_score": first.mask_score,
     }
 
 
-def _is_sure(own: Sequence[Segmentation]) -> bool:
-    """Whether a model would be believed; one that cannot reject points at something always."""
-    if own[0].status is Status.NO_TARGET:
-        return own[0].score <= 1 - SURE_SCORE
+def _is_sure(segmentations: Sequence[Segmentation]) -> bool:
+    """Whether the label of an expression is sure; never if the model cannot reject."""
+    if segmentations[0].status is Status.NO_TARGET:
+        return segmentations[0].score <= 1 - SURE_SCORE
     return all(
-        one.status is Status.FOUND and one.score >= SURE_SCORE and one.mask_score >= SURE_MASK_SCORE
-        for one in own
+        each.status is Status.FOUND
+        and each.score >= SURE_SCORE
+        and each.mask_score >= SURE_MASK_SCORE
+        for each in segmentations
     )

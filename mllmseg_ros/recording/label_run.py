@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of ``mllmseg label``: its inputs, and the folder that its images go to."""
+"""Settings of a run of ``mllmseg label``, and its folder of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.inference_pass import InferenceQuery
-from mllmseg_ros.recording.recorded_image import Picture, Source
+from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.source import is_bag, open_source
 
 IMAGES = "images"
@@ -20,7 +20,7 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRun:
-    """What is looked at, and what is asked; goes from one process to another."""
+    """Inputs and query of a labelling run; can be pickled."""
 
     inputs: tuple[Path, ...]
     query: InferenceQuery
@@ -29,36 +29,36 @@ class LabelRun:
     topics: tuple[str, ...] = ()
 
 
-def open_inputs(run: LabelRun) -> list[Source]:
-    """Open every input; ``topics`` are for the bags among them.
+def open_inputs(run: LabelRun) -> list[ImageSource]:
+    """Open every input; ``topics`` apply to bags only.
 
     Raises:
-        ValueError: if an input cannot be used.
+        ValueError: An input cannot be used.
     """
     return [open_source(path, run.topics if is_bag(path) else ()) for path in run.inputs]
 
 
 class ImageFolder:
-    """Keeps the images of a pass: as they were stored, else as JPEG."""
+    """Saves images as they were stored, or as JPEG."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep them in a folder that exists."""
+        """Save to an existing folder."""
         self._folder = folder
 
-    def __call__(self, of_input: int, number: int, picture: Picture, frame: Frame) -> None:
-        """Write an image whole."""
-        data, suffix = picture.encoded or (_jpeg(frame), ".jpg")
-        path = self._folder / image_name(of_input, number, suffix)
+    def save(self, input_index: int, number: int, image: RecordedImage, frame: Frame) -> None:
+        """Write an image atomically."""
+        data, suffix = image.encoded or (_encode_jpeg(frame), ".jpg")
+        path = self._folder / image_name(input_index, number, suffix)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_bytes(data)
         partial.replace(path)
 
 
-def image_name(of_input: int, number: int, suffix: str) -> str:
-    """File name of an image."""
-    return f"{of_input:03d}_{number:06d}{suffix}"
+def image_name(input_index: int, number: int, suffix: str) -> str:
+    """Get the file name of an image."""
+    return f"{input_index:03d}_{number:06d}{suffix}"
 
 
-def _jpeg(frame: Frame) -> bytes:
+def _encode_jpeg(frame: Frame) -> bytes:
     bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1])

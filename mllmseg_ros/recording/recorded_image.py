@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One recorded image, undecoded, and what every recording can do."""
+"""An undecoded recorded image, and the interface of all recordings."""
 
 from __future__ import annotations
 
@@ -13,34 +13,38 @@ from mllmseg_ros.geometry.instances import Depth
 
 BAG_SUFFIXES = (".mcap", ".db3")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One recorded image."""
+class RecordedImage:
+    """One image of a recording, decoded on demand."""
 
     camera: str  # topic of the image, without the transport's suffix
-    stamp_ns: int  # ns, of the image
-    frame_id: str  # the camera's optical frame
-    recorded_ns: int  # ns, when it was recorded
-    frame: Callable[[], Frame]  # decodes it; ValueError where it is malformed
-    depth_of: Callable[[Frame], Depth | None]  # ValueError saying why there is none
-    encoded: tuple[bytes, str] | None = None  # as stored, with ".jpg" or ".png", where it is that
+    stamp_ns: int  # of the image
+    frame_id: str  # optical frame of the camera
+    recorded_ns: int  # when it was recorded
+    decode: Callable[[], Frame]  # ValueError if the image is malformed
+    find_depth: Callable[[Frame], Depth | None]  # ValueError that says why there is none
+    # File contents and ".jpg" or ".png", if the image is stored in that format.
+    encoded: tuple[bytes, str] | None = None
 
 
-class Source(Protocol):
-    """A recording."""
+class ImageSource(Protocol):
+    """A recording that yields images."""
 
     path: Path
 
-    def pictures(self, every: int) -> Iterator[Picture]:
-        """Every so manieth image of each camera, in the order recorded, from the first on."""
+    def images(self, every: int) -> Iterator[RecordedImage]:
+        """Yield every n-th image of each camera, in the order recorded, beginning with the first.
+
+        An image can be decoded until the next one is taken.
+        """
 
     def identity(self) -> dict[str, object]:
-        """Tell this recording from another; ready for JSON."""
+        """Get what distinguishes this recording from others, ready for JSON."""
 
 
 def no_depth(frame: Frame) -> Depth | None:
-    """What a picture without depth says of it."""
+    """Find no depth, for recordings without any."""
     return None

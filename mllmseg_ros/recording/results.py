@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was answered on a recorded image, and the file that remembers it.
+"""Results on recorded images, and the journal that stores them.
 
-A run is two steps: the model looks, and each answer is a line of ``answers.jsonl`` at once; then
-bag, video and table are written from these lines. So a kill costs the image that was being looked
-at, and what comes out does not tell whether there was one. Masks are COCO run lengths.
+A run has two steps: each result is appended to ``answers.jsonl`` as soon as it is there, then bag,
+video and table are written from this journal. An interrupted run repeats at most one image, and its
+output does not differ from that of an uninterrupted run. Masks are COCO run lengths.
 """
 
 from __future__ import annotations
@@ -24,128 +24,129 @@ from mllmseg_ros.segmentation import Status, build_segmentation
 
 __all__ = ["Journal", "RecordedResult"]
 
-_ARRAYS = ("mean", "covariance", "surface_point", "box_center", "box_axes", "box_size")
+_POSITION_ARRAYS = ("mean", "covariance", "surface_point", "box_center", "box_axes", "box_size")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedResult:
-    """One image with the answers of each model."""
+    """Results of each model on one image."""
 
     camera: str
-    stamp_ns: int  # ns, of the image
+    stamp_ns: int  # of the image
     frame_id: str
-    recorded_ns: int  # ns, when it was recorded
-    size_hw: tuple[int, int]  # px; (0, 0) where it could not be decoded
-    # One per model, without depth and points; none after an error.
+    recorded_ns: int  # when it was recorded
+    size_hw: tuple[int, int]  # px; (0, 0) if it could not be decoded
+    # One per model, without depth and points; empty after an error.
     instance_sets: tuple[InstanceSet, ...]
-    error: str = ""  # why the image could not be used
+    error: str = ""  # why the image could not be decoded
 
     def to_json(self) -> str:
-        """One line."""
+        """Format as one line."""
         fields = dict(self.__dict__)
-        fields["located"] = [_instance_set_fields(each) for each in fields.pop("instance_sets")]
+        fields["located"] = [_instance_set_to_json(each) for each in fields.pop("instance_sets")]
         return json.dumps(fields)
 
 
 def recorded_result_from_json(line: str) -> RecordedResult:
-    """Read a line back.
+    """Parse a line of :meth:`RecordedResult.to_json`.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: The line is invalid.
     """
     fields = json.loads(line)
     size_hw = (int(fields["size_hw"][0]), int(fields["size_hw"][1]))
-    instance_sets = tuple(_instance_set(each, size_hw) for each in fields.pop("located"))
+    instance_sets = tuple(_instance_set_from_json(each, size_hw) for each in fields.pop("located"))
     return RecordedResult(**{**fields, "size_hw": size_hw, "instance_sets": instance_sets})
 
 
 class Journal:
-    """Answers by input and number of the image in it, on disk as soon as they are there."""
+    """Stores results by number of the input and of the image in it, on disk immediately."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, and read which answers it has; a line that a kill cut off is taken away."""
-        self._lines: dict[tuple[int, int], int] = {}  # where each begins
+        """Open the file and index its results; an incomplete last line is removed."""
+        self._offsets: dict[tuple[int, int], int] = {}  # byte offset of each line
         self._file = path.open("a+b")
         self._file.seek(0)
         end = 0
         while (line := self._file.readline()).endswith(b"\n"):
-            self._lines[_key_of(line)] = end
+            self._offsets[_parse_key(line)] = end
             end += len(line)
         self._file.truncate(end)
 
     def __contains__(self, key: tuple[int, int]) -> bool:
-        return key in self._lines
+        return key in self._offsets
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._offsets)
 
     def write(self, key: tuple[int, int], line: str) -> None:
-        """Add an answer: number of its input, number of its image; and the answer as JSON."""
-        self._lines[key] = self._file.seek(0, 2)
+        """Add a result as JSON, under the numbers of input and image."""
+        self._offsets[key] = self._file.seek(0, 2)
         self._file.write(f"{key[0]} {key[1]} {line}\n".encode())
         self._file.flush()
 
-    def answers(self, of_input: int) -> Iterator[tuple[int, RecordedResult]]:
-        """Number and answer of each image of an input, in order."""
-        for key in sorted(key for key in self._lines if key[0] == of_input):
-            self._file.seek(self._lines[key])
-            yield key[1], recorded_result_from_json(self._file.readline().decode().split(" ", 2)[2])
+    def results(self, input_index: int) -> Iterator[tuple[int, RecordedResult]]:
+        """Yield number and result of each image of an input, in order."""
+        for key in sorted(key for key in self._offsets if key[0] == input_index):
+            self._file.seek(self._offsets[key])
+            line = self._file.readline().decode().split(" ", 2)[2]
+            yield key[1], recorded_result_from_json(line)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def union_of(
+def union_of_expression(
     instance_set: InstanceSet, expression: int, size_hw: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Mask (H, W) of all instances of an expression, sure or not."""
-    own = [each for each in instance_set.instances if each.expression_index == expression]
-    return union_mask(own, size_hw, (Status.FOUND, Status.LOW_CONFIDENCE))
+    """Get the mask (H, W) of all instances of an expression, found or with low confidence."""
+    instances = [each for each in instance_set.instances if each.expression_index == expression]
+    return union_mask(instances, size_hw, (Status.FOUND, Status.LOW_CONFIDENCE))
 
 
-def _key_of(line: bytes) -> tuple[int, int]:
+def _parse_key(line: bytes) -> tuple[int, int]:
     first, second, _ = line.split(b" ", 2)
     return int(first), int(second)
 
 
-def _instance_set_fields(instance_set: InstanceSet) -> dict[str, Any]:
+def _instance_set_to_json(instance_set: InstanceSet) -> dict[str, Any]:
     return {
         "note": instance_set.note,
-        "instances": [_instance_fields(each) for each in instance_set.instances],
+        "instances": [_instance_to_json(each) for each in instance_set.instances],
     }
 
 
-def _instance_fields(instance: Instance) -> dict[str, Any]:
-    one, position = instance.segmentation, instance.position
-    place: dict[str, Any] | None = None
+def _instance_to_json(instance: Instance) -> dict[str, Any]:
+    segmentation, position = instance.segmentation, instance.position
+    position_fields: dict[str, Any] | None = None
     if position is not None:
-        place = {name: getattr(position, name).tolist() for name in _ARRAYS}
-        place["valid_depth_ratio"] = position.valid_depth_ratio
+        position_fields = {name: getattr(position, name).tolist() for name in _POSITION_ARRAYS}
+        position_fields["valid_depth_ratio"] = position.valid_depth_ratio
     return {
-        "expression": one.expression,
+        "expression": segmentation.expression,
         "expression_index": instance.expression_index,
         "instance_index": instance.instance_index,
-        "status": one.status.value,
-        "score": None if np.isnan(one.score) else one.score,
-        "mask_score": one.mask_score,
-        "mask": encode(one.mask),
-        "position": place,
+        "status": segmentation.status.value,
+        "score": None if np.isnan(segmentation.score) else segmentation.score,
+        "mask_score": segmentation.mask_score,
+        "mask": encode(segmentation.mask),
+        "position": position_fields,
     }
 
 
-def _instance_set(fields: dict[str, Any], size_hw: tuple[int, int]) -> InstanceSet:
-    instances = [_instance(each, size_hw) for each in fields["instances"]]
+def _instance_set_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> InstanceSet:
+    instances = [_instance_from_json(each, size_hw) for each in fields["instances"]]
     return InstanceSet(instances=instances, note=fields["note"])
 
 
-def _instance(fields: dict[str, Any], size_hw: tuple[int, int]) -> Instance:
+def _instance_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> Instance:
     mask = decode(Coco(runs=(fields["mask"],)), size_hw)
-    place, position = fields["position"], None
-    if place is not None:
+    position_fields, position = fields["position"], None
+    if position_fields is not None:
         position = Position(
-            **{name: np.array(place[name]) for name in _ARRAYS},
-            valid_depth_ratio=place["valid_depth_ratio"],
+            **{name: np.array(position_fields[name]) for name in _POSITION_ARRAYS},
+            valid_depth_ratio=position_fields["valid_depth_ratio"],
             points=np.zeros((0, 3), np.float32),
             points_uv=np.zeros((0, 2), np.int64),
         )

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where recorded images come from: a bag, a video, a folder of pictures.
+"""Open recordings: bags, videos and folders of images.
 
-Every source gives its images in order, undecoded, so that what was looked at already costs next to
-nothing.
+Sources yield their images in order and undecoded, so that skipping images is cheap.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from pathlib import Path
 from mllmseg_ros.recording.folder import FolderSource
 from mllmseg_ros.recording.recorded_image import (
     BAG_SUFFIXES,
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
-    Source,
+    ImageSource,
 )
 from mllmseg_ros.recording.video import VideoSource
 
@@ -24,41 +23,41 @@ __all__ = ["is_bag", "open_source"]
 _STORAGE_FILES = ("metadata.yaml", *(f"*{suffix}" for suffix in BAG_SUFFIXES))
 
 
-def open_source(path: Path, topics: Sequence[str] = ()) -> Source:
+def open_source(path: Path, topics: Sequence[str] = ()) -> ImageSource:
     """Open a recording of any kind.
 
     Args:
-        path: a rosbag2 folder, a .mcap or .db3 file, a video, or a folder of pictures.
-        topics: of a bag: the image topics to look at; none for the only one that there is.
+        path: a rosbag2 folder, a .mcap or .db3 file, a video, or a folder of images.
+        topics: image topics, for a bag with several cameras.
 
     Raises:
-        ValueError: naming what is wrong with it, and what is accepted.
+        ValueError: The recording cannot be used; says why and what is accepted.
     """
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix == ".bag":
         raise ValueError(
-            f"{path}: a bag of ROS 1; `rosbags-convert --src {path.name} --dst {path.stem}` makes "
-            "one of ROS 2"
+            f"{path}: a ROS 1 bag; convert it to ROS 2 with "
+            f"`rosbags-convert --src {path.name} --dst {path.stem}`"
         )
     if is_bag(path):
         from mllmseg_ros.recording.bag import BagSource
 
         return BagSource(path, topics)
     if topics:
-        raise ValueError(f"{path}: --topics is for bags, and this is none")
+        raise ValueError(f"{path}: --topics is only for bags")
     if path.is_dir():
         return FolderSource(path)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSource(path)
     raise ValueError(
         f"{path}: not a recording; accepted: a rosbag2 folder, {', '.join(BAG_SUFFIXES)}, a video "
-        f"({', '.join(VIDEO_SUFFIXES)}), a folder of pictures ({', '.join(PICTURE_SUFFIXES)})"
+        f"({', '.join(VIDEO_SUFFIXES)}), a folder of images ({', '.join(IMAGE_SUFFIXES)})"
     )
 
 
 def is_bag(path: Path) -> bool:
-    """Whether it is a rosbag2, also one that its recorder has not finished."""
+    """Whether a path is a rosbag2, complete or not."""
     if path.is_dir():
         return any(next(path.glob(name), None) for name in _STORAGE_FILES)
     return path.suffix in BAG_SUFFIXES

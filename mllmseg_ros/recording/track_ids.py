@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which instance is which over the results of a recording, by masks alone.
+"""Assign track ids to the results of a recording, from masks alone.
 
-The live node also tracks the images between two inferences (:mod:`mllmseg_ros.tracking.tracker`); a
-recording is segmented image by image, so the masks tell enough.
+The live node also tracks between two inferences (:mod:`mllmseg_ros.tracking.tracker`). Recordings
+are segmented image by image, where masks suffice.
 """
 
 from __future__ import annotations
@@ -18,43 +18,47 @@ from mllmseg_ros.tracking.association import Observation, Track, associate
 
 __all__ = ["TrackIds"]
 
-_REGAIN_NS = 5_000_000_000  # so long a lost target can come back as the same
+_MAX_LOST_NS = 5_000_000_000  # a target lost for longer gets a new track id
 
 
 class TrackIds:
-    """Gives the instances of one camera their track ids, image after image."""
+    """Assigns track ids to the instances of one camera, image by image."""
 
     def __init__(self, numbers: itertools.count[int]) -> None:
-        """Begin.
+        """Start without tracks.
 
         Args:
-            numbers: of the tracks of a recording, over all its cameras.
+            numbers: numbers for new tracks, shared by all cameras of a recording.
         """
         self._numbers = numbers
-        self._names: dict[str, str] = {}  # by the track's own id, which counts over a process
-        self._sightings: list[Observation] = []
+        self._track_ids: dict[
+            str, str
+        ] = {}  # by the id of the Track, which is unique in the process
+        self._observations: list[Observation] = []
 
-    def name(self, instances: Sequence[Instance], stamp_ns: int) -> list[Instance]:
-        """The instances of the next image with their ``track_id``, "" where nothing was found."""
-        tracks = associate(instances, self._sightings, stamp_ns)
-        named, running = [], []
+    def assign(self, instances: Sequence[Instance], stamp_ns: int) -> list[Instance]:
+        """Set the ``track_id`` of the next image's instances; "" for a target that is not found."""
+        tracks = associate(instances, self._observations, stamp_ns)
+        assigned, current = [], []
         for instance, track in zip(instances, tracks, strict=True):
             if track is not None:
-                running.append(_seen(track, instance, stamp_ns))
-                if track.track_id not in self._names:
-                    self._names[track.track_id] = f"t{next(self._numbers)}"
-                instance = replace(instance, track_id=self._names[track.track_id])
-            named.append(instance)
+                current.append(_observe(track, instance, stamp_ns))
+                if track.track_id not in self._track_ids:
+                    self._track_ids[track.track_id] = f"t{next(self._numbers)}"
+                instance = replace(instance, track_id=self._track_ids[track.track_id])
+            assigned.append(instance)
         lost = [
-            replace(each, mask=None)
-            for each in self._sightings
-            if each.track not in tracks and 0 <= stamp_ns - each.track.seen_ns <= _REGAIN_NS
+            replace(observation, mask=None)
+            for observation in self._observations
+            if observation.track not in tracks
+            and 0 <= stamp_ns - observation.track.seen_ns <= _MAX_LOST_NS
         ]
-        self._sightings = running + lost
-        return named
+        self._observations = current + lost
+        return assigned
 
 
-def _seen(track: Track, instance: Instance, stamp_ns: int) -> Observation:
+def _observe(track: Track, instance: Instance, stamp_ns: int) -> Observation:
+    """Update a track with its instance on the next image."""
     segmentation = instance.segmentation
     track.seen_ns = stamp_ns
     track.centre_uv = np.array(segmentation.centroid_uv or (np.inf, np.inf))

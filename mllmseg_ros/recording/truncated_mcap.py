@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The readable part of an MCAP file that ends in the middle, as if it had been finished there.
+"""Read the intact part of a truncated MCAP file.
 
-A recorder that was killed leaves no footer, and readers refuse the file. Nothing is copied: the
-file is read up to its last whole record, and an empty footer after it. Source: the MCAP
-specification, mcap.dev/spec.
+A killed recorder leaves a file without a footer, which readers reject. :class:`TruncatedMcap`
+presents the file up to its last complete record, followed by an empty footer; nothing is copied.
+Source: the MCAP specification, mcap.dev/spec.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["TruncatedMcap"]
 
 MAGIC = b"\x89MCAP0\r\n"
 _DATA_END, _FOOTER = 0x0F, 0x02
-_END = (
+_FOOTER_BYTES = (
     struct.pack("<BQI", _DATA_END, 4, 0)
     + struct.pack("<BQQQI", _FOOTER, 20, 0, 0, 0)  # no summary: readers scan
     + MAGIC
@@ -25,20 +25,20 @@ _END = (
 
 
 class TruncatedMcap:
-    """Stands for the path of a truncated file where rosbags wants a path."""
+    """Stands in for the path of a truncated file in rosbags' readers."""
 
     suffix = ".mcap"
 
     def __init__(self, path: Path) -> None:
-        """Find where the whole records end.
+        """Find the end of the last complete record.
 
         Raises:
-            ValueError: if the file does not begin as an MCAP file does, or has no whole record.
+            ValueError: The file is no MCAP file, or has no complete record.
         """
         self.path = path
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise ValueError(f"{path}: not an MCAP file, its first bytes are others")
+                raise ValueError(f"{path}: not an MCAP file (wrong magic bytes)")
             size = path.stat().st_size
             self._n_bytes = len(MAGIC)
             while len(head := file.read(9)) == 9:
@@ -55,15 +55,15 @@ class TruncatedMcap:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """File name."""
         return self.path.name
 
     def exists(self) -> bool:
-        """Whether the file is there."""
+        """Whether the file exists."""
         return self.path.exists()
 
     def is_dir(self) -> bool:
-        """No."""
+        """Return False: this is a file."""
         return False
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
@@ -72,10 +72,10 @@ class TruncatedMcap:
 
 
 class _TruncatedFile(io.RawIOBase):
-    """The first bytes of a file, then an end."""
+    """The first bytes of a file, followed by an empty footer."""
 
     def __init__(self, path: Path, n_bytes: int) -> None:
-        self._file, self._n_bytes, self._at = path.open("rb"), n_bytes, 0
+        self._file, self._n_bytes, self._position = path.open("rb"), n_bytes, 0
 
     def readable(self) -> bool:
         return True
@@ -84,20 +84,20 @@ class _TruncatedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {0: 0, 1: self._at, 2: self._n_bytes + len(_END)}[whence]
-        self._at = max(0, start + offset)
-        return self._at
+        start = {0: 0, 1: self._position, 2: self._n_bytes + len(_FOOTER_BYTES)}[whence]
+        self._position = max(0, start + offset)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
-        wanted = len(buffer)
-        if self._at < self._n_bytes:
-            self._file.seek(self._at)
-            data = self._file.read(min(wanted, self._n_bytes - self._at))
+        n_bytes = len(buffer)
+        if self._position < self._n_bytes:
+            self._file.seek(self._position)
+            data = self._file.read(min(n_bytes, self._n_bytes - self._position))
         else:
-            start = self._at - self._n_bytes
-            data = _END[start : start + wanted]
+            start = self._position - self._n_bytes
+            data = _FOOTER_BYTES[start : start + n_bytes]
         buffer[: len(data)] = data
-        self._at += len(data)
+        self._position += len(data)
         return len(data)
 
     def close(self) -> None:

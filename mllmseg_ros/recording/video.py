@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos: one as a recording, and overlays written as one."""
+"""Read a video as a recording, and write overlays as a video."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -14,94 +13,94 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.folder import CAMERA, FIRST_NS, FRAME_ID
-from mllmseg_ros.recording.recorded_image import Picture, no_depth
+from mllmseg_ros.recording.recorded_image import RecordedImage, no_depth
 
 __all__ = ["VideoSource", "VideoWriter"]
 
-MAX_PX = 64_000_000  # of a frame, as of a picture
+MAX_PX = 64_000_000  # of a frame, the same limit as for images
 _TICKS_PER_S = 1000
 
 
 class VideoSource:
-    """The frames of a video file, stamped from one second on."""
+    """The frames of a video file. Their stamps start at one second."""
 
     def __init__(self, path: Path) -> None:
-        """Look into the file.
+        """Read the properties of the file.
 
         Raises:
-            ValueError: if OpenCV cannot read it, or it does not say how fast it is.
+            ValueError: OpenCV cannot read it, or it has no frame rate.
         """
         self.path = path
-        video = self._opened()
+        video = self._open()
         self.rate_hz = float(video.get(cv2.CAP_PROP_FPS))
         self.n_frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
         size = int(video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT))
         readable = video.grab()
         video.release()
         if not readable or not 0 < self.rate_hz < 1e4:
-            raise ValueError(f"{path}: a video without frames that OpenCV can read, or no rate")
+            raise ValueError(f"{path}: a video without readable frames or without a frame rate")
         if size > MAX_PX:
-            raise ValueError(f"{path}: frames of {size} px, accepted are up to {MAX_PX}")
+            raise ValueError(f"{path}: frames of {size} px; accepted: up to {MAX_PX} px")
 
-    def pictures(self, every: int) -> Iterator[Picture]:
-        """Every so manieth frame; each can be decoded until the next one is asked for."""
-        video = self._opened()
+    def images(self, every: int) -> Iterator[RecordedImage]:
+        """Yield every n-th frame. A frame can be decoded until the next one is taken."""
+        video = self._open()
         number = 0
         try:
             while video.grab():
                 if number % every == 0:
                     stamp_ns = FIRST_NS + round(number * 1e9 / self.rate_hz)
-                    yield Picture(
+                    yield RecordedImage(
                         camera=CAMERA,
                         stamp_ns=stamp_ns,
                         frame_id=FRAME_ID,
                         recorded_ns=stamp_ns,
-                        frame=lambda stamp_ns=stamp_ns: self._decoded(video, stamp_ns),  # type: ignore[misc]
-                        depth_of=no_depth,
+                        decode=lambda stamp_ns=stamp_ns: self._decode(video, stamp_ns),  # type: ignore[misc]
+                        find_depth=no_depth,
                     )
                 number += 1
         finally:
             video.release()
 
     def identity(self) -> dict[str, object]:
-        """Name and size of the file."""
+        """Get name and size of the file."""
         return {"name": self.path.name, "bytes": self.path.stat().st_size}
 
-    def _opened(self) -> cv2.VideoCapture:
+    def _open(self) -> cv2.VideoCapture:
         video = cv2.VideoCapture(str(self.path))
         if not video.isOpened():
-            raise ValueError(f"{self.path}: not a video that OpenCV can read, or a broken one")
+            raise ValueError(f"{self.path}: not a video that OpenCV can read")
         return video
 
-    def _decoded(self, video: cv2.VideoCapture, stamp_ns: int) -> Frame:
-        there, bgr = video.retrieve()
-        if not there or bgr is None:
+    def _decode(self, video: cv2.VideoCapture, stamp_ns: int) -> Frame:
+        ok, bgr = video.retrieve()
+        if not ok or bgr is None:
             raise ValueError(f"{self.path}: the frame at {stamp_ns / 1e9:.3f} s is broken")
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=FRAME_ID)
 
 
 class VideoWriter:
-    """An MP4 with H.264, which browsers and players show; frames at their own times."""
+    """Writes an H.264 video (MP4) whose frames keep their times."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare to write; the file appears with the first frame."""
+        """Open the file for writing."""
         import av
 
         self._file = av.open(str(path), "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=_TICKS_PER_S)
         self._stream.pix_fmt = "yuv420p"
-        # One thread: the same frames give the same file.
+        # One thread, so that the same frames give the same file.
         self._stream.options = {"crf": "23", "preset": "veryfast", "threads": "1"}
         self._size: tuple[int, int] | None = None  # width and height, px
         self._first_ns, self._tick = 0, -1
 
     def write(self, rgb: NDArray[np.uint8], stamp_ns: int) -> None:
-        """Add a frame (H, W, 3) RGB; one of another size than the first is scaled to it."""
+        """Add a frame, RGB (H, W, 3). Frames of another size are scaled to that of the first."""
         import av
 
         if self._size is None:
-            # H.264 shares colour between two pixels each way.
+            # H.264 (yuv420p) needs an even width and height.
             self._size = (rgb.shape[1] // 2 * 2 or 2, rgb.shape[0] // 2 * 2 or 2)
             self._stream.width, self._stream.height = self._size
             self._stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)
@@ -109,23 +108,14 @@ class VideoWriter:
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             rgb = np.asarray(cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        # Time does not go back in a video, whatever the clock did.
+        # Times must increase, even if the clock was set back.
         tick = round((stamp_ns - self._first_ns) * _TICKS_PER_S / 1e9)
         self._tick = max(self._tick + 1, tick)
         frame.pts, frame.time_base = self._tick, Fraction(1, _TICKS_PER_S)
         self._file.mux(self._stream.encode(frame))
 
-    def __enter__(self) -> VideoWriter:
-        """Write inside."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the file."""
-        if self._size is not None and error is None:
+    def close(self) -> None:
+        """Write the remaining frames and close the file."""
+        if self._size is not None:
             self._file.mux(self._stream.encode(None))
         self._file.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages in a browser: who may see them, what they show. Knows nothing of ROS."""
+"""Web pages: the console and the review page, with access control. Does not use ROS."""
 
 try:
     import aiohttp  # noqa: F401

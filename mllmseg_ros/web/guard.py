@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may talk to a web page of ours, and how: an aiohttp application with its doors guarded.
+"""Access control for web pages: an aiohttp application that checks every request.
 
-Knows nothing of what the page is about. Use::
+Does not depend on what the page shows. Usage::
 
     access = Access(port=8642)
     app = guarded_application(access, Path(__file__).parent / "page")  # index.html is served as /
@@ -10,14 +10,14 @@ Knows nothing of what the page is about. Use::
         print(url)
         await asyncio.Event().wait()
 
-* Bound to 127.0.0.1; any other address needs a token. It comes in a link (``/?token=...``), which
-  leaves a cookie and takes itself out of the address bar, from the form that is shown without it,
-  or as ``Authorization: Bearer ...`` from programs.
-* ``Host`` is checked (DNS rebinding), ``Origin`` of whatever is no GET and of WebSockets (a foreign
-  page in the same browser).
-* Sizes of requests and messages are capped. The page's files are read once, at start: no path from
-  a request touches the file system.
-* Headers let the page load and send nothing but to where it came from.
+* The default address is 127.0.0.1; any other one needs a token. The token is taken from a link
+  (``/?token=...``), which sets a cookie and redirects to an address without the token, from a login
+  form, or from ``Authorization: Bearer ...`` (for programs).
+* ``Host`` is checked against DNS rebinding. ``Origin`` of WebSockets and of all requests but GET is
+  checked against other pages in the same browser.
+* Sizes of requests and messages are limited. The page's files are read once, at start, so that no
+  request can choose a path on disk.
+* Headers restrict the page to its own server.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ __all__ = ["Access", "guarded_application", "open_socket", "serving"]
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 1 << 20
 _MAX_MESSAGE_BYTES = 1 << 16  # of a WebSocket, from the page
-_FAREWELL_S = 2.0
-_HEARTBEAT_S = 10.0  # a page that has gone without a word is noticed after that
+_CLOSE_TIMEOUT_S = 2.0
+_HEARTBEAT_S = 10.0  # after this, a lost page is detected
 _COOKIE_DAYS = 30
-# Nothing from another host, nothing inline; blob: is for pictures that come over the WebSocket.
+# No other hosts, no inline scripts; blob: is for images from the WebSocket.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -54,7 +54,7 @@ _HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # without any, a form is sent with Origin: null
+    "Referrer-Policy": "same-origin",  # without a referrer, forms are sent with Origin: null
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -71,27 +71,27 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Where a page is served, and to whom.
+    """Where a page is served, and who may open it.
 
     Raises:
-        ValueError: if the address can be reached from other machines and there is no token, or if
-            a value is none.
+        ValueError: A value is invalid, or other machines can reach the address and there is no
+            token.
     """
 
     address: str = "127.0.0.1"  # to bind to: an IP address, or localhost
-    port: int = 8642  # 0: any that is free
-    token: str = ""  # "": none is asked for
-    origins: tuple[str, ...] = ()  # further ones a page may come from: "https://robot.example"
+    port: int = 8642  # 0 for any free port
+    token: str = ""  # "" for no token
+    origins: tuple[str, ...] = ()  # additional origins of the page: "https://robot.example"
 
     def __post_init__(self) -> None:
         try:
-            is_local = ipaddress.ip_address(self.number).is_loopback
+            is_local = ipaddress.ip_address(self.ip_address).is_loopback
         except ValueError:
             raise ValueError(
                 f"address is {self.address!r}, accepted: an IP address or localhost"
             ) from None
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}, accepted: 0 (any that is free) to 65535")
+            raise ValueError(f"port is {self.port}, accepted: 0 (any free port) to 65535")
         if not self.token and not is_local:
             raise ValueError(
                 f"address {self.address} can be reached from other machines: a token is needed, "
@@ -109,25 +109,25 @@ class Access:
                 raise ValueError(f"origin is {origin!r}, accepted: such as https://robot.example")
 
     @property
-    def number(self) -> str:
-        """The address as a number."""
+    def ip_address(self) -> str:
+        """The address as an IP address."""
         return "127.0.0.1" if self.address == "localhost" else self.address
 
     @property
     def cookie(self) -> str:
-        """Its name; browsers do not tell the ports of a host apart."""
+        """Name of the cookie. It has the port, because browsers share cookies between ports."""
         return f"mllmseg_{self.port}"
 
     @property
     def cookie_value(self) -> str:
-        """Proves that the token was known, over restarts, and does not tell it."""
+        """Proof of the token, valid across restarts, that does not reveal it."""
         return hmac.new(self.token.encode(), b"mllmseg cookie", hashlib.sha256).hexdigest()
 
     def allows_host(self, host: str) -> bool:
-        """Whether a Host header may name this machine.
+        """Whether a Host header is accepted.
 
-        A number is no name that somebody could point here; names are this machine's own and those
-        of ``origins``.
+        Accepted are IP addresses, which cannot be rebound by DNS, the names of this machine, and
+        those in ``origins``.
         """
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -136,25 +136,25 @@ class Access:
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            own = socket.gethostname().lower()
-            others = (urlsplit(origin).hostname for origin in self.origins)
-            return name in {"localhost", own, f"{own}.local", *others}
+            hostname = socket.gethostname().lower()
+            configured = (urlsplit(origin).hostname for origin in self.origins)
+            return name in {"localhost", hostname, f"{hostname}.local", *configured}
         return True
 
     def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether a request to a host may come from a page of an origin."""
+        """Whether a page of an origin may send requests to a host."""
         return origin in self.origins or urlsplit(origin).netloc.lower() == host.lower()
 
 
 def guarded_application(access: Access, page: Path | None = None) -> web.Application:
-    """Make an application that lets in only whom it should; add your own routes to it.
+    """Create an application that checks access; add routes to it.
 
     Args:
-        access: who that is.
-        page: folder whose files are served under their names, ``index.html`` as ``/``. They are
-            read here, once.
+        access: who may send requests.
+        page: folder of files to serve under their names, and ``index.html`` also as ``/``. They
+            are read once, here.
     """
-    middlewares = [_protect, _check_sender(access)]
+    middlewares = [_set_headers, _check_host_and_origin(access)]
     if access.token:
         middlewares.append(_check_token(access))
     app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY_BYTES)
@@ -162,23 +162,23 @@ def guarded_application(access: Access, page: Path | None = None) -> web.Applica
         app.router.add_post("/login", _login(access))
     for path in sorted(page.iterdir()) if page else []:
         if path.is_file():
-            app.router.add_get(f"/{path.name}", _file(path))
+            app.router.add_get(f"/{path.name}", _serve_file(path))
             if path.name == "index.html":
-                app.router.add_get("/", _file(path))
+                app.router.add_get("/", _serve_file(path))
     return app
 
 
 @asynccontextmanager
 async def serving(app: web.Application, access: Access) -> AsyncIterator[str]:
-    """Serve while the context is open; gives the page's address, without the token.
+    """Serve while the context is open; yields the page's URL without the token.
 
     Raises:
-        OSError: if the address cannot be bound to, for example because the port is taken.
+        OSError: The address cannot be bound, for example because the port is in use.
     """
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, access.number, access.port)
+        site = web.TCPSite(runner, access.ip_address, access.port)
         await site.start()
         name, port = runner.addresses[0][:2]
         number = ipaddress.ip_address(name)
@@ -190,17 +190,17 @@ async def serving(app: web.Application, access: Access) -> AsyncIterator[str]:
 
 
 async def open_socket(request: web.Request) -> web.WebSocketResponse:
-    """Accept a WebSocket; a longer message than 64 KiB closes it."""
+    """Accept a WebSocket, which is closed on messages larger than 64 KiB."""
     ws = web.WebSocketResponse(
-        max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=_HEARTBEAT_S, timeout=_FAREWELL_S
+        max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=_HEARTBEAT_S, timeout=_CLOSE_TIMEOUT_S
     )
     await ws.prepare(request)
     return ws
 
 
 @web.middleware
-async def _protect(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Set the headers, on errors too."""
+async def _set_headers(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Add the security headers to responses, including errors."""
     try:
         response = await handler(request)
     except web.HTTPException as error:
@@ -211,21 +211,23 @@ async def _protect(request: web.Request, handler: _Handler) -> web.StreamRespons
     return response
 
 
-def _check_sender(access: Access):  # type: ignore[no-untyped-def]
+def _check_host_and_origin(access: Access):  # type: ignore[no-untyped-def]
     @web.middleware
     async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not access.allows_host(request.host):
-            raise web.HTTPForbidden(text="Host is no name of this machine; see parameter origins")
+            raise web.HTTPForbidden(
+                text="Host is not a name of this machine; see parameter origins"
+            )
         origin = request.headers.get(hdrs.ORIGIN)
         changes = request.method not in (hdrs.METH_GET, hdrs.METH_HEAD)
         is_socket = hdrs.UPGRADE in request.headers
-        # Browsers always send it with these; who is no browser cannot be lured.
+        # Browsers always send Origin with these; other clients are not at risk.
         if (
             (changes or is_socket)
             and origin is not None
             and not access.allows_origin(origin, request.host)
         ):
-            raise web.HTTPForbidden(text="Origin is another page")
+            raise web.HTTPForbidden(text="Origin is not allowed")
         return await handler(request)
 
     return check
@@ -238,16 +240,16 @@ def _check_token(access: Access):  # type: ignore[no-untyped-def]
     @web.middleware
     async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
         scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        known = (scheme == "Bearer" and matches(given, access.token)) or matches(
+        is_authorized = (scheme == "Bearer" and matches(given, access.token)) or matches(
             request.cookies.get(access.cookie, ""), access.cookie_value
         )
-        if known or request.path == "/login":
+        if is_authorized or request.path == "/login":
             return await handler(request)
         if request.path != "/":
-            raise web.HTTPUnauthorized(text="no token, or a wrong one")
+            raise web.HTTPUnauthorized(text="missing or wrong token")
         if matches(request.query.get("token", ""), access.token):
-            _welcome(access)
-        return _ask("Token" if "token" not in request.query else "That was not it. Token")
+            _set_cookie(access)
+        return _login_form("Token" if "token" not in request.query else "Wrong token. Token")
 
     return check
 
@@ -256,16 +258,16 @@ def _login(access: Access) -> _Handler:
     async def login(request: web.Request) -> web.StreamResponse:
         given = (await request.post()).get("token", "")
         if isinstance(given, str) and hmac.compare_digest(given.encode(), access.token.encode()):
-            _welcome(access)
-        return _ask("That was not it. Token")
+            _set_cookie(access)
+        return _login_form("Wrong token. Token")
 
     return login
 
 
-def _welcome(access: Access) -> NoReturn:
-    """Leave the cookie, and go to the page with an address that tells no token."""
+def _set_cookie(access: Access) -> NoReturn:
+    """Set the cookie, and redirect to the address without the token."""
     response = web.HTTPSeeOther("/")
-    # Not Strict: a browser that came by a link in a message would not send it after this.
+    # Not Strict: after following a link from elsewhere, the redirect would lack the cookie.
     response.set_cookie(
         access.cookie,
         access.cookie_value,
@@ -276,17 +278,17 @@ def _welcome(access: Access) -> NoReturn:
     raise response
 
 
-def _ask(message: str) -> web.Response:
+def _login_form(message: str) -> web.Response:
     text = _LOGIN.format(message=html.escape(message))
     return web.Response(status=401, text=text, content_type="text/html")
 
 
-def _file(path: Path) -> _Handler:
+def _serve_file(path: Path) -> _Handler:
     body = path.read_bytes()
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    charset = "utf-8" if kind.startswith("text/") else None
+    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    charset = "utf-8" if content_type.startswith("text/") else None
 
     async def send(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=body, content_type=kind, charset=charset)
+        return web.Response(body=body, content_type=content_type, charset=charset)
 
     return send

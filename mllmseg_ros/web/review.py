@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page on which a labelled data set is looked through.
+"""The web page to review a labelled data set.
 
-A picture at a time with its mask; what the person decides is on disk before the page hears of it.
+It shows one entry at a time: an image with its mask. Each decision is written to disk before the
+request is answered.
 """
 
 from __future__ import annotations
@@ -23,89 +24,89 @@ __all__ = ["review_application"]
 
 _PAGE = Path(__file__).parent / "review_page"
 _COLOR_BGR, _TINT = (40, 160, 255), 0.38
-_KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_CONTENT_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 
 def review_application(labelled: LabelledSet, access: Access) -> web.Application:
-    """Make the page's application.
+    """Create the page's application.
 
     Args:
-        labelled: what is looked through; each decision is written at once.
-        access: who may.
+        labelled: data set to review; each decision is written immediately.
+        access: who may open the page.
     """
     app = guarded_application(access, _PAGE)
-    handlers = _Handlers(labelled)
-    app.router.add_get("/entries", handlers.entries)
-    app.router.add_get(r"/picture/{number:\d{1,9}}", handlers.picture)
-    app.router.add_get(r"/mask/{number:\d{1,9}}", handlers.mask)
-    app.router.add_post(r"/entry/{number:\d{1,9}}", handlers.decide)
-    app.router.add_post("/undo", handlers.undo)
+    routes = _Routes(labelled)
+    app.router.add_get("/entries", routes.entries)
+    app.router.add_get(r"/picture/{number:\d{1,9}}", routes.image)
+    app.router.add_get(r"/mask/{number:\d{1,9}}", routes.mask)
+    app.router.add_post(r"/entry/{number:\d{1,9}}", routes.decide)
+    app.router.add_post("/undo", routes.undo)
     return app
 
 
-class _Handlers:
+class _Routes:
     def __init__(self, labelled: LabelledSet) -> None:
         self._labelled = labelled
-        self._writing = asyncio.Lock()
+        self._write_lock = asyncio.Lock()
 
     async def entries(self, request: web.Request) -> web.Response:
-        entries = [self._shown(number) for number in self._labelled.order()]
+        entries = [self._entry_to_json(number) for number in self._labelled.order()]
         name = self._labelled.folder.resolve().name
         return web.json_response({"name": name, "entries": entries, **self._counts()})
 
-    async def picture(self, request: web.Request) -> web.Response:
+    async def image(self, request: web.Request) -> web.Response:
         try:
             path = self._labelled.image(int(request.match_info["number"]))
             body = await asyncio.to_thread(path.read_bytes)
         except (ValueError, OSError) as error:
             raise web.HTTPNotFound(text=one_line(error, with_type=False)) from error
-        kind = _KINDS.get(path.suffix.lower(), "application/octet-stream")
-        return web.Response(body=body, content_type=kind)
+        content_type = _CONTENT_TYPES.get(path.suffix.lower(), "application/octet-stream")
+        return web.Response(body=body, content_type=content_type)
 
     async def mask(self, request: web.Request) -> web.Response:
         try:
             mask = self._labelled.mask(int(request.match_info["number"]))
         except (ValueError, OSError) as error:
             raise web.HTTPNotFound(text=one_line(error, with_type=False)) from error
-        body = await asyncio.to_thread(_drawn, mask)
+        body = await asyncio.to_thread(_draw_mask, mask)
         return web.Response(body=body, content_type="image/png")
 
     async def decide(self, request: web.Request) -> web.Response:
         number = int(request.match_info["number"])
         try:
-            asked = await request.json()
-            if not isinstance(asked, dict):
+            body = await request.json()
+            if not isinstance(body, dict):
                 raise ValueError("expected an object")
-            async with self._writing:
-                await asyncio.to_thread(self._decide, number, asked)
+            async with self._write_lock:
+                await asyncio.to_thread(self._decide, number, body)
         except (ValueError, TypeError, OSError) as error:
             raise web.HTTPBadRequest(text=one_line(error, with_type=False)) from error
-        return web.json_response({"entry": self._shown(number), **self._counts()})
+        return web.json_response({"entry": self._entry_to_json(number), **self._counts()})
 
     async def undo(self, request: web.Request) -> web.Response:
-        async with self._writing:
+        async with self._write_lock:
             number = await asyncio.to_thread(self._labelled.undo)
-        entry = None if number is None else self._shown(number)
+        entry = None if number is None else self._entry_to_json(number)
         return web.json_response({"entry": entry, **self._counts()})
 
-    def _decide(self, number: int, asked: dict[str, Any]) -> None:
-        what = asked.get("do")
-        if what == "accept":
+    def _decide(self, number: int, body: dict[str, Any]) -> None:
+        decision = body.get("do")
+        if decision == "accept":
             self._labelled.accept(number)
-        elif what == "reject":
+        elif decision == "reject":
             self._labelled.reject(number)
-        elif what == "redraw":
-            self._labelled.redraw(number, asked.get("polygons", ()))
+        elif decision == "redraw":
+            self._labelled.redraw(number, body.get("polygons", ()))
         else:
-            raise ValueError(f"'do' is {what!r}, accepted: accept, reject, redraw")
+            raise ValueError(f"'do' is {decision!r}, accepted: accept, reject, redraw")
 
-    def _shown(self, number: int) -> dict[str, Any]:
+    def _entry_to_json(self, number: int) -> dict[str, Any]:
         fields = self._labelled[number]
-        said = fields.get("expression") or ", ".join(fields.get("expressions", ()))
+        expression = fields.get("expression") or ", ".join(fields.get("expressions", ()))
         return {
             "number": number,
             "image": fields["image"],
-            "expression": said,
+            "expression": expression,
             "review": self._labelled.review(number).value,
             "score": fields.get("score"),
             "mask_score": fields.get("mask_score"),
@@ -117,13 +118,13 @@ class _Handlers:
         return {"counts": self._labelled.counts()}
 
 
-def _drawn(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (H, W) as a picture to lay over another: a tint, and an outline around it."""
-    drawn = np.zeros((*mask.shape, 4), np.uint8)
-    drawn[mask] = (*_COLOR_BGR, round(255 * _TINT))
+def _draw_mask(mask: NDArray[np.bool_]) -> bytes:
+    """Draw a mask (H, W) as a PNG overlay: tinted, with an outline."""
+    overlay = np.zeros((*mask.shape, 4), np.uint8)
+    overlay[mask] = (*_COLOR_BGR, round(255 * _TINT))
     outlines, _ = cv2.findContours(
         np.pad(mask.astype(np.uint8), 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-1, -1)
     )
     width = max(1, round(mask.shape[0] / 240))
-    cv2.drawContours(drawn, outlines, -1, (*_COLOR_BGR, 255), width, cv2.LINE_8)
-    return bytes(cv2.imencode(".png", drawn)[1])
+    cv2.drawContours(overlay, outlines, -1, (*_COLOR_BGR, 255), width, cv2.LINE_8)
+    return bytes(cv2.imencode(".png", overlay)[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve an application beside whatever else a process does."""
+"""Serve a web application in a background thread."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mllmseg_ros.web.guard import Access, serving
 
 __all__ = ["ServingThread"]
 
-_END_S = 5.0
+_JOIN_TIMEOUT_S = 5.0
 
 
 class ServingThread:
-    """An event loop in a thread of its own, with one application."""
+    """A thread whose event loop serves one application."""
 
     def __init__(self, app: web.Application, access: Access) -> None:
-        """Serve from now on.
+        """Start to serve.
 
         Raises:
-            OSError: if the address cannot be bound to.
+            OSError: The address cannot be bound.
         """
         self._started: Future[str] = Future()
         self._thread = threading.Thread(
@@ -33,9 +33,9 @@ class ServingThread:
         self.url = self._started.result()
 
     def stop(self) -> None:
-        """Send everybody away and end the thread."""
+        """Close all connections and end the thread."""
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(_END_S)
+        self._thread.join(_JOIN_TIMEOUT_S)
 
     async def _serve(self, app: web.Application, access: Access) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the console shows: frozen values, and how the page gets them as JSON."""
+"""What the console shows, as immutable values that can be converted to JSON."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answer", "Explanation", "Health", "Picture", "Presence", "Setting", "hit"]
+__all__ = [
+    "ConsoleImage",
+    "ConsoleResult",
+    "Entry",
+    "Explanation",
+    "Health",
+    "Presence",
+    "Setting",
+    "find_entry",
+]
 
 SettingValue = bool | float | int | str
-_NEAR_PX = 8  # a click that far off a box still means it: fingers are wide
+_CLICK_MARGIN_PX = 8  # a click that close to a box still hits it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture of a camera, with the answers drawn in or without."""
+class ConsoleImage:
+    """An image of a camera, with or without overlay."""
 
     stamp_ns: int
-    encode: Callable[[], bytes]  # JPEG; called from a thread of its own, may raise ValueError
+    encode: Callable[[], bytes]  # as JPEG; called in another thread, may raise ValueError
     is_overlay: bool
-    age_ms: float  # of the image when it came here
+    age_ms: float  # of the image on arrival
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing that was asked for, as answered."""
+    """One instance of a result."""
 
     expression: str
     role: str  # "" without one
     status: str  # found, no_target or low_confidence
-    score: float  # 0 to 1; NaN where the model cannot reject
+    score: float  # 0 to 1; NaN if the model cannot reject
     mask_score: float  # 0 to 1
-    track_id: str  # "" where it is not tracked
+    track_id: str  # "" if it is not tracked
     color_rgb: tuple[int, int, int]  # in the overlay
     box_xyxy: tuple[int, int, int, int] | None  # px, half-open
     mask: NDArray[np.bool_] | None  # (h, w) within the box
@@ -44,16 +53,16 @@ class Entry:
     position_m: tuple[float, float, float] | None
     frame_id: str  # of the position
     distance_m: float | None  # from the camera
-    age_s: float  # since the model looked at it; 0 where it did on this image
+    age_s: float  # since the inference; 0 if that was on this image
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the mask."""
+        """Convert everything but the mask."""
         return {
             "expression": self.expression,
             "role": self.role,
             "status": self.status,
-            "score": _number(self.score),
-            "mask_score": _number(self.mask_score),
+            "score": _finite_or_none(self.score),
+            "mask_score": _finite_or_none(self.mask_score),
             "track_id": self.track_id,
             "color": "#{:02x}{:02x}{:02x}".format(*self.color_rgb),
             "box": self.box_xyxy,
@@ -66,8 +75,8 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the segmenter says to a command, on one image or on none."""
+class ConsoleResult:
+    """A result for a command, or its end without an image."""
 
     camera: str
     stamp_ns: int  # of the image, 0 without one
@@ -82,11 +91,11 @@ class Answer:
 
     @property
     def has_image(self) -> bool:
-        """Whether somebody looked."""
+        """Whether an image was segmented."""
         return self.size_hw[0] > 0
 
     def to_json(self) -> dict[str, Any]:
-        """For the page; the stamp as text, JavaScript's numbers are too short for it."""
+        """Convert for the page. The stamp is text, because it does not fit JavaScript's numbers."""
         return {
             "camera": self.camera,
             "stamp_ns": str(self.stamp_ns),
@@ -97,7 +106,7 @@ class Answer:
             "text": self.text,
             "model": self.model,
             "latency_ms": self.latency_ms,
-            "entries": [each.to_json() for each in self.entries],
+            "entries": [entry.to_json() for entry in self.entries],
         }
 
 
@@ -113,53 +122,55 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A parameter of the segmenter that may change while it runs."""
+    """A parameter of the segmenter that can be changed while it runs."""
 
     name: str
     description: str
     value: SettingValue
-    choices: Sequence[str] = ()  # of a text
-    range: tuple[float, float] | None = None  # of a number
+    choices: Sequence[str] = ()  # for a string
+    range: tuple[float, float] | None = None  # for a number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Presence:
-    """What is there of the robot's software."""
+    """Which parts of the robot's software are running."""
 
     node: str  # fully qualified name of the segmenter
     is_there: bool
-    explains: bool  # its service `explain` is there
-    hears: bool  # somebody listens to `audio`
+    explains: bool  # it offers the service `explain`
+    hears: bool  # somebody subscribes to `audio`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why the segmenter answers as it does."""
+    """Why the segmenter gives a result."""
 
     text: str
     png: bytes  # b"" without a panel
 
 
-def hit(answer: Answer, u: float, v: float) -> int | None:
-    """Which entry a click at pixel (u, v) means.
+def find_entry(result: ConsoleResult, u: float, v: float) -> int | None:
+    """Find the entry for a click at pixel (u, v).
 
-    The smallest mask that holds the pixel; without one, the smallest box that does or nearly does.
+    It is the one with the smallest mask that contains the pixel, or else with the smallest box that
+    contains it or nearly does.
     """
-    masked, boxed = [], []
-    for index, entry in enumerate(answer.entries):
+    by_mask, by_box = [], []
+    margin = _CLICK_MARGIN_PX
+    for index, entry in enumerate(result.entries):
         if entry.box_xyxy is None:
             continue
         x0, y0, x1, y1 = entry.box_xyxy
         x, y = math.floor(u + 0.5), math.floor(v + 0.5)  # pixel centres lie at integers
         size = ((x1 - x0) * (y1 - y0), index)
         if x0 <= x < x1 and y0 <= y < y1 and entry.mask is not None and entry.mask[y - y0, x - x0]:
-            masked.append((entry.area_px, index))
-        elif x0 - _NEAR_PX <= x < x1 + _NEAR_PX and y0 - _NEAR_PX <= y < y1 + _NEAR_PX:
-            boxed.append(size)
-    best = min(masked, default=None) or min(boxed, default=None)
+            by_mask.append((entry.area_px, index))
+        elif x0 - margin <= x < x1 + margin and y0 - margin <= y < y1 + margin:
+            by_box.append(size)
+    best = min(by_mask, default=None) or min(by_box, default=None)
     return best[1] if best else None
 
 
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+def _finite_or_none(value: float) -> float | None:
+    """Replace NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None

@@ -24,7 +24,7 @@ from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.recording.bag_types import (
     TYPES,
     header_message,
-    serialized,
+    serialize,
     time_message,
     typestore,
 )
@@ -81,7 +81,7 @@ def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
     )
     written.command, written.request_id = command.text, "r1"
     written.request_stamp = time_message(STAMP_NS)
-    read = deserialize_message(bytes(serialized(written)), SegmentationArray)
+    read = deserialize_message(bytes(serialize(written)), SegmentationArray)
     assert read.segmentations[0].has_position
     # As text: NaN is not equal to itself.
     # Both over the wire, which rounds to 32 bits; as text, for NaN is not equal to itself.

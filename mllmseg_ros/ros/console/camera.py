@@ -24,7 +24,7 @@ from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.ros.messages.overlay import distance_m
 from mllmseg_ros.web.console import Console
-from mllmseg_ros.web.state import Answer, Entry, Picture
+from mllmseg_ros.web.state import ConsoleImage, ConsoleResult, Entry
 
 __all__ = ["ConsoleCamera"]
 
@@ -110,19 +110,19 @@ class ConsoleCamera:
     def _show(self, message: Image | CompressedImage, *, is_overlay: bool) -> None:
         stamp_ns = nanoseconds(message.header.stamp)
         age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
-        picture = Picture(
+        image = ConsoleImage(
             stamp_ns=stamp_ns,
             encode=lambda: jpeg_of(message),
             is_overlay=is_overlay,
             age_ms=age_ms,
         )
-        self._console.show(self._name, picture)
+        self._console.show_image(self._name, image)
 
     def _on_answer(self, message: SegmentationArray) -> None:
         if message.status == SegmentationArray.STATUS_STOPPED:
             self._overlay_s = self._checked_s = -math.inf
             self.choose()
-        self._console.answer(answer_of(message, self._name))
+        self._console.show_result(answer_of(message, self._name))
 
 
 def jpeg_of(message: Image | CompressedImage) -> bytes:
@@ -145,11 +145,11 @@ def jpeg_of(message: Image | CompressedImage) -> bytes:
     return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].tobytes()
 
 
-def answer_of(message: SegmentationArray, camera: str) -> Answer:
+def answer_of(message: SegmentationArray, camera: str) -> ConsoleResult:
     """Read an answer, of a camera of the console's."""
     latency, frame_id = message.latency, message.header.frame_id
     colors = choose_colors([each.track_id for each in message.segmentations])
-    return Answer(
+    return ConsoleResult(
         camera=camera,
         stamp_ns=nanoseconds(message.header.stamp),
         size_hw=(message.image_height, message.image_width),

@@ -28,7 +28,8 @@ from mllmseg_ros.ros.console.parameters import ConsoleParameters
 from mllmseg_ros.ros.console.remote_parameters import RemoteParameters
 from mllmseg_ros.ros.support.parameter_fields import declare
 from mllmseg_ros.srv import Explain
-from mllmseg_ros.web.console import Console, console_application
+from mllmseg_ros.web.console import Console
+from mllmseg_ros.web.console_routes import console_application
 from mllmseg_ros.web.serving_thread import ServingThread
 from mllmseg_ros.web.state import Explanation, Health, Presence, Setting, SettingValue
 
@@ -44,7 +45,7 @@ _LEVELS = {
 
 
 class ConsoleNode(Node):
-    """What people want of the robot (:class:`mllmseg_ros.web.console.Robot`), by ROS."""
+    """What people want of the robot (:class:`mllmseg_ros.web.console.RobotInterface`), by ROS."""
 
     def __init__(self) -> None:
         super().__init__("console")
@@ -133,10 +134,13 @@ class ConsoleNode(Node):
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
             self.create_subscription(ParameterEvent, "/parameter_events", self._on_event, 10),
             self.create_subscription(
-                Transcript, "transcript", lambda each: console.heard("transcript", _text(each)), 10
+                Transcript,
+                "transcript",
+                lambda each: console.show_text("transcript", _text(each)),
+                10,
             ),
             self.create_subscription(
-                String, "say", lambda each: console.heard("say", each.data), 10
+                String, "say", lambda each: console.show_text("say", each.data), 10
             ),
         ]
         self._timer = self.create_timer(
@@ -163,7 +167,7 @@ class ConsoleNode(Node):
         if is_there and not self._parameters_are_known:
             self._remote.read()
         self._parameters_are_known = is_there
-        self._console.presence(
+        self._console.set_presence(
             Presence(
                 node=self._segmenter,
                 is_there=is_there,
@@ -173,8 +177,8 @@ class ConsoleNode(Node):
         )
 
     def _on_parameters(self, settings: Sequence[Setting], cameras: Sequence[str]) -> None:
-        self._console.settings(settings)
-        self._console.cameras(cameras)
+        self._console.set_settings(settings)
+        self._console.set_cameras(cameras)
 
     def _on_event(self, event: ParameterEvent) -> None:
         if event.node == self._segmenter and self._remote.are_there:
@@ -193,7 +197,7 @@ class ConsoleNode(Node):
             if each.name.startswith(prefix)
         ]
         if ours:
-            self._console.health(ours)
+            self._console.set_health(ours)
 
     def _publish_command(self, text: str, refusal: Future[str]) -> None:
         is_heard = self._command.get_subscription_count() > 0

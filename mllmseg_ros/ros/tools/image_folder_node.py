@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.recording.recorded_image import Picture, Source
+from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.source import is_bag, open_source
 from mllmseg_ros.ros.messages.image_msgs import image_from_array
 from mllmseg_ros.ros.support.spin import run
@@ -54,7 +54,7 @@ class ImageFolderNode(Node):
         )
         rate_hz = float(self.declare_parameter("rate", 10.0, rate).value)
         self._source = _opened(path)
-        self._pictures: Iterator[Picture] = self._source.pictures(1)
+        self._pictures: Iterator[RecordedImage] = self._source.images(1)
         self._info = _read_info(Path(info)) if info else None
         self._image_topic = self.create_publisher(Image, "image", _QUEUE)
         self._info_topic = self.create_publisher(CameraInfo, "camera_info", _QUEUE)
@@ -77,11 +77,11 @@ class ImageFolderNode(Node):
                 self.get_logger().info("the last picture was shown")
                 self.done = 0
                 return
-            self._n_shown, self._pictures = 0, self._source.pictures(1)
+            self._n_shown, self._pictures = 0, self._source.images(1)
             return self._show_next()
         self._n_shown += 1
         try:
-            rgb = picture.frame().rgb
+            rgb = picture.decode().rgb
         except (ValueError, OSError) as error:
             self.get_logger().warning(f"picture ignored: {error}")
             return
@@ -92,7 +92,7 @@ class ImageFolderNode(Node):
         self._image_topic.publish(image_from_array(np.ascontiguousarray(rgb), "rgb8", header))
 
 
-def _opened(path: str) -> Source:
+def _opened(path: str) -> ImageSource:
     if not path:
         raise ValueError("parameter path is empty; name a folder of pictures or a video")
     if is_bag(Path(path)):

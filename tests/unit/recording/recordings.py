@@ -16,7 +16,7 @@ from mllmseg_ros.recording.bag_types import (
     compressed_message,
     header_message,
     image_message,
-    serialized,
+    serialize,
     typestore,
 )
 
@@ -66,7 +66,7 @@ def write_bag(
         if own_frame:
             lens = topic("/camera/depth/camera_info", "sensor_msgs/msg/CameraInfo")
             static = topic("/tf_static", "tf2_msgs/msg/TFMessage")
-            writer.write(static, FIRST_NS, serialized(behind(depth_frame_id)))
+            writer.write(static, FIRST_NS, serialize(behind(depth_frame_id)))
         words = topic("/chatter", "std_msgs/msg/String")
         for index, rgb in enumerate(pictures):
             stamp_ns = FIRST_NS + index * STEP_NS
@@ -76,22 +76,22 @@ def write_bag(
             writer.write(
                 images,
                 stamp_ns + 1_000_000,
-                serialized(image or image_message(rgb, "rgb8", header)),
+                serialize(image or image_message(rgb, "rgb8", header)),
             )
             k = np.array([FOCAL_PX, 0, width / 2, 0, FOCAL_PX, height / 2, 0, 0, 1])
             info = MessageType("sensor_msgs/msg/CameraInfo")(
                 header=header, height=height, width=width, distortion_model="plumb_bob", k=k
             )
-            writer.write(infos, stamp_ns + 1_000_000, serialized(info))
+            writer.write(infos, stamp_ns + 1_000_000, serialize(info))
             if own_frame:
-                writer.write(lens, stamp_ns + 1_000_000, serialized(info))
+                writer.write(lens, stamp_ns + 1_000_000, serialize(info))
             if depths is not None and index < len(pictures) - 1:
                 metres = np.full((height, width), DISTANCE_M, np.float32)
                 late = header_message(stamp_ns + 5_000_000, depth_frame_id)
                 message = image_message(metres, "32FC1", late)
-                writer.write(depths, stamp_ns + 40_000_000, serialized(message))
+                writer.write(depths, stamp_ns + 40_000_000, serialize(message))
             text = MessageType("std_msgs/msg/String")(data=f"picture {index}")
-            writer.write(words, stamp_ns + 50_000_000, serialized(text))
+            writer.write(words, stamp_ns + 50_000_000, serialize(text))
     return folder
 
 

@@ -211,16 +211,16 @@ def test_of_a_truncated_mcap_what_is_readable_is_used(
     whole = (bag / "kitchen.mcap").read_bytes()
     cut = tmp_path / "cut.mcap"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
-    pictures = list(open_source(cut).pictures(1))
-    assert 0 < len(pictures) < N
-    np.testing.assert_array_equal(pictures[0].frame().rgb, sample_frames(1)[0])
-    assert "ends in the middle" in capsys.readouterr().err
+    images = list(open_source(cut).images(1))
+    assert 0 < len(images) < N
+    np.testing.assert_array_equal(images[0].decode().rgb, sample_frames(1)[0])
+    assert "truncated" in capsys.readouterr().err
 
 
 def test_depth_of_another_frame_is_brought_over_by_the_bags_transforms(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", sample_frames(3), depth_frame_id="depth_frame")
-    picture = next(BagSource(bag).pictures(1))
-    depth = picture.depth_of(picture.frame())
+    image = next(BagSource(bag).images(1))
+    depth = image.find_depth(image.decode())
     assert depth is not None
     # The depth camera is 0.1 m behind the colour camera.
     assert np.nanmedian(depth.metres) == pytest.approx(DISTANCE_M - 0.1, abs=1e-3)
@@ -254,13 +254,13 @@ def broken(tmp_path: Path, kind: str) -> list[str]:
     [
         ("nothing", "no such file"),
         ("ros1.bag", "rosbags-convert"),
-        ("text.mcap", "not a whole bag of ROS 2"),
+        ("text.mcap", "not a complete ROS 2 bag"),
         ("text.mp4", "not a video"),
         ("notes.txt", "accepted: a rosbag2 folder"),
-        ("empty_folder", "no picture in it"),
+        ("empty_folder", "no image in it"),
         ("cut.db3", ".recover"),
-        ("no_images", "no topic with colour images; it holds: /c"),
-        ("other_topic", f"no colour images on /elsewhere; there are: {CAMERA}"),
+        ("no_images", "no topic with colour images; it contains: /c"),
+        ("other_topic", f"no colour images on /elsewhere; available: {CAMERA}"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_what_can(

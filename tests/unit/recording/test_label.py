@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -40,7 +41,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     pictures.mkdir()
     for index in (2, 3):
         shutil.copy(FRAMES / f"frame_{index}.png", pictures)
-    with VideoWriter(folder / "video.mp4") as video:
+    with closing(VideoWriter(folder / "video.mp4")) as video:
         for index, rgb in enumerate(sample_frames(2)):
             video.write(rgb, index * 100_000_000)
     return [write_bag(folder / "bag", sample_frames(2)), pictures, folder / "video.mp4"]

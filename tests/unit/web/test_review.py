@@ -29,22 +29,22 @@ from mllmseg_ros.web.review import review_application
 from mllmseg_ros.web.serving_thread import ServingThread
 
 HEIGHT, WIDTH = 120, 160
-SAID = ["the mug", "<b>the bowl</b>", "the spoon"]
+EXPRESSIONS = ["the mug", "<b>the bowl</b>", "the spoon"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three entries on one picture; the model is unsure of the second."""
-    picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    """Three entries on one image; the model is unsure of the second."""
+    image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     mask = np.zeros((HEIGHT, WIDTH), np.bool_)
     mask[20:60, 30:90] = True
-    picture[mask] = (40, 40, 200)
+    image[mask] = (40, 40, 200)
     folder = tmp_path / "set"
     folder.mkdir()
-    cv2.imwrite(str(folder / "0.png"), picture)
+    cv2.imwrite(str(folder / "0.png"), image)
     entries = [
         {"image": "0.png", "expression": said, "mask": encode(mask), "review": state, "score": 0.5}
-        for said, state in zip(SAID, ("sure", "unsure", "sure"), strict=True)
+        for said, state in zip(EXPRESSIONS, ("sure", "unsure", "sure"), strict=True)
     ]
     entries[2]["mask"] = None
     (folder / "annotations.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
@@ -66,8 +66,8 @@ def reviews(folder: Path) -> list[str]:
 
 def test_requests_change_one_entry_and_bad_ones_none(folder: Path, url: str) -> None:
     async def post(path: str, body: object) -> tuple[int, str]:
-        async with aiohttp.ClientSession() as client, client.post(url + path, json=body) as answer:
-            return answer.status, await answer.text()
+        async with aiohttp.ClientSession() as client, client.post(url + path, json=body) as reply:
+            return reply.status, await reply.text()
 
     def say(path: str, body: object) -> tuple[int, str]:
         return asyncio.run(post(path, body))
@@ -97,14 +97,14 @@ def test_keys_and_mouse_decide_in_a_browser(folder: Path, url: str, tmp_path: Pa
         browser.resize(1200, 800)
         browser.open(url)
         # What the model is unsure of comes first, and words stay words.
-        browser.wait(f"{shown} === {json.dumps(SAID[1])}")
+        browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[1])}")
         red = "(([r, g, b]) => r > 150 && g > 60)(document.getElementById('picture')"
         browser.wait(f"{red}.getContext('2d').getImageData(60, 40, 1, 1).data)")
         browser.press("r", "r")
-        browser.wait(f"{shown} === {json.dumps(SAID[0])}")
+        browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[0])}")
         assert reviews(folder) == ["sure", "rejected", "sure"]
         browser.press("a", "a")
-        browser.wait(f"{shown} === {json.dumps(SAID[2])}")
+        browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[2])}")
         assert reviews(folder) == ["accepted", "rejected", "sure"]
         browser.wait("!document.getElementById('draw').disabled")
         browser.press("d", "d")
@@ -116,14 +116,14 @@ def test_keys_and_mouse_decide_in_a_browser(folder: Path, url: str, tmp_path: Pa
         for x, y in ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75)):
             browser.click(left + x * wide, top + y * high)
         browser.press("Enter", "\r")
-        browser.wait(f"!{drawn} && {shown} !== {json.dumps(SAID[2])}")
+        browser.wait(f"!{drawn} && {shown} !== {json.dumps(EXPRESSIONS[2])}")
         mask = LabelledSet(folder).mask(2)
         assert mask[int(0.3 * HEIGHT), int(0.7 * WIDTH)]
         assert not mask[int(0.7 * HEIGHT), int(0.3 * WIDTH)]
         assert mask.mean() == pytest.approx(0.125, abs=0.02)
         assert reviews(folder) == ["accepted", "rejected", "accepted"]
         browser.press("u", "u")
-        browser.wait(f"{shown} === {json.dumps(SAID[2])}")
+        browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[2])}")
         assert reviews(folder) == ["accepted", "rejected", "sure"]
         # Reading pixels back is slow, as this test does and the page does not.
         assert [each for each in browser.complaints if "readback" not in each] == []
