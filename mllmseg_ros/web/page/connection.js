@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way to the robot: a WebSocket that comes back when it is lost, and requests with an answer.
+// Connection to the robot: a WebSocket that reconnects, and HTTP requests.
 
-const FIRST_WAIT_MS = 300;
-const LONGEST_WAIT_MS = 2000;
-const SILENT_MS = 15000; // without a word, though one comes every five seconds
+const MIN_DELAY_MS = 300; // before reconnecting
+const MAX_DELAY_MS = 2000;
+const TIMEOUT_MS = 15000; // without a message; the server sends one every five seconds
 
-/** Send a request; returns its answer. Throws an Error with a line for people. */
+/** Send a request and return its reply. Throws an Error with a message for users. */
 export async function request(path, body) {
   let response;
   try {
     response = await fetch(path, { method: "POST", body: JSON.stringify(body) });
   } catch {
-    throw new Error("the robot does not answer: the command was not sent");
+    throw new Error("no connection to the robot: the command was not sent");
   }
   const text = await response.text();
   let value = null;
@@ -27,10 +27,10 @@ export async function request(path, body) {
 export class Connection {
   #handlers;
   #socket = null;
-  #waitMs = FIRST_WAIT_MS;
-  #camera = null; // the one chosen here, which outlives a lost connection
+  #delayMs = MIN_DELAY_MS;
+  #camera = null; // selected camera, kept when the connection is lost
 
-  /** handlers: by kind of message; picture(head, jpeg) and connected(isConnected) besides. */
+  /** handlers: by kind of message, and image(header, jpeg) and connected(isConnected). */
   constructor(handlers) {
     this.#handlers = handlers;
   }
@@ -46,37 +46,37 @@ export class Connection {
   open() {
     const socket = new WebSocket(`${location.origin.replace("http", "ws")}/socket`);
     let watchdog = 0;
-    const rest = () => {
+    const restartWatchdog = () => {
       clearTimeout(watchdog);
-      watchdog = setTimeout(() => socket.close(), SILENT_MS);
+      watchdog = setTimeout(() => socket.close(), TIMEOUT_MS);
     };
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
-      this.#waitMs = FIRST_WAIT_MS;
-      if (this.#camera !== null) this.choose(this.#camera);
+      this.#delayMs = MIN_DELAY_MS;
+      if (this.#camera !== null) this.selectCamera(this.#camera);
       this.#handlers.connected(true);
     };
     socket.onmessage = ({ data }) => {
-      rest();
+      restartWatchdog();
       if (typeof data === "string") this.#onText(JSON.parse(data));
-      else this.#onPicture(data);
+      else this.#onImage(data);
     };
     socket.onclose = () => {
       clearTimeout(watchdog);
       this.#handlers.connected(false);
-      setTimeout(() => this.#again(), this.#waitMs);
-      this.#waitMs = Math.min(2 * this.#waitMs, LONGEST_WAIT_MS);
+      setTimeout(() => this.#reconnect(), this.#delayMs);
+      this.#delayMs = Math.min(2 * this.#delayMs, MAX_DELAY_MS);
     };
   }
 
-  async #again() {
-    const answer = await fetch("/", { method: "HEAD" }).catch(() => null);
-    if (answer?.status === 401) location.reload(); // the token was changed
+  async #reconnect() {
+    const reply = await fetch("/", { method: "HEAD" }).catch(() => null);
+    if (reply?.status === 401) location.reload(); // the token was changed
     else this.open();
   }
 
-  choose(camera) {
+  selectCamera(camera) {
     this.send("camera", camera);
   }
 
@@ -93,15 +93,15 @@ export class Connection {
     this.#handlers[kind]?.(value);
   }
 
-  async #onPicture(data) {
+  async #onImage(data) {
     const length = new DataView(data).getUint32(0);
-    const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
     try {
-      if (head.camera === this.camera) {
-        await this.#handlers.picture(head, new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" }));
+      if (header.camera === this.camera) {
+        await this.#handlers.image(header, new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" }));
       }
     } finally {
-      this.send("shown"); // the next one may come
+      this.send("shown"); // the server may send the next one
     }
   }
 }

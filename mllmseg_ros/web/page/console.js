@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The console's page: connects what comes over the socket with the parts that show it.
+// The console's page: passes messages from the socket to the panels.
 
 import { Connection, request } from "./connection.js";
 import { element, find } from "./dom.js";
-import { PictureView } from "./picture.js";
-import { AnswerPanel, HealthPanel, HistoryPanel, SettingsPanel, enlarge } from "./panels.js";
+import { ImageView } from "./image_view.js";
+import { ResultPanel, HealthPanel, HistoryPanel, SettingsPanel, enlarge } from "./panels.js";
 import { Talk } from "./talk.js";
 
 const problem = find("problem");
 let problemTimer = 0;
 
-function report(text) {
+function showProblem(text) {
   problem.textContent = text;
   problem.hidden = !text;
   clearTimeout(problemTimer);
   problemTimer = setTimeout(() => { problem.hidden = true; }, 10000);
 }
 
-async function ask(path, body) {
+async function tryRequest(path, body) {
   try {
     return await request(path, body);
   } catch (error) {
-    report(error.message);
+    showProblem(error.message);
     return null;
   }
 }
@@ -45,25 +45,25 @@ find("theme").addEventListener("click", () => {
 // Commands
 
 const input = find("command");
-const sent = []; // of this page, newest last
-let recalled = 0; // how far back the arrow keys have gone
+const sent = []; // commands sent by this page, newest last
+let recalled = 0; // how many commands the arrow keys have gone back
 
-async function command(text) {
+async function sendCommand(text) {
   input.value = "";
   recalled = 0;
   if (sent.at(-1) !== text) sent.push(text);
-  report("");
-  await ask("/command", { text });
+  showProblem("");
+  await tryRequest("/command", { text });
 }
 
 async function stop() {
   find("stop").animate([{ transform: "scale(.96)" }, { transform: "scale(1)" }], 180);
-  await ask("/stop", {});
+  await tryRequest("/stop", {});
 }
 
 find("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (input.value.trim()) command(input.value);
+  if (input.value.trim()) sendCommand(input.value);
 });
 input.addEventListener("keydown", (event) => {
   const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
@@ -82,25 +82,25 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// What is shown
+// Panels
 
-const picture = new PictureView(async (uv) => {
-  const answer = await ask("/click", { camera: connection.camera, uv });
-  if (answer) answers.select(answer.index);
+const image = new ImageView(async (uv) => {
+  const reply = await tryRequest("/click", { camera: connection.camera, uv });
+  if (reply) results.select(reply.index);
 });
-const answers = new AnswerPanel((entry) => {
-  picture.mark(entry);
+const results = new ResultPanel((entry) => {
+  image.mark(entry);
   updateWhy();
 });
-const history = new HistoryPanel(command);
+const history = new HistoryPanel(sendCommand);
 const health = new HealthPanel();
 const settings = new SettingsPanel((name, value) => request("/setting", { name, value }));
 
 const connection = new Connection({
-  picture: (head, jpeg) => picture.show(head, jpeg),
+  image: (header, jpeg) => image.show(header, jpeg),
   connected: (isConnected) => {
     document.body.classList.toggle("lost", !isConnected);
-    picture.setConnected(isConnected);
+    image.setConnected(isConnected);
     if (!isConnected) talk.release();
     updatePresence();
   },
@@ -109,71 +109,71 @@ const connection = new Connection({
     find("camera").replaceChildren(...names.map((name) => element("option", { value: name }, name || "camera")));
     find("camera").value = connection.camera;
   },
-  camera: (name) => { find("camera").value = name; picture.clear(); },
-  answer: (answer) => { answers.show(answer); picture.setSize(answer); },
+  camera: (name) => { find("camera").value = name; image.clear(); },
+  answer: (result) => { results.show(result); image.setResult(result); },
   history: (list) => history.show(list),
   health: (statuses) => { health.show(statuses, connection.camera); updatePresence(); },
   settings: (list) => settings.show(list),
   presence: (value) => { presence = value; updatePresence(); },
-  transcript: (text) => spoken("heard", text),
-  say: (text) => spoken("robot", text),
-  talk: report,
-  problem: report,
+  transcript: (text) => showText("heard", text),
+  say: (text) => showText("robot", text),
+  talk: showProblem,
+  problem: showProblem,
 });
-const talk = new Talk(connection, report);
+const talk = new Talk(connection, showProblem);
 
-find("camera").addEventListener("change", () => connection.choose(find("camera").value));
+find("camera").addEventListener("change", () => connection.selectCamera(find("camera").value));
 
-function spoken(who, text) {
+function showText(who, text) {
   find("spoken").hidden = !text;
   find("spoken").replaceChildren(element("b", {}, who), text);
 }
 
-// What is there
+// Presence
 
 let presence = null;
 
 function updatePresence() {
-  talk.allow(connection.isOpen, presence?.hears ?? false);
+  talk.setAvailable(connection.isOpen, presence?.hears ?? false);
   health.setPresence(connection.isOpen, presence);
   updateWhy();
 }
 
-// Why
+// Explanation
 
 let explained = "";
 
 function updateWhy() {
   const button = find("why");
   const offered = connection.isOpen && (presence?.explains ?? false);
-  button.disabled = !offered || !answers.expression;
+  button.disabled = !offered || !results.expression;
   const isKnown = connection.isOpen && (presence?.is_there ?? false);
-  const without = isKnown ? "The segmenter has no service explain." : "Waiting for the segmenter.";
-  button.title = offered ? "" : without;
+  const reason = isKnown ? "The segmenter does not offer the service explain." : "Waiting for the segmenter.";
+  button.title = offered ? "" : reason;
   if (!offered) {
-    find("why-text").textContent = without;
+    find("why-text").textContent = reason;
   } else if (!explained) {
-    find("why-text").textContent = answers.expression
-      ? `Why does it answer so to “${answers.expression}”?`
-      : "Ask for something first.";
+    find("why-text").textContent = results.expression
+      ? `Why this result for “${results.expression}”?`
+      : "Send a command first.";
   }
 }
 
 find("why").addEventListener("click", async () => {
-  const expression = answers.expression;
+  const expression = results.expression;
   find("why").disabled = true;
-  find("why-text").textContent = "thinking…";
+  find("why-text").textContent = "computing…";
   explained = expression;
-  const answer = await ask("/explain", { expression, camera: connection.camera });
-  find("why-panel").hidden = !answer?.png;
-  find("why-text").textContent = answer ? `“${expression}”: ${answer.text}` : "";
-  if (answer?.png) {
-    const bytes = Uint8Array.from(atob(answer.png), (each) => each.charCodeAt(0));
+  const reply = await tryRequest("/explain", { expression, camera: connection.camera });
+  find("why-panel").hidden = !reply?.png;
+  find("why-text").textContent = reply ? `“${expression}”: ${reply.text}` : "";
+  if (reply?.png) {
+    const bytes = Uint8Array.from(atob(reply.png), (char) => char.charCodeAt(0));
     URL.revokeObjectURL(find("why-image").src);
     find("why-image").src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    find("why-image").alt = answer.text;
+    find("why-image").alt = reply.text;
   }
-  if (!answer) explained = "";
+  if (!reply) explained = "";
   updateWhy();
 });
 find("why-panel").addEventListener("click", () => {

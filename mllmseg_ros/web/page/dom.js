@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements of the page. Text is always text: nothing that comes from outside is read as HTML.
+// Elements of the page. Text is set as text: nothing from outside is parsed as HTML.
 
 export function find(id) {
   return document.getElementById(id);
 }
 
-/** Make an element with properties, attributes where a name has a dash, and children. */
+/** Create an element with properties, attributes (names with a dash) and children. */
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const created = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-")) made.setAttribute(name, value);
-    else made[name] = value;
+    if (name.includes("-")) created.setAttribute(name, value);
+    else created[name] = value;
   }
-  made.append(...children.filter((each) => each !== null && each !== undefined));
-  return made;
+  created.append(...children.filter((child) => child !== null && child !== undefined));
+  return created;
 }

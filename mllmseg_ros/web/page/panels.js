@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cards beside the picture: answer, history, node, parameters.
+// The panels beside the image: result, history, node, parameters.
 
 import { element, find } from "./dom.js";
 
-const WORDS = {
+const STATUS_TEXTS = {
   ok: "found", partial: "partly found", no_target: "not there", low_confidence: "not sure",
-  stale_input: "no picture", superseded: "replaced", stopped: "stopped", error: "refused",
+  stale_input: "no image", superseded: "replaced", stopped: "stopped", error: "refused",
   found: "found",
 };
 
-/** Show a picture as large as the window. */
-export function enlarge(address, text) {
-  find("large-image").src = address;
+/** Show an image as large as the window. */
+export function enlarge(url, text) {
+  find("large-image").src = url;
   find("large-image").alt = text;
   find("large-text").textContent = text;
   find("large").showModal();
@@ -21,14 +21,14 @@ find("large").addEventListener("click", (event) => {
   if (event.target === find("large")) find("large").close();
 });
 
-function identity(entry) {
+function getIdentity(entry) {
   return entry.track_id || `${entry.expression}#${entry.index}`;
 }
 
-export class AnswerPanel {
+export class ResultPanel {
   #onSelect;
   #entries = [];
-  #selected = null; // identity: it stays the same thing over many answers
+  #selected = null; // identity, which stays the same over many results
   #request = "";
 
   /** onSelect: called with the selected entry as it is now, or null. */
@@ -36,44 +36,44 @@ export class AnswerPanel {
     this.#onSelect = onSelect;
   }
 
-  /** The expression of what is selected, else of the first entry. */
+  /** The expression of the selected entry, or else of the first one. */
   get expression() {
-    return (this.#current() ?? this.#entries[0])?.expression ?? "";
+    return (this.#findSelected() ?? this.#entries[0])?.expression ?? "";
   }
 
-  show(answer) {
+  show(result) {
     const text = find("answer-text");
-    if (!answer) {
-      text.textContent = "Nothing has been asked yet.";
+    if (!result) {
+      text.textContent = "No command yet.";
       this.#entries = [];
     } else {
-      if (answer.request_id !== this.#request) this.#selected = null;
-      this.#request = answer.request_id;
-      const facts = [answer.text, answer.model && `${answer.model}, ${answer.latency_ms.toFixed(0)} ms`];
-      const title = `“${answer.command}”: ${WORDS[answer.status]}`;
+      if (result.request_id !== this.#request) this.#selected = null;
+      this.#request = result.request_id;
+      const facts = [result.text, result.model && `${result.model}, ${result.latency_ms.toFixed(0)} ms`];
+      const title = `“${result.command}”: ${STATUS_TEXTS[result.status]}`;
       const small = facts.filter(Boolean).join(" · ");
-      // Spoken by a screen reader only when it means something new.
+      // Replaced only when it changes, so that screen readers do not repeat it.
       if (text.dataset.title !== title) {
         text.dataset.title = title;
         text.replaceChildren(title, element("small", { "aria-hidden": "true" }));
       }
       text.querySelector("small").textContent = small;
-      this.#entries = answer.entries.map((entry, index) => ({ ...entry, index }));
+      this.#entries = result.entries.map((entry, index) => ({ ...entry, index }));
     }
-    if (!answer) delete text.dataset.title;
+    if (!result) delete text.dataset.title;
     this.#draw();
   }
 
   /** Select the entry of an index, or none. */
   select(index) {
     const entry = index === null ? null : this.#entries[index];
-    this.#selected = entry ? identity(entry) : null;
+    this.#selected = entry ? getIdentity(entry) : null;
     this.#draw();
     if (entry) find("entries").children[index]?.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
-  #current() {
-    return this.#entries.find((each) => identity(each) === this.#selected) ?? null;
+  #findSelected() {
+    return this.#entries.find((each) => getIdentity(each) === this.#selected) ?? null;
   }
 
   #draw() {
@@ -83,29 +83,29 @@ export class AnswerPanel {
       const index = list.children.length;
       const button = element("button", { type: "button", className: "entry" });
       button.addEventListener("click", () => {
-        const isSelected = this.#entries[index] && identity(this.#entries[index]) === this.#selected;
+        const isSelected = this.#entries[index] && getIdentity(this.#entries[index]) === this.#selected;
         this.select(isSelected ? null : index);
       });
       list.append(element("li", {}, button));
     }
-    // Kept and refilled, so that a button that has the focus keeps it.
+    // Buttons are reused, so that the focused one keeps the focus.
     this.#entries.forEach((entry, index) => this.#fill(list.children[index].firstChild, entry));
-    this.#onSelect(this.#current());
+    this.#onSelect(this.#findSelected());
   }
 
   #fill(button, entry) {
     const score = entry.score ?? entry.mask_score;
     const percent = Math.round(100 * score);
     button.dataset.status = entry.status;
-    button.setAttribute("aria-pressed", String(identity(entry) === this.#selected));
+    button.setAttribute("aria-pressed", String(getIdentity(entry) === this.#selected));
     button.style.setProperty("--color", entry.status === "no_target" ? "var(--line)" : entry.color);
     const facts = [
-      WORDS[entry.status],
+      STATUS_TEXTS[entry.status],
       `score ${percent} %`,
       entry.track_id && `id ${entry.track_id}`,
       entry.area_px && `${entry.area_px} px`,
       entry.position_m && `(${entry.position_m.map((each) => each.toFixed(2)).join(", ")})`,
-      entry.age_s > 0 && entry.status === "found" && `followed ${entry.age_s.toFixed(1)} s`,
+      entry.age_s > 0 && entry.status === "found" && `tracked for ${entry.age_s.toFixed(1)} s`,
     ];
     const bar = element("i");
     bar.style.width = `${percent}%`;
@@ -120,42 +120,42 @@ export class AnswerPanel {
 }
 
 export class HistoryPanel {
-  #onAgain;
+  #onRepeat;
 
-  /** onAgain: called with a command that is to be sent once more. */
-  constructor(onAgain) {
-    this.#onAgain = onAgain;
+  /** onRepeat: called with a command to send again. */
+  constructor(onRepeat) {
+    this.#onRepeat = onRepeat;
   }
 
   show(list) {
     if (!list.length) return;
-    find("history").replaceChildren(...list.map((past) => this.#item(past)));
-    const commands = new Set(list.map((past) => past.command));
+    find("history").replaceChildren(...list.map((entry) => this.#createItem(entry)));
+    const commands = new Set(list.map((entry) => entry.command));
     find("suggestions").replaceChildren(...[...commands].map((value) => element("option", { value })));
   }
 
-  #item(past) {
-    const address = `/history/${past.number}`;
-    const text = `${past.command}: ${past.text}`;
-    let picture = element("span", { className: "none" });
-    if (past.has_picture) {
-      picture = element("button", { type: "button", className: "picture", "aria-label": `Enlarge the picture of ${past.command}` },
-        element("img", { src: address, alt: "", loading: "lazy" }));
-      picture.addEventListener("click", () => enlarge(address, text));
+  #createItem(entry) {
+    const url = `/history/${entry.number}`;
+    const text = `${entry.command}: ${entry.text}`;
+    let image = element("span", { className: "none" });
+    if (entry.has_picture) {
+      image = element("button", { type: "button", className: "picture", "aria-label": `Enlarge the image of ${entry.command}` },
+        element("img", { src: url, alt: "", loading: "lazy" }));
+      image.addEventListener("click", () => enlarge(url, text));
     }
-    const again = element("button", { type: "button", className: "again", "aria-label": `Ask again: ${past.command}` }, "again");
-    again.addEventListener("click", () => this.#onAgain(past.command));
-    const camera = past.camera && ` · ${past.camera}`;
-    const time = new Date(1000 * past.time_s).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-    return element("li", {}, picture, element("div", {},
-      element("b", {}, past.command), element("small", {}, `${time}${camera} · ${past.text}`), again));
+    const again = element("button", { type: "button", className: "again", "aria-label": `Send again: ${entry.command}` }, "again");
+    again.addEventListener("click", () => this.#onRepeat(entry.command));
+    const camera = entry.camera && ` · ${entry.camera}`;
+    const time = new Date(1000 * entry.time_s).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    return element("li", {}, image, element("div", {},
+      element("b", {}, entry.command), element("small", {}, `${time}${camera} · ${entry.text}`), again));
   }
 }
 
-// Figures of the header: the start of a value's name in the diagnostics, as shown, unit.
+// Figures in the header: prefix of the name in the diagnostics, label, unit.
 const FIGURES = [
   ["image rate in", "camera", "Hz"],
-  ["answer rate out", "answers", "Hz"],
+  ["answer rate out", "results", "Hz"],
   ["answer age, now - stamp (ms) p50", "age", "ms"],
   ["images dropped", "replaced", ""],
 ];
@@ -165,7 +165,7 @@ export class HealthPanel {
   #device = "";
   #state = "";
 
-  /** camera: the name of the one whose figures stand in the header. */
+  /** camera: name of the camera whose figures are shown in the header. */
   show(statuses, camera) {
     const order = ["ok", "warn", "stale", "error"];
     this.#worst = statuses.reduce((a, b) => (order.indexOf(b.level) > order.indexOf(a.level) ? b : a));
@@ -179,7 +179,7 @@ export class HealthPanel {
       const short = Number(value) < 100 && unit === "Hz" ? Number(value).toFixed(1) : Math.round(Number(value));
       return [element("li", {}, `${name} `, element("b", {}, `${short} ${unit}`.trim()))];
     }));
-    find("health-summary").textContent = this.#worst.level === "ok" ? "all well" : this.#worst.message;
+    find("health-summary").textContent = this.#worst.level === "ok" ? "OK" : this.#worst.message;
     find("health").replaceChildren(...statuses.flatMap((each) => [
       element("h3", { "data-level": each.level }, element("span", { className: "dot" }), each.name, element("small", {}, each.message)),
       element("dl", {}, ...Object.entries(each.values).filter(([, value]) => value).flatMap(
@@ -187,19 +187,19 @@ export class HealthPanel {
     ]));
   }
 
-  #forget() {
+  #clear() {
     this.#worst = null;
     find("figures").replaceChildren();
   }
 
   setPresence(isConnected, presence) {
-    if (!isConnected || !presence?.is_there) this.#forget();
+    if (!isConnected || !presence?.is_there) this.#clear();
     let [level, text] = ["off", "connecting"];
     if (!isConnected) [level, text] = ["lost", "no connection"];
     else if (presence && !presence.is_there) [level, text] = ["error", `${presence.node} is not running`];
     else if (presence) {
       level = this.#worst?.level ?? "ok";
-      text = level === "ok" ? [this.#state || "there", this.#device].filter(Boolean).join(" · ") : this.#worst.message;
+      text = level === "ok" ? [this.#state || "running", this.#device].filter(Boolean).join(" · ") : this.#worst.message;
     }
     if (find("state").dataset.level !== level) find("state").dataset.level = level;
     if (find("state-text").textContent !== text) find("state-text").textContent = text;
@@ -211,7 +211,7 @@ export class SettingsPanel {
   #onSet;
   #rows = new Map(); // by name
 
-  /** onSet: called with name and value; the promise fails with the reason why not. */
+  /** onSet: called with name and value; its promise is rejected with the reason. */
   constructor(onSet) {
     this.#onSet = onSet;
     find("settings").addEventListener("submit", (event) => event.preventDefault());
@@ -221,15 +221,15 @@ export class SettingsPanel {
     for (const setting of list) {
       let row = this.#rows.get(setting.name);
       if (!row) {
-        row = this.#row(setting);
+        row = this.#createRow(setting);
         this.#rows.set(setting.name, row);
         find("settings").append(row.element);
       }
-      if (document.activeElement !== row.input) row.write(setting.value);
+      if (document.activeElement !== row.input) row.setValue(setting.value);
     }
   }
 
-  #row(setting) {
+  #createRow(setting) {
     const id = `setting-${setting.name}`;
     const kind = typeof setting.value;
     let input;
@@ -241,11 +241,11 @@ export class SettingsPanel {
     } else {
       input = element("input", { id, type: kind === "boolean" ? "checkbox" : "text", spellcheck: false });
     }
-    const refused = element("p", { className: "refused", hidden: true });
-    refused.setAttribute("role", "alert");
+    const problem = element("p", { className: "refused", hidden: true });
+    problem.setAttribute("role", "alert");
     const note = element("p", { id: `${id}-note` }, setting.description);
     input.setAttribute("aria-describedby", note.id);
-    const write = (value) => {
+    const setInput = (value) => {
       if (kind === "boolean") input.checked = value;
       else input.value = value;
     };
@@ -255,15 +255,15 @@ export class SettingsPanel {
       try {
         await this.#onSet(setting.name, value);
         before = value;
-        refused.hidden = true;
+        problem.hidden = true;
       } catch (error) {
-        refused.textContent = error.message;
-        refused.hidden = false;
-        write(before);
+        problem.textContent = error.message;
+        problem.hidden = false;
+        setInput(before);
       }
     });
     const label = element("label", { htmlFor: id }, setting.name);
-    const row = element("div", { className: "setting" }, label, input, note, refused);
-    return { element: row, input, write: (value) => { before = value; write(value); } };
+    const row = element("div", { className: "setting" }, label, input, note, problem);
+    return { element: row, input, setValue: (value) => { before = value; setInput(value); } };
   }
 }

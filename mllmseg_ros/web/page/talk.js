@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hold to talk: the microphone as 16-bit mono at 16 kHz, over the socket while the button is held.
+// Hold to talk: sends the microphone's audio (16-bit mono, 16 kHz) while the button is held.
 
 import { find } from "./dom.js";
 
 export class Talk {
   #connection;
-  #report;
+  #showProblem;
   #button = find("talk");
   #isHeld = false;
   #isSending = false;
@@ -13,9 +13,9 @@ export class Talk {
   #node = null;
   #stream = null;
 
-  constructor(connection, report) {
+  constructor(connection, showProblem) {
     this.#connection = connection;
-    this.#report = report;
+    this.#showProblem = showProblem;
     this.#button.addEventListener("pointerdown", (event) => {
       this.#button.setPointerCapture(event.pointerId);
       this.#hold();
@@ -33,11 +33,11 @@ export class Talk {
     }
   }
 
-  /** Enable the button where it can work, or say why it cannot. */
-  allow(isConnected, isHeard) {
+  /** Enable the button, or show why talking is not possible. */
+  setAvailable(isConnected, hasListener) {
     let hint = "";
-    if (!navigator.mediaDevices) hint = "Talking needs https or localhost: browsers give no page else the microphone.";
-    else if (!isHeard) hint = "Talking needs the node speech: nobody listens to the topic audio.";
+    if (!navigator.mediaDevices) hint = "Talking needs https or localhost: browsers block the microphone elsewhere.";
+    else if (!hasListener) hint = "Talking needs the speech node: nobody subscribes to the topic audio.";
     find("talk-hint").textContent = isConnected ? hint : "";
     this.#button.title = hint;
     this.#button.disabled = !isConnected || Boolean(hint);
@@ -49,14 +49,14 @@ export class Talk {
     this.#isHeld = true;
     this.#button.setAttribute("aria-pressed", "true");
     try {
-      await this.#listen();
+      await this.#startMicrophone();
     } catch (error) {
-      this.#report(`no microphone: ${error.message}`);
+      this.#showProblem(`no microphone: ${error.message}`);
       this.release();
       return;
     }
-    if (!this.#isHeld) { // let go while the browser asked for permission
-      this.#stopListening();
+    if (!this.#isHeld) { // released while the browser asked for permission
+      this.#stopMicrophone();
       return;
     }
     this.#isSending = true;
@@ -69,10 +69,10 @@ export class Talk {
     this.#button.setAttribute("aria-pressed", "false");
     if (this.#isSending) this.#connection.send("talk", false);
     this.#isSending = false;
-    this.#stopListening();
+    this.#stopMicrophone();
   }
 
-  async #listen() {
+  async #startMicrophone() {
     this.#stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
     });
@@ -88,7 +88,7 @@ export class Talk {
     this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
   }
 
-  #stopListening() {
+  #stopMicrophone() {
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#node?.port.close();
     this.#node?.disconnect();

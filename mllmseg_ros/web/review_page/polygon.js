@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Polygons drawn with the mouse, in pixels of the picture.
+// Polygons drawn with the mouse, in image pixels.
 
-const CLOSE_PX = 10; // on the screen: a click so near to the first corner closes the polygon
+const CLOSE_PX = 10; // on the screen: a click this close to the first corner closes the polygon
 
 export class Polygons {
   constructor() {
@@ -10,7 +10,7 @@ export class Polygons {
     this.pointer = null;
   }
 
-  /** Add a corner [x, y]; `scale` is pixels of the picture per pixel of the screen. */
+  /** Add a corner [x, y]; `scale` is image pixels per screen pixel. */
   add(corner, scale) {
     const [first] = this.open;
     if (this.open.length >= 3 && distance(first, corner) < CLOSE_PX * scale) this.close();
@@ -27,7 +27,7 @@ export class Polygons {
     else if (this.done.length) this.open = this.done.pop();
   }
 
-  /** All polygons as [x0, y0, x1, y1, …]; an open one of three corners or more counts. */
+  /** Get all polygons as [x0, y0, x1, y1, …], including an open one with three or more corners. */
   toLists() {
     const all = this.open.length >= 3 ? [...this.done, this.open] : this.done;
     return all.map((polygon) => polygon.flat());

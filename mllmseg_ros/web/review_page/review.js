@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The review page: one entry at a time, decided with a key. Text from outside is always text.
+// The review page: shows one entry at a time. Text from outside is set as text, never as HTML.
 
 import { Polygons } from "./polygon.js";
 
@@ -9,15 +9,15 @@ const context = canvas.getContext("2d");
 
 let entries = [];
 let counts = {};
-let current = null; // the entry that is shown
-let picture = null;
+let current = null; // the current entry
+let image = null;
 let mask = null;
 let polygons = null; // while drawing
 let hidden = false;
 let busy = false;
 
 const isOpen = (entry) => entry.review === "sure" || entry.review === "unsure";
-const shown = {
+const filters = {
   open: isOpen,
   unsure: (entry) => entry.review === "unsure",
   accepted: (entry) => entry.review === "accepted",
@@ -25,59 +25,59 @@ const shown = {
   all: () => true,
 };
 
-async function ask(path, body) {
+async function request(path, body) {
   const options = body === undefined ? {} : {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
-  const answer = await fetch(path, options);
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  const reply = await fetch(path, options);
+  if (!reply.ok) throw new Error(await reply.text());
+  return reply.json();
 }
 
-function complain(error) {
+function showProblem(error) {
   find("problem").textContent = error ? String(error.message || error) : "";
   find("problem").hidden = !error;
 }
 
-function loaded(path) {
+function loadImage(path) {
   return new Promise((resolve, reject) => {
-    const image = new Image();
-    image.onload = () => resolve(image);
-    image.onerror = () => reject(new Error(`${path} cannot be shown`));
-    image.src = path;
+    const loading = new Image();
+    loading.onload = () => resolve(loading);
+    loading.onerror = () => reject(new Error(`${path} cannot be loaded`));
+    loading.src = path;
   });
 }
 
 async function show(entry) {
   stopDrawing();
   current = entry;
-  picture = mask = null;
+  image = mask = null;
   find("draw").disabled = true;
   describe();
   if (!entry) return draw();
   try {
-    // A redrawn mask has the same name as the one before it.
-    const found = await Promise.all([
-      loaded(`picture/${entry.number}`), loaded(`mask/${entry.number}?${Date.now()}`),
+    // The query string avoids caching: a redrawn mask has the same URL.
+    const loadedImages = await Promise.all([
+      loadImage(`picture/${entry.number}`), loadImage(`mask/${entry.number}?${Date.now()}`),
     ]);
     if (current !== entry) return;
-    [picture, mask] = found;
-    complain(null);
+    [image, mask] = loadedImages;
+    showProblem(null);
   } catch (error) {
-    complain(error);
+    showProblem(error);
   }
   draw();
 }
 
 function draw() {
-  find("draw").disabled = !picture;
-  if (!picture) return context.clearRect(0, 0, canvas.width, canvas.height);
-  if (canvas.width !== picture.width || canvas.height !== picture.height) {
-    canvas.width = picture.width;
-    canvas.height = picture.height;
-    document.documentElement.style.setProperty("--aspect", picture.width / picture.height);
+  find("draw").disabled = !image;
+  if (!image) return context.clearRect(0, 0, canvas.width, canvas.height);
+  if (canvas.width !== image.width || canvas.height !== image.height) {
+    canvas.width = image.width;
+    canvas.height = image.height;
+    document.documentElement.style.setProperty("--aspect", image.width / image.height);
   }
-  context.drawImage(picture, 0, 0);
+  context.drawImage(image, 0, 0);
   if (polygons) polygons.draw(context, scale());
   else if (mask && !hidden && current.there) context.drawImage(mask, 0, 0);
 }
@@ -90,9 +90,9 @@ function describe() {
   const done = (counts.accepted || 0) + (counts.rejected || 0);
   find("progress").value = entries.length ? done / entries.length : 1;
   find("counts").textContent =
-    `${done} of ${entries.length} looked at: ${counts.accepted} accepted, ${counts.rejected} rejected; `
+    `${done} of ${entries.length} reviewed: ${counts.accepted} accepted, ${counts.rejected} rejected; `
     + `${counts.unsure} unsure and ${counts.sure} sure left`;
-  find("expression").textContent = current ? current.expression : "Nothing left to look at here.";
+  find("expression").textContent = current ? current.expression : "No entry left in this view.";
   find("place").textContent = current ? `${current.recording} · ${current.image}` : "";
   const facts = current ? [
     [current.review, current.review],
@@ -107,12 +107,14 @@ function describe() {
     return pill;
   }));
   canvas.setAttribute("aria-label", current ? `${current.expression}, ${current.review}` : "");
-  find("others").replaceChildren(...entries.filter((e) => current && e.image === current.image).map(other));
+  find("others").replaceChildren(
+    ...entries.filter((entry) => current && entry.image === current.image).map(createItem),
+  );
   for (const name of ["accept", "reject", "absent", "hide"]) find(name).disabled = !current;
-  hint();
+  updateHint();
 }
 
-function other(entry) {
+function createItem(entry) {
   const button = document.createElement("button");
   const state = document.createElement("span");
   state.textContent = entry.review;
@@ -126,40 +128,40 @@ function other(entry) {
   return item;
 }
 
-function hint() {
+function updateHint() {
   find("hint").textContent = polygons
-    ? "Click corners; on the first one closes and begins another. Enter saves, Backspace takes one back, Esc leaves."
+    ? "Click to add corners; click the first corner to close the polygon. Enter: save, Backspace: remove a corner, Esc: cancel."
     : "";
   document.body.classList.toggle("drawing", Boolean(polygons));
 }
 
-/** The next entry of those chosen, from the current one on; `step` is 1 or -1. */
-function neighbour(step) {
-  const wanted = shown[find("show").value];
+/** Find the next entry of the selected view; `step` is 1 or -1. */
+function findNext(step) {
+  const isSelected = filters[find("show").value];
   const from = current ? entries.indexOf(current) : -1;
   for (let k = 1; k <= entries.length; k += 1) {
     const entry = entries[(from + step * k + entries.length * 2) % entries.length];
-    if (wanted(entry)) return entry;
+    if (isSelected(entry)) return entry;
   }
-  return current && wanted(current) ? current : null;
+  return current && isSelected(current) ? current : null;
 }
 
-function take(answer) {
-  counts = answer.counts;
-  if (!answer.entry) return null;
-  const entry = entries.find((each) => each.number === answer.entry.number);
-  return Object.assign(entry, answer.entry);
+function update(reply) {
+  counts = reply.counts;
+  if (!reply.entry) return null;
+  const entry = entries.find((each) => each.number === reply.entry.number);
+  return Object.assign(entry, reply.entry);
 }
 
 async function decide(body) {
   if (!current || busy) return;
   busy = true;
   try {
-    take(await ask(`entry/${current.number}`, body));
-    complain(null);
-    show(neighbour(1)); // not waited for: the next key may come before the picture
+    update(await request(`entry/${current.number}`, body));
+    showProblem(null);
+    show(findNext(1)); // not awaited: keys work before the image is loaded
   } catch (error) {
-    complain(error);
+    showProblem(error);
   } finally {
     busy = false;
   }
@@ -169,35 +171,35 @@ async function undo() {
   if (busy) return;
   busy = true;
   try {
-    const entry = take(await ask("undo", {}));
+    const entry = update(await request("undo", {}));
     if (entry) show(entry);
-    else complain("nothing to undo");
+    else showProblem("nothing to undo");
   } catch (error) {
-    complain(error);
+    showProblem(error);
   } finally {
     busy = false;
   }
 }
 
 function startDrawing() {
-  if (!current || !picture) return;
+  if (!current || !image) return;
   polygons = new Polygons();
-  hint();
+  updateHint();
   draw();
 }
 
 function stopDrawing() {
   polygons = null;
-  hint();
+  updateHint();
 }
 
 function save() {
   const lists = polygons.toLists();
   if (lists.length) decide({ do: "redraw", polygons: lists });
-  else complain("a polygon needs three corners");
+  else showProblem("a polygon needs three corners");
 }
 
-function place(event) {
+function toImagePixels(event) {
   const box = canvas.getBoundingClientRect();
   const x = ((event.clientX - box.left) / box.width) * canvas.width;
   const y = ((event.clientY - box.top) / box.height) * canvas.height;
@@ -206,12 +208,12 @@ function place(event) {
 
 canvas.addEventListener("pointerdown", (event) => {
   if (!polygons || event.button) return;
-  polygons.add(place(event), scale());
+  polygons.add(toImagePixels(event), scale());
   draw();
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!polygons) return;
-  polygons.pointer = place(event);
+  polygons.pointer = toImagePixels(event);
   draw();
 });
 
@@ -226,8 +228,8 @@ const actions = {
     find("hide").setAttribute("aria-pressed", hidden);
     draw();
   },
-  back: () => show(neighbour(-1)),
-  next: () => show(neighbour(1)),
+  back: () => show(findNext(-1)),
+  next: () => show(findNext(1)),
 };
 const keys = {
   a: "accept", r: "reject", d: "draw", n: "absent", u: "undo", h: "hide", ArrowLeft: "back", ArrowRight: "next",
@@ -247,13 +249,13 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-find("show").onchange = () => show(neighbour(1));
+find("show").onchange = () => show(findNext(1));
 
 try {
-  const answer = await ask("entries");
-  ({ entries, counts } = answer);
-  find("name").textContent = answer.name;
-  await show(neighbour(1));
+  const reply = await request("entries");
+  ({ entries, counts } = reply);
+  find("name").textContent = reply.name;
+  await show(findNext(1));
 } catch (error) {
-  complain(error);
+  showProblem(error);
 }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The live picture: drawn as it comes, clicked at in the image's pixels, one thing in it marked.
+// The live image: draws new images, reports clicks in pixels, and marks an entry.
 
 import { find } from "./dom.js";
 
-const LATE_MS = 3000; // without a picture
+const LATE_MS = 3000; // without an image
 
-export class PictureView {
+export class ImageView {
   #canvas = find("picture");
   #mark = find("mark");
   #badge = find("badge");
-  #size = null; // [height, width] of the image in pixels, which the picture may be smaller than
-  #shown = 0;
+  #size = null; // [height, width] of the original image; the one shown may be smaller
+  #shownMs = 0;
   #isConnected = false;
   #kind = "live";
 
-  /** onClick: called with [u, v] in the image's pixels. */
+  /** onClick: called with [u, v] in pixels of the original image. */
   constructor(onClick) {
     this.#canvas.addEventListener("click", (event) => {
       const box = this.#canvas.getBoundingClientRect();
@@ -25,10 +25,10 @@ export class PictureView {
       const v = (event.clientY - box.top - (box.height - scale * height) / 2) / scale - 0.5;
       if (u > -1 && v > -1 && u < width && v < height) onClick([u, v]);
     });
-    setInterval(() => this.#tell(), 500);
+    setInterval(() => this.#updateBadge(), 500);
   }
 
-  async show(head, jpeg) {
+  async show(header, jpeg) {
     const bitmap = await createImageBitmap(jpeg);
     if (this.#canvas.width !== bitmap.width || this.#canvas.height !== bitmap.height) {
       this.#canvas.width = bitmap.width;
@@ -37,41 +37,41 @@ export class PictureView {
     }
     this.#canvas.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
     bitmap.close();
-    this.#shown = performance.now();
-    this.#kind = head.is_overlay ? "overlay" : "live";
-    this.#canvas.dataset.stamp = head.stamp_ns;
-    const age = Math.round(head.age_ms);
+    this.#shownMs = performance.now();
+    this.#kind = header.is_overlay ? "overlay" : "live";
+    this.#canvas.dataset.stamp = header.stamp_ns;
+    const age = Math.round(header.age_ms);
     find("age").textContent = age >= 0 && age < 60000 ? `${age} ms` : "";
-    this.#tell();
+    this.#updateBadge();
   }
 
-  /** Take the image's size from an answer. */
-  setSize(answer) {
-    this.#size = answer?.size_hw[0] ? answer.size_hw : null;
-    const names = (answer?.entries ?? []).filter((each) => each.status === "found").map((each) => each.expression);
+  /** Set the result that is shown, which has the size of the original image. */
+  setResult(result) {
+    this.#size = result?.size_hw[0] ? result.size_hw : null;
+    const names = (result?.entries ?? []).filter((entry) => entry.status === "found").map((entry) => entry.expression);
     this.#canvas.setAttribute("aria-label", names.length
-      ? `Live picture of the camera; marked: ${names.join(", ")}`
-      : "Live picture of the camera");
+      ? `Live image of the camera; marked: ${names.join(", ")}`
+      : "Live image of the camera");
   }
 
   setConnected(isConnected) {
     this.#isConnected = isConnected;
-    this.#tell();
+    this.#updateBadge();
   }
 
   clear() {
-    this.#shown = 0;
-    this.#tell();
+    this.#shownMs = 0;
+    this.#updateBadge();
   }
 
-  /** Frame one entry of the answer, or none. */
+  /** Mark one entry of the result, or none. */
   mark(entry) {
     const box = entry?.box;
     this.#mark.hidden = !box || !this.#size;
     if (this.#mark.hidden) return;
     const [height, width] = this.#size;
     const style = this.#mark.style;
-    // The picture may leave bars at the sides of its frame.
+    // The image may leave bars at the sides of its frame.
     const outer = this.#canvas.getBoundingClientRect();
     const scale = Math.min(outer.width / width, outer.height / height);
     const left = (outer.width - scale * width) / 2;
@@ -82,15 +82,15 @@ export class PictureView {
     style.height = `${scale * (box[3] - box[1]) + 8}px`;
   }
 
-  #tell() {
-    const isLate = performance.now() - this.#shown > LATE_MS;
-    const kind = !this.#isConnected ? "lost" : !this.#shown || isLate ? "wait" : this.#kind;
+  #updateBadge() {
+    const isLate = performance.now() - this.#shownMs > LATE_MS;
+    const kind = !this.#isConnected ? "lost" : !this.#shownMs || isLate ? "wait" : this.#kind;
     this.#badge.dataset.kind = kind;
     this.#badge.textContent = {
-      lost: "connection lost, trying again",
-      wait: "waiting for a picture",
+      lost: "connection lost, reconnecting",
+      wait: "waiting for an image",
       live: "live",
-      overlay: "answering",
+      overlay: "overlay",
     }[kind];
     if (kind !== "live" && kind !== "overlay") find("age").textContent = "";
   }
