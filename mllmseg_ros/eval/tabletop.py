@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_half
 from mllmseg_ros.eval.worst import Case, goodness
-from mllmseg_ros.language.vocabulary import language_of
+from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
@@ -164,7 +164,7 @@ def _drawn(view: View, seed: int, split: str, index: int, n: int) -> list[Referr
         np.random.default_rng((seed, SPLITS.index(split), index)),
         n,
         allow_held_out=split in TEST_SPLITS,
-        language=language_of(split),
+        language=get_vocabulary(split),
     )
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands as people say them. A language is a table: english.py."""
+"""Parse commands in natural language. Each language is a table, such as english.py."""

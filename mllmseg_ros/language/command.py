@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text commands: ``the mug; the bowl``, ``pick: the mug; place: the bowl``, ``stop``.
 
-A command is text from anybody on the network, so lengths and characters are checked here before it
-reaches a model, a log or a message. Knows nothing of ROS or of models.
+Commands may come from anybody on the network, so lengths and characters are checked here, before
+they reach a model, a log or a message. Uses neither ROS nor models.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_COMMAND_CHARS = 4096
 
 STOP_INTENT = "stop"
 DEFAULT_INTENT = "segment"
-_INTENTS = {"destination": "go_to"}  # by role; others are called as the role
+_INTENTS = {"destination": "go_to"}  # by role; others have the name of the role
 
 # A role is one word, so that "the clock at 12:30" keeps its colon.
 _ROLE = re.compile(r"([A-Za-z]\w{0,31})\s*:(.*)", re.ASCII | re.DOTALL)
-# Control characters, surrogates, line and paragraph separators: nothing a name of a thing needs.
+# Control characters, surrogates, line and paragraph separators.
 _REFUSED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a text asks for; without targets it asks to stop."""
+    """A parsed command; without targets it is a stop."""
 
     intent: str  # "pick_and_place", "pick", "go_to", ...; "segment" without roles; "stop"
     targets: tuple[Target, ...]
@@ -50,7 +50,7 @@ class Command:
 
     @property
     def text(self) -> str:
-        """The structured form, which :func:`parse_command` reads as this command."""
+        """The structured form, which :func:`parse_command` parses to this command."""
         if self.is_stop:
             return STOP_INTENT
         return "; ".join(
@@ -60,20 +60,20 @@ class Command:
 
     @property
     def is_stop(self) -> bool:
-        """Whether this ends the command before it instead of naming something."""
+        """Whether this ends the previous command."""
         return not self.targets
 
 
 def parse_command(text: str) -> Command:
-    """Read a command.
+    """Parse a command in structured form.
 
     Expressions are separated by ";". A word and a colon before an expression give its role; the
-    roles together are the intent, in which "destination" is "go_to". "stop" or nothing but
-    whitespace asks to stop.
+    roles together are the intent, in which "destination" becomes "go_to". "stop" and empty text
+    are a stop.
 
     Raises:
-        ValueError: saying what is wrong and what is accepted: too long, too many expressions,
-            control characters, a role or separators without an expression.
+        ValueError: The command is too long, has too many expressions, control characters, or a
+            role or separators without an expression.
     """
     if len(text) > MAX_COMMAND_CHARS:
         raise ValueError(
@@ -88,14 +88,14 @@ def parse_command(text: str) -> Command:
     targets = [_parse_target(part) for part in text.split(";") if part.strip()]
     if not targets:
         raise ValueError("command holds separators but names nothing; send e.g. 'the red mug'")
-    return command_of(targets)
+    return build_command(targets)
 
 
-def command_of(targets: Sequence[Target]) -> Command:
-    """The command that names these targets.
+def build_command(targets: Sequence[Target]) -> Command:
+    """Build a command from targets.
 
     Raises:
-        ValueError: if they are too many, or an expression is too long.
+        ValueError: There are too many, or an expression is too long.
     """
     if len(targets) > MAX_EXPRESSIONS:
         raise ValueError(

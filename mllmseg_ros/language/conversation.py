@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what somebody says to the command that is meant.
+"""Understand commands in natural language.
 
-A command in structured form (command.py) is taken as it is. Everything else is a sentence in the
-language of a table: read as a stop, a repetition, a correction, a sentence with a known verb, or
-the name of a thing, in this order. What is none of these is one expression as said, and
-:attr:`Heard.note` says so. Deterministic; knows nothing of ROS or of models.
+Commands in structured form (command.py) are taken literally. All other texts are parsed with the
+table of a language as a stop, a repetition, a correction, a sentence with a known verb, or the name
+of a thing, in this order. A text that is none of these becomes one expression, and
+:attr:`UnderstoodCommand.note` says so. Deterministic; uses neither ROS nor models.
+
+Stops are recognised in three places: at the beginning of a sentence (stopping.py), as the whole
+sentence without politeness (:func:`iterate_stripped`), and after a repair ("the mug, no, stop").
 """
 
 from __future__ import annotations
@@ -14,25 +17,30 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mllmseg_ros.language.asides import led_up_to, without_asides
-from mllmseg_ros.language.command import STOP_INTENT, Command, Target, command_of, parse_command
+from mllmseg_ros.language.asides import remove_asides, split_lead_in
+from mllmseg_ros.language.command import STOP_INTENT, Command, Target, build_command, parse_command
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
 from mllmseg_ros.language.language import Language
-from mllmseg_ros.language.reference import corrected, named_like, refers_back, resolved
+from mllmseg_ros.language.reference import (
+    apply_correction,
+    complete_expression,
+    refers_back,
+    resolve_references,
+)
 from mllmseg_ros.language.sentence import (
     Mention,
+    begins_with_thing,
     begins_with_verb,
-    names_a_thing,
-    read_sentence,
-    read_things,
-    readings,
-    without_closers,
-    without_openers,
+    iterate_stripped,
+    parse_sentence,
+    parse_things,
+    strip_closers,
+    strip_openers,
 )
 from mllmseg_ros.language.stopping import begins_with_stop
-from mllmseg_ros.language.translation import in_english
-from mllmseg_ros.language.words import Word, keys_of, said, words_of
+from mllmseg_ros.language.translation import translate
+from mllmseg_ros.language.words import Word, join_words, split_words, word_keys
 
 __all__ = ["Conversation"]
 
@@ -42,88 +50,98 @@ REPEAT_ACT = "repeat"
 CORRECT_ACT = "correct"
 
 _STOP_COMMAND = Command(intent=STOP_INTENT, targets=())
-# A word and a colon, or a separator: written for programs, or meant as it stands.
+# A word and a colon, or a separator: in structured form, taken literally.
 _STRUCTURED = re.compile(r";|[A-Za-z]\w*\s*:", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """What was said, understood."""
+class UnderstoodCommand:
+    """A command with how it was understood."""
 
     command: Command
     act: str  # "repeat", "correct", else the command's intent
-    note: str = ""  # for people: how it was understood, where that is not plain from what was said
+    note: str = ""  # for users: how it was understood, if that is not obvious
 
 
-_STOP = Heard(command=_STOP_COMMAND, act=STOP_INTENT)
+_STOP = UnderstoodCommand(command=_STOP_COMMAND, act=STOP_INTENT)
 
 
 class Conversation:
-    """Remembers the last command, which "again" and "the other one" refer to.
+    """Understands commands that refer to the last one: "again", "the other one".
 
-    May be used from any thread.
+    Thread-safe.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: Command | None = None
 
-    def hear(self, text: str, language: str = "en", *, remember: bool = True) -> Heard:
+    def understand(
+        self, text: str, language: str = "en", *, remember: bool = True
+    ) -> UnderstoodCommand:
         """Understand a command.
 
         Args:
-            text: as somebody says it, or in structured form.
+            text: the command, in natural language or in structured form.
             language: key of LANGUAGES.
-            remember: later commands may refer to this one.
+            remember: let later commands refer to this one.
 
         Raises:
-            ValueError: as :func:`~mllmseg_ros.language.command.parse_command` does, or if there
-                is no command to repeat.
+            ValueError: As in :func:`~mllmseg_ros.language.command.parse_command`, or there is no
+                command to repeat.
         """
         with self._lock:
-            heard = understand(text, LANGUAGES[language], self._last)
-            if remember and not heard.command.is_stop:
-                self._last = heard.command
-        return heard
+            understood = understand(text, LANGUAGES[language], self._last)
+            if remember and not understood.command.is_stop:
+                self._last = understood.command
+        return understood
 
 
-def understand(text: str, language: Language, last: Command | None = None) -> Heard:
+def understand(text: str, language: Language, last: Command | None = None) -> UnderstoodCommand:
     """Understand a command; see :meth:`Conversation.hear`."""
-    as_said = parse_command(text)
-    if as_said.is_stop or _STRUCTURED.search(text):
-        return Heard(command=as_said, act=as_said.intent)
-    heard = _understood(words_of(text, language), language, last)
-    if heard is None:
+    literal = parse_command(text)
+    if literal.is_stop or _STRUCTURED.search(text):
+        return UnderstoodCommand(command=literal, act=literal.intent)
+    understood = _understand_words(split_words(text, language), language, last)
+    if understood is None:
         note = "not understood as a command, looked for as said"
         for key, other in LANGUAGES.items():
-            if other is not language and begins_with_verb(words_of(text, other), other):
+            if other is not language and begins_with_verb(split_words(text, other), other):
                 note += f"; it looks like a command in language {key}"
-        return Heard(command=as_said, act=as_said.intent, note=note)
-    if heard.command == as_said:
-        return Heard(command=as_said, act=heard.act)
-    return heard
+        return UnderstoodCommand(command=literal, act=literal.intent, note=note)
+    if understood.command == literal:
+        return UnderstoodCommand(command=literal, act=understood.act)
+    return understood
 
 
-def _understood(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
+def _understand_words(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
     if begins_with_stop(words, language):
         return _STOP
-    first, *repairs = _at_repairs(words, language)
-    heard = _sentence(first, language, last)
+    first, *repairs = _split_at_repairs(words, language)
+    understood = _understand_sentence(first, language, last)
     for repair in repairs:
-        if keys_of(repair) in language.phrases("stop"):
+        if word_keys(repair) in language.phrases("stop"):
             return _STOP
-        before = heard.command if heard is not None and not heard.command.is_stop else None
-        again = _correction(repair, (), language, before) if before else None
-        heard = again or _sentence(repair, language, last) or heard
-    if heard is None or not repairs:
-        return heard
-    return Heard(command=heard.command, act=heard.command.intent, note=heard.note)
+        before = (
+            understood.command
+            if understood is not None and not understood.command.is_stop
+            else None
+        )
+        again = _understand_correction(repair, (), language, before) if before else None
+        understood = again or _understand_sentence(repair, language, last) or understood
+    if understood is None or not repairs:
+        return understood
+    return UnderstoodCommand(
+        command=understood.command, act=understood.command.intent, note=understood.note
+    )
 
 
-def _at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word]]:
-    """Cut at "no wait" and the like in the middle: "the mug, no wait, the bowl"."""
-    keys, parts, began = keys_of(words), [], 0
-    at = max(1, _meant(words, language)[0])
+def _split_at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word]]:
+    """Split at repairs in the middle: "the mug, no wait, the bowl"."""
+    keys, parts, start = word_keys(words), [], 0
+    at = max(1, _find_meant(words, language)[0])
     while at < len(words):
         length = language.phrases("repairs").length_at(keys, at)
         if language.phrases("connectors").length_before(keys, at):  # "go there and wait"
@@ -132,87 +150,93 @@ def _at_repairs(words: Sequence[Word], language: Language) -> list[Sequence[Word
         rest = words[at + bare :]
         if keys[at - 1] in language.asides.verbs:  # "that has no handle"
             bare = 0
-        if bare and (begins_with_verb(rest, language) or names_a_thing(rest, language)):
+        if bare and (begins_with_verb(rest, language) or begins_with_thing(rest, language)):
             length = max(length, bare)
-        for cut in (0, length, bare):  # a stop counts wherever a pause or a "no" is before it
+        for cut in (0, length, bare):  # a stop counts after any pause or "no"
             if (cut or words[at - 1].pause) and keys[at + cut :] in language.phrases("stop"):
-                return [words[began:at], words[at + cut :]]
-        begun = without_openers(words[began:at], language)
+                return [words[start:at], words[at + cut :]]
+        begun = strip_openers(words[start:at], language)
         if length and begun and at + length < len(words):
-            parts.append(words[began:at])
-            began = at + length
+            parts.append(words[start:at])
+            start = at + length
         at += length or 1
-    return [*parts, words[began:]]
+    return [*parts, words[start:]]
 
 
-def _sentence(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
+def _understand_sentence(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
     if begins_with_stop(words, language):
         return _STOP
-    words = without_asides(words, language)
-    for keys in readings(words, language):
+    words = remove_asides(words, language)
+    for keys in iterate_stripped(words, language):
         if keys in language.phrases("stop"):
             return _STOP
         if keys in language.phrases("repeat"):
             if last is None:
                 raise ValueError("there is no command to repeat; send e.g. 'the red mug'")
-            return Heard(command=last, act=REPEAT_ACT, note=_note(last))
+            return UnderstoodCommand(command=last, act=REPEAT_ACT, note=_describe(last))
         if keys in language.nameless_phrases:
             if words[-1].key in language.halt:  # "put it down and stop"
                 return _STOP
             raise ValueError(
-                f"{said(words)!r} names nothing to look for; send what, e.g. 'the red mug'"
+                f"{join_words(words)!r} names nothing to look for; send what, e.g. 'the red mug'"
             )
-    forbidden = language.phrases("forbid").length_at(keys_of(without_openers(words, language)), 0)
+    forbidden = language.phrases("forbid").length_at(word_keys(strip_openers(words, language)), 0)
     if forbidden and not begins_with_verb(words, language):
-        return _allowed(words, language, last) or _STOP
-    if language.phrases("forbid_at_end").length_before(keys_of(words), len(words)):
+        return _understand_alternative(words, language, last) or _STOP
+    if language.phrases("forbid_at_end").length_before(word_keys(words), len(words)):
         return _STOP
-    begin, end = _meant(words, language)
-    meant, meant_not = _without_negated(words[begin:end], language)
-    if begin or end < len(words) or meant_not:
+    begin, end = _find_meant(words, language)
+    meant, negated = _split_negated(words[begin:end], language)
+    if begin or end < len(words) or negated:
         if not meant:
             return _STOP
-        if last is None or any(led_up_to(meant, language)):
-            return _sentence(meant, language, last)
-        return _correction(meant, meant_not, language, last)
-    mentions = read_sentence(words, language)
+        if last is None or any(split_lead_in(meant, language)):
+            return _understand_sentence(meant, language, last)
+        return _understand_correction(meant, negated, language, last)
+    mentions = parse_sentence(words, language)
     if mentions is not None:
-        return _of_mentions(mentions, language, last)
-    for topic, rest in led_up_to(words, language):
-        meant_here = read_sentence(rest, language) or ()
-        heard = _of_mentions(meant_here, language, _topic(topic, language) or last)
-        if heard is not None:
-            return heard
-    mentions = read_things(words, language)
+        return _command_from_mentions(mentions, language, last)
+    for topic, rest in split_lead_in(words, language):
+        meant_here = parse_sentence(rest, language) or ()
+        understood = _command_from_mentions(
+            meant_here, language, _parse_topic(topic, language) or last
+        )
+        if understood is not None:
+            return understood
+    mentions = parse_things(words, language)
     if mentions is None:
         return None
     if last is not None and len(mentions) == 1:
-        expression, lacking = in_english(mentions[0].words, language)
-        if expression and language.phrases("joiners").length_at(keys_of(words), 0):
-            return _added(expression, lacking, last)
+        expression, untranslated = translate(mentions[0].words, language)
+        if expression and language.phrases("joiners").length_at(word_keys(words), 0):
+            return _add_target(expression, untranslated, last)
         if refers_back(expression):
-            targets = corrected(last.targets, [expression])
-            return _heard(command_of(targets), CORRECT_ACT, lacking)
-    return _of_mentions(mentions, language, last)
+            targets = apply_correction(last.targets, [expression])
+            return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
+    return _command_from_mentions(mentions, language, last)
 
 
-def _added(expression: str, lacking: Sequence[str], last: Command) -> Heard:
-    """One more for the command before: "and the white one, too"."""
+def _add_target(expression: str, untranslated: Sequence[str], last: Command) -> UnderstoodCommand:
+    """Add a target to the last command: "and the white one, too"."""
     like = last.targets[-1]
-    target = Target(expression=named_like(expression, like.expression), role=like.role)
-    command = command_of([*last.targets, target])
-    return _heard(command, command.intent, lacking)
+    target = Target(expression=complete_expression(expression, like.expression), role=like.role)
+    command = build_command([*last.targets, target])
+    return _make_understood(command, command.intent, untranslated)
 
 
-def _topic(words: Sequence[Word], language: Language) -> Command | None:
-    """What "it" is in a command that the words are said before; None without words."""
-    expression, _ = in_english(words, language) if words else ("", ())
-    return command_of([Target(expression=expression, role="")]) if expression else None
+def _parse_topic(words: Sequence[Word], language: Language) -> Command | None:
+    """Parse the thing that "it" refers to in the command that follows; None without words."""
+    expression, _ = translate(words, language) if words else ("", ())
+    return build_command([Target(expression=expression, role="")]) if expression else None
 
 
-def _allowed(words: Sequence[Word], language: Language, last: Command | None) -> Heard | None:
-    """What is to be done in the place of what is not: "don't take the mug, take the bowl"."""
-    keys, connectors = keys_of(words), language.phrases("connectors")
+def _understand_alternative(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
+    """Understand what to do instead: "don't take the mug, take the bowl"."""
+    keys, connectors = word_keys(words), language.phrases("connectors")
     but = language.phrases("but")
     for at in range(1, len(words)):
         length = max(connectors.length_at(keys, at), but.length_at(keys, at))
@@ -220,80 +244,84 @@ def _allowed(words: Sequence[Word], language: Language, last: Command | None) ->
         if not (length or words[at - 1].pause) or not rest:
             continue
         if begins_with_verb(rest, language):
-            heard = _sentence(rest, language, last)
-            if heard is None or last is None:
-                return heard
-            return Heard(command=heard.command, act=CORRECT_ACT, note=heard.note)
-        if last is not None and names_a_thing(rest, language):
-            return _correction(rest, (), language, last)
+            understood = _understand_sentence(rest, language, last)
+            if understood is None or last is None:
+                return understood
+            return UnderstoodCommand(
+                command=understood.command, act=CORRECT_ACT, note=understood.note
+            )
+        if last is not None and begins_with_thing(rest, language):
+            return _understand_correction(rest, (), language, last)
     return None
 
 
-def _of_mentions(
+def _command_from_mentions(
     mentions: Sequence[Mention], language: Language, last: Command | None
-) -> Heard | None:
+) -> UnderstoodCommand | None:
     targets: list[Target] = []
     moved: list[bool] = []
-    lacking: list[str] = []
+    untranslated: list[str] = []
     for mention in mentions:
-        expression, unknown = in_english(mention.words, language)
+        expression, unknown = translate(mention.words, language)
         if not expression:
             return None
         if mention.is_restated and refers_back(expression):
-            expression = named_like(expression, targets.pop().expression)
+            expression = complete_expression(expression, targets.pop().expression)
             moved.pop()
         targets.append(Target(expression=expression, role=mention.role))
         moved.append(mention.moved)
-        lacking += unknown
+        untranslated += unknown
     if not targets:
         return None
     try:
-        targets = resolved(targets, last.targets if last else (), moved)
+        targets = resolve_references(targets, last.targets if last else (), moved)
     except LookupError:
         return None
-    command = command_of(targets)
-    return _heard(command, command.intent, lacking)
+    command = build_command(targets)
+    return _make_understood(command, command.intent, untranslated)
 
 
 # ---- corrections
 
 
-def _meant(words: Sequence[Word], language: Language) -> tuple[int, int]:
-    """Where what is meant begins and ends in "no, the blue one", "the blue one instead"."""
-    keys, begin, at = keys_of(words), 0, 0
+def _find_meant(words: Sequence[Word], language: Language) -> tuple[int, int]:
+    """Find the meant part of a correction: "no, the blue one", "the blue one instead"."""
+    keys, begin, at = word_keys(words), 0, 0
     openers, correct = language.phrases("openers"), language.phrases("correct")
     while at < len(words) and not begins_with_verb(words[at:], language):
         length = correct.length_at(keys, at)
-        if length and not _is_cut_short(words[: at + length], words[at + length :], language):
+        if length and not _is_expression_start(
+            words[: at + length], words[at + length :], language
+        ):
             at = begin = at + length
             continue
         length = openers.length_at(keys, at)
         if not length:
             break
         at += length
-    end = len(without_closers(words, language))
+    end = len(strip_closers(words, language))
     instead = language.phrases("instead").length_before(keys, end)
     return begin, end - instead if instead and begin < end - instead else len(words)
 
 
-def _is_cut_short(said: Sequence[Word], rest: Sequence[Word], language: Language) -> bool:
-    """Whether "not that" is part of "not that mug, the white one"."""
-    if not rest or said[-1].pause or not language.is_determiner(said[-1].key):
+def _is_expression_start(words: Sequence[Word], rest: Sequence[Word], language: Language) -> bool:
+    """Whether the opener "not that" is part of "not that mug, the white one"."""
+    if not rest or words[-1].pause or not language.is_determiner(words[-1].key):
         return False
-    return len(said) > 1 and not language.is_determiner(rest[0].key)
+    return len(words) > 1 and not language.is_determiner(rest[0].key)
 
 
-def _without_negated(
+def _split_negated(
     words: Sequence[Word], language: Language
 ) -> tuple[Sequence[Word], Sequence[Word]]:
-    """Part "not the mug but the bowl" or "the bowl, not the mug": what is meant, what is not."""
-    keys, negations = keys_of(words), language.phrases("negations")
+    """Split "not the mug but the bowl" or "the bowl, not the mug" into meant and negated."""
+    keys, negations = word_keys(words), language.phrases("negations")
     for at in range(len(words)):
         if at and keys[at - 1] in language.copulas:  # "the mug that is not the red one"
             continue
         length = negations.length_at(keys, at)
         rest = words[at + length :]
-        if not length or not names_a_thing(rest, language):
+        if not length or not begins_with_thing(rest, language):
             continue
         if at:
             joiner = language.phrases("but").length_before(keys, at)
@@ -303,7 +331,7 @@ def _without_negated(
             follows = split + joiner
             article = keys[split] in language.determiners and split + 1 < len(words)
             if (joiner or words[split - 1].pause or article) and (
-                names_a_thing(words[follows:], language)
+                begins_with_thing(words[follows:], language)
                 or begins_with_verb(words[follows:], language)
             ):
                 return words[follows:], words[length:split]
@@ -311,42 +339,46 @@ def _without_negated(
     return words, ()
 
 
-def _correction(
-    meant: Sequence[Word], meant_not: Sequence[Word], language: Language, last: Command
-) -> Heard | None:
-    meant = without_closers(meant, language)
-    full = read_sentence(meant, language)
+def _understand_correction(
+    meant: Sequence[Word], negated: Sequence[Word], language: Language, last: Command
+) -> UnderstoodCommand | None:
+    meant = strip_closers(meant, language)
+    full = parse_sentence(meant, language)
     if full is not None:
-        heard = _of_mentions(full, language, last)
-        return heard and Heard(command=heard.command, act=CORRECT_ACT, note=heard.note)
-    keys, role = keys_of(meant), ""
+        understood = _command_from_mentions(full, language, last)
+        return understood and UnderstoodCommand(
+            command=understood.command, act=CORRECT_ACT, note=understood.note
+        )
+    keys, role = word_keys(meant), ""
     for name, prepositions in language.prepositions:
         length = prepositions.length_at(keys, 0)
         if length and length < len(meant):
             role, meant = name, meant[length:]
             break
-    things = read_things(meant, language)
+    things = parse_things(meant, language)
     if things is None:
         things = [Mention(role="", words=tuple(meant))]
-    expressions, lacking = [], []
+    expressions, untranslated = [], []
     for thing in things:
-        expression, unknown = in_english(thing.words, language)
-        if expression:  # "die" alone says nothing in English
+        expression, unknown = translate(thing.words, language)
+        if expression:  # "die" alone has no English equivalent
             expressions.append(expression)
-        lacking += unknown
+        untranslated += unknown
     if not expressions:
         return None
-    negated = in_english(meant_not, language)[0] if meant_not else ""
-    targets = corrected(last.targets, expressions, negated, role.partition("_")[0])
-    return _heard(command_of(targets), CORRECT_ACT, lacking)
+    negated_expression = translate(negated, language)[0] if negated else ""
+    targets = apply_correction(
+        last.targets, expressions, negated_expression, role.partition("_")[0]
+    )
+    return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
 
 
-def _heard(command: Command, act: str, lacking: Sequence[str]) -> Heard:
-    note = _note(command)
-    if lacking:
-        note += f", with no English known for {', '.join(repr(word) for word in lacking)}"
-    return Heard(command=command, act=act, note=note)
+def _make_understood(command: Command, act: str, untranslated: Sequence[str]) -> UnderstoodCommand:
+    note = _describe(command)
+    if untranslated:
+        note += f", with no English known for {', '.join(repr(word) for word in untranslated)}"
+    return UnderstoodCommand(command=command, act=act, note=note)
 
 
-def _note(command: Command) -> str:
+def _describe(command: Command) -> str:
     return f"understood as '{command.text}'"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grammar for speech recognisers: commands of the parser's, of things with a name.
+"""A grammar of commands for speech recognisers.
 
-Free dictation mistakes commands for prose; with this grammar a recogniser hears nothing else. The
-names are those of a model's vocabulary. The ways to say it are the usual ones, not all that the
-parser understands: with all of english.py a recogniser takes four times as long as the speech does,
-and hears worse. A test draws sentences and asks the parser.
+Free dictation mistakes commands for prose; with this grammar a recogniser accepts nothing else. The
+names of things come from a model's vocabulary. The grammar has the usual sentences only: with all
+of english.py, recognition takes four times as long as the speech and is less accurate. A test
+checks that the parser understands random sentences of the grammar.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 
 from mllmseg_ros.language import vocabulary
 
-__all__ = ["jsgf", "matcher"]
+__all__ = ["build_jsgf", "build_matcher"]
 
-# What stands before a thing; the parser knows what each asks for.
+# Before a thing; the parser knows all of them.
 _VERBS = (
     *("pick up", "grab", "take", "get", "lift", "fetch", "hold"),
     *("give me", "hand me", "pass me", "bring me", "get me"),
@@ -24,19 +24,19 @@ _VERBS = (
     *("show me", "point at", "look at", "track", "follow"),
     *("go to", "drive to", "move to"),
 )
-# And before "a" and "my"; elsewhere these are mistaken for "the", and "the" for them.
+# Before "a" and "my", which are otherwise confused with "the".
 _ASK = ("find", "where is", "can you see", "do you see", "look for", "is there", "bring me")
 _PUT = ("put", "place", "move", "set", "drop")
 _WHERE_TO = ("in", "into", "on", "onto", "to", "next to", "beside", "behind", "in front of")
 _SIDES = ("on the left", "on the right", "in the middle", "in front", "at the back")
 _FOLLOW_UPS = ("bigger", "smaller", "other", "left", "right", "first", "second", "third", "last")
-_MORE_COLORS = ("brown", "gray")  # not "violet", in which small recognisers hear any noise
+_MORE_COLORS = ("brown", "gray")  # not "violet", as which small recognisers recognise noise
 _STOP = ("stop", "halt", "wait", "cancel", "never mind", "forget it", "stop moving")
 _REPEAT = ("again", "once more", "repeat", "try again", "do it again")
 
 
-def jsgf(
-    names: vocabulary.Language = vocabulary.VARIED,
+def build_jsgf(
+    names: vocabulary.Vocabulary = vocabulary.VARIED,
     *,
     can_hear: Callable[[str], bool] = lambda word: True,
     wake_word: str = "",
@@ -44,12 +44,12 @@ def jsgf(
     """Write a grammar in the Java Speech Grammar Format, which pocketsphinx and others read.
 
     Args:
-        names: what the model calls things.
-        can_hear: whether the recogniser's dictionary has a word; what has others is left out.
-        wake_word: what every command begins with; "" for nothing.
+        names: the model's names of things.
+        can_hear: whether the recogniser's dictionary has a word; phrases with others are omitted.
+        wake_word: first word of every command; "" for none.
 
     Returns:
-        The grammar's text, one rule a line; its public rule is ``<command>``.
+        The grammar's text, with one rule per line; the public rule is ``<command>``.
     """
 
     def rule(name: str, phrases: Iterable[str]) -> str:
@@ -90,10 +90,10 @@ def jsgf(
     return "\n".join(lines) + "\n"
 
 
-def matcher(grammar: str) -> re.Pattern[str]:
-    """The regular expression of a grammar of :func:`jsgf`: whether a text is one whole sentence.
+def build_matcher(grammar: str) -> re.Pattern[str]:
+    """Compile a grammar of :func:`build_jsgf` to a regular expression for complete sentences.
 
-    A recogniser that runs out of speech half-way through a sentence returns what it has.
+    Recognisers also return incomplete sentences, if the speech ends early.
     """
     rules = dict(re.findall(r"<(\w+)> = ([^;]+);", grammar))
 

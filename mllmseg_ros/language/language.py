@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a table of a language holds: phrases and sentence patterns, no rules.
+"""The table of a language: phrases and sentence patterns.
 
-``english.py`` and ``german.py`` are such tables, docs/commands.md says how to add one. Entry
+Tables are in ``english.py`` and ``german.py``; docs/commands.md describes how to add one. Entry
 points: :class:`Language`, :class:`Glossary`, :func:`word_set`, :func:`fold`.
 """
 
@@ -19,23 +19,23 @@ _GROUP = re.compile(r"\(([^()]*)\)")
 
 
 def fold(text: str) -> str:
-    """Lower case, plain apostrophes, umlauts in two letters: how words are compared."""
+    """Normalise text for comparisons: lower case, plain apostrophes, umlauts as two letters."""
     return text.casefold().translate(_FOLDED)
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text, folded."""
+    """Split a text into a set of folded words."""
     return frozenset(fold(text).split())
 
 
 def word_map(text: str) -> dict[str, str]:
-    """Read "read: red, blew: blue"."""
+    """Parse "read: red, blew: blue" into a mapping."""
     pairs = (pair.split(":") for pair in text.split(","))
     return {key.strip(): value.strip() for key, value in pairs}
 
 
 class Phrases:
-    """Phrases of one or more words, looked up by their place in a sentence.
+    """Phrases of one or more words, looked up at a position in a sentence.
 
     Attributes:
         all: the phrases, each a tuple of folded words.
@@ -67,8 +67,8 @@ class Phrases:
         return 0
 
 
-def alternatives(pattern: str) -> list[str]:
-    """All readings of a pattern: ``(pick|lift) {} up`` is two. An empty choice leaves it out."""
+def expand_pattern(pattern: str) -> list[str]:
+    """Expand a pattern: ``(pick|lift) {} up`` gives two. An empty choice omits the group."""
     parts = _GROUP.split(pattern)
     choices = [part.split("|") if index % 2 else [part] for index, part in enumerate(parts)]
     return [" ".join("".join(chosen).split()) for chosen in itertools.product(*choices)]
@@ -76,7 +76,7 @@ def alternatives(pattern: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class SentencePattern:
-    """Words before and after the one thing that a sentence is about."""
+    """The words of a sentence before and after its thing."""
 
     kind: str  # a key of Language.sentences
     before: tuple[str, ...]
@@ -85,38 +85,38 @@ class SentencePattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Prepositions that may say where something is to be put."""
+    """Prepositions of a destination."""
 
-    role: str  # of what follows: "place" where it is put in or on that, else "place_..."
+    role: str  # of the place: "place" for in or on it, otherwise "place_..."
     prepositions: str  # separated by "|"
     # "Next to the box on the desk" is beside that box, "next to the box in the bag" in the bag.
-    wins: bool = False  # said after "next to" it says where to all the same
+    wins: bool = False  # it is the destination even after "next to"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asides:
-    """How statements begin that people make beside a command (asides.py)."""
+    """How statements beside a command begin (asides.py)."""
 
-    phrases: Sequence[str]  # patterns: one begins wherever these stand after what is asked
-    subjects: frozenset[str]  # one begins after a pause, or where the statement has an object
-    stating: frozenset[str]  # "he's": one begins unless the clause lacks an object
+    phrases: Sequence[str]  # patterns: an aside begins wherever they follow a request
+    subjects: frozenset[str]  # an aside begins after a pause, or if the statement has an object
+    stating: frozenset[str]  # "he's": an aside begins unless the clause lacks an object
     objects: frozenset[str]  # "it": objects of a statement
     verbs: frozenset[str]  # "is", in "my leg is ..."
-    open_ends: str  # regular expression of last words of a clause that may lack an object
+    open_ends: str  # regular expression for the last word of a clause that lacks an object
 
     @cached_property
     def starts(self) -> Phrases:
-        """The phrases, ready to be looked up."""
-        return Phrases(reading for each in self.phrases for reading in alternatives(each))
+        """The phrases, prepared for lookups."""
+        return Phrases(reading for each in self.phrases for reading in expand_pattern(each))
 
     def lacks_object(self, last: str) -> bool:
-        """Whether a clause that ends with a word may be one about what stands before it."""
+        """Whether a clause that ends with a word lacks an object, like a relative clause."""
         return re.fullmatch(self.open_ends, last) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Glossary:
-    """English for the words of another language, so that the model understands them."""
+    """English translations of another language's words, for the model."""
 
     # "Tasse Tassen", singular and plural, then other forms of the singular: both in English
     nouns: Mapping[str, tuple[str, str]]
@@ -130,12 +130,12 @@ class Glossary:
     plural_after: frozenset[str]  # English words after which "one" is "ones"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # compared, and so remembered, by identity
+@dataclass(frozen=True, kw_only=True, eq=False)  # compared and cached by identity
 class Language:
-    """A table. Phrases are separated by "|"; upper and lower case are the same."""
+    """A language's table. Phrases are separated by "|"; case does not matter."""
 
-    # Left out
-    fillers: str  # wherever they stand
+    # Removed
+    fillers: str  # anywhere
     openers: str  # before a sentence
     closers: str  # after a sentence
     asides: Asides
@@ -149,58 +149,58 @@ class Language:
     # `carry_to`, and is "pick" without it.
     sentences: Mapping[str, Sequence[str]]
     nouns_too: frozenset[str]  # first words of patterns that may begin an expression as well
-    destinations: Sequence[Destination]  # what is said earlier here is preferred
+    destinations: Sequence[Destination]  # the first ones are preferred
     carry_to: str
-    asking: str  # openers of questions, which begin a sentence without a pause before them, too
-    here: str  # words for a place named before
+    asking: str  # openers of questions, which may begin a sentence without a pause
+    here: str  # words for a known place
     copulas: frozenset[str]  # verbs of relative clauses: "that is on the table"
-    locative: frozenset[str]  # articles that make a preposition say where something is already
-    two_way: frozenset[str]  # the prepositions for which that holds
+    locative: frozenset[str]  # articles after which a preposition is a location, not a destination
+    two_way: frozenset[str]  # the prepositions with this distinction
     # Whole sentences
     stop: str
-    halt: frozenset[str]  # first words that stop whatever follows, a thing's name excepted
+    halt: frozenset[str]  # first words that stop, whatever follows, unless they name a thing
     repeat: str
     # Patterns of whole sentences that name no thing: movements, greetings, questions about itself
     nameless: Sequence[str]
-    forbid: str  # openers of what is not to be done: that stops
+    forbid: str  # openers of prohibitions, which stop
     forbid_at_end: str  # the same at the end
     # Corrections
     correct: str  # openers
     instead: str  # closers
-    repairs: str  # in the middle of a sentence: what follows replaces what was said
-    bare_repairs: str  # the same, where an article follows
+    repairs: str  # in the middle of a sentence: the rest replaces the part before
+    bare_repairs: str  # the same, before an article
     negations: str  # before what was not meant
     but: str  # between what was not meant and what was
     # Expressions
     connectors: str  # between sentences
     joiners: str  # between expressions
-    binders: frozenset[str]  # words after which a joiner stays inside the expression
+    binders: frozenset[str]  # words after which joiners do not split the expression
     determiners: frozenset[str]
-    possessive: str  # regular expression of words that stand for an article, too: "grandpa's"
+    possessive: str  # regular expression of words used like an article: "grandpa's"
     pronouns: frozenset[str]
     tails: str  # prepositions, relative words: where the plain noun phrase ends
     sides: frozenset[str]  # "left": a preposition before it names no thing
     adjectives: frozenset[str]
-    nouns: frozenset[str]  # singular and plural; each word of those of several words
-    glossary: Glossary | None = None  # none: the expressions are English as said
+    nouns: frozenset[str]  # singular and plural, every word of compound ones
+    glossary: Glossary | None = None  # None for English
 
     def is_determiner(self, key: str) -> bool:
-        """Whether a word is an article or stands for one: "the", "my", "grandpa's"."""
+        """Whether a word is an article or used like one: "the", "my", "grandpa's"."""
         return key in self.determiners or re.fullmatch(self.possessive, key) is not None
 
     def phrases(self, name: str) -> Phrases:
-        """The phrases of a field, ready to be looked up."""
+        """Get the phrases of a field, prepared for lookups."""
         return _phrases(self, name)
 
     @cached_property
     def things(self) -> frozenset[str]:
-        """Words that belong to the name of a thing."""
+        """Words that occur in the name of a thing."""
         return self.adjectives | self.nouns
 
     @cached_property
     def nameless_phrases(self) -> Phrases:
-        """Sentences that name no thing, ready to be looked up."""
-        return Phrases(reading for each in self.nameless for reading in alternatives(each))
+        """Sentences that name no thing, prepared for lookups."""
+        return Phrases(reading for each in self.nameless for reading in expand_pattern(each))
 
     @cached_property
     def prepositions(self) -> tuple[tuple[str, Phrases], ...]:
@@ -215,12 +215,12 @@ class Language:
         found: dict[str, list[SentencePattern]] = defaultdict(list)
         for kind, patterns in self.sentences.items():
             for pattern in patterns:
-                for reading in alternatives(pattern):
+                for reading in expand_pattern(pattern):
                     before, after = (tuple(fold(part).split()) for part in reading.split("{}"))
                     found[before[0] if before else ""].append(
                         SentencePattern(kind=kind, before=before, after=after)
                     )
-        for each in found.values():  # the one with most words fits best
+        for each in found.values():  # the longest pattern fits best
             each.sort(key=lambda pattern: len(pattern.before) + len(pattern.after), reverse=True)
         return dict(found)
 

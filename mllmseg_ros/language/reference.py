@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What "it", "the other one" and "no, the bowl" mean after a command.
+"""Resolve references to the last command: "it", "the other one", "no, the bowl".
 
-Works on English expressions, in whatever language they were said.
+Works on English expressions, after translation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, PLACES, PLURALS, SINGULARS
 from mllmseg_ros.language.language import fold
 
-__all__ = ["corrected", "named_like", "refers_back", "resolved"]
+__all__ = ["apply_correction", "complete_expression", "refers_back", "resolve_references"]
 
 _ONES = ("one", "ones")
 _SEVERAL = ("them", "these", "those", "both", "both of them", "all of them", "these two")
@@ -31,8 +31,8 @@ def is_pronoun(expression: str) -> bool:
     return keys in ENGLISH.phrases("here") or " ".join(keys) in ENGLISH.pronouns
 
 
-def _one(keys: Sequence[str]) -> int | None:
-    """Where "one" stands for a thing named before: "the bigger one", not "one mug"."""
+def _find_one(keys: Sequence[str]) -> int | None:
+    """Find "one" as a pronoun: in "the bigger one", not in "one mug"."""
     tails = ENGLISH.phrases("tails")
     for index, key in enumerate(keys):
         ends = index + 1 == len(keys) or tails.length_at(keys, index + 1)
@@ -42,20 +42,20 @@ def _one(keys: Sequence[str]) -> int | None:
 
 
 def refers_back(expression: str) -> bool:
-    """Whether an expression means nothing without the command before it."""
+    """Whether an expression refers to the last command."""
     keys = _keys(expression)
-    return is_pronoun(expression) or _one(keys) is not None or keys[-2:] == ["the", "other"]
+    return is_pronoun(expression) or _find_one(keys) is not None or keys[-2:] == ["the", "other"]
 
 
-def named_like(expression: str, before: str) -> str:
-    """Fill "the bigger one" from the expression before: "the bigger red mug"."""
+def complete_expression(expression: str, before: str) -> str:
+    """Complete "the bigger one" from the expression before: "the bigger red mug"."""
     words, keys = expression.split(), _keys(expression)
     if keys[-2:] == ["the", "other"]:
         words, keys = [*words, "one"], [*keys, "one"]
-    at = _one(keys)
+    at = _find_one(keys)
     if at is None:
         return expression
-    adjectives, noun = _plain_noun_phrase(before)
+    adjectives, noun = _split_noun_phrase(before)
     classes = {_CLASS_OF.get(key) for key in keys[:at]} - {None}
     kept = [
         word
@@ -70,8 +70,8 @@ def named_like(expression: str, before: str) -> str:
     return " ".join([*words[:at], *kept, *noun, *words[at + 1 :]])
 
 
-def _plain_noun_phrase(expression: str) -> tuple[list[str], list[str]]:
-    """Adjectives and noun, without what says where it is: "the big red mug on the left"."""
+def _split_noun_phrase(expression: str) -> tuple[list[str], list[str]]:
+    """Split off adjectives and noun, without the place: "the big red mug on the left"."""
     words, tails = expression.split(), ENGLISH.phrases("tails")
     keys = _keys(expression)
     begin = 0
@@ -87,56 +87,56 @@ def _plain_noun_phrase(expression: str) -> tuple[list[str], list[str]]:
     return words[:adjectives], words[adjectives:]
 
 
-def resolved(
+def resolve_references(
     targets: Sequence[Target], before: Sequence[Target], moved: Sequence[bool]
 ) -> list[Target]:
-    """Replace what refers back.
+    """Replace expressions that refer to the last command.
 
     Args:
-        targets: of a command, in the order said.
-        before: targets of the command before it; may be empty.
+        targets: targets of a command, in their order.
+        before: targets of the last command; may be empty.
         moved: for each target, whether it is to be put somewhere.
 
     Returns:
-        The targets, fewer where "it" is in the hand already: after "pick up the mug",
+        The resolved targets. A target that is held already is dropped: after "pick up the mug",
         "put it in the bowl" names only the bowl.
 
     Raises:
-        LookupError: naming the expression that refers to nothing.
+        LookupError: An expression refers to nothing.
     """
     found: list[Target] = []
     for target, is_moved in zip(targets, moved, strict=True):
         new = [target]
         if is_pronoun(target.expression):
             context = found or before
-            meant = _meant_by_pronoun(fold(target.expression), context, before, found, target.role)
+            meant = _resolve_pronoun(fold(target.expression), context, before, found, target.role)
             if is_moved and (not meant or _is_held(context)):
                 continue
             if not meant:
                 raise LookupError(target.expression)
             new = [Target(expression=each.expression, role=target.role) for each in meant]
         elif refers_back(target.expression):
-            alike = _same_kind(before, found, target.role)
+            alike = _find_antecedent(before, found, target.role)
             if alike is not None:
-                said = named_like(target.expression, alike.expression)
-                new = [Target(expression=said, role=target.role)]
+                expressions = complete_expression(target.expression, alike.expression)
+                new = [Target(expression=expressions, role=target.role)]
         found += [each for each in new if each not in found]
     return found
 
 
 def _is_held(context: Sequence[Target]) -> bool:
-    """Whether the last thing done was to pick something up."""
+    """Whether the last command picked something up."""
     return bool(context) and context[-1].role == "pick"
 
 
-def _meant_by_pronoun(
+def _resolve_pronoun(
     expression: str,
     context: Sequence[Target],
     before: Sequence[Target],
     found: Sequence[Target],
     role: str,
 ) -> list[Target]:
-    if role.startswith("place"):  # not what is to be put there
+    if role.startswith("place"):  # not the thing to be put there
         return [each for each in (*before, *found) if each.role != "pick"][-1:] or list(before[-1:])
     picks = [each for each in context if each.role == "pick"]
     if expression in _SEVERAL:
@@ -144,8 +144,8 @@ def _meant_by_pronoun(
     return picks or list(context[-1:])
 
 
-def _same_kind(before: Sequence[Target], found: Sequence[Target], role: str) -> Target | None:
-    """The target that "the blue one" is like."""
+def _find_antecedent(before: Sequence[Target], found: Sequence[Target], role: str) -> Target | None:
+    """Find the target that "the blue one" refers to."""
     in_found = [each for each in found if each.role == role]
     in_before = [each for each in before if each.role == role]
     if role.startswith("place"):
@@ -155,50 +155,57 @@ def _same_kind(before: Sequence[Target], found: Sequence[Target], role: str) -> 
     return candidates[-1] if candidates else None
 
 
-def corrected(
-    before: Sequence[Target], said: Sequence[str], meant_not: str = "", role: str = ""
+def apply_correction(
+    before: Sequence[Target], expressions: Sequence[str], negated: str = "", role: str = ""
 ) -> list[Target]:
-    """Put what was meant in the place of what was understood.
+    """Replace a target of a command by what was meant.
 
     Args:
-        before: targets of the command that is corrected.
-        said: expressions that take a place.
-        meant_not: expression of what was not meant, "" where that was not said.
-        role: of the place, "" where that was not said.
+        before: targets of the corrected command.
+        expressions: expressions that replace one.
+        negated: expression of what was not meant, "" if unknown.
+        role: role of the replaced target, "" if unknown.
 
     Returns:
-        The targets with one replaced: the one that was not meant, else the one of that role, else
-        the one that what is said suits: with an adjective of the same class ("the green one" after
-        "put the red cup on the tray"), a bowl for a place, an apple for none; else the last one.
+        The targets with one replaced. It is the negated one, or else the one with the role, or else
+        the one that fits best: with an adjective of the same class ("the green one" after "put the
+        red cup on the tray"), or a place for a place; or else the last one.
     """
-    at = _replaced(before, said, meant_not, role)
+    at = _find_replaced(before, expressions, negated, role)
     old = before[at]
-    new = [Target(expression=named_like(each, old.expression), role=old.role) for each in said]
+    new = [
+        Target(expression=complete_expression(each, old.expression), role=old.role)
+        for each in expressions
+    ]
     return [*before[:at], *new, *before[at + 1 :]]
 
 
-def _replaced(before: Sequence[Target], said: Sequence[str], meant_not: str, role: str) -> int:
-    if meant_not:
-        nouns = set(_plain_noun_phrase(meant_not)[1])
+def _find_replaced(
+    before: Sequence[Target], expressions: Sequence[str], negated: str, role: str
+) -> int:
+    if negated:
+        nouns = set(_split_noun_phrase(negated)[1])
         for index in reversed(range(len(before))):
-            if nouns & set(_plain_noun_phrase(before[index].expression)[1]):
+            if nouns & set(_split_noun_phrase(before[index].expression)[1]):
                 return index
     if role:
         for index in reversed(range(len(before))):
             if before[index].role.startswith(role):
                 return index
-    if refers_back(said[0]):
-        wanted = _classes(said[0])
-        alike = [at for at, each in enumerate(before) if _classes(each.expression) & wanted]
+    if refers_back(expressions[0]):
+        wanted = _adjective_classes(expressions[0])
+        alike = [
+            at for at, each in enumerate(before) if _adjective_classes(each.expression) & wanted
+        ]
         return alike[-1] if alike else len(before) - 1
     is_place = [target.role.startswith("place") for target in before]
     if any(is_place) and not all(is_place):
-        noun = _plain_noun_phrase(said[0])[1][-1]
+        noun = _split_noun_phrase(expressions[0])[1][-1]
         if SINGULARS.get(noun, noun) not in PLACES:
             return is_place.index(False)
     return len(before) - 1
 
 
-def _classes(expression: str) -> set[str]:
-    """Of its adjectives: "the big red mug" has a size and a colour."""
+def _adjective_classes(expression: str) -> set[str]:
+    """Get the classes of an expression's adjectives: "the big red mug" has a size and a colour."""
     return {_CLASS_OF[key] for key in _keys(expression) if key in _CLASS_OF}

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a sentence begins with a stop. It wins over everything that may follow it."""
+"""Recognise a stop at the beginning of a sentence, whatever follows it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mllmseg_ros.language.language import Language
-from mllmseg_ros.language.sentence import begins_with_verb, names_a_thing
-from mllmseg_ros.language.words import Word, keys_of
+from mllmseg_ros.language.sentence import begins_with_thing, begins_with_verb
+from mllmseg_ros.language.words import Word, word_keys
 
 __all__ = ["begins_with_stop"]
 
 
 def begins_with_stop(words: Sequence[Word], language: Language) -> bool:
-    """Whether a stop begins here, whatever is said after it: "stop, you are hurting me"."""
-    keys = keys_of(words)
+    """Whether a sentence begins with a stop: "stop, you are hurting me"."""
+    keys = word_keys(words)
     at, stop = 0, language.phrases("stop")
     while at < len(keys) and not (keys[at] in language.halt or stop.length_at(keys, at) > 1):
         length = max(language.phrases(name).length_at(keys, at) for name in ("openers", "correct"))
@@ -40,4 +40,4 @@ def begins_with_stop(words: Sequence[Word], language: Language) -> bool:
         no_names = language.pronouns | asides.subjects | asides.stating | language.halt
         is_tail = language.phrases("tails").length_at(keys, at + 1) > 0  # "for a moment"
         return language.is_determiner(rest[0].key) or rest[0].key in no_names or is_tail
-    return not (begins_with_verb(rest, language) or names_a_thing(rest, language))
+    return not (begins_with_verb(rest, language) or begins_with_thing(rest, language))

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expressions of another language, word by word into English, by the table's glossary.
+"""Translate expressions into English, word by word, with the glossary of a table.
 
-Inflected words are found by their stem and an ending, compounds by their parts. What the glossary
-lacks stays as said.
+Inflected words are found by stem and ending, compounds by their parts. Unknown words are kept.
 """
 
 from __future__ import annotations
@@ -11,24 +10,24 @@ from collections.abc import Sequence
 from functools import cache
 
 from mllmseg_ros.language.language import Glossary, Language, Phrases, fold
-from mllmseg_ros.language.words import Word, keys_of, said
+from mllmseg_ros.language.words import Word, join_words, word_keys
 
-__all__ = ["in_english"]
+__all__ = ["translate"]
 
-_LEAST_STEM = 2  # letters
-_WORDS_BEFORE = 4  # of a noun, that may hold its article
+_MIN_STEM = 2  # letters
+_WORDS_BEFORE = 4  # of a noun, where its article may be
 
 
-def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str]]:
-    """Put an expression into English.
+def translate(words: Sequence[Word], language: Language) -> tuple[str, list[str]]:
+    """Translate an expression into English.
 
     Returns:
-        The expression, and the words that the glossary lacks.
+        The expression, and the words that are not in the glossary.
     """
     glossary = language.glossary
     if glossary is None:
-        return said(words), []
-    keys, index, english, lacking, at = keys_of(words), _index(language), [], [], 0
+        return join_words(words), []
+    keys, index, english, unknown, at = word_keys(words), _get_index(language), [], [], 0
     ends_as = ""
     while at < len(words):
         length = index.phrases.length_at(keys, at)
@@ -37,17 +36,17 @@ def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str
             at, ends_as = at + length, ""
             continue
         noun, adjective = (
-            index.noun(keys[at], keys[max(0, at - _WORDS_BEFORE) : at]),
-            index.adjective(keys[at]),
+            index.translate_noun(keys[at], keys[max(0, at - _WORDS_BEFORE) : at]),
+            index.translate_adjective(keys[at]),
         )
         if noun or adjective:
             english.append(noun or adjective)
             ends_as = "" if noun else "adjective"
         else:
-            english.append(said(words[at : at + 1]))
+            english.append(join_words(words[at : at + 1]))
             ends_as = ""
             if keys[at].isalpha():
-                lacking.append(english[-1])
+                unknown.append(english[-1])
         at += 1
         # "die größere am Rand": an adjective at the end of its phrase stands for "the bigger one"
         follows = at < len(words) and not language.phrases("tails").length_at(keys, at)
@@ -55,11 +54,11 @@ def in_english(words: Sequence[Word], language: Language) -> tuple[str, list[str
             several = english[0] in glossary.plural_after
             english.append("ones" if several else "one")
             ends_as = ""
-    return " ".join(each for each in english if each), lacking
+    return " ".join(each for each in english if each), unknown
 
 
-class _Index:
-    """A glossary, ready to be looked up."""
+class _GlossaryIndex:
+    """A glossary, prepared for lookups."""
 
     def __init__(self, glossary: Glossary, determiners: frozenset[str]) -> None:
         self._glossary, self._determiners = glossary, determiners
@@ -82,28 +81,28 @@ class _Index:
         self._parts = {fold(part): value for part, value in glossary.parts.items()}
         self._shades = {fold(part): value for part, value in glossary.shades.items()}
 
-    def noun(self, key: str, before: Sequence[str]) -> str:
-        """English for a noun or a compound that ends in one, "" for others.
+    def translate_noun(self, key: str, before: Sequence[str]) -> str:
+        """Translate a noun, or a compound that ends in one; "" for other words.
 
-        Where singular and plural are the same, the words before decide.
+        If singular and plural are the same, the words before decide.
         """
-        found = self._one_noun(key, before)
-        for cut in range(_LEAST_STEM, 0 if found else len(key) - 1):
-            head = self._one_noun(key[cut:].lstrip("-"), before)
+        found = self._translate_simple_noun(key, before)
+        for cut in range(_MIN_STEM, 0 if found else len(key) - 1):
+            head = self._translate_simple_noun(key[cut:].lstrip("-"), before)
             part = self._parts.get(key[:cut].rstrip("-"))
             if head and part is not None:
                 return f"{part} {head}".strip()
         return found
 
-    def _one_noun(self, key: str, before: Sequence[str]) -> str:
+    def _translate_simple_noun(self, key: str, before: Sequence[str]) -> str:
         one, several = self._singular.get(key, ""), self._plural.get(key, "")
         if one and several:
             nearest = next((word for word in reversed(before) if word in self._determiners), "")
             return several if nearest in self._plural_determiners else one
         return one or several
 
-    def adjective(self, key: str) -> str:
-        """English for an adjective in any of its forms, "" for others."""
+    def translate_adjective(self, key: str) -> str:
+        """Translate an adjective in any of its forms; "" for other words."""
         for ending in (*self._glossary.endings, ""):
             if not key.endswith(ending):
                 continue
@@ -117,6 +116,6 @@ class _Index:
 
 
 @cache
-def _index(language: Language) -> _Index:
+def _get_index(language: Language) -> _GlossaryIndex:
     assert language.glossary is not None
-    return _Index(language.glossary, language.determiners)
+    return _GlossaryIndex(language.glossary, language.determiners)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of the tabletop: what its kinds, colours, sizes and places are called.
+"""The vocabulary of the tabletop: names of kinds, colours, sizes and places.
 
-``{n}`` stands for a noun phrase, ``{x}`` for a whole expression. Knows no pictures and no truth:
-speaker.py and fluent_speaker.py use the words.
+``{n}`` stands for a noun phrase, ``{x}`` for a whole expression. sim/speaker.py and
+sim/fluent_speaker.py make expressions with it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Language", "language_of"]
+__all__ = ["Vocabulary", "get_vocabulary"]
 
 KINDS = (
     "mug",
@@ -36,12 +36,12 @@ Nouns = dict[str, tuple[tuple[str, str], ...]]  # singular and plural, the plain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Language:
-    """What things are called, and how freely people speak of them."""
+class Vocabulary:
+    """Names of things, and how varied expressions are."""
 
     nouns: Nouns  # keys from ALL_KINDS
-    shares: dict[str, float]  # of the forms of expression that have a target; they sum to 1
-    fluent: bool = False  # said in more ways, with negation, ordinals, counts, compound relations
+    shares: dict[str, float]  # of the forms of expressions with a target; they sum to 1
+    fluent: bool = False  # with negation, ordinals, counts, compound relations
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ RELATIONS = {
     "beside": ("next to", "beside"),
 }
 
-# ---- said more freely
+# ---- more variety
 
 _MORE_NOUNS: Nouns = {
     "mug": (*_NOUNS["mug"], ("tea mug", "tea mugs")),
@@ -119,7 +119,7 @@ _WORKSHOP_NOUNS: Nouns = {
     "plate": (("lid", "lids"), ("disc", "discs")),
     "duck": (("mascot", "mascots"),),
 }
-PLAIN = Language(
+PLAIN = Vocabulary(
     nouns=_NOUNS,
     shares={
         "color": 0.10,
@@ -131,7 +131,7 @@ PLAIN = Language(
         "several": 0.13,
     },
 )
-VARIED = Language(
+VARIED = Vocabulary(
     nouns=_MORE_NOUNS,
     shares={
         "color": 0.06,
@@ -149,8 +149,8 @@ VARIED = Language(
     },
     fluent=True,
 )
-# What a thing is called is what is new there: nothing is said by its colour alone.
-WORKSHOP = Language(
+# The names are new here, so that no expression has a colour alone.
+WORKSHOP = Vocabulary(
     nouns=_WORKSHOP_NOUNS,
     shares={
         "kind": 0.35,
@@ -190,8 +190,8 @@ EXCEPT = ("except", "but", "except for", "other than")
 SUPERLATIVES = {"small": ("smallest", "tiniest"), "large": ("largest", "biggest")}
 
 
-def language_of(split: str) -> Language:
-    """The words in which scenes of a split (see draw_scene.SPLITS) are spoken about."""
+def get_vocabulary(split: str) -> Vocabulary:
+    """Get the vocabulary of a split (see draw_scene.SPLITS)."""
     if split == "workshop":
         return WORKSHOP
     return VARIED if split.startswith("varied") else PLAIN

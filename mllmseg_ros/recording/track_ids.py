@@ -31,9 +31,7 @@ class TrackIds:
             numbers: numbers for new tracks, shared by all cameras of a recording.
         """
         self._numbers = numbers
-        self._track_ids: dict[
-            str, str
-        ] = {}  # by the id of the Track, which is unique in the process
+        self._track_ids: dict[str, str] = {}  # by Track.track_id, which is unique per process
         self._observations: list[Observation] = []
 
     def assign(self, instances: Sequence[Instance], stamp_ns: int) -> list[Instance]:

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mllmseg_ros.data.region import encode
-from mllmseg_ros.language.vocabulary import language_of
+from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.expressions import draw_expressions
@@ -71,7 +71,7 @@ def export_scenes(
                 rng,
                 n_expressions,
                 allow_held_out=split in TEST_SPLITS,
-                language=language_of(split),
+                language=get_vocabulary(split),
             )
             for said in {each.text: each for each in drawn}.values():  # each but once
                 mask = np.isin(view.instances, said.targets)

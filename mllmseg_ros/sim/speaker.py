@@ -21,7 +21,7 @@ from mllmseg_ros.language.vocabulary import (
     OF_TWO,
     RELATIONS,
     SIZE_WORDS,
-    Language,
+    Vocabulary,
 )
 from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.view import VisibleObject
@@ -68,7 +68,7 @@ class Speaker:
         self,
         objects: Sequence[VisibleObject],
         rng: np.random.Generator,
-        language: Language,
+        language: Vocabulary,
         *,
         allow_held_out: bool = False,
     ) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a voice to a command."""
+"""Recognise spoken commands."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When somebody speaks: voice activity by Silero VAD, and where an utterance begins and ends.
+"""Detect speech with Silero VAD, and find where utterances begin and end.
 
-The network is the ONNX file of the PyPI package ``silero-vad``, run by onnxruntime; torch is not
-imported.
+The network is the ONNX file of the PyPI package ``silero-vad``, run by onnxruntime without torch.
 
 Source: https://github.com/snakers4/silero-vad (MIT), version 5 or later of the network.
 """
@@ -20,9 +19,9 @@ from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 
 __all__ = ["Endpointer", "SileroVad"]
 
-WINDOW = 512  # samples, 32 ms; what the network takes at 16 kHz
-_CONTEXT = 64  # samples of the window before
-_INSTALL = "install requirements/speech.txt (pip install silero-vad onnxruntime)"
+WINDOW = 512  # samples, 32 ms; the network's input at 16 kHz
+_CONTEXT = 64  # samples of the previous window
+_INSTALL_HINT = "install requirements/speech.txt (pip install silero-vad onnxruntime)"
 
 
 class SileroVad:
@@ -32,16 +31,16 @@ class SileroVad:
         """Load the network.
 
         Raises:
-            RuntimeError: saying what to install.
+            RuntimeError: A package is missing; says what to install.
         """
-        found = find_spec("silero_vad")
+        spec = find_spec("silero_vad")
         try:
             import onnxruntime
         except ImportError:
-            raise RuntimeError(f"onnxruntime is missing: {_INSTALL}") from None
-        if found is None or found.origin is None:
-            raise RuntimeError(f"silero-vad is missing: {_INSTALL}")
-        path = Path(found.origin).parent / "data" / "silero_vad.onnx"
+            raise RuntimeError(f"onnxruntime is missing: {_INSTALL_HINT}") from None
+        if spec is None or spec.origin is None:
+            raise RuntimeError(f"silero-vad is missing: {_INSTALL_HINT}")
+        path = Path(spec.origin).parent / "data" / "silero_vad.onnx"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
@@ -51,104 +50,106 @@ class SileroVad:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream."""
+        """Start a new stream."""
         self._state: NDArray[np.float32] = np.zeros((2, 1, 128), np.float32)
         self._context: NDArray[np.float32] = np.zeros(_CONTEXT, np.float32)
 
     def __call__(self, window: Samples) -> float:
-        """Probability that somebody speaks in a window of WINDOW samples."""
+        """Get the probability of speech in a window of WINDOW samples."""
         samples: NDArray[np.float32] = window.astype(np.float32) / np.float32(32768)
-        fed = np.concatenate([self._context, samples])[None]
+        network_input = np.concatenate([self._context, samples])[None]
         probability, self._state = self._session.run(
-            None, {"input": fed, "state": self._state, "sr": self._rate}
+            None, {"input": network_input, "state": self._state, "sr": self._rate}
         )
         self._context = samples[-_CONTEXT:]
         return float(probability[0, 0])
 
 
 class Endpointer:
-    """Cuts a stream into utterances; times are those of the samples fed, from 0 s."""
+    """Splits a stream into utterances. Times count from the first sample."""
 
-    START = 0.5  # probability from which on somebody speaks
-    GO_ON = 0.35  # from which on somebody still does
-    LEAST_S = 0.2  # of speech: a click is no word
-    MOST_S = 12.0  # of one utterance; nobody commands that long, a radio speaks on
-    BEFORE_S = 0.16  # of audio kept before the speech,
-    AFTER_S = 0.1  # and after it; more silence is taken for words by small recognisers
+    START = 0.5  # probability at which speech starts
+    CONTINUE = 0.35  # probability above which it continues
+    MIN_SPEECH_S = 0.2  # shorter sounds, such as clicks, are ignored
+    MAX_UTTERANCE_S = 12.0  # longer speech, such as from a radio, is split
+    BEFORE_S = 0.16  # audio kept before the speech
+    AFTER_S = 0.1  # and after it; small recognisers take longer silence for words
 
     def __init__(self, vad: SileroVad, pause_s: float = 0.5) -> None:
-        """Listen from now on.
+        """Start a stream.
 
         Args:
-            vad: reset by this.
-            pause_s: how long nobody has to speak for the utterance to be over; infinite where
-                something else says so, by :meth:`flush`.
+            vad: network; is reset.
+            pause_s: silence that ends an utterance; infinite if only :meth:`flush` ends it.
         """
         self._vad, self._pause_s = vad, pause_s
-        self._n = 0  # samples taken, the waiting ones not counted
+        self._n = 0  # samples processed
         self.reset()
 
     @property
     def fed_s(self) -> float:
-        """How much audio was fed."""
-        return self._time_s + len(self._waiting) / SAMPLE_RATE
+        """Length of the audio fed so far."""
+        return self._time_s + len(self._remainder) / SAMPLE_RATE
 
     @property
     def _time_s(self) -> float:
         return self._n / SAMPLE_RATE
 
     def reset(self) -> None:
-        """Forget what was begun and what waits; the time goes on."""
+        """Drop the current utterance and unprocessed samples; time goes on."""
         self._vad.reset()
-        self._waiting = np.zeros(0, np.int16)
+        self._remainder = np.zeros(0, np.int16)
         windows = max(1, round(self.BEFORE_S * SAMPLE_RATE / WINDOW))
         self._before: deque[Samples] = deque(maxlen=windows)
-        self._begin()
+        self._begin_utterance()
 
-    def _begin(self) -> None:
-        self._spoken: list[Samples] = []
+    def _begin_utterance(self) -> None:
+        self._speech: list[Samples] = []
         self._start_s = self._end_s = 0.0
         self._n_speech = 0
 
     def feed(self, samples: Samples) -> list[Utterance]:
-        """Take audio; returns the utterances that ended in it."""
-        self._waiting = np.concatenate([self._waiting, samples])
-        whole = len(self._waiting) // WINDOW * WINDOW
-        windows, self._waiting = self._waiting[:whole].reshape(-1, WINDOW), self._waiting[whole:]
-        ended = (self._take(window) for window in windows)
-        return [utterance for utterance in ended if utterance is not None]
+        """Process audio; returns the utterances that ended in it."""
+        self._remainder = np.concatenate([self._remainder, samples])
+        n_complete = len(self._remainder) // WINDOW * WINDOW
+        windows, self._remainder = (
+            self._remainder[:n_complete].reshape(-1, WINDOW),
+            self._remainder[n_complete:],
+        )
+        utterances = (self._process_window(window) for window in windows)
+        return [utterance for utterance in utterances if utterance is not None]
 
     def flush(self) -> list[Utterance]:
-        """End the utterance that was begun, if there is one."""
-        ended = self._ended() if self._spoken else None
-        return [ended] if ended is not None else []
+        """End the current utterance, if there is one."""
+        utterances = self._end_utterance() if self._speech else None
+        return [utterances] if utterances is not None else []
 
-    def _take(self, window: Samples) -> Utterance | None:
-        began_s = self._time_s
+    def _process_window(self, window: Samples) -> Utterance | None:
+        window_start_s = self._time_s
         self._n += WINDOW
         probability = self._vad(window)
-        if not self._spoken:
+        if not self._speech:
             if probability < self.START:
                 self._before.append(window)
                 return None
-            self._start_s = began_s
-            self._spoken = [*self._before]
-        self._spoken.append(window)
-        if probability >= self.GO_ON:
+            self._start_s = window_start_s
+            self._speech = [*self._before]
+        self._speech.append(window)
+        if probability >= self.CONTINUE:
             self._end_s = self._time_s
             self._n_speech += 1
         silent_s = self._time_s - self._end_s
-        if silent_s < self._pause_s and self._time_s - self._start_s < self.MOST_S:
+        if silent_s < self._pause_s and self._time_s - self._start_s < self.MAX_UTTERANCE_S:
             return None
-        return self._ended()
+        return self._end_utterance()
 
-    def _ended(self) -> Utterance | None:
-        samples = np.concatenate(self._spoken)
+    def _end_utterance(self) -> Utterance | None:
+        samples = np.concatenate(self._speech)
         surplus = max(0, round((self._time_s - self._end_s - self.AFTER_S) * SAMPLE_RATE))
         utterance = Utterance(
             samples=samples[: len(samples) - surplus], start_s=self._start_s, end_s=self._end_s
         )
-        long_enough = self._n_speech * WINDOW >= self.LEAST_S * SAMPLE_RATE
+        long_enough = self._n_speech * WINDOW >= self.MIN_SPEECH_S * SAMPLE_RATE
         self._before.clear()
-        self._begin()
+        self._begin_utterance()
         return utterance if long_enough else None

@@ -1,85 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what was heard is a command."""
+"""Decide whether recognised speech is a command."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from mllmseg_ros.language.answers import head_at
-from mllmseg_ros.language.asides import led_up_to
+from mllmseg_ros.language.asides import split_lead_in
 from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.language.conversation import LANGUAGES, REPEAT_ACT, understand
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.language import fold
+from mllmseg_ros.language.result_sentences import find_head_noun
 from mllmseg_ros.language.sentence import begins_with_verb
-from mllmseg_ros.language.words import words_of
+from mllmseg_ros.language.words import split_words
 from mllmseg_ros.speech.transcription import Transcription
 
 __all__ = ["Rules", "decide"]
 
-# "Again" and "the other one" are commands where the listener of `command` remembers one before.
+# "Again" and "the other one" are commands too, because the segmenter knows the last one.
 _BEFORE = parse_command("pick: the red mug")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What makes a command of words."""
+    """Conditions for a command."""
 
     language: str = "en"  # key of LANGUAGES
-    wake_word: str = ""  # what every command begins with; "" for nothing
-    min_confidence: float = 0.5  # [0, 1]; recognisers without one pass
+    wake_word: str = ""  # first words of every command; "" for none
+    min_confidence: float = 0.5  # [0, 1]; ignored for recognisers without confidence
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A command, or why there is none."""
+    """A command, or why it is rejected."""
 
-    command: str  # "" where there is none
-    reason: str  # one line; "" where it is a command
+    command: str  # "" if rejected
+    reason: str  # one line; "" if accepted
 
 
-def decide(words: Transcription, rules: Rules, *, clipped: bool = False) -> Decision:
-    """Judge what a recogniser heard."""
+def decide(transcription: Transcription, rules: Rules, *, clipped: bool = False) -> Decision:
+    """Decide whether a transcription is a command."""
 
-    def no(reason: str) -> Decision:
+    def reject(reason: str) -> Decision:
         return Decision(command="", reason=reason)
 
     if clipped:
-        return no("the audio is clipped; turn the microphone's gain down")
-    text = " ".join(words.text.split())
+        return reject("the audio is clipped; turn the microphone's gain down")
+    text = " ".join(transcription.text.split())
     if not text:
-        return no("no command was heard in it")
-    if words.confidence < rules.min_confidence:  # NaN is not
-        return no(
-            f"confidence {words.confidence:.2f} is under min_confidence {rules.min_confidence:.2f}"
+        return reject("no command was heard in it")
+    if transcription.confidence < rules.min_confidence:  # false for NaN
+        return reject(
+            f"confidence {transcription.confidence:.2f} is under min_confidence "
+            f"{rules.min_confidence:.2f}"
         )
     if rules.wake_word:
-        woken = re.match(rf"{re.escape(rules.wake_word)}\b[\s,.!:]*", text, re.IGNORECASE)
-        if woken is None:
-            return no(f"it does not begin with the wake word {rules.wake_word!r}")
-        text = text[woken.end() :]
+        wake_match = re.match(rf"{re.escape(rules.wake_word)}\b[\s,.!:]*", text, re.IGNORECASE)
+        if wake_match is None:
+            return reject(f"it does not begin with the wake word {rules.wake_word!r}")
+        text = text[wake_match.end() :]
         if not text:
-            return no("nothing follows the wake word")
+            return reject("nothing follows the wake word")
     language = LANGUAGES[rules.language]
-    said = words_of(text, language)
+    parsed_words = split_words(text, language)
     try:
-        heard = understand(text, language, _BEFORE)
+        understood = understand(text, language, _BEFORE)
     except ValueError as error:
-        return no(str(error))
-    # Whoever types wants something; whoever talks may talk to others: what is no sentence of the
-    # parser's is looked for in text, and not here, nor is "my brother bought a new house".
-    if "not understood" in heard.note or not (
-        heard.command.is_stop
-        or heard.act == REPEAT_ACT
-        or begins_with_verb(said, language)
-        or any(led_up_to(said, language))
-        or all(map(_names_a_known_thing, heard.command.expressions))
+        return reject(str(error))
+    # Typed text is always meant for the robot, speech may be meant for others. So sentences that
+    # the parser does not understand are rejected here, and so is "my brother bought a new house".
+    if "not understood" in understood.note or not (
+        understood.command.is_stop
+        or understood.act == REPEAT_ACT
+        or begins_with_verb(parsed_words, language)
+        or any(split_lead_in(parsed_words, language))
+        or all(map(_names_a_known_thing, understood.command.expressions))
     ):
-        return no("it is not understood as a command")
+        return reject("it is not understood as a command")
     return Decision(command=text, reason="")
 
 
 def _names_a_known_thing(expression: str) -> bool:
     words = expression.split()
-    return head_at(words) is not None or fold(words[0]) in ENGLISH.things
+    return find_head_noun(words) is not None or fold(words[0]) in ENGLISH.things

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A microphone of this machine, by PortAudio."""
+"""Record from a local microphone with PortAudio."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _BLOCK = 1024  # samples, 64 ms
 
 
 class Microphone:
-    """Hands over what it records, block by block, in PortAudio's thread."""
+    """Records blocks of samples in PortAudio's thread."""
 
-    def __init__(self, device: str, take: Callable[[Samples], None]) -> None:
+    def __init__(self, device: str, on_samples: Callable[[Samples], None]) -> None:
         """Open a microphone.
 
         Args:
             device: number, or part of the name, as ``python -m sounddevice`` lists them; "" for
                 the system's default.
-            take: called with blocks (n,) int16 at 16 kHz; must not wait.
+            on_samples: called with blocks (n,) int16 at 16 kHz; must not block.
 
         Raises:
-            RuntimeError: saying what is missing.
+            RuntimeError: A library or the device is missing; says which.
         """
         try:
             import sounddevice
@@ -39,7 +39,7 @@ class Microphone:
             raise RuntimeError("PortAudio is missing: apt install libportaudio2") from None
 
         def on_block(data: Any, *_: Any) -> None:
-            take(np.frombuffer(data, np.int16).copy())
+            on_samples(np.frombuffer(data, np.int16).copy())
 
         try:
             self._stream = sounddevice.RawInputStream(
@@ -54,7 +54,7 @@ class Microphone:
         except (sounddevice.PortAudioError, ValueError) as error:
             raise RuntimeError(
                 f"microphone {device!r} cannot be opened ({error}); `python -m sounddevice` lists "
-                "what there is"
+                "the devices"
             ) from None
 
     def close(self) -> None:

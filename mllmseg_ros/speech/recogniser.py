@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which recognisers there are.
+"""The available speech recognisers.
 
-pocketsphinx hears only what its grammar says; the Whisper ones hear anything.
+pocketsphinx recognises only sentences of its grammar, Whisper any speech.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def load(name: str, *, model: str = "", language: str = "en", wake_word: str = "
 
     Args:
         name: one of NAMES.
-        model: Whisper's: local folder or a name that is on this machine already.
+        model: Whisper model: folder, or name of a downloaded one.
         language: key of ``language.conversation.LANGUAGES``.
-        wake_word: what every command begins with, for a grammar; "" for nothing.
+        wake_word: first words of every command, for a grammar; "" for none.
 
     Raises:
-        RuntimeError: a package or model is missing; says what to do.
-        ValueError: it cannot do what is asked.
+        RuntimeError: A package or model is missing; says what to do.
+        ValueError: The recogniser does not support the arguments.
     """
     if name == "pocketsphinx":
         return Sphinx(language=language, wake_word=wake_word)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recogniser is: speech in, a transcription out."""
+"""The interface of speech recognisers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mllmseg_ros.speech.audio import Utterance
 
 @dataclass(frozen=True, kw_only=True)
 class Transcription:
-    """What a recogniser heard."""
+    """Recognised text."""
 
-    text: str  # lower case or as written; "" where it heard no words
-    confidence: float  # [0, 1]; NaN where the recogniser has none
+    text: str  # "" if no words were recognised
+    confidence: float  # [0, 1]; NaN if the recogniser has none
 
 
 class Recogniser(Protocol):
-    """Turns speech into words."""
+    """Converts speech to text."""
 
     def __call__(self, utterance: Utterance) -> Transcription:
-        """Recognise; may take seconds."""
+        """Recognise an utterance; may take seconds."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says text aloud by espeak-ng."""
+"""Speak text with espeak-ng."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from collections.abc import Callable
 
 __all__ = ["Voice"]
 
-_MAX_CHARS = 500  # nobody listens longer
-_LONGEST_S = 60.0
+_MAX_CHARS = 500  # longer texts are cut
+_TIMEOUT_S = 60.0
 _POLL_S = 0.1
-_ECHO_S = 0.3  # of the room, and of what the microphone hands over late
+_ECHO_S = 0.3  # echo of the room and latency of the microphone
 
 
 class Voice:
-    """Says one text after the other in a thread of its own."""
+    """Speaks texts one after the other in a background thread."""
 
     def __init__(self, on_silence: Callable[[str], None]) -> None:
         """Start the thread.
 
         Args:
-            on_silence: called in it when all is said, with what went wrong, "" for nothing.
+            on_silence: called in the thread after the last text, with an error message or "".
 
         Raises:
             RuntimeError: espeak-ng is not installed.
@@ -42,50 +42,50 @@ class Voice:
 
     @property
     def is_speaking(self) -> bool:
-        """Whether something is being said, or waits for it."""
+        """Whether a text is being spoken or queued."""
         return self._texts.unfinished_tasks > 0
 
     def say(self, text: str) -> None:
-        """Say a text after those that wait; where too many do, it is not said."""
+        """Queue a text; it is dropped if the queue is full."""
         with contextlib.suppress(queue.Full):
             self._texts.put_nowait(text)
 
     def close(self) -> None:
-        """End, in the middle of a word."""
+        """Stop immediately, even within a word."""
         self._closed.set()
-        with contextlib.suppress(queue.Full):  # then there is something to wake up for
+        with contextlib.suppress(queue.Full):  # a full queue wakes the thread anyway
             self._texts.put_nowait(None)
         self._thread.join()
 
     def _run(self) -> None:
         while (text := self._texts.get()) is not None and not self._closed.is_set():
-            wrong = self._said(text[:_MAX_CHARS])
+            error = self._speak(text[:_MAX_CHARS])
             self._closed.wait(_ECHO_S)
             if self._texts.unfinished_tasks == 1:
-                self._on_silence(wrong)
+                self._on_silence(error)
             self._texts.task_done()
 
-    def _said(self, text: str) -> str:
-        """Say a text; returns what went wrong, "" for nothing."""
-        # By standard input: a text that begins with "-" is no option.
-        speaking = subprocess.Popen(
+    def _speak(self, text: str) -> str:
+        """Speak a text; returns an error message or ""."""
+        # By standard input, so that text that begins with "-" is not an option.
+        process = subprocess.Popen(
             [self._program, "--stdin"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        given: bytes | None = text.encode()
-        end_s = time.monotonic() + _LONGEST_S
+        text_bytes: bytes | None = text.encode()
+        end_s = time.monotonic() + _TIMEOUT_S
         while True:
             try:
-                _, complaint = speaking.communicate(given, timeout=_POLL_S)
+                _, stderr = process.communicate(text_bytes, timeout=_POLL_S)
             except subprocess.TimeoutExpired:
-                given = None
+                text_bytes = None
                 if self._closed.is_set() or time.monotonic() > end_s:
-                    speaking.kill()
+                    process.kill()
             else:
                 break
-        lines = complaint.decode(errors="replace").split("\n")
-        # Without a sound device its exit status is 0 all the same.
+        lines = stderr.decode(errors="replace").split("\n")
+        # Its exit status is 0 even without a sound device.
         errors = [line for line in lines if line.lower().startswith("error")]
         return errors[0][:200] if errors else ""

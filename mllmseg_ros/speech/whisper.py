@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whisper, by transformers or by faster-whisper: hears anything, wants a model of 75 MB and more.
+"""Recognise any speech with Whisper, by transformers or faster-whisper.
 
-Models are never downloaded here.
+Models have 75 MB or more, and are never downloaded here.
 """
 
 from __future__ import annotations
@@ -16,61 +16,64 @@ from mllmseg_ros.speech.transcription import Transcription
 
 __all__ = ["FasterWhisper", "Whisper"]
 
-_WHICH = "a local folder, or a name that huggingface_hub has brought to this machine"
-_NO_MODEL = f"Whisper needs parameter recogniser_model: {_WHICH}"
+_ACCEPTED = "a folder, or the name of a model downloaded with huggingface_hub"
+_NO_MODEL = f"Whisper needs parameter recogniser_model: {_ACCEPTED}"
 
 
 class Whisper:
-    """transformers' speech recognition pipeline."""
+    """Whisper in the speech recognition pipeline of transformers."""
 
     def __init__(self, model: str, language: str = "en") -> None:
         """Load a model.
 
         Raises:
-            ValueError: no model is named.
-            RuntimeError: it cannot be loaded.
+            ValueError: No model is given.
+            RuntimeError: The model cannot be loaded.
         """
         if not model:
             raise ValueError(_NO_MODEL)
         from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
 
-        only_here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        local_only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            processor = AutoProcessor.from_pretrained(model, **only_here)
+            processor = AutoProcessor.from_pretrained(model, **local_only)
             network = AutoModelForSpeechSeq2Seq.from_pretrained(
-                model, use_safetensors=True, **only_here
+                model, use_safetensors=True, **local_only
             )
         except (OSError, ValueError) as error:
-            raise RuntimeError(_not_here(model, error)) from None
+            raise RuntimeError(_describe_missing(model, error)) from None
         self._pipeline = pipeline(
             "automatic-speech-recognition",
             model=network,
             tokenizer=processor.tokenizer,
             feature_extractor=processor.feature_extractor,
         )
-        # A model of one language refuses to be told which.
-        several = getattr(network.generation_config, "is_multilingual", False)
-        self._asked = {"language": language, "task": "transcribe"} if several else {}
+        # Models of one language do not accept these arguments.
+        is_multilingual = getattr(network.generation_config, "is_multilingual", False)
+        self._generate_kwargs = (
+            {"language": language, "task": "transcribe"} if is_multilingual else {}
+        )
 
     def __call__(self, utterance: Utterance) -> Transcription:
-        """Recognise; the pipeline has no confidence."""
-        heard = self._pipeline(
-            {"raw": _floats(utterance), "sampling_rate": SAMPLE_RATE}, generate_kwargs=self._asked
+        """Recognise an utterance; the pipeline has no confidence."""
+        spoken = self._pipeline(
+            {"raw": _to_floats(utterance), "sampling_rate": SAMPLE_RATE},
+            generate_kwargs=self._generate_kwargs,
         )
-        return Transcription(text=heard["text"].strip(), confidence=math.nan)
+        return Transcription(text=spoken["text"].strip(), confidence=math.nan)
 
 
 class FasterWhisper:
     """Whisper on CTranslate2, faster on a CPU."""
 
-    _NO_SPEECH = 0.6  # probability from which on Whisper itself says that nobody spoke
+    _NO_SPEECH = 0.6  # probability above which Whisper itself reports no speech
 
     def __init__(self, model: str, language: str = "en") -> None:
         """Load a model.
 
         Raises:
-            ValueError: no model is named.
-            RuntimeError: the package or the model is missing.
+            ValueError: No model is given.
+            RuntimeError: The package or the model is missing.
         """
         if not model:
             raise ValueError(_NO_MODEL)
@@ -81,25 +84,27 @@ class FasterWhisper:
         try:
             self._model = WhisperModel(model, local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:
-            raise RuntimeError(_not_here(model, error)) from None
+            raise RuntimeError(_describe_missing(model, error)) from None
         self._language = language
 
     def __call__(self, utterance: Utterance) -> Transcription:
-        """Recognise; the confidence is the words' mean probability."""
-        parts, _ = self._model.transcribe(_floats(utterance), language=self._language, beam_size=5)
-        heard = [part for part in parts if part.no_speech_prob < self._NO_SPEECH]
-        if not heard:
+        """Recognise an utterance; the confidence is the words' mean probability."""
+        parts, _ = self._model.transcribe(
+            _to_floats(utterance), language=self._language, beam_size=5
+        )
+        spoken = [part for part in parts if part.no_speech_prob < self._NO_SPEECH]
+        if not spoken:
             return Transcription(text="", confidence=0.0)
-        text = " ".join(part.text.strip() for part in heard)
+        text = " ".join(part.text.strip() for part in spoken)
         return Transcription(
-            text=text, confidence=math.exp(min(part.avg_logprob for part in heard))
+            text=text, confidence=math.exp(min(part.avg_logprob for part in spoken))
         )
 
 
-def _floats(utterance: Utterance) -> np.ndarray:
+def _to_floats(utterance: Utterance) -> np.ndarray:
     return utterance.samples.astype(np.float32) / 32768
 
 
-def _not_here(model: str, error: Exception) -> str:
+def _describe_missing(model: str, error: Exception) -> str:
     reason = str(error).partition("\n")[0]
-    return f"no Whisper model {model!r} here ({reason}); give {_WHICH}"
+    return f"no Whisper model {model!r} here ({reason}); give {_ACCEPTED}"

@@ -90,7 +90,7 @@ class RequestFactory:
         request_id = f"{self._prefix}-{next(self._numbers)}"
         command, refusal, note = None, "", ""
         try:
-            understood = self._conversation.hear(text, language, remember=remember)
+            understood = self._conversation.understand(text, language, remember=remember)
             command, note = understood.command, understood.note
         except ValueError as error:
             refusal = str(error)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from std_msgs.msg import UInt8MultiArray
 
-from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, pcm
+from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, parse_pcm
 
 __all__ = ["message_type", "samples_of"]
 
@@ -60,7 +60,7 @@ def samples_of(message: Any) -> Samples:
         content = np.asarray(content.int16_data, "<i2").tobytes()
     else:
         content = content.data
-    return pcm(bytes(content), rate, channels)
+    return parse_pcm(bytes(content), rate, channels)
 
 
 def frame_id_of(message: Any) -> str:

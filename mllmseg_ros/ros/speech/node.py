@@ -32,7 +32,7 @@ from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.activity import Endpointer, SileroVad
 from mllmseg_ros.speech.audio import Samples
 from mllmseg_ros.speech.decision import Rules, decide
-from mllmseg_ros.speech.listener import Heard, Listener
+from mllmseg_ros.speech.listener import Listener, RecognisedUtterance
 from mllmseg_ros.speech.microphone import Microphone
 from mllmseg_ros.speech.transcription import Transcription
 from mllmseg_ros.speech.voice import Voice
@@ -143,7 +143,7 @@ class SpeechNode(Node):
 
     def _on_push_to_talk(self, message: Bool) -> None:
         assert self._listener is not None
-        self._listener.hold(message.data)
+        self._listener.set_talk_button(message.data)
 
     def _on_text(self, message: Any) -> None:
         words = Transcription(
@@ -156,7 +156,12 @@ class SpeechNode(Node):
             return
         now_s = self.get_clock().now().nanoseconds / 1e9
         self._on_heard(
-            Heard(words=words, decision=decide(words, self._rules()), start_s=now_s, end_s=now_s)
+            RecognisedUtterance(
+                transcription=words,
+                decision=decide(words, self._rules()),
+                start_s=now_s,
+                end_s=now_s,
+            )
         )
 
     def _on_answer(self, message: SegmentationArray) -> None:
@@ -168,7 +173,7 @@ class SpeechNode(Node):
         assert self._voice is not None
         self._voice.say(message.data)
         if self._listener is not None:
-            self._listener.forget()
+            self._listener.reset()
 
     def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         try:
@@ -181,7 +186,7 @@ class SpeechNode(Node):
 
     # ---- out; in the listener's and the voice's threads
 
-    def _on_heard(self, heard: Heard) -> None:
+    def _on_heard(self, heard: RecognisedUtterance) -> None:
         command = heard.decision.command
         if command:
             self._answers.asked(command)
@@ -192,8 +197,8 @@ class SpeechNode(Node):
                 header=Header(stamp=start, frame_id=self._frame_id),
                 start=start,
                 end=_time(heard.end_s),
-                text=heard.words.text,
-                confidence=heard.words.confidence,
+                text=heard.transcription.text,
+                confidence=heard.transcription.confidence,
                 recogniser=self._settings.recogniser,
                 is_command=bool(command),
                 command=command,
@@ -201,13 +206,13 @@ class SpeechNode(Node):
             )
         )
         became = f"command {command[:80]!a}" if command else f"no command: {heard.decision.reason}"
-        self.get_logger().debug(f"heard {heard.words.text[:80]!a}, {became}")
+        self.get_logger().debug(f"heard {heard.transcription.text[:80]!a}, {became}")
 
     def _on_silence(self, wrong: str) -> None:
         if wrong:
             self._warn(f"espeak-ng cannot speak, is there a sound device? {wrong!a}")
         if self._listener is not None:
-            self._listener.forget()
+            self._listener.reset()
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=_WARN_EVERY_S)

@@ -7,7 +7,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from mllmseg_ros.language.answers import Seen, answer_in_words
+from mllmseg_ros.language.result_sentences import ExpressionResult, describe_results
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.segmentation import Status
 
@@ -47,14 +47,14 @@ class SpokenAnswers:
             self._pending.remove(answer.command)
         if answer.status in _WITHOUT:
             return _WITHOUT[answer.status]
-        return answer_in_words(_seen(answer.segmentations))
+        return describe_results(_seen(answer.segmentations))
 
 
-def _seen(entries: Sequence[Segmentation]) -> list[Seen]:
+def _seen(entries: Sequence[Segmentation]) -> list[ExpressionResult]:
     """An entry per expression; of several instances the first says what became of it."""
     counts = Counter(entry.expression_index for entry in entries)
     return [
-        Seen(
+        ExpressionResult(
             expression=entry.expression,
             status=_STATUS[entry.status],
             count=counts[entry.expression_index],

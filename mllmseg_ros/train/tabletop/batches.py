@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, VARIED_KINDS, Language
+from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, VARIED_KINDS, Vocabulary
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
@@ -34,7 +34,7 @@ class Scenes:
     """A rendered split, and the words in which it is spoken about."""
 
     cache: SceneCache
-    language: Language
+    language: Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)

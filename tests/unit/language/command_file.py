@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mllmseg_ros.language.command import Command, Target, parse_command
-from mllmseg_ros.language.conversation import LANGUAGES, Heard, understand
+from mllmseg_ros.language.conversation import LANGUAGES, UnderstoodCommand, understand
 
 FOLDER = Path(__file__).parent
 
@@ -24,7 +24,7 @@ class Example:
     def targets(self) -> tuple[Target, ...]:
         return () if self.intent == "stop" else parse_command(self.structured).targets
 
-    def heard(self) -> Heard:
+    def understood(self) -> UnderstoodCommand:
         table = LANGUAGES[self.language]
         last: Command | None = understand(self.before, table).command if self.before else None
         return understand(self.text, table, last)

@@ -19,8 +19,8 @@ KNOWN = [*examples("commands_en"), *examples("commands_de")]
 
 @pytest.mark.parametrize("example", KNOWN, ids=lambda example: f"{example.language}-{example.text}")
 def test_a_command_in_words(example: Example) -> None:
-    heard = example.heard()
-    assert (heard.act, heard.command.targets) == (example.intent, example.targets)
+    understood = example.understood()
+    assert (understood.act, understood.command.targets) == (example.intent, example.targets)
 
 
 def test_there_are_as_many_as_promised() -> None:
@@ -35,11 +35,11 @@ def test_there_are_as_many_as_promised() -> None:
 )
 def test_commands_that_no_rule_was_written_for(name: str, intents: float, targets: float) -> None:
     held_out = examples(name)
-    heard = [(each, each.heard()) for each in held_out]
-    right = sum(each.intent == result.act for each, result in heard)
-    assert right / len(heard) >= intents
-    right = sum(each.targets == result.command.targets for each, result in heard)
-    assert right / len(heard) >= targets
+    understood = [(each, each.understood()) for each in held_out]
+    right = sum(each.intent == result.act for each, result in understood)
+    assert right / len(understood) >= intents
+    right = sum(each.targets == result.command.targets for each, result in understood)
+    assert right / len(understood) >= targets
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_sentence_that_names_no_thing_is_refused(text: str, language: str) -> 
 
 
 def test_words_that_the_glossary_lacks_are_named() -> None:
-    heard = understand("nimm den roten Schraubstock", LANGUAGES["de"])
-    assert heard.command.text == "pick: the red Schraubstock"
-    assert heard.note.endswith("with no English known for 'Schraubstock'")
+    understood = understand("nimm den roten Schraubstock", LANGUAGES["de"])
+    assert understood.command.text == "pick: the red Schraubstock"
+    assert understood.note.endswith("with no English known for 'Schraubstock'")
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
@@ -113,7 +113,7 @@ def test_a_conversation() -> None:
     conversation = Conversation()
 
     def hear(text: str, **kwargs: object) -> str:
-        return conversation.hear(text, **kwargs).command.text  # type: ignore[arg-type]
+        return conversation.understand(text, **kwargs).command.text  # type: ignore[arg-type]
 
     assert hear("where is the red mug") == "find: the red mug"
     assert hear("pick it up") == "pick: the red mug"

@@ -7,7 +7,7 @@ import random
 import re
 
 from mllmseg_ros.language.conversation import LANGUAGES, understand
-from mllmseg_ros.language.grammar import jsgf, matcher
+from mllmseg_ros.language.grammar import build_jsgf, build_matcher
 
 ENGLISH = LANGUAGES["en"]
 LAST = understand("pick: the red mug", ENGLISH).command
@@ -61,29 +61,29 @@ class Speaker:
 
 
 def test_whatever_can_be_heard_is_understood() -> None:
-    grammar = jsgf()
-    speaker, whole = Speaker(grammar), matcher(grammar)
+    grammar = build_jsgf()
+    speaker, whole = Speaker(grammar), build_matcher(grammar)
     intents = set()
     for _ in range(4000):
         text = speaker.say("command")
-        heard = understand(text, ENGLISH, LAST)
-        assert "not understood" not in heard.note, text
+        understood = understand(text, ENGLISH, LAST)
+        assert "not understood" not in understood.note, text
         assert whole.fullmatch(f"{text} "), text
-        intents |= {heard.act}
+        intents |= {understood.act}
     assert {"pick", "pick_and_place", "find", "go_to", "segment", "stop", "repeat", "correct"} <= (
         intents
     )
 
 
 def test_words_that_the_recogniser_does_not_know_are_left_out() -> None:
-    grammar = jsgf(can_hear=lambda word: word not in ("skillet", "grab"))
+    grammar = build_jsgf(can_hear=lambda word: word not in ("skillet", "grab"))
     words = set(re.findall(r"[\w']+", grammar))
     assert not {"skillet", "grab"} & words
     assert {"pan", "never", "pick"} <= words
 
 
 def test_half_a_sentence_is_none() -> None:
-    whole = matcher(jsgf(wake_word="robot"))
+    whole = build_matcher(build_jsgf(wake_word="robot"))
     assert whole.fullmatch("robot put the red mug next to the bowl ")
     for text in ("robot put the red mug ", "put the red mug next to the bowl ", "robot the red "):
         assert whole.fullmatch(text) is None, text

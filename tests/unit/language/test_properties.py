@@ -56,21 +56,21 @@ def test_any_text_is_a_command_or_a_value_error(language: Language) -> None:
     last = None
     for text in [*TEXTS, *STRUCTURED, *HOSTILE, *random_texts(3000), "\x00", "a" * 9999, ":", ";"]:
         try:
-            heard = understand(text, language, last)
+            understood = understand(text, language, last)
         except ValueError:
             continue
         # The structured form says the same, and nothing in it is read as a sentence again.
-        assert parse_command(heard.command.text) == heard.command
-        if not heard.command.is_stop:
-            last = heard.command
+        assert parse_command(understood.command.text) == understood.command
+        if not understood.command.is_stop:
+            last = understood.command
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
 @pytest.mark.parametrize("text", STRUCTURED)
 def test_structured_commands_pass_unchanged(text: str, language: Language) -> None:
-    heard = understand(text, language, parse_command("pick: the can"))
-    assert heard.command == parse_command(text)
-    assert not heard.note
+    understood = understand(text, language, parse_command("pick: the can"))
+    assert understood.command == parse_command(text)
+    assert not understood.note
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
@@ -86,7 +86,7 @@ def test_expressions_are_said_so_or_repaired() -> None:
     repaired, said = 0, [each for each in examples("commands_en") if not each.before]
     for example in said:
         text = " ".join(example.text.split())
-        for expression in example.heard().command.expressions:
+        for expression in example.understood().command.expressions:
             if expression in text:
                 continue
             repaired += 1
@@ -99,7 +99,7 @@ def test_expressions_are_said_so_or_repaired() -> None:
 
 def test_what_was_understood_is_understood_the_same_again() -> None:
     for example in [*examples("commands_en"), *examples("commands_de")]:
-        once = example.heard().command
+        once = example.understood().command
         assert understand(once.text, ENGLISH).command == once
 
 
@@ -127,16 +127,16 @@ def test_the_simulator_s_expressions_stay_whole() -> None:
     for pattern in patterns:
         for name in nouns():
             text = pattern.format(n=name, m="yellow bowl")
-            heard = understand(text, ENGLISH)
-            assert (heard.command.text, heard.act) == (text, "segment")
+            understood = understand(text, ENGLISH)
+            assert (understood.command.text, understood.act) == (text, "segment")
 
 
 def test_the_simulator_s_requests_are_understood() -> None:
     for request in vocabulary.REQUESTS:
         for name in nouns():
-            heard = understand(request.format(x=f"the {name}"), ENGLISH)
-            assert heard.command.expressions == [f"the {name}"], request
-            assert "not understood" not in heard.note
+            understood = understand(request.format(x=f"the {name}"), ENGLISH)
+            assert understood.command.expressions == [f"the {name}"], request
+            assert "not understood" not in understood.note
 
 
 def calls(function: Callable[[], object]) -> int:

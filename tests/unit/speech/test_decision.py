@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.speech import recogniser
-from mllmseg_ros.speech.audio import MAX_CHUNK_S, SAMPLE_RATE, pcm, read_wave
+from mllmseg_ros.speech.audio import MAX_CHUNK_S, SAMPLE_RATE, parse_pcm, read_wave
 from mllmseg_ros.speech.decision import Rules, decide
 from mllmseg_ros.speech.transcription import Transcription
 
@@ -58,13 +58,13 @@ def test_what_becomes_a_command(
 
 
 def test_audio_that_does_not_fit_is_named() -> None:
-    assert pcm(b"\x01\x00\xff\x7f").tolist() == [1, 32767]
+    assert parse_pcm(b"\x01\x00\xff\x7f").tolist() == [1, 32767]
     with pytest.raises(ValueError, match="3 bytes; accepted: an even number"):
-        pcm(b"abc")
+        parse_pcm(b"abc")
     with pytest.raises(ValueError, match="44100 Hz and 2 channels; accepted: 16000 Hz, one"):
-        pcm(b"", 44100, 2)
+        parse_pcm(b"", 44100, 2)
     with pytest.raises(ValueError, match="31 s in one piece; accepted: up to 30 s"):
-        pcm(bytes(2 * SAMPLE_RATE * int(MAX_CHUNK_S + 1)))
+        parse_pcm(bytes(2 * SAMPLE_RATE * int(MAX_CHUNK_S + 1)))
 
 
 def test_a_file_is_read_or_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from speaking import MISSING, music, noisy, speak, synthesised
 from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 from mllmseg_ros.speech.decision import Rules, decide
-from mllmseg_ros.speech.listener import QUEUE_S, Heard, Listener
+from mllmseg_ros.speech.listener import QUEUE_S, Listener, RecognisedUtterance
 from mllmseg_ros.speech.transcription import Transcription
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ COMMANDS = (
 )
 
 
-def heard(vad: SileroVad, sphinx: Sphinx, audio: Samples) -> list[str]:
+def recognise_commands(vad: SileroVad, sphinx: Sphinx, audio: Samples) -> list[str]:
     """Commands that come of a sound."""
     utterances = Endpointer(vad).feed(audio)
     decisions = [decide(sphinx(each), Rules(), clipped=each.is_clipped) for each in utterances]
@@ -43,13 +43,13 @@ def test_a_spoken_command_is_heard(
     vad: SileroVad, sphinx: Sphinx, text: str, voice: str, speed: int
 ) -> None:
     spoken = speak(text, voice, speed)
-    assert heard(vad, sphinx, spoken) == [text]
+    assert recognise_commands(vad, sphinx, spoken) == [text]
 
 
 def test_neither_noise_nor_a_soft_voice_is_a_hindrance(vad: SileroVad, sphinx: Sphinx) -> None:
     softly = (speak("stop") * 0.1).astype(np.int16)
-    assert heard(vad, sphinx, softly) == ["stop"]
-    assert heard(vad, sphinx, noisy(speak("put the red cube on the plate"), 20)) == [
+    assert recognise_commands(vad, sphinx, softly) == ["stop"]
+    assert recognise_commands(vad, sphinx, noisy(speak("put the red cube on the plate"), 20)) == [
         "put the red cube on the plate"
     ]
 
@@ -68,7 +68,7 @@ def test_neither_noise_nor_a_soft_voice_is_a_hindrance(vad: SileroVad, sphinx: S
     ids=["silence", "white noise", "brown noise", "music", "clipped", "talk", "more talk"],
 )
 def test_what_is_no_command_becomes_none(vad: SileroVad, sphinx: Sphinx, sound) -> None:
-    assert heard(vad, sphinx, sound()) == []
+    assert recognise_commands(vad, sphinx, sound()) == []
 
 
 def test_an_utterance_is_where_it_was_spoken(vad: SileroVad) -> None:
@@ -86,11 +86,11 @@ class Ear:
     """Collects what a listener hears."""
 
     def __init__(self) -> None:
-        self.heard: list[Heard] = []
+        self.utterances: list[RecognisedUtterance] = []
         self._came = threading.Event()
 
-    def __call__(self, heard: Heard) -> None:
-        self.heard.append(heard)
+    def __call__(self, utterance: RecognisedUtterance) -> None:
+        self.utterances.append(utterance)
         self._came.set()
 
     def wait(self, seconds: float = 20) -> None:
@@ -98,7 +98,7 @@ class Ear:
         self._came.clear()
 
 
-def fed(listener: Listener, audio: Samples, begin_s: float = 100.0) -> None:
+def feed_chunks(listener: Listener, audio: Samples, begin_s: float = 100.0) -> None:
     """As a microphone hands it over, only faster."""
     for at in range(0, len(audio), 1024):
         chunk = audio[at : at + 1024]
@@ -109,11 +109,11 @@ def test_a_listener_hears_in_a_thread_on_the_feeder_s_clock(vad: SileroVad, sphi
     ear = Ear()
     listener = Listener(Endpointer(vad), sphinx, Rules(), ear)
     try:
-        fed(listener, speak("stop"))
+        feed_chunks(listener, speak("stop"))
         ear.wait()
     finally:
         listener.close()
-    (only,) = ear.heard
+    (only,) = ear.utterances
     assert only.decision.command == "stop"
     assert 100.3 < only.start_s < only.end_s < 101.3
 
@@ -125,18 +125,20 @@ def test_only_what_is_said_while_the_button_is_held_is_heard(
     listener = Listener(Endpointer(vad, float("inf")), sphinx, Rules(), ear, push_to_talk=True)
     pause = np.zeros(2 * SAMPLE_RATE, np.int16)
     try:
-        fed(listener, speak("stop"))
-        listener.hold(True)
-        fed(listener, np.concatenate([pause, speak("put the red cube on the plate"), pause]))
-        listener.hold(False)
-        fed(listener, speak("stop"))
+        feed_chunks(listener, speak("stop"))
+        listener.set_talk_button(True)
+        feed_chunks(
+            listener, np.concatenate([pause, speak("put the red cube on the plate"), pause])
+        )
+        listener.set_talk_button(False)
+        feed_chunks(listener, speak("stop"))
         ear.wait()
-        listener.hold(True)
-        listener.hold(False)
+        listener.set_talk_button(True)
+        listener.set_talk_button(False)
         time.sleep(0.3)
     finally:
         listener.close()
-    assert [each.decision.command for each in ear.heard] == ["put the red cube on the plate"]
+    assert [each.decision.command for each in ear.utterances] == ["put the red cube on the plate"]
 
 
 def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVad) -> None:
@@ -145,7 +147,7 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
 
     def recognise(utterance: Utterance) -> Transcription:
         go_on.wait(20)
-        if len(ear.heard) == 0:
+        if len(ear.utterances) == 0:
             raise RuntimeError("out of memory")
         return Transcription(text="stop", confidence=1.0)
 
@@ -153,17 +155,17 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
     spoken, began_s = speak("stop"), time.monotonic()
     try:
         for _ in range(40):
-            fed(listener, spoken)
+            feed_chunks(listener, spoken)
         assert time.monotonic() - began_s < 2
         total_s = 40 * len(spoken) / SAMPLE_RATE
         assert listener.dropped_s == pytest.approx(total_s - QUEUE_S, abs=4)
         go_on.set()
         ear.wait()
-        fed(listener, spoken)
+        feed_chunks(listener, spoken)
         ear.wait()
     finally:
         go_on.set()
         listener.close()
-    assert "out of memory" in ear.heard[0].decision.reason
-    assert ear.heard[1].decision.command == "stop"
-    assert len(ear.heard) < 20
+    assert "out of memory" in ear.utterances[0].decision.reason
+    assert ear.utterances[1].decision.command == "stop"
+    assert len(ear.utterances) < 20

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from mllmseg_ros.language.answers import Seen, answer_in_words
+from mllmseg_ros.language.result_sentences import ExpressionResult, describe_results
 from mllmseg_ros.segmentation import Status
 
 FOUND, GONE, UNSURE = Status.FOUND, Status.NO_TARGET, Status.LOW_CONFIDENCE
@@ -40,5 +40,8 @@ FOUND, GONE, UNSURE = Status.FOUND, Status.NO_TARGET, Status.LOW_CONFIDENCE
     ],
 )
 def test_an_answer_in_words(seen: list[tuple[str, Status, int]], answer: str) -> None:
-    things = [Seen(expression=text, status=status, count=count) for text, status, count in seen]
-    assert answer_in_words(things) == answer
+    things = [
+        ExpressionResult(expression=text, status=status, count=count)
+        for text, status, count in seen
+    ]
+    assert describe_results(things) == answer
