@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time to understand a command in words, against the structured command that it stands for.
+"""Time to understand a command in natural language, compared with its structured form.
 
 ``python benchmarks/commands.py [--rounds 20]``: the sentences of the tests, in milliseconds, and
 the ratio of medians, in one run on one machine.
@@ -23,22 +23,22 @@ from command_file import Example, examples  # noqa: E402
 from mllmseg_ros.language.command import parse_command  # noqa: E402
 from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E402
 
-# Repeated to the limit.
+# Repeated up to the length limit.
 LONG = ["pick up the mug and ", "can you put the ", "no the one ", "put in ", "a. "]
 LIMIT = 256
 
 
 def milliseconds(function: Callable[[], object], rounds: int) -> float:
-    """Mean time of a call that may refuse."""
-    began = time.perf_counter()
+    """Measure the mean time of a call that may raise ValueError."""
+    start = time.perf_counter()
     for _ in range(rounds):
         with contextlib.suppress(ValueError):
             function()
-    return (time.perf_counter() - began) / rounds * 1e3
+    return (time.perf_counter() - start) / rounds * 1e3
 
 
-def hear(example: Example) -> object:
-    """Understand a sentence, with the command that it may refer to."""
+def understand_example(example: Example) -> object:
+    """Understand a sentence and the command before it."""
     last = parse_command(example.before or "pick: the mug")
     return understand(example.text, LANGUAGES[example.language], last)
 
@@ -48,12 +48,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
-    said = [*examples("commands_en"), *examples("commands_de")]
-    for example in said:
-        milliseconds(lambda example=example: hear(example), 1)  # tables are made ready once
-    sentences = [milliseconds(lambda each=each: hear(each), rounds) for each in said]
+    all_examples = [*examples("commands_en"), *examples("commands_de")]
+    for example in all_examples:
+        milliseconds(lambda example=example: understand_example(example), 1)  # prepares the tables
+    sentences = [
+        milliseconds(lambda each=each: understand_example(each), rounds) for each in all_examples
+    ]
     structured = [
-        milliseconds(lambda each=each: parse_command(each.structured), rounds) for each in said
+        milliseconds(lambda each=each: parse_command(each.structured), rounds)
+        for each in all_examples
     ]
     last = parse_command("pick: the mug; place: the bowl")
     texts = [(part * LIMIT)[:LIMIT] for part in LONG]
@@ -61,7 +64,7 @@ def main() -> None:
         milliseconds(lambda text=text: understand(text, LANGUAGES["en"], last), rounds)
         for text in texts
     ]
-    print(f"{len(said)} sentences          median    p95    max   ms")
+    print(f"{len(all_examples)} sentences          median    p95    max   ms")
     for name, times in (("in words", sentences), ("structured", structured), ("long", hostile)):
         p95 = sorted(times)[int(len(times) * 0.95)]
         print(f"{name:18}{statistics.median(times):12.3f}{p95:7.3f}{max(times):7.3f}")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the web console costs, by how many pages are open.
+"""CPU time of the web console by the number of open pages.
 
     python benchmarks/console.py [--seconds 10] [--json]     in a sourced workspace
 
-A process publishes what a camera or the segmenter does at 15 Hz, 640x480; the console is a process
-of its own, the pages read as fast as they can. Measured is the CPU time of the console's process
-alone, as a share of one core, with 0, 1 and 20 pages; the baseline of a ratio is one page in the
-same run. ``image`` has every picture encoded by the console (once for all pages), ``overlay`` comes
-encoded from the segmenter, with an answer of four targets.
+One process publishes like a camera or the segmenter, at 15 Hz and 640x480, another one runs the
+console, and pages read as fast as they can. The CPU time of the console's process is measured, as a
+share of one core, with 0, 1 and 20 pages; ratios compare with one page in the same run. With
+``image`` the console encodes every image (once for all pages); with ``overlay`` images come encoded
+from the segmenter, with a result of four targets.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from mllmseg_ros.ros.support import large_images
 SIZE = (640, 480)
 RATE_HZ = 15.0
 PAGES = (0, 1, 20)
-SETTLE_S = 2.0  # discovery, first pictures
+SETTLE_S = 2.0  # discovery, first images
 
 
 class Source(Node):
-    """Publishes images, or overlays with their answers."""
+    """Publishes images, or overlays with results."""
 
     def __init__(self, kind: str) -> None:
         super().__init__("source")
-        answer = made_up_answer(*SIZE)
-        overlay = draw_overlay(answer.rgb, [each.segmentation for each in answer.instances])
-        header = answer.header
+        result = made_up_answer(*SIZE)
+        overlay = draw_overlay(result.rgb, [each.segmentation for each in result.instances])
+        header = result.header
         if kind == "image":
             self._messages = [
                 (
                     self.create_publisher(Image, "image", 1),
-                    image_from_array(answer.rgb, "rgb8", header),
+                    image_from_array(result.rgb, "rgb8", header),
                 )
             ]
         else:
             self._messages = [
                 (
                     self.create_publisher(SegmentationArray, "segmentations", 10),
-                    array_message(answer, "image"),
+                    array_message(result, "image"),
                 ),
                 (
                     self.create_publisher(CompressedImage, "overlay/compressed", 1),
@@ -76,31 +76,31 @@ class Source(Node):
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of a process until now."""
+    """Get the CPU time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def look(url: str, n_pages: int, seconds: float, pid: int) -> tuple[float, float]:
-    """Share of a core, and pictures per second and page, while pages are open."""
-    n_pictures = 0
+async def measure_pages(url: str, n_pages: int, seconds: float, pid: int) -> tuple[float, float]:
+    """Measure the share of a core, and images per second and page."""
+    n_images = 0
 
     async def read(ws: aiohttp.ClientWebSocketResponse) -> None:
-        nonlocal n_pictures
+        nonlocal n_images
         async for message in ws:
             if message.type is aiohttp.WSMsgType.BINARY:
-                n_pictures += 1
+                n_images += 1
                 await ws.send_str('{"kind": "shown"}')
 
     async with aiohttp.ClientSession() as session:
         sockets = [await session.ws_connect(f"{url}socket") for _ in range(n_pages)]
         readers = [asyncio.create_task(read(ws)) for ws in sockets]
         await asyncio.sleep(SETTLE_S)
-        n_before, before_s, began_s = n_pictures, cpu_s(pid), time.monotonic()
+        n_before, before_s, start_s = n_images, cpu_s(pid), time.monotonic()
         await asyncio.sleep(seconds)
-        elapsed_s = time.monotonic() - began_s
+        elapsed_s = time.monotonic() - start_s
         share = (cpu_s(pid) - before_s) / elapsed_s
-        rate_hz = (n_pictures - n_before) / elapsed_s / max(1, n_pages)
+        rate_hz = (n_images - n_before) / elapsed_s / max(1, n_pages)
         for ws in sockets:
             await ws.close()
         await asyncio.gather(*readers)
@@ -108,7 +108,7 @@ async def look(url: str, n_pages: int, seconds: float, pid: int) -> tuple[float,
 
 
 def measure(kind: str, seconds: float) -> dict[str, tuple[float, float]]:
-    """Start a source and a console; (share of a core, pictures per second) by number of pages."""
+    """Measure (share of a core, images per second) by number of pages."""
     folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
     source = subprocess.Popen([sys.executable, __file__, "--source", kind])
     console = subprocess.Popen(
@@ -124,8 +124,8 @@ def measure(kind: str, seconds: float) -> dict[str, tuple[float, float]]:
         url = url.split("console at ")[1].strip()
         results = {}
         for n_pages in PAGES:
-            results[str(n_pages)] = asyncio.run(look(url, n_pages, seconds, console.pid))
-            time.sleep(1.0)  # until the console has noticed that they are gone
+            results[str(n_pages)] = asyncio.run(measure_pages(url, n_pages, seconds, console.pid))
+            time.sleep(1.0)  # until the console has noticed that they closed
         return results
     finally:
         for process in (console, source):
@@ -151,7 +151,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results))
         return
-    print(f"{'picture':<9}{'pages':>6}{'% of a core':>13}{'pictures/s':>12}{'against 1 page':>16}")
+    print(f"{'source':<9}{'pages':>6}{'% of a core':>13}{'images/s':>12}{'vs 1 page':>16}")
     for kind, of in results.items():
         for n_pages, (share, rate_hz) in of.items():
             ratio = f"{share / of['1'][0]:.2f}" if of["1"][0] else "-"

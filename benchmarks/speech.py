@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well spoken commands are heard, and how often something else is taken for one.
+"""Accuracy of spoken commands, and how often other sounds are recognised as one.
 
-    python benchmarks/speech.py            commands, voices and talk that no setting was chosen with
-    python benchmarks/speech.py --tune     those that the settings were chosen with
+    python benchmarks/speech.py            commands, voices and talk that were not used for tuning
+    python benchmarks/speech.py --tune     those used for tuning
     python benchmarks/speech.py --latency  end of speech to mask, in a sourced workspace
 
-espeak-ng speaks, sox adds pink noise; the offline default (pocketsphinx) hears. A command is right
-where it asks for the same, by the parser, word for word.
+espeak-ng speaks, sox adds pink noise, the default recogniser (pocketsphinx) recognises. A command
+is right if the parser gives the same structured command.
 """
 
 from __future__ import annotations
@@ -48,44 +48,44 @@ VOICES = (
     ("en-us+f5", 150),
     ("en-us+klatt4", 165),
     ("en-gb-x-rp+m6", 160),
-    # An earlier version was measured with these, and no setting was chosen with them either.
+    # Used to evaluate an earlier version, but not for tuning.
     ("en-us+f4", 145),
     ("en-us+m7", 165),
     ("en-us+m1", 185),
     ("en-gb-x-rp+f3", 160),
 )
 IN_NOISE = 5  # of the voices
-Heard = tuple[str, str, float]  # command, what was heard, confidence
+Recognised = tuple[str, str, float]  # command, text, confidence
 
 
-class Ears:
-    """The whole way from audio to a command, without ROS."""
+class Pipeline:
+    """All steps from audio to commands, without ROS."""
 
     def __init__(self) -> None:
         self._vad, self._recogniser = SileroVad(), recogniser.load("pocketsphinx")
         self._rules = Rules()
-        self.took_s: list[float] = []
+        self.durations_s: list[float] = []
 
-    def hear(self, audio: Samples) -> list[Heard]:
-        """What becomes of each utterance."""
+    def recognise(self, audio: Samples) -> list[Recognised]:
+        """Recognise each utterance."""
         found = []
         for utterance in Endpointer(self._vad).feed(audio):
             began = time.perf_counter()
-            words = self._recogniser(utterance)
-            self.took_s.append(time.perf_counter() - began)
-            decision = decide(words, self._rules, clipped=utterance.is_clipped)
-            found.append((decision.command, words.text, words.confidence))
+            transcription = self._recogniser(utterance)
+            self.durations_s.append(time.perf_counter() - began)
+            decision = decide(transcription, self._rules, clipped=utterance.is_clipped)
+            found.append((decision.command, transcription.text, transcription.confidence))
         return found
 
 
 def lines(name: str) -> list[str]:
-    """Sentences of a file."""
+    """Read the sentences of a file."""
     return (TEXTS / f"{name}.txt").read_text().splitlines()
 
 
-def word_errors(said: str, heard: str) -> int:
-    """Edit distance in words."""
-    a, b = said.split(), heard.split()
+def word_errors(commands_said: str, recognised: str) -> int:
+    """Compute the edit distance in words."""
+    a, b = commands_said.split(), recognised.split()
     row = list(range(len(b) + 1))
     for i, word in enumerate(a, 1):
         previous, row[0] = row[0], i
@@ -94,55 +94,59 @@ def word_errors(said: str, heard: str) -> int:
     return row[-1]
 
 
-def asks_for(text: str) -> str:
-    """A command in structured form."""
+def structured_form(text: str) -> str:
+    """Get the structured form of a command."""
     return understand(text, LANGUAGES["en"], LAST).command.text
 
 
 def measure_commands(
-    ears: Ears, said: list[tuple[str, str, int]], snr_db: float | None, verbose: bool
+    pipeline: Pipeline,
+    commands_said: list[tuple[str, str, int]],
+    snr_db: float | None,
+    verbose: bool,
 ) -> Counter[tuple[str, str]]:
-    """Print one row; returns what was taken for what."""
-    right = rejected = errors = n_words = 0
-    taken: Counter[tuple[str, str]] = Counter()
-    for text, voice, speed in said:
+    """Print one row; returns the confusions."""
+    n_right = n_rejected = errors = n_words = 0
+    confusions: Counter[tuple[str, str]] = Counter()
+    for text, voice, speed in commands_said:
         audio = speak(text, voice, speed)
-        heard = ears.hear(audio if snr_db is None else noisy(audio, snr_db))
-        errors += word_errors(text, " ".join(words for _, words, _ in heard))
+        recognised = pipeline.recognise(audio if snr_db is None else noisy(audio, snr_db))
+        errors += word_errors(text, " ".join(transcription for _, transcription, _ in recognised))
         n_words += len(text.split())
-        commands = [command for command, _, _ in heard if command]
+        commands = [command for command, _, _ in recognised if command]
         if not commands:
-            rejected += 1
-        elif len(commands) == 1 and asks_for(commands[0]) == asks_for(text):
-            right += 1
+            n_rejected += 1
+        elif len(commands) == 1 and structured_form(commands[0]) == structured_form(text):
+            n_right += 1
         else:
-            taken[text, "; ".join(commands)] += 1
+            confusions[text, "; ".join(commands)] += 1
         if verbose:
-            print(f"    {voice} | {text} | {heard}")
-    n = len(said)
+            print(f"    {voice} | {text} | {recognised}")
+    n, voice_names = len(commands_said), {voice for _, voice, _ in commands_said}
+    voice_name = voice_names.pop() if len(voice_names) == 1 else "all voices"
     name = "clean" if snr_db is None else f"{snr_db:.0f} dB"
     print(
-        f"{name:8}{said[0][1] if len({each[1] for each in said}) == 1 else 'all voices':16}"
-        f"{n:5}{right / n:9.1%}{rejected / n:9.1%}{sum(taken.values()) / n:9.1%}"
+        f"{name:8}{voice_name:16}"
+        f"{n:5}{n_right / n:9.1%}{n_rejected / n:9.1%}{sum(confusions.values()) / n:9.1%}"
         f"{errors / n_words:9.1%}",
         flush=True,
     )
-    return taken
+    return confusions
 
 
-def measure_rejection(ears: Ears, name: str, sounds: list[Samples], verbose: bool) -> None:
-    """Print how many sounds that are no command became one."""
-    heard = [ears.hear(sound) for sound in sounds]
-    false = [command for each in heard for command, _, _ in each if command]
-    wrong = sum(any(command for command, _, _ in each) for each in heard)
+def measure_rejection(pipeline: Pipeline, name: str, sounds: list[Samples], verbose: bool) -> None:
+    """Print how many sounds that are no command were recognised as one."""
+    recognised = [pipeline.recognise(sound) for sound in sounds]
+    false = [command for each in recognised for command, _, _ in each if command]
+    wrong = sum(any(command for command, _, _ in each) for each in recognised)
     print(f"{name:32}{len(sounds):5}{wrong:5}   {'; '.join(false)}", flush=True)
     if verbose:
-        for each in heard:
+        for each in recognised:
             print(f"    {each}")
 
 
 def clipped(audio: Samples) -> Samples:
-    """As a microphone with too much gain has it."""
+    """Clip audio like a microphone with too much gain."""
     return np.clip(audio.astype(np.int32) * 40, -32768, 32767).astype(np.int16)
 
 
@@ -152,41 +156,43 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--latency", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="every utterance")
-    asked = parser.parse_args()
-    if asked.latency:
+    arguments = parser.parse_args()
+    if arguments.latency:
         from speech_latency import measure_latency
 
         return measure_latency()
-    voices = TUNE_VOICES if asked.tune else VOICES
-    prefix = "tune_" if asked.tune else ""
+    voices = TUNE_VOICES if arguments.tune else VOICES
+    prefix = "tune_" if arguments.tune else ""
     commands, talk = lines(f"{prefix}commands"), lines(f"{prefix}talk")
-    ears = Ears()
+    pipeline = Pipeline()
     print(f"{'':24}{'n':>5}{'right':>9}{'rejected':>9}{'other':>9}{'WER':>9}")
-    taken: Counter[tuple[str, str]] = Counter()
-    fifths = 5 if asked.tune else 2  # of the commands that a voice says
+    confusions: Counter[tuple[str, str]] = Counter()
+    fifths = 5 if arguments.tune else 2  # share of the commands per voice, in fifths
     for at, voice in enumerate(voices):
-        said = [t for n, t in enumerate(commands) if (n - at) % 5 < fifths]
-        taken += measure_commands(ears, [(t, *voice) for t in said], None, asked.verbose)
+        commands_said = [t for n, t in enumerate(commands) if (n - at) % 5 < fifths]
+        confusions += measure_commands(
+            pipeline, [(t, *voice) for t in commands_said], None, arguments.verbose
+        )
     mixed = [(text, *voices[at % IN_NOISE]) for at, text in enumerate(commands[:50])]
     for snr_db in (20.0, 10.0):
-        taken += measure_commands(ears, mixed, snr_db, asked.verbose)
-    print(f"\nrecognition: median {np.median(ears.took_s) * 1e3:.0f} ms, ", end="")
-    print(f"95 % {np.quantile(ears.took_s, 0.95) * 1e3:.0f} ms\n")
-    print(f"{'taken for a command':32}{'n':>5}")
+        confusions += measure_commands(pipeline, mixed, snr_db, arguments.verbose)
+    print(f"\nrecognition: median {np.median(pipeline.durations_s) * 1e3:.0f} ms, ", end="")
+    print(f"95 % {np.quantile(pipeline.durations_s, 0.95) * 1e3:.0f} ms\n")
+    print(f"{'recognised as command':32}{'n':>5}")
     spoken = [speak(text, *voices[at % IN_NOISE]) for at, text in enumerate(talk)]
-    measure_rejection(ears, "talk, clean", spoken, asked.verbose)
+    measure_rejection(pipeline, "talk, clean", spoken, arguments.verbose)
     for snr_db in (20.0, 10.0):
         sounds = [noisy(each, snr_db) for each in spoken]
-        measure_rejection(ears, f"talk, {snr_db:.0f} dB", sounds, asked.verbose)
+        measure_rejection(pipeline, f"talk, {snr_db:.0f} dB", sounds, arguments.verbose)
     silence = np.zeros(10 * SAMPLE_RATE, np.int16)
-    measure_rejection(ears, "silence, 10 s", [silence], asked.verbose)
+    measure_rejection(pipeline, "silence, 10 s", [silence], arguments.verbose)
     noises = [synthesised(10, kind) for kind in ("whitenoise", "pinknoise", "brownnoise")]
-    measure_rejection(ears, "white, pink, brown noise, 10 s", noises, asked.verbose)
-    measure_rejection(ears, "music, 10 s", [music(10)], asked.verbose)
+    measure_rejection(pipeline, "white, pink, brown noise, 10 s", noises, arguments.verbose)
+    measure_rejection(pipeline, "music, 10 s", [music(10)], arguments.verbose)
     loud = [clipped(speak(text, *voices[0])) for text in commands[:10]]
-    measure_rejection(ears, "clipped commands", loud, asked.verbose)
-    print("\nsaid -> taken for")
-    for (text, other), n in taken.most_common():
+    measure_rejection(pipeline, "clipped commands", loud, arguments.verbose)
+    print("\nsaid -> recognised as")
+    for (text, other), n in confusions.most_common():
         print(f"{n:4}  {text} -> {other}")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the end of speech to the mask: both nodes as processes, audio at the pace of a microphone.
+"""Latency from the end of speech to the mask, with both nodes as processes and audio in real time.
 
 Part of ``benchmarks/speech.py --latency``.
 """
@@ -57,7 +57,7 @@ def measure_latency() -> None:
         for text in COMMANDS * ROUNDS:
             client.reset()
             transcripts.clear()
-            row = _one(client, audio, rgb, speak(text), transcripts)
+            row = _measure_once(client, audio, rgb, speak(text), transcripts)
             if row is None:
                 print(f"no mask for {text!r}: {[m.reason for _, m in transcripts]}")
             else:
@@ -72,22 +72,24 @@ def measure_latency() -> None:
     print(f"n = {len(rows)}; of the first, 500 ms are the pause that ends a command")
 
 
-def _one(
+def _measure_once(
     client: Client,
     audio: object,
     rgb: np.ndarray,
-    spoken: np.ndarray,
+    speech: np.ndarray,
     transcripts: list[tuple[float, Transcript]],
 ) -> tuple[float, float, float] | None:
-    """Speak once; returns the three latencies, ms."""
+    """Speak one command; returns the three latencies in ms."""
     chunk = int(CHUNK_S * SAMPLE_RATE)
-    last_loud = int(np.flatnonzero(np.abs(spoken.astype(np.int32)) > 500)[-1])
-    spoken = np.concatenate([spoken, np.zeros(SAMPLE_RATE * int(GIVE_UP_S), np.int16)])
-    began_s = time.monotonic()
-    ended_s = began_s + last_loud / SAMPLE_RATE
-    due_image_s = began_s
-    for at in range(0, len(spoken) - chunk, chunk):
-        due_s = began_s + (at + chunk) / SAMPLE_RATE  # recorded by then, not before
+    last_loud = int(np.flatnonzero(np.abs(speech.astype(np.int32)) > 500)[-1])
+    speech = np.concatenate([speech, np.zeros(SAMPLE_RATE * int(GIVE_UP_S), np.int16)])
+    start_s = time.monotonic()
+    ended_s = start_s + last_loud / SAMPLE_RATE
+    due_image_s = start_s
+    for at in range(0, len(speech) - chunk, chunk):
+        due_s = (
+            start_s + (at + chunk) / SAMPLE_RATE
+        )  # time at which a microphone would have recorded it
         while time.monotonic() < due_s:
             if time.monotonic() >= due_image_s:
                 client.send_image(rgb)
@@ -99,5 +101,5 @@ def _one(
                     1e3 * seconds
                     for seconds in (command_s - ended_s, mask_s - command_s, mask_s - ended_s)
                 )  # type: ignore[return-value]
-        audio.publish(UInt8MultiArray(data=spoken[at : at + chunk].tobytes()))  # type: ignore[attr-defined]
+        audio.publish(UInt8MultiArray(data=speech[at : at + chunk].tobytes()))  # type: ignore[attr-defined]
     return None
