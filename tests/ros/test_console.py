@@ -187,7 +187,7 @@ SELECTED = "document.querySelector('.entry[aria-pressed=true]')?.textContent ?? 
 
 
 def pixel(page: Browser, u: float, v: float) -> list[int]:
-    script = f"picture.getContext('2d').getImageData({round(u)}, {round(v)}, 1, 1).data"
+    script = f"canvas.getContext('2d').getImageData({round(u)}, {round(v)}, 1, 1).data"
     return list(page.run(f"Array.from({script})"))[:3]
 
 
@@ -204,7 +204,7 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     assert tinted[0] > before[0] + 40, "the first entry's orange is not on the cube"
     assert page.run("document.querySelectorAll('.entry .distance')[0].textContent").endswith(" m")
     left, top, width, height = page.run(
-        "(b => [b.x, b.y, b.width, b.height])(picture.getBoundingClientRect())"
+        "(b => [b.x, b.y, b.width, b.height])(canvas.getBoundingClientRect())"
     )
     page.click(left + cube[0] * width, top + cube[1] * height)
     page.wait(f"({SELECTED}).includes('the blue cube')")
@@ -213,7 +213,7 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     assert mark[1] < top + cube[1] * height < mark[3]
     page.click(left + bottle[0] * width, top + bottle[1] * height)
     page.wait(f"{SELECTED} === 'none'")
-    page.wait("document.querySelector('#history .picture img')?.naturalWidth === 640")
+    page.wait("document.querySelector('#history .thumbnail img')?.naturalWidth === 640")
     assert "the bowl" in page.run("document.querySelector('#history b').textContent")
 
 
@@ -252,7 +252,7 @@ def test_a_refused_command_says_why_and_changes_nothing(page: Browser) -> None:
     assert "thing 0" in page.run("document.querySelector('#history b').textContent")
 
 
-def test_escape_stops_and_the_live_picture_comes_back(page: Browser) -> None:
+def test_escape_stops_and_the_live_image_comes_back(page: Browser) -> None:
     page.run("document.getElementById('command').focus()")
     page.press("Escape")
     page.wait(f"{ANSWER}.includes('stopped')")
@@ -280,7 +280,7 @@ def test_held_to_talk_it_sends_what_the_microphone_hears(world: World, page: Bro
 
 
 def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
-    """Who does not say that a picture was shown gets two, and then the newest."""
+    """A page that confirms no image gets two, and then the newest."""
 
     async def look(url: str, n: int, seconds: float, *, shows: bool) -> list[list[int]]:
         async with aiohttp.ClientSession() as session:
@@ -323,7 +323,7 @@ def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
     assert all(stamps == sorted(set(stamps)) for stamps in quick)
     (stamps,) = slow
     assert len(stamps) == 3
-    assert stamps[2] >= quick[0][-3], "an old picture was kept for it"
+    assert stamps[2] >= quick[0][-3], "an old image was kept for it"
     page.wait(f"{BADGE} === 'live'")
 
 

@@ -30,7 +30,7 @@ CHOOSE = (
     "((list) => (list.value = '{}', list.dispatchEvent(new Event('change'))))"
     "(document.getElementById('camera'))"
 )
-SIZE = "[picture.width, picture.height].join('x')"
+SIZE = "[canvas.width, canvas.height].join('x')"
 ANSWER = "document.getElementById('answer-text').textContent"
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[tuple[Browser, Client]]:
-    """The console in a browser, before a segmenter that two cameras send pictures to."""
+    """The console in a browser, with a segmenter of two cameras."""
     domain = new_domain()
     segmenter = NodeProcess(
         domain, "--ros-args", "-p", "device:=cpu", "-p", "cameras:=[front, back]"
@@ -72,7 +72,7 @@ def page(tmp_path: Path) -> Iterator[tuple[Browser, Client]]:
     assert statuses == [0, 0], console.log + segmenter.log
 
 
-def test_each_camera_has_its_picture_and_its_answer(page: tuple[Browser, Client]) -> None:
+def test_each_camera_has_its_image_and_its_result(page: tuple[Browser, Client]) -> None:
     browser, client = page
     browser.wait(f"{OPTIONS} === 'front,back'")
     assert not browser.run("document.getElementById('camera-choice').hidden")

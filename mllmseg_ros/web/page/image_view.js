@@ -6,7 +6,7 @@ import { find } from "./dom.js";
 const LATE_MS = 3000; // without an image
 
 export class ImageView {
-  #canvas = find("picture");
+  #canvas = find("canvas");
   #mark = find("mark");
   #badge = find("badge");
   #size = null; // [height, width] of the original image; the one shown may be smaller

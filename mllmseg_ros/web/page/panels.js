@@ -139,7 +139,7 @@ export class HistoryPanel {
     const text = `${entry.command}: ${entry.text}`;
     let image = element("span", { className: "none" });
     if (entry.has_picture) {
-      image = element("button", { type: "button", className: "picture", "aria-label": `Enlarge the image of ${entry.command}` },
+      image = element("button", { type: "button", className: "thumbnail", "aria-label": `Enlarge the image of ${entry.command}` },
         element("img", { src: url, alt: "", loading: "lazy" }));
       image.addEventListener("click", () => enlarge(url, text));
     }

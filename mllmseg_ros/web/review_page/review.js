@@ -4,7 +4,7 @@
 import { Polygons } from "./polygon.js";
 
 const find = (id) => document.getElementById(id);
-const canvas = find("picture");
+const canvas = find("canvas");
 const context = canvas.getContext("2d");
 
 let entries = [];

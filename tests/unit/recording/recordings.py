@@ -27,19 +27,19 @@ FOCAL_PX, DISTANCE_M = 500.0, 0.8
 
 
 def sample_frames(n: int, width: int = 320) -> list[NDArray[np.uint8]]:
-    """RGB pictures of the simulated tabletop, smaller than they are stored."""
-    pictures = []
+    """RGB images of the simulated tabletop, smaller than they are stored."""
+    images = []
     for index in range(n):
         bgr = cv2.imread(str(FRAMES / f"frame_{index % 6}.png"))
         height = bgr.shape[0] * width // bgr.shape[1]
         small = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)
-        pictures.append(np.ascontiguousarray(small[..., ::-1]))
-    return pictures
+        images.append(np.ascontiguousarray(small[..., ::-1]))
+    return images
 
 
 def write_bag(
     folder: Path,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     *,
     storage: str = "mcap",
     compressed: bool = False,
@@ -59,7 +59,7 @@ def write_bag(
 
         base = "/camera/color/image_raw"
         kind = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
-        images = topic(base + "/compressed" * compressed, kind)
+        image_topic = topic(base + "/compressed" * compressed, kind)
         infos = topic("/camera/color/camera_info", "sensor_msgs/msg/CameraInfo")
         depths = topic("/camera/depth/image", "sensor_msgs/msg/Image") if depth else None
         own_frame = depth_frame_id != FRAME_ID
@@ -68,13 +68,13 @@ def write_bag(
             static = topic("/tf_static", "tf2_msgs/msg/TFMessage")
             writer.write(static, FIRST_NS, serialize(behind(depth_frame_id)))
         words = topic("/chatter", "std_msgs/msg/String")
-        for index, rgb in enumerate(pictures):
+        for index, rgb in enumerate(images):
             stamp_ns = FIRST_NS + index * STEP_NS
             height, width = rgb.shape[:2]
             header = header_message(stamp_ns, FRAME_ID)
             image = compressed_message(rgb, header) if compressed else None
             writer.write(
-                images,
+                image_topic,
                 stamp_ns + 1_000_000,
                 serialize(image or image_message(rgb, "rgb8", header)),
             )
@@ -85,12 +85,12 @@ def write_bag(
             writer.write(infos, stamp_ns + 1_000_000, serialize(info))
             if own_frame:
                 writer.write(lens, stamp_ns + 1_000_000, serialize(info))
-            if depths is not None and index < len(pictures) - 1:
+            if depths is not None and index < len(images) - 1:
                 metres = np.full((height, width), DISTANCE_M, np.float32)
                 late = header_message(stamp_ns + 5_000_000, depth_frame_id)
                 message = image_message(metres, "32FC1", late)
                 writer.write(depths, stamp_ns + 40_000_000, serialize(message))
-            text = MessageType("std_msgs/msg/String")(data=f"picture {index}")
+            text = MessageType("std_msgs/msg/String")(data=f"image {index}")
             writer.write(words, stamp_ns + 50_000_000, serialize(text))
     return folder
 

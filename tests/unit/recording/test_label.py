@@ -35,16 +35,16 @@ OPTIONS = ["--device", "cpu", "--dtype", "float32"]
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A bag of two images, a folder of two pictures, a video of two frames."""
+    """A bag of two images, a folder of two images, a video of two frames."""
     folder = tmp_path_factory.mktemp("recordings")
-    pictures = folder / "pictures"
-    pictures.mkdir()
+    image_folder = folder / "images"
+    image_folder.mkdir()
     for index in (2, 3):
-        shutil.copy(FRAMES / f"frame_{index}.png", pictures)
+        shutil.copy(FRAMES / f"frame_{index}.png", image_folder)
     with closing(VideoWriter(folder / "video.mp4")) as video:
         for index, rgb in enumerate(sample_frames(2)):
             video.write(rgb, index * 100_000_000)
-    return [write_bag(folder / "bag", sample_frames(2)), pictures, folder / "video.mp4"]
+    return [write_bag(folder / "bag", sample_frames(2)), image_folder, folder / "video.mp4"]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_labels_are_what_the_model_says(data: Path, embedded: Segmenter) -> None
             if target.region is not None:
                 parts = [one.segmentation.mask for one in locate_instances([said])]
                 np.testing.assert_array_equal(sample.mask(target), np.any(parts, axis=0))
-    stored = cv2.imread(str(samples[2].image))  # a picture is kept as it was
+    stored = cv2.imread(str(samples[2].image))  # an image file is kept as it was
     np.testing.assert_array_equal(stored, cv2.imread(str(FRAMES / "frame_2.png")))
 
 
@@ -135,7 +135,7 @@ def test_what_exists_is_an_input_and_all_else_an_expression(
         [Path("cup")],
         ["the cup", "salt/pepper mill", long],
     )
-    for missing in ("walk.mcap", "pictures/today", "walk.mp4"):
+    for missing in ("walk.mcap", "images/today", "walk.mp4"):
         with pytest.raises(ValueError, match="no such file"):
             split_inputs([missing, "the cup"])
 

@@ -16,7 +16,7 @@ from mllmseg_ros.language.vocabulary import (
     VARIED,
     VARIED_KINDS,
     WORKSHOP,
-    language_of,
+    get_vocabulary,
 )
 from mllmseg_ros.sim import fluent_speaker
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
@@ -214,9 +214,9 @@ def test_a_typo_swaps_two_letters_of_a_word(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_each_split_has_its_language() -> None:
-    assert language_of("varied_test") is VARIED
-    assert language_of("workshop") is WORKSHOP
-    assert not language_of("test").fluent
+    assert get_vocabulary("varied_test") is VARIED
+    assert get_vocabulary("workshop") is WORKSHOP
+    assert not get_vocabulary("test").fluent
 
 
 def test_plain_language_knows_no_fluent_form() -> None:

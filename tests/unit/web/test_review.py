@@ -98,7 +98,7 @@ def test_keys_and_mouse_decide_in_a_browser(folder: Path, url: str, tmp_path: Pa
         browser.open(url)
         # What the model is unsure of comes first, and words stay words.
         browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[1])}")
-        red = "(([r, g, b]) => r > 150 && g > 60)(document.getElementById('picture')"
+        red = "(([r, g, b]) => r > 150 && g > 60)(document.getElementById('canvas')"
         browser.wait(f"{red}.getContext('2d').getImageData(60, 40, 1, 1).data)")
         browser.press("r", "r")
         browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[0])}")
@@ -111,7 +111,7 @@ def test_keys_and_mouse_decide_in_a_browser(folder: Path, url: str, tmp_path: Pa
         browser.wait(drawn)
         left, top, wide, high = browser.run(
             "(b => [b.x, b.y, b.width, b.height])"
-            "(document.getElementById('picture').getBoundingClientRect())"
+            "(document.getElementById('canvas').getBoundingClientRect())"
         )
         for x, y in ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75)):
             browser.click(left + x * wide, top + y * high)
