@@ -33,6 +33,5 @@ def _explain(arguments: argparse.Namespace) -> None:
     explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)
     write_image(draw_explanation(rgb, explanation), arguments.output)
     segmentation = explanation.segmentation
-    print(
-        f"{segmentation.expression!r}: {segmentation.status.value}. {describe_decision(explanation)}"
-    )
+    reason = describe_decision(explanation)
+    print(f"{segmentation.expression!r}: {segmentation.status.value}. {reason}")
