@@ -21,9 +21,9 @@ from mllmseg_ros.eval.tabletop import evaluate_tabletop
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.export import export_scenes
 from mllmseg_ros.train.adapt.adapt import adapt
-from mllmseg_ros.train.adapt.known import simulated
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
-from mllmseg_ros.train.recipe_file import read_recipe
+from mllmseg_ros.train.adapt.rehearsal import render_rehearsal_set
+from mllmseg_ros.train.recipe import read_recipe
 
 SPLIT = "workshop"
 N_PICTURES, FIRST_ASKED = 50, 1000
@@ -45,7 +45,7 @@ def main() -> None:
         asked.run / "adapted",
         start,
         load_samples(asked.run / "shown", SPLIT),
-        simulated(asked.run / "adapted" / "simulated"),
+        render_rehearsal_set(asked.run / "adapted" / "simulated"),
         read_recipe(AdaptRecipe, "adapt"),
     )
     minutes = (time.monotonic() - began) / 60

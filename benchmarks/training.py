@@ -20,12 +20,12 @@ import torch
 from engine import random_1b
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.train.adapt.adapt import _choose
+from mllmseg_ros.train.adapt.adapt import set_trained
 from mllmseg_ros.train.adapt.batches import AdaptBatch
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
 from mllmseg_ros.train.adapt.step import adapt_losses, read_batch
 from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
-from mllmseg_ros.train.recipe_file import read_recipe
+from mllmseg_ros.train.recipe import read_recipe
 
 EXPRESSIONS = ("the red mug", "the ball left of the can", "all the books")
 
@@ -57,7 +57,7 @@ def measure(trained: str, device: torch.device, n_pictures: int, rounds: int) ->
     segmenter = random_1b(device, torch.float32)
     model, prompts = segmenter.model, segmenter.prompts
     answer_ids = (prompts.seg_id, prompts.rej_id)
-    _choose(model, trained, read_recipe(AdaptRecipe, "adapt"), answer_ids)
+    set_trained(model, trained, read_recipe(AdaptRecipe, "adapt"), answer_ids)
     parameters = [each for each in model.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=1e-5)
     side = model.config.image_size_px

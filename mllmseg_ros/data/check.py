@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.data.picture import check_size, read_rgb
+from mllmseg_ros.data.image_file import check_size, read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, reason_of
 from mllmseg_ros.drawing.overlay import draw_overlay

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.data.picture import size_hw
+from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
 from mllmseg_ros.data.review import is_used
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of

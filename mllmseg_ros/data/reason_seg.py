@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.data.picture import size_hw
+from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Shapes
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
 from mllmseg_ros.model.prompt import normalize_expression

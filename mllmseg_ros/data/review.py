@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.picture import size_hw
+from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Coco, decode
 
 __all__ = ["LabelledSet", "Review", "is_used", "waiting"]

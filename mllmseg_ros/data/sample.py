@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.data.region import Region, decode
 
-__all__ = ["Problem", "Sample", "Target"]
+__all__ = ["Problem", "Sample", "Target", "fingerprint"]
 
 Box = tuple[float, float, float, float]
 
@@ -72,3 +74,17 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.file}, {self.entry}" if self.entry else str(self.file)
         return f"{where}: {self.reason}"
+
+
+def fingerprint(*data_sets: Sequence[Sample]) -> str:
+    """Hash what samples say: names of images, expressions and regions, in their order.
+
+    Recipes of runs hold it: it must not change with the code (it is made of the regions' repr).
+    """
+    digest = hashlib.sha256()
+    for samples in data_sets:
+        digest.update(b"data set")
+        for sample in samples:
+            targets = [(target.expressions, target.region) for target in sample.targets]
+            digest.update(repr((sample.image.name, sample.size_hw, targets)).encode())
+    return digest.hexdigest()[:16]

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.data.picture import read_rgb
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode, decode_ignored
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.eval.metrics import (

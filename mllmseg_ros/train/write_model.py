@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a trained model as a folder that all else loads."""
+"""Write a trained model as a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 from mllmseg_ros.checkpoints.loading import save_model
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
-__all__ = ["Written", "write_model"]
+__all__ = ["ModelMetadata", "write_model"]
 
 _TOKENIZER_ENDINGS = (".json", ".txt", ".model")
-_NOT_COPIED = ("recipe.json",)  # of the training that the start came from
+_NOT_COPIED = ("recipe.json",)  # of the training of the start checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a model says of itself: section ``mllmseg`` of its config.json."""
+class ModelMetadata:
+    """What the ``mllmseg`` section of a model's config.json says about it."""
 
     name: str
     can_reject: bool  # trained to answer [REJ]
@@ -30,27 +30,27 @@ class Written:
 
 
 def write_model(
-    folder: Path, start: Path, model: MLLMSeg, state: dict[str, Tensor], written: Written
+    folder: Path, start: Path, model: MLLMSeg, state: dict[str, Tensor], metadata: ModelMetadata
 ) -> None:
-    """Write weights in the published, merged layout, beside the files that the model began with.
+    """Write weights in the published, merged layout, with the start's tokenizer and configuration.
 
     Args:
         folder: where to; created.
         start: checkpoint folder with its configuration and tokenizer.
         model: the network.
-        state: its state dict, adapters worked in.
-        written: what the model says of itself.
+        state: its state dict, adapters merged.
+        metadata: of the model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file in start.iterdir():
-        named = file.suffix in _TOKENIZER_ENDINGS and not file.name.endswith(".index.json")
-        if file.is_file() and named and file.name not in _NOT_COPIED:
+        is_text = file.suffix in _TOKENIZER_ENDINGS and not file.name.endswith(".index.json")
+        if file.is_file() and is_text and file.name not in _NOT_COPIED:
             shutil.copy(file, folder)
     path = folder / "config.json"
     fields = json.loads(path.read_text(encoding="utf-8"))
     fields["use_llm_lora"] = 0
-    fields["mllmseg"] = {**fields.get("mllmseg", {}), **asdict(written)}
-    if not written.synthetic_only:  # it has learnt other words than those that it began with
+    fields["mllmseg"] = {**fields.get("mllmseg", {}), **asdict(metadata)}
+    if not metadata.synthetic_only:  # it has learnt words that the start does not list
         fields["mllmseg"].pop("known_words", None)
     path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_model(model, folder, torch.bfloat16, state)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mllmseg_ros.data.picture import read_rgb
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
 from mllmseg_ros.model.pixels import resize_to_square
 from mllmseg_ros.model.prompt import Prompt, PromptBuilder

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.check import grid_of_tiles
-from mllmseg_ros.data.picture import read_rgb
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.eval.dataset import ProtocolScores

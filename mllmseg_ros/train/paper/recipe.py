@@ -6,52 +6,43 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mllmseg_ros.train.recipe import (
+    AtLeast0,
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Precision,
+    Recipe,
+)
+
 __all__ = ["PaperRecipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperRecipe:
+class PaperRecipe(Recipe):
     """One training; the published values are those of ``recipes/res.yaml``."""
 
-    steps: int
-    pictures: int
-    accumulation: int
-    learning_rate: float
-    weight_decay: float
-    warm_up: float
-    lora_rank: int
-    lora_dropout: float
+    steps: Count
+    pictures: Count
+    accumulation: Count
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warm_up: Fraction
+    lora_rank: AtLeast0
+    lora_dropout: Fraction
     vision_lora: bool
     answer_rows: bool
     published_focal: bool
     learn_padding: bool
     recompress: bool
     gradient_checkpointing: bool
-    precision: str
-    save_every: int
+    precision: Precision
+    save_every: Count
     seed: int
 
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: naming the field, its value and what is accepted.
-        """
-        for name in ("steps", "pictures", "accumulation", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"recipe: {name} is {getattr(self, name)}, accepted: 1 or more")
-        for name in ("lora_dropout", "warm_up"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"recipe: {name} is {getattr(self, name)}, accepted: 0 to below 1")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.lora_rank < 0:
-            raise ValueError(
-                "recipe: learning_rate must be above 0, weight_decay and lora_rank not negative"
-            )
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"recipe: precision is {self.precision!r}, accepted: bf16, fp32")
-
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to 0, as transformers schedules it."""
+        """Learning rate of a step: linear warm-up, then a cosine decay to 0, as in transformers."""
         warm = math.ceil(self.warm_up * self.steps)
         if step < warm:
             return self.learning_rate * step / max(1, warm)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training step's forward pass: batch in, losses out. No optimiser, no files."""
+"""Forward pass of one training step: batch in, losses out. No optimiser, no files."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Losses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What the network says about a batch: B pictures, N expressions, M of them with a target."""
+class Predictions:
+    """The network's outputs for a batch: B images, N expressions, M of them with a target."""
 
     tokens: Tensor  # (B, G*G, C) vision tokens
     states: Tensor  # (M, D) of the expressions that have a target
-    met: Tensor  # (M, G*G, C) the picture after it has met each of them
+    attended: Tensor  # (M, G*G, C) vision tokens after cross-attention to each of them
     answer_logits: Tensor  # (N, 2), [SEG] first
 
 
@@ -48,7 +48,7 @@ class Learner(nn.Module):
         self.answer_ids = (seg_id, rej_id)
         # transformers' own plain attention is faster still than torch's math kernel.
         model.vision_tower.set_attn_implementation("eager")
-        for module in model.modules():  # scenes and words are drawn afresh: nothing to overfit to
+        for module in model.modules():  # scenes and words are drawn anew: nothing to overfit to
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
             elif isinstance(module, nn.MultiheadAttention):
@@ -59,23 +59,23 @@ class Learner(nn.Module):
         self.sketch = SketchHead(width, grid)
 
     def dense_losses(self, batch: Batch) -> Losses:
-        """What every cell shows, vision tower only."""
+        """Compute the losses of the vision tower alone: what every cell shows."""
         tokens = self.model.vision_tower(pixel_values=batch.pixel_values).last_hidden_state[:, 1:]
         loss, terms = self.dense(tokens, batch)
         return Losses(total=loss, terms=terms)
 
-    def answers(self, batch: Batch) -> Answers:
-        """Read every expression of a batch, and let those that have a target meet the picture."""
+    def predict(self, batch: Batch) -> Predictions:
+        """Run the network on a batch, up to the masks of the expressions with a target."""
         assert batch.prompts is not None
         tokens, image_embeds = self.model.encode_vision(batch.pixel_values)
         image_states, states = read_packed(self.model, image_embeds, batch.prompts)
         fused = self.model.mask_decoder.fuse(tokens, image_states)
-        named = states[batch.has_target]
-        return Answers(
+        target_states = states[batch.has_target]
+        return Predictions(
             tokens=tokens,
-            states=named,
-            met=self.model.mask_decoder.cross_attend(
-                fused[batch.prompts.rows[batch.has_target]], named
+            states=target_states,
+            attended=self.model.mask_decoder.cross_attend(
+                fused[batch.prompts.rows[batch.has_target]], target_states
             ),
             answer_logits=functional.linear(
                 states, self.model.lm_head.weight[list(self.answer_ids)]
@@ -83,17 +83,17 @@ class Learner(nn.Module):
         )
 
     def joint_losses(self, batch: Batch) -> Losses:
-        """Masks and answers of every expression, what there is to see kept in view."""
+        """Compute the losses of masks and decisions, and those of the vision tower again."""
         assert batch.prompts is not None
-        said = self.answers(batch)
-        dense, terms = self.dense(said.tokens, batch)
+        predictions = self.predict(batch)
+        dense, terms = self.dense(predictions.tokens, batch)
         rows = batch.prompts.rows[batch.has_target]
-        pointer = self.pointer(said.states, said.tokens, rows, batch.cell_target)
-        sketch_dice, sketch_focal = mask_loss(self.sketch(said.met), batch.cell_target)
+        pointer = self.pointer(predictions.states, predictions.tokens, rows, batch.cell_target)
+        sketch_dice, sketch_focal = mask_loss(self.sketch(predictions.attended), batch.cell_target)
         dice, focal = mask_loss(
-            self.model.mask_decoder.predict_logits(said.met[batch.drawn]), batch.target
+            self.model.mask_decoder.predict_logits(predictions.attended[batch.drawn]), batch.target
         )
-        answer = answer_loss(said.answer_logits, batch.has_target)
+        answer = answer_loss(predictions.answer_logits, batch.has_target)
         total = (
             dice
             + focal
@@ -104,13 +104,13 @@ class Learner(nn.Module):
             + _DENSE_WEIGHT_IN_JOINT * dense
         )
         with torch.no_grad():
-            said_there = said.answer_logits[:, 0] >= said.answer_logits[:, 1]
+            accepts = predictions.answer_logits[:, 0] >= predictions.answer_logits[:, 1]
             terms |= {
                 "dice": float(dice),
                 "focal": float(focal),
                 "sketch": float(sketch_dice),
                 "pointer": float(pointer),
                 "answer": float(answer),
-                "answer_acc": float((said_there == batch.has_target).float().mean()),
+                "answer_acc": float((accepts == batch.has_target).float().mean()),
             }
         return Losses(total=total, terms=terms)

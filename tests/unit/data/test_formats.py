@@ -33,7 +33,7 @@ from data_sets import (
 
 from mllmseg_ros.data.check import check, contact_sheet
 from mllmseg_ros.data.dataset import load_samples, read_samples
-from mllmseg_ros.data.picture import read_rgb
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode, decode_ignored, encode
 from mllmseg_ros.data.sample import Problem, Sample
 

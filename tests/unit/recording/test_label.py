@@ -83,7 +83,7 @@ def test_what_was_accepted_can_be_taught(
     pytest.importorskip("peft", reason="needs requirements/train.txt")
     from mllmseg_ros.train.adapt.adapt import adapt
     from mllmseg_ros.train.adapt.recipe import AdaptRecipe
-    from mllmseg_ros.train.recipe_file import read_recipe
+    from mllmseg_ros.train.recipe import read_recipe
 
     LabelledSet(data).accept_sure()
     recipe = read_recipe(

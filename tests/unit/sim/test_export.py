@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("pycocotools", reason="needs pycocotools (requirements/train.txt)")
 
 from mllmseg_ros.data.dataset import load_samples
-from mllmseg_ros.data.picture import read_rgb
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene

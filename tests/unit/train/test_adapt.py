@@ -24,16 +24,18 @@ from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import ProtocolScores
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.adapt import adapt as adapting
-from mllmseg_ros.train.adapt import known as knowing
+from mllmseg_ros.train.adapt import rehearsal
 from mllmseg_ros.train.adapt.adapt import adapt
 from mllmseg_ros.train.adapt.batches import AdaptBatches
-from mllmseg_ros.train.adapt.known import RehearsalSet, split_train_val
+from mllmseg_ros.train.adapt.evaluation import BestCheckpoint, Scores
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
+from mllmseg_ros.train.adapt.rehearsal import RehearsalSet, split_train_val
 from mllmseg_ros.train.adapt.report import AdaptReport
 from mllmseg_ros.train.adapt.step import read_batch
 from mllmseg_ros.train.augment import jitter_colors, random_window
 from mllmseg_ros.train.feature_cache import StateCache
-from mllmseg_ros.train.recipe_file import read_recipe
+from mllmseg_ros.train.recipe import RECIPES, read_recipe
+from mllmseg_ros.train.training_log import TrainingLog
 
 TINY = read_recipe(
     AdaptRecipe, "adapt", steps=4, pictures=3, expressions=2, evaluate_every=2, precision="fp32"
@@ -67,7 +69,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> RehearsalSet:
     samples = write_pictures(tmp_path_factory.mktemp("known"), 3, first=20)
-    return RehearsalSet(rehearsed=tuple(samples[:2]), asked=tuple(samples[2:]))
+    return RehearsalSet(train=tuple(samples[:2]), val=tuple(samples[2:]))
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +280,7 @@ def test_batches_are_of_step_and_seed_and_mirror_what_names_no_side(
         on_left = columns[:112].sum() > columns[112:].sum()
         assert bool(on_left) == (text != RIGHT), text
     assert there == [text != "the moon" for text in texts]
-    rehearsing = AdaptBatches(new, known.rehearsed, random_segmenter.prompts, 224, 0)
+    rehearsing = AdaptBatches(new, known.train, random_segmenter.prompts, 224, 0)
     assert len(rehearsing.draw(0, 4, 1, 0.5).prompts) == 4
 
 
@@ -300,19 +302,19 @@ def test_augmentation_keeps_what_must_stay() -> None:
 def test_simulated_scenes_are_rendered_once_and_again_where_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knowing, "_REHEARSED", (("train", 2, 3), ("varied_train", 1, 3)))
-    monkeypatch.setattr(knowing, "_ASKED", (("test", 1, 3),))
-    first = knowing.simulated(tmp_path)
+    monkeypatch.setattr(rehearsal, "_TRAIN", (("train", 2, 3), ("varied_train", 1, 3)))
+    monkeypatch.setattr(rehearsal, "_VAL", (("test", 1, 3),))
+    first = rehearsal.render_rehearsal_set(tmp_path)
     if first is None:
         pytest.skip("no simulator or no off-screen OpenGL")
-    assert (len(first.rehearsed), len(first.asked)) == (3, 1)
+    assert (len(first.train), len(first.val)) == (3, 1)
     before = (tmp_path / "train" / "annotations.jsonl").stat().st_mtime_ns
     (tmp_path / "test" / "done").unlink()  # as if that one had been cut off
-    again = knowing.simulated(tmp_path)
+    again = rehearsal.render_rehearsal_set(tmp_path)
     assert again == first
     assert (tmp_path / "train" / "annotations.jsonl").stat().st_mtime_ns == before
-    monkeypatch.setattr(knowing.importlib.util, "find_spec", lambda name: None)
-    assert knowing.simulated(tmp_path) is None
+    monkeypatch.setattr(rehearsal.importlib.util, "find_spec", lambda name: None)
+    assert rehearsal.render_rehearsal_set(tmp_path) is None
 
 
 def scores(g_iou: float) -> ProtocolScores:
@@ -331,15 +333,17 @@ def scores(g_iou: float) -> ProtocolScores:
 
 
 def test_the_best_checkpoint_is_good_and_forgets_little(tmp_path: Path) -> None:
-    def looked_at(new: float, known: float) -> adapting._Scores:
-        return adapting._Scores(new=scores(new), known=scores(known))
+    def both(new: float, known: float) -> Scores:
+        return Scores(new=scores(new), known=scores(known))
 
-    progress = adapting._Progress(tmp_path, looked_at(20, 80), 0.0)
-    assert progress.looked(1, looked_at(60, 70), 2.0)  # forgets, but is the first
-    assert progress.looked(2, looked_at(40, 79), 2.0)
-    assert not progress.looked(3, looked_at(70, 75), 2.0)
-    assert progress.looked(4, looked_at(50, 78.5), 2.0)
-    assert progress.best["step"] == 4
+    best = BestCheckpoint(both(20, 80), 2.0, TrainingLog(tmp_path))
+    assert best.record_evaluation(1, both(60, 70))  # forgets, but is the first
+    assert best.record_evaluation(2, both(40, 79))
+    assert not best.record_evaluation(3, both(70, 75))
+    assert best.record_evaluation(4, both(50, 78.5))
+    assert best.fields["step"] == 4
+    first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert first == {"looked": {"step": 1, "new": 60, "known": 70, "worth": [-8.0, 60]}}
 
 
 def test_forgetting_is_warned_of() -> None:
@@ -361,7 +365,7 @@ def test_bad_use_is_named(random_checkpoint: Path, new: list[Sample], tmp_path: 
     run = tmp_path / "run"
     with pytest.raises(ValueError, match="this recipe trains everything"):
         adapt(run, random_checkpoint, new, None, TINY, tmp_path / "features", "cpu")
-    with pytest.raises(ValueError, match="1 picture: at least 2"):
+    with pytest.raises(ValueError, match="1 image: at least 2"):
         adapt(run, random_checkpoint, new[:1], None, TINY, device="cpu")
     with pytest.raises(ValueError, match="trained is 'some', accepted: auto, all, lora, decoder"):
         replace(TINY, trained="some")
@@ -386,3 +390,21 @@ def test_command(
     out = capsys.readouterr().out
     assert "new, held out, before" in out
     assert str(tmp_path / "run" / "model") in out
+
+
+def test_a_recipe_and_a_run_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    text = (RECIPES / "adapt.yaml").read_text(encoding="utf-8")
+    former = tmp_path / "former.yaml"
+    former.write_text(text.replace("max_forgetting: 2.0", "forget_at_most: 3.5"))
+    with pytest.warns(FutureWarning, match="forget_at_most is max_forgetting now"):
+        recipe = read_recipe(AdaptRecipe, str(former))
+    assert recipe.max_forgetting == 3.5
+    former.write_text(text + "forget_at_most: 3.5\n")
+    with pytest.raises(ValueError, match="forget_at_most is not a field"):
+        read_recipe(AdaptRecipe, str(former))
+    TINY.check_run(tmp_path / "run", start="a")
+    path = tmp_path / "run" / "recipe.json"
+    path.write_text(path.read_text().replace("max_forgetting", "forget_at_most"))
+    TINY.check_run(tmp_path / "run", start="a")
+    with pytest.raises(ValueError, match=r"another recipe .*'max_forgetting': \(2.0, 3.0\)"):
+        replace(TINY, max_forgetting=3.0).check_run(tmp_path / "run", start="a")

@@ -32,7 +32,7 @@ from mllmseg_ros.train.lora import Trained, choose_trained, merged_state
 from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.start import start_from_internvl
 from mllmseg_ros.train.paper.training import train_as_in_paper
-from mllmseg_ros.train.recipe_file import RECIPES, read_recipe
+from mllmseg_ros.train.recipe import RECIPES, read_recipe
 
 TINY = read_recipe(
     PaperRecipe, "res", steps=4, precision="fp32", pictures=1, lora_rank=4, save_every=1
@@ -262,7 +262,7 @@ def test_kept_features_change_nothing_but_the_time(
     samples = [load_samples(data)]
     plain = train_as_in_paper(tmp_path / "plain", start, samples, recipe)
     kept = train_as_in_paper(tmp_path / "kept", start, samples, recipe, tmp_path / "features")
-    assert "pictures are not augmented" in capsys.readouterr().out
+    assert "images are not augmented" in capsys.readouterr().out
     once, twice = (load_file(folder / "model.safetensors") for folder in (plain, kept))
     assert all(torch.equal(once[name], tensor) for name, tensor in twice.items())
     files = list((tmp_path / "features").rglob("*.safetensors"))

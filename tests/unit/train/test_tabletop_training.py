@@ -17,12 +17,11 @@ from mllmseg_ros.language.vocabulary import COLORS, KINDS
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.train.recipe_file import read_recipe
+from mllmseg_ros.train.recipe import read_recipe
 from mllmseg_ros.train.tabletop import scenes as scenes_module
-from mllmseg_ros.train.tabletop import training as tabletop
 from mllmseg_ros.train.tabletop.curve import draw_curve
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
-from mllmseg_ros.train.tabletop.training import train_tabletop
+from mllmseg_ros.train.tabletop.training import TabletopTrainer, train_tabletop
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.optim, "Muon"), reason="training needs torch >= 2.9"
@@ -116,19 +115,19 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
     unbroken: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "interrupted"
-    monkeypatch.setattr(tabletop, "_SAVE_EVERY_S", 0.0)
-    real_step, calls = tabletop._train_step, []
+    monkeypatch.setattr(TabletopTrainer, "save_every_s", 0.0)
+    real_step, calls = TabletopTrainer.compute_gradients, []
 
-    def dying_step(*arguments: object) -> dict[str, float]:
-        calls.append(arguments)
+    def dying_step(trainer: TabletopTrainer, step: int) -> dict[str, float]:
+        calls.append(step)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return real_step(*arguments)  # type: ignore[arg-type]
+        return real_step(trainer, step)
 
-    monkeypatch.setattr(tabletop, "_train_step", dying_step)
+    monkeypatch.setattr(TabletopTrainer, "compute_gradients", dying_step)
     with pytest.raises(KeyboardInterrupt):
         train_tabletop(run, scenes, TINY, threads=1)
-    monkeypatch.setattr(tabletop, "_train_step", real_step)
+    monkeypatch.setattr(TabletopTrainer, "compute_gradients", real_step)
     train_tabletop(run, scenes, TINY, threads=1)
     once, twice = (load_file(folder / "state.safetensors") for folder in (unbroken, run))
     assert once.keys() == twice.keys()
@@ -179,14 +178,14 @@ def test_scenes_are_rendered_where_none_are_named(
 
 def test_learning_rate_factor() -> None:
     recipe = replace(TINY, dense_steps=100, joint_steps=200, varied_steps=300)
-    assert recipe.factor(0) == pytest.approx(1 / 20)
-    assert recipe.factor(99) == 1.0
-    assert recipe.factor(100) == pytest.approx(0.6 / 50)
-    assert recipe.factor(200) == pytest.approx(0.6)
-    assert 0 < recipe.factor(299) < 0.02
-    assert recipe.factor(300) == pytest.approx(0.6 / 50)
-    assert recipe.factor(400) == pytest.approx(0.6)
-    assert 0 < recipe.factor(599) < 0.02
+    assert recipe.learning_rate_at(0) == pytest.approx(1 / 20)
+    assert recipe.learning_rate_at(99) == 1.0
+    assert recipe.learning_rate_at(100) == pytest.approx(0.6 / 50)
+    assert recipe.learning_rate_at(200) == pytest.approx(0.6)
+    assert 0 < recipe.learning_rate_at(299) < 0.02
+    assert recipe.learning_rate_at(300) == pytest.approx(0.6 / 50)
+    assert recipe.learning_rate_at(400) == pytest.approx(0.6)
+    assert 0 < recipe.learning_rate_at(599) < 0.02
 
 
 def test_shipped_recipe_is_read_and_checked() -> None:
