@@ -39,10 +39,10 @@ from mllmseg_ros.ros.node.result_messages import array_message, chosen_position,
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.depth_noise import stereo_like
-from mllmseg_ros.sim.draw_pick import GRASPABLE, pick_scene
+from mllmseg_ros.sim.depth_noise import add_stereo_noise
 from mllmseg_ros.sim.gripper_world import GripperWorld
 from mllmseg_ros.sim.objects import HELD_OUT
+from mllmseg_ros.sim.pick_scenes import GRASPABLE, pick_scene
 from mllmseg_ros.sim.view import View
 
 FIRST_SEED = 1_000
@@ -131,7 +131,7 @@ def take_picture(camera: TabletopCamera, seed: int, rng: np.random.Generator) ->
     camera.load_world(world.scene, world.model, world.data)
     view = camera.render()
     (bowl,) = (k + 1 for k, each in enumerate(world.scene.objects) if each.kind == "bowl")
-    depth_m = stereo_like(view.depth_m, float(view.K[0, 0]), rng)
+    depth_m = add_stereo_noise(view.depth_m, float(view.K[0, 0]), rng)
     return Scene(world=world, view=view, depth_m=depth_m, bowl=bowl)
 
 

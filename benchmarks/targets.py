@@ -23,9 +23,9 @@ from mllmseg_ros.geometry.localization import Intrinsics, locate
 from mllmseg_ros.masks import inside_uv
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.depth_noise import stereo_like
-from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.depth_noise import add_stereo_noise
 from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.view import View
 
 NEAREST_M, FARTHEST_M = 0.5, 1.2
@@ -53,7 +53,7 @@ def main() -> None:
             rng = np.random.default_rng(seed)
             camera.load(random_scene(seed, "test"))
             view = camera.render()
-            depth = stereo_like(view.depth_m, float(view.K[0, 0]), rng)
+            depth = add_stereo_noise(view.depth_m, float(view.K[0, 0]), rng)
             for thing in view.objects:
                 mask = view.instances == thing.instance_id
                 truth = mean_point(view.depth_m, mask, view)

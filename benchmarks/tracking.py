@@ -34,7 +34,7 @@ from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
-from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.scene import CameraView, Scene
 from mllmseg_ros.tracking.association import assign_pairs
 from mllmseg_ros.tracking.tracker import TrackedInstance, Tracker

@@ -22,10 +22,10 @@ from mllmseg_ros.eval.worst import Case, goodness
 from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
 from mllmseg_ros.sim.objects import HELD_OUT
-from mllmseg_ros.sim.speaker import ReferringExpression
+from mllmseg_ros.sim.plain_expressions import ReferringExpression
+from mllmseg_ros.sim.random_scenes import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.view import View
 
 __all__ = ["evaluate_tabletop", "to_text"]
@@ -74,7 +74,7 @@ def evaluate_tabletop(
 
     Args:
         segmenter: the model.
-        split: one of draw_scene.SPLITS.
+        split: one of random_scenes.SPLITS.
         n_expressions: how many to ask, four a scene. In the test split a tenth as many more are
             asked about colours and kinds that training never put together.
         seed: of the expressions.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.sim.scene import CameraView, Scene
-from mllmseg_ros.sim.sensor import exposed
+from mllmseg_ros.sim.sensor import apply_sensor
 from mllmseg_ros.sim.shapes import height_m
 from mllmseg_ros.sim.view import View, VisibleObject, visible_objects
 from mllmseg_ros.sim.world import FAR_M, NEAR_M, compile_scene
@@ -182,7 +182,7 @@ class TabletopCamera:
         places = self._move(moved or {})
         rgb = self._draw_rgb()
         if self._scene.sensor is not None:
-            rgb = exposed(rgb, self._scene.sensor)
+            rgb = apply_sensor(rgb, self._scene.sensor)
         instances, depth_m = self._draw_instances()
         return View(
             rgb=rgb,

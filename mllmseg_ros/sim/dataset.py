@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.view import View, VisibleObject
 
 __all__ = ["SceneCache", "render_dataset"]
@@ -48,7 +48,7 @@ def render_dataset(
 
     Args:
         folder: of the split's shards.
-        split: one of draw_scene.SPLITS.
+        split: one of random_scenes.SPLITS.
         first_seed: a multiple of SHARD_SCENES.
         n_scenes: how many.
         size: side of the square pictures, px.
@@ -106,14 +106,14 @@ def _render_shard(shard: Path, split: str, first_seed: int, n_scenes: int, size:
         for row in range(len(done), n_scenes):
             camera.load(random_scene(first_seed + row, split))
             view = camera.render()
-            rgb[row], instances[row] = squeezed(view, size)
+            rgb[row], instances[row] = resize_view(view, size)
             things = [thing.to_dict() for thing in view.objects]
             record = {"split": split, "seed": first_seed + row, "objects": things}
             lines.write(json.dumps(record).encode() + b"\n")
             lines.flush()
 
 
-def squeezed(view: View, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def resize_view(view: View, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Shrink a view to the network's square as its own preprocessing does, aspect not kept.
 
     Returns:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["stereo_like"]
+__all__ = ["add_stereo_noise"]
 
 _BASELINE_M = 0.05
 _SUBPIXEL = 0.08  # standard deviation of disparity, px
@@ -24,7 +24,7 @@ _WIDEST_PX = 24  # of a hidden strip
 _DROPPED = 0.004  # share of pixels without any depth
 
 
-def stereo_like(
+def add_stereo_noise(
     depth_m: NDArray[np.float32], focal_px: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Degrade exact depth.

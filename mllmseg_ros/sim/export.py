@@ -18,8 +18,8 @@ from tqdm import tqdm
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.expressions import draw_expressions
+from mllmseg_ros.sim.random_scenes import SPLITS, TEST_SPLITS, random_scene
 from mllmseg_ros.sim.view import View
 
 __all__ = ["export_scenes"]
@@ -34,7 +34,7 @@ def export_scenes(
 
     Args:
         folder: new or empty.
-        split: one of draw_scene.SPLITS.
+        split: one of random_scenes.SPLITS.
         first_seed: of the first scene; the others follow.
         n_scenes: how many.
         n_expressions: per scene; fewer where the same is drawn twice.

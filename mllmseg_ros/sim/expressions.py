@@ -12,18 +12,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from mllmseg_ros.language.vocabulary import PLAIN, Vocabulary
-from mllmseg_ros.sim.fluent_speaker import FLUENT_FORMS, FluentSpeaker
-from mllmseg_ros.sim.speaker import PLAIN_FORMS, ReferringExpression, Speaker
+from mllmseg_ros.language.vocabulary import PLAIN, Language
+from mllmseg_ros.sim.fluent_expressions import FLUENT_FORMS, FluentSpeaker
+from mllmseg_ros.sim.plain_expressions import PLAIN_FORMS, ReferringExpression, Speaker
 from mllmseg_ros.sim.view import VisibleObject
 
-__all__ = ["draw_expressions", "mirrored"]
+__all__ = ["draw_expressions", "mirror_objects"]
 
 FORMS = (*PLAIN_FORMS[:-1], *FLUENT_FORMS, "none")
 _ROUNDS = 20  # forms drawn before it is said what is absent
 
 
-def mirrored(objects: Sequence[VisibleObject]) -> tuple[VisibleObject, ...]:
+def mirror_objects(objects: Sequence[VisibleObject]) -> tuple[VisibleObject, ...]:
     """The same objects in the horizontally flipped picture (positions_m keep the original's)."""
     return tuple(
         replace(thing, centroid_uv=(1 - thing.centroid_uv[0], thing.centroid_uv[1]))
@@ -39,7 +39,7 @@ def draw_expressions(
     no_target_share: float = 0.2,
     forms: Sequence[str] | None = None,
     allow_held_out: bool = False,
-    language: Vocabulary = PLAIN,
+    language: Language = PLAIN,
 ) -> list[ReferringExpression]:
     """Draw expressions for one picture.
 

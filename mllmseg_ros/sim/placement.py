@@ -12,7 +12,7 @@ from mllmseg_ros.sim.objects import SceneObject
 from mllmseg_ros.sim.scene import CameraView
 from mllmseg_ros.sim.shapes import footprint_radius_m, height_m
 
-__all__ = ["placed", "random_camera"]
+__all__ = ["place_objects", "random_camera"]
 
 _GAP_M = 0.008  # at least, between footprints
 _NEAREST_M, _FARTHEST_M = 0.5, 1.3  # camera to the middle of the objects
@@ -28,7 +28,7 @@ class CameraRange:
     farther: tuple[float, float] = (0.9, 1.1)  # times the distance from which the objects fit
 
 
-def placed(
+def place_objects(
     objects: list[SceneObject],
     azimuth: float,
     rng: np.random.Generator,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.sim.expressions import draw_expressions
-from mllmseg_ros.sim.speaker import ReferringExpression
+from mllmseg_ros.sim.plain_expressions import ReferringExpression
 from mllmseg_ros.sim.view import View, VisibleObject
 
 __all__ = ["load_sample", "sample_expressions"]
@@ -82,7 +82,7 @@ def render_samples(folder: Path) -> None:
         RuntimeError: if off-screen GL is missing.
     """
     from mllmseg_ros.sim.camera import TabletopCamera
-    from mllmseg_ros.sim.draw_scene import random_scene
+    from mllmseg_ros.sim.random_scenes import random_scene
 
     folder.mkdir(parents=True, exist_ok=True)
     with TabletopCamera(640, 480) as camera:

@@ -2,7 +2,7 @@
 """A tabletop scene: what stands where, in which light, seen from where.
 
 A scene is a plain description. Knows neither MuJoCo nor pixels, nor how scenes are drawn
-(draw_scene.py).
+(random_scenes.py).
 """
 
 from __future__ import annotations

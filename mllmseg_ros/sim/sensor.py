@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sensor", "exposed"]
+__all__ = ["Sensor", "apply_sensor"]
 
 _REFERENCE_WIDTH_PX = 640  # lengths below are meant in a picture of this width
 
@@ -29,7 +29,7 @@ class Sensor:
     seed: int  # of the noise
 
 
-def exposed(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
+def apply_sensor(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
     """The picture (H, W, 3) as that sensor gives it."""
     scale = rgb.shape[1] / _REFERENCE_WIDTH_PX
     pixels: NDArray[Any] = rgb.astype(np.float32) * np.array(sensor.gain, np.float32)

@@ -25,7 +25,7 @@ from mllmseg_ros.ros.demo.plan import judge, plan_commands, table
 from mllmseg_ros.ros.demo.sim_camera_node import swayed
 from mllmseg_ros.segmentation import Status, build_segmentation
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample
 
 DEMO = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros" / "demo"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.sim.draw_pick import GRASPABLE
+from mllmseg_ros.sim.pick_scenes import GRASPABLE
 
 __all__ = ["WorldTruth", "contact_sheet", "judge", "plan_tasks", "table"]
 

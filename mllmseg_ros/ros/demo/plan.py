@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.segmentation import Segmentation, Status
 from mllmseg_ros.sim.expressions import draw_expressions
-from mllmseg_ros.sim.speaker import ReferringExpression
+from mllmseg_ros.sim.plain_expressions import ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 
 __all__ = ["judge", "plan_commands", "table"]

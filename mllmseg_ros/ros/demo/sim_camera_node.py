@@ -19,7 +19,7 @@ from mllmseg_ros.ros.demo.camera_topics import (
 )
 from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.sim.camera import Pose, TabletopCamera
-from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.scene import Scene
 
 __all__ = ["main"]

@@ -32,9 +32,9 @@ from mllmseg_ros.ros.messages.image_msgs import image_from_array
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion_message
 from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.sim.camera import Spot, TabletopCamera
-from mllmseg_ros.sim.depth_noise import stereo_like
-from mllmseg_ros.sim.draw_pick import pick_scene
+from mllmseg_ros.sim.depth_noise import add_stereo_noise
 from mllmseg_ros.sim.gripper_world import JOINTS, GripperWorld
+from mllmseg_ros.sim.pick_scenes import pick_scene
 
 __all__ = ["main"]
 
@@ -147,7 +147,7 @@ class SimRobotNode(Node):
     def _publish_image(self) -> None:
         stamp = self.get_clock().now().to_msg()
         view = self._camera.render(describe=self._topics.wants_objects)
-        noisy_m = stereo_like(view.depth_m, float(view.K[0, 0]), self._rng)
+        noisy_m = add_stereo_noise(view.depth_m, float(view.K[0, 0]), self._rng)
         self._topics.publish(replace(view, depth_m=noisy_m), stamp)
         if self._picture.get_subscription_count():
             rgb = self._camera.photograph(self._aim_m, self._onlooker)

@@ -16,8 +16,8 @@ from mllmseg_ros.data.sample import Sample
 __all__ = ["RehearsalSet", "render_rehearsal_set", "split_rehearsal_set", "split_train_val"]
 
 # Split, number of scenes, expressions of each. `mllmseg eval tabletop` begins at seed 0 and uses
-# none of these scenes. With 160 + 160 scenes of six expressions to rehearse, a model learnt those by
-# heart and lost 3.2 points on others.
+# none of these scenes. With 160 + 160 scenes of six expressions to rehearse, a model memorised
+# those and lost 3.2 points on others.
 _FIRST_SEED = 500_000
 _TRAIN = (("train", 400, 20), ("varied_train", 240, 20))
 _VAL = (("test", 60, 6), ("varied_test", 30, 6))

@@ -18,7 +18,7 @@ from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, VARIED_KINDS
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
-from mllmseg_ros.sim.expressions import draw_expressions, mirrored
+from mllmseg_ros.sim.expressions import draw_expressions, mirror_objects
 from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train.augment import jitter_colors
 from mllmseg_ros.train.packed import PackedPrompts, pack
@@ -107,7 +107,7 @@ class TabletopBatches:
             instances = scenes.cache.instances(index)
             objects = scenes.cache.objects(index)
             if rng.random() < 0.5:
-                rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirrored(objects)
+                rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirror_objects(objects)
             pictures.append(jitter_colors(rgb, rng))
             cells.append(self._sampled(instances))
             tables.append(_table(objects))

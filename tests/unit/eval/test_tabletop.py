@@ -10,7 +10,7 @@ import pytest
 from mllmseg_ros.eval.tabletop import TabletopReport, evaluate_tabletop, to_text
 from mllmseg_ros.eval.worst import Case, draw_worst, goodness
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.sim.fluent_speaker import FLUENT_FORMS
+from mllmseg_ros.sim.fluent_expressions import FLUENT_FORMS
 
 
 @pytest.fixture(scope="module")

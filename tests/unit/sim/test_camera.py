@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import random_scene
+from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.view import View
 
 

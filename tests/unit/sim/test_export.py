@@ -16,8 +16,8 @@ from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.export import export_scenes
+from mllmseg_ros.sim.random_scenes import random_scene
 
 
 def test_what_is_exported_is_the_scene(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.language.vocabulary import COLORS, KINDS
-from mllmseg_ros.sim.expressions import draw_expressions, mirrored
+from mllmseg_ros.sim.expressions import draw_expressions, mirror_objects
 from mllmseg_ros.sim.objects import HELD_OUT
-from mllmseg_ros.sim.speaker import PLAIN_FORMS, ReferringExpression
+from mllmseg_ros.sim.plain_expressions import PLAIN_FORMS, ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 
 NOUNS = {
@@ -97,10 +97,10 @@ def fits(what: tuple[str | None, str | None, str | None], one: VisibleObject) ->
 SCENES = [random_objects(np.random.default_rng(seed)) for seed in range(150)]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["seen", "mirrored"])
+@pytest.fixture(scope="module", params=[False, True], ids=["seen", "mirror_objects"])
 def said(request: pytest.FixtureRequest) -> list[tuple[tuple, ReferringExpression]]:
     rng = np.random.default_rng(1)
-    scenes = [mirrored(objects) if request.param else objects for objects in SCENES]
+    scenes = [mirror_objects(objects) if request.param else objects for objects in SCENES]
     return [(objects, e) for objects in scenes for e in draw_expressions(objects, rng, 24)]
 
 
@@ -247,9 +247,9 @@ def test_held_out_pairs_are_said_only_where_allowed_or_there() -> None:
 
 def test_mirrored_swaps_left_and_right() -> None:
     objects = (thing(1, "red", "mug"), thing(5, "blue", "mug"))
-    flipped = mirrored(objects)
+    flipped = mirror_objects(objects)
     assert [one.centroid_uv[0] for one in flipped] == pytest.approx([0.9, 0.5])
-    assert mirrored(flipped)[0].centroid_uv == pytest.approx(objects[0].centroid_uv)
+    assert mirror_objects(flipped)[0].centroid_uv == pytest.approx(objects[0].centroid_uv)
 
 
 def test_same_seed_same_words() -> None:

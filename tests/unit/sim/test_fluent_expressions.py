@@ -18,10 +18,10 @@ from mllmseg_ros.language.vocabulary import (
     WORKSHOP,
     get_vocabulary,
 )
-from mllmseg_ros.sim import fluent_speaker
+from mllmseg_ros.sim import fluent_expressions
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
-from mllmseg_ros.sim.fluent_speaker import FLUENT_FORMS
-from mllmseg_ros.sim.speaker import ReferringExpression
+from mllmseg_ros.sim.fluent_expressions import FLUENT_FORMS
+from mllmseg_ros.sim.plain_expressions import ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 
 KIND_OF = {
@@ -84,7 +84,7 @@ def said() -> Said:
     rng = np.random.default_rng(3)
     scenes = [scene(rng) for _ in range(1500)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fluent_speaker, "_TYPO_SHARE", 0.0)
+        patch.setattr(fluent_expressions, "_TYPO_SHARE", 0.0)
         return [(s, e) for s in scenes for e in draw_expressions(s, rng, 12, language=VARIED)]
 
 
@@ -206,7 +206,7 @@ def test_exceptions(said: Said) -> None:
 def test_a_typo_swaps_two_letters_of_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     objects = scene(np.random.default_rng(5))
     once = draw_expressions(objects, np.random.default_rng(5), 1, language=VARIED)
-    monkeypatch.setattr(fluent_speaker, "_TYPO_SHARE", 1.0)
+    monkeypatch.setattr(fluent_expressions, "_TYPO_SHARE", 1.0)
     (mistyped,) = draw_expressions(objects, np.random.default_rng(5), 1, language=VARIED)
     assert mistyped.targets == once[0].targets
     assert mistyped.text != once[0].text

@@ -12,9 +12,9 @@ pytest.importorskip("mujoco", reason="needs MuJoCo")
 
 from mllmseg_ros.language.vocabulary import KINDS
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_pick import GRASPABLE, pick_scene
 from mllmseg_ros.sim.gripper_world import GripperWorld
 from mllmseg_ros.sim.objects import random_object, random_scale
+from mllmseg_ros.sim.pick_scenes import GRASPABLE, pick_scene
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.shapes import height_m
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.language.vocabulary import COLORS, KINDS
-from mllmseg_ros.sim.draw_scene import SPLITS, random_scene
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.objects import HELD_OUT
+from mllmseg_ros.sim.random_scenes import SPLITS, random_scene
 from mllmseg_ros.sim.samples import FRAMES, N_SAMPLES
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.shapes import footprint_radius_m

@@ -8,10 +8,10 @@ import pytest
 
 from mllmseg_ros.language.vocabulary import CLUTTER, TOOL_KINDS, VARIED_KINDS
 from mllmseg_ros.sim.camera import TabletopCamera
-from mllmseg_ros.sim.draw_scene import TEST_SPLITS, random_scene
 from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.patterns import PATTERNS, pattern_mix
-from mllmseg_ros.sim.sensor import Sensor, exposed
+from mllmseg_ros.sim.random_scenes import TEST_SPLITS, random_scene
+from mllmseg_ros.sim.sensor import Sensor, apply_sensor
 
 CLEAN = {
     "gain": (1.0, 1.0, 1.0),
@@ -39,20 +39,20 @@ def test_kinds_and_held_out_pairs_stay_where_they_belong() -> None:
 def test_a_step_edge_after_each_fault() -> None:
     rgb = np.zeros((480, 640, 3), np.uint8)
     rgb[:, 320:] = 200
-    same = exposed(rgb, Sensor(**CLEAN))
+    same = apply_sensor(rgb, Sensor(**CLEAN))
     assert np.abs(same.astype(int) - rgb).max() <= 3
 
     def edge(**fault: float) -> int:
         """Columns that are neither dark nor bright any more."""
-        row = exposed(rgb, Sensor(**{**CLEAN, **fault}))[240, :, 1]
+        row = apply_sensor(rgb, Sensor(**{**CLEAN, **fault}))[240, :, 1]
         return int(np.sum((row > 20) & (row < 180)))
 
     assert edge(blur_px=2.0) >= 4
     assert 8 <= edge(motion_px=12.0) <= 14
     assert edge(motion_px=12.0, motion_rad=np.pi / 2) <= 1  # along the edge
-    dim = exposed(rgb, Sensor(**{**CLEAN, "gain": (0.5, 0.5, 1.0)}))[240, 500]
+    dim = apply_sensor(rgb, Sensor(**{**CLEAN, "gain": (0.5, 0.5, 1.0)}))[240, 500]
     np.testing.assert_allclose(dim, (100, 100, 200), atol=4)
-    noisy = exposed(rgb, Sensor(**{**CLEAN, "noise": 10.0}))[:, 400:].astype(float)
+    noisy = apply_sensor(rgb, Sensor(**{**CLEAN, "noise": 10.0}))[:, 400:].astype(float)
     assert 6 < noisy.std() < 12
 
 

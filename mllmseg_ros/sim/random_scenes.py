@@ -2,7 +2,7 @@
 """Draw random scenes, the same for the same (split, seed) everywhere.
 
 ``train``, ``validation`` and ``test`` are the plain tabletop; the ``varied_`` splits and
-``workshop`` are drawn by :mod:`mllmseg_ros.sim.draw_varied`.
+``workshop`` are drawn by :mod:`mllmseg_ros.sim.varied_scenes`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import math
 import numpy as np
 
 from mllmseg_ros.language.vocabulary import COLORS, KINDS
-from mllmseg_ros.sim.draw_varied import varied_scene, workshop_scene
 from mllmseg_ros.sim.objects import HELD_OUT, SceneObject, random_object
-from mllmseg_ros.sim.placement import placed, random_camera
+from mllmseg_ros.sim.placement import place_objects, random_camera
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
+from mllmseg_ros.sim.varied_scenes import random_varied_scene, random_workshop_scene
 
-__all__ = ["dressed", "random_scene"]
+__all__ = ["add_surroundings", "random_scene"]
 
 SPLITS = (
     "train",
@@ -54,14 +54,18 @@ def random_scene(seed: int, split: str = "train", n_objects: int | None = None) 
     rng = np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), seed]))
     n = n_objects or int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
     if split.startswith("varied"):
-        return varied_scene(rng, n, held_out=split in TEST_SPLITS)
+        return random_varied_scene(rng, n, held_out=split in TEST_SPLITS)
     if split == "workshop":
-        return workshop_scene(rng, n)
+        return random_workshop_scene(rng, n)
     azimuth = float(rng.uniform(-math.pi, math.pi))
-    return dressed(placed(_random_objects(n, split, azimuth, rng), azimuth, rng), azimuth, rng)
+    return add_surroundings(
+        place_objects(_random_objects(n, split, azimuth, rng), azimuth, rng), azimuth, rng
+    )
 
 
-def dressed(objects: tuple[SceneObject, ...], azimuth: float, rng: np.random.Generator) -> Scene:
+def add_surroundings(
+    objects: tuple[SceneObject, ...], azimuth: float, rng: np.random.Generator
+) -> Scene:
     """Put placed objects into the plain tabletop's surroundings, before a camera at an azimuth."""
     surface = random_surface(objects, rng)
     ambient = float(rng.uniform(0.30, 0.48))

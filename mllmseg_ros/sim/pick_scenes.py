@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from mllmseg_ros.language.vocabulary import COLORS, KINDS
-from mllmseg_ros.sim.draw_scene import dressed
 from mllmseg_ros.sim.objects import HELD_OUT, SceneObject, random_object, random_scale
-from mllmseg_ros.sim.placement import placed
+from mllmseg_ros.sim.placement import place_objects
+from mllmseg_ros.sim.random_scenes import add_surroundings
 from mllmseg_ros.sim.scene import Scene
 
 __all__ = ["GRASPABLE", "pick_scene"]
@@ -52,7 +52,7 @@ def pick_scene(seed: int, wanted: Sequence[tuple[str, str]] = ()) -> Scene:
             pairs.append(pair)
     azimuth = float(rng.uniform(-math.pi, math.pi))
     things = [_sized(random_object(color, kind, azimuth, rng), rng) for color, kind in pairs]
-    return dressed(placed(things, azimuth, rng, _GAP_M), azimuth, rng)
+    return add_surroundings(place_objects(things, azimuth, rng, _GAP_M), azimuth, rng)
 
 
 def _color(rng: np.random.Generator, kind: str) -> str:

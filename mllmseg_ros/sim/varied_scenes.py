@@ -17,12 +17,12 @@ import numpy as np
 from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, TOOL_KINDS, VARIED_KINDS
 from mllmseg_ros.sim.objects import HELD_OUT, SceneObject, random_object, random_scale
 from mllmseg_ros.sim.patterns import PATTERNS
-from mllmseg_ros.sim.placement import CameraRange, placed, random_camera
+from mllmseg_ros.sim.placement import CameraRange, place_objects, random_camera
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.sensor import Sensor
 from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
 
-__all__ = ["varied_scene", "workshop_scene"]
+__all__ = ["random_varied_scene", "random_workshop_scene"]
 
 _HELD_OUT_SHARE = 0.25  # of scenes with held-out pairs allowed
 _CLUTTER_SHARE = 0.5  # of scenes
@@ -36,7 +36,7 @@ _WORKSHOP_CAMERA = CameraRange(
 )
 
 
-def varied_scene(rng: np.random.Generator, n_objects: int, *, held_out: bool) -> Scene:
+def random_varied_scene(rng: np.random.Generator, n_objects: int, *, held_out: bool) -> Scene:
     """Draw a varied scene of so many objects, clutter not counted."""
     azimuth = float(rng.uniform(-math.pi, math.pi))
     things = _things(n_objects, VARIED_KINDS, azimuth, rng)
@@ -48,7 +48,7 @@ def varied_scene(rng: np.random.Generator, n_objects: int, *, held_out: bool) ->
     return _scene(things, azimuth, rng, _VARIED_CAMERA, tint=(0.82, 1.08))
 
 
-def workshop_scene(rng: np.random.Generator, n_objects: int) -> Scene:
+def random_workshop_scene(rng: np.random.Generator, n_objects: int) -> Scene:
     """Draw a scene of tools and of household objects under other names."""
     azimuth = float(rng.uniform(-math.pi, math.pi))
     things = _things(n_objects, _WORKSHOP_KINDS, azimuth, rng)
@@ -63,7 +63,7 @@ def _scene(
     *,
     tint: tuple[float, float],
 ) -> Scene:
-    objects = placed(list(things), azimuth, rng)
+    objects = place_objects(list(things), azimuth, rng)
     ambient = float(rng.uniform(0.24, 0.5))
     surface = random_surface(objects, rng, PATTERNS)
     return Scene(

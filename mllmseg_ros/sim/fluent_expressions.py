@@ -25,7 +25,7 @@ from mllmseg_ros.language.vocabulary import (
     REQUESTS,
     SUPERLATIVES,
 )
-from mllmseg_ros.sim.speaker import (
+from mllmseg_ros.sim.plain_expressions import (
     CLEAR_M,
     CLEAR_UV,
     Description,
