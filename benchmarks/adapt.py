@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What 50 pictures teach: a workshop that the model never saw, and what it forgets for it.
+"""What 50 images teach: a workshop that the model never saw, and what it forgets for it.
 
     python benchmarks/adapt.py RUN                  # --model, --expressions 1000
 
@@ -26,7 +26,7 @@ from mllmseg_ros.train.adapt.rehearsal import render_rehearsal_set
 from mllmseg_ros.train.recipe import read_recipe
 
 SPLIT = "workshop"
-N_PICTURES, FIRST_ASKED = 50, 1000
+N_IMAGES, FIRST_ASKED = 50, 1000
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     asked = parser.parse_args()
     for name, first in (("shown", 0), ("asked", FIRST_ASKED)):
         if not (asked.run / name).exists():
-            export_scenes(asked.run / name, SPLIT, first, N_PICTURES)
+            export_scenes(asked.run / name, SPLIT, first, N_IMAGES)
     start = find_checkpoint(asked.model)
     began = time.monotonic()
     report = adapt(

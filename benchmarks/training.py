@@ -3,7 +3,7 @@
 
     python benchmarks/training.py                 # --threads 1 --rounds 3
 
-One epoch here is a few pictures with three expressions each, forward, backward and optimiser step.
+One epoch here is a few images with three expressions each, forward, backward and optimiser step.
 The first epoch fills the cache and is not counted. Read the ratios: machines are shared.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
         asked.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(trained: str, device: torch.device, n_pictures: int, rounds: int) -> dict[str, float]:
+def measure(trained: str, device: torch.device, n_images: int, rounds: int) -> dict[str, float]:
     """Median seconds of an epoch, by what is kept."""
     segmenter = random_1b(device, torch.float32)
     model, prompts = segmenter.model, segmenter.prompts
@@ -69,7 +69,7 @@ def measure(trained: str, device: torch.device, n_pictures: int, rounds: int) ->
             has_target=torch.tensor([True, True, False]),
             target=torch.rand(2, side, side) > 0.9,
         )
-        for _ in range(n_pictures)
+        for _ in range(n_images)
     ]
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def step(
     answer_ids: tuple[int, int],
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """One optimiser step on one picture."""
+    """One optimiser step on one image."""
     device = model.lm_head.weight.device
     with torch.autocast(device.type, torch.bfloat16):
         read = read_batch(model, batch, kept, device)

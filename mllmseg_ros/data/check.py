@@ -21,7 +21,7 @@ __all__ = ["check", "contact_sheet"]
 
 _TILE_HW = (240, 320)  # px
 _COLUMNS = 4
-_TARGETS_SHOWN = 4  # per picture; more hide each other
+_TARGETS_SHOWN = 4  # per image; more hide each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +34,20 @@ class CheckReport:
     n_expressions: int
     n_no_target: int  # expressions that name nothing
     n_empty: int  # targets whose mask has no pixel
-    area_percent: tuple[float, float, float]  # of the picture: 5th, 50th, 95th percentile; NaN
+    area_percent: tuple[float, float, float]  # of the image: 5th, 50th, 95th percentile; NaN
 
     def __str__(self) -> str:
         low, middle, high = self.area_percent
         lines = [str(problem) for problem in self.problems]
         lines.append(
-            f"{len(self.samples)} pictures, {self.n_targets} targets, {self.n_expressions} "
+            f"{len(self.samples)} images, {self.n_targets} targets, {self.n_expressions} "
             f"expressions, {self.n_no_target} of them name nothing; {len(self.problems)} problems"
         )
         if self.n_empty:
             lines.append(f"{self.n_empty} targets have a mask without a pixel")
         if np.isfinite(middle):
             lines.append(
-                f"a target covers {middle:.1f} % of its picture (5 % of them under {low:.1f} %, "
+                f"a target covers {middle:.1f} % of its image (5 % of them under {low:.1f} %, "
                 f"5 % over {high:.1f} %)"
             )
         return "\n".join(lines)
@@ -58,7 +58,7 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
     samples: list[Sample] = []
     problems: list[Problem] = []
     areas: list[float] = []
-    for each in tqdm(entries, unit="picture", mininterval=2):
+    for each in tqdm(entries, unit="image", mininterval=2):
         if isinstance(each, Problem):
             problems.append(each)
             continue
@@ -108,20 +108,20 @@ def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDAr
     return grid_of_tiles([_drawn(samples[int(index)], rng) for index in sorted(chosen)])
 
 
-def grid_of_tiles(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Lay pictures of any size out in a grid, each fitted into a tile of 320 x 240 px.
+def grid_of_tiles(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Lay images of any size out in a grid, each fitted into a tile of 320 x 240 px.
 
     Raises:
         ValueError: if there is none.
     """
-    if not pictures:
-        raise ValueError("no picture to draw")
-    columns = min(_COLUMNS, len(pictures))
+    if not images:
+        raise ValueError("no image to draw")
+    columns = min(_COLUMNS, len(images))
     tiles = []
-    for picture in pictures:
-        width, height = _fitted(picture.shape[:2])
+    for image in images:
+        width, height = _fitted(image.shape[:2])
         tile = np.zeros((*_TILE_HW, 3), np.uint8)
-        tile[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        tile[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         tiles.append(tile)
     tiles += [np.zeros((*_TILE_HW, 3), np.uint8)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
@@ -129,13 +129,13 @@ def grid_of_tiles(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _fitted(size_hw: tuple[int, ...]) -> tuple[int, int]:
-    """Width and height of a picture in a tile, px."""
+    """Width and height of an image in a tile, px."""
     scale = min(_TILE_HW[0] / size_hw[0], _TILE_HW[1] / size_hw[1])
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
 def _drawn(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One picture at the size of a tile, so that words can be read, with some of its targets."""
+    """One image at the size of a tile, so that words can be read, with some of its targets."""
     size = _fitted(sample.size_hw)
     small = cv2.resize(read_rgb(sample), size, interpolation=cv2.INTER_AREA)
     shown = rng.permutation(len(sample.targets))[:_TARGETS_SHOWN]

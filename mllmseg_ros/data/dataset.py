@@ -9,7 +9,7 @@ from pathlib import Path
 from mllmseg_ros.data import json_folder, reason_seg, refcoco
 from mllmseg_ros.data.sample import Problem, Sample
 
-# Where the pictures of RefCOCO and its like usually lie, seen from the annotations' folder.
+# Where the images of RefCOCO and its like usually lie, seen from the annotations' folder.
 _IMAGE_FOLDERS = (
     "images",
     "../images/mscoco/images/train2014",
@@ -29,7 +29,7 @@ def read_samples(
             references, or the file with the references itself), ReasonSeg (a folder per split) or
             your own (``annotations.jsonl``).
         split: which part of it; None for "train".
-        images: folders to look for the pictures in, of RefCOCO and its like; none to look where
+        images: folders to look for the images in, of RefCOCO and its like; none to look where
             they usually lie.
 
     Yields:
@@ -79,5 +79,5 @@ def _images_of(folder: Path, named: Sequence[Path]) -> Sequence[Path]:
     if found:
         return found
     raise ValueError(
-        f"{folder}: no pictures found beside the annotations; name their folder with --images"
+        f"{folder}: no images found beside the annotations; name their folder with --images"
     )

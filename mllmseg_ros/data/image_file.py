@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture files of a data set: their size without decoding, and their pixels."""
+"""The image files of a data set: their size without decoding, and their pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def size_hw(path: Path) -> tuple[int, int]:
     """Height and width in px; reads the file's header only.
 
     Raises:
-        ValueError: if the file is missing or no picture.
+        ValueError: if the file is missing or no image.
     """
     if not path.is_file():
         raise ValueError(f"image {path} is missing")
@@ -29,7 +29,7 @@ def size_hw(path: Path) -> tuple[int, int]:
 
 
 def check_size(sample: Sample) -> None:
-    """Check that the picture is of the size that its annotations say.
+    """Check that the image is of the size that its annotations say.
 
     Raises:
         ValueError: if not, or if it cannot be read.
@@ -39,7 +39,7 @@ def check_size(sample: Sample) -> None:
 
 
 def read_rgb(sample: Sample) -> NDArray[np.uint8]:
-    """The picture of a sample, RGB (H, W, 3).
+    """The image of a sample, RGB (H, W, 3).
 
     Raises:
         ValueError: if it cannot be read, or is not of the size that its annotations say.

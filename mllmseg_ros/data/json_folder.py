@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own pictures: a folder with images and one annotation file.
+"""Your own images: a folder with images and one annotation file.
 
 ``annotations.jsonl`` (an object a line) or ``annotations.json`` (a list of them), each::
 
     {"image": "0001.jpg", "expression": "the red mug", "mask": "0001_mug.png"}
 
 ``image`` and ``mask`` are relative to the folder. ``expressions`` (a list) says the same thing in
-several ways. ``mask`` is a PNG of the picture's size, a list of polygons [[x0, y0, x1, y1, …], …]
+several ways. ``mask`` is a PNG of the image's size, a list of polygons [[x0, y0, x1, y1, …], …]
 in pixels, COCO run lengths, or null for something that is not there. ``split`` may name one;
 entries without one are all in "train". ``kind`` sorts expressions for a breakdown of results.
 ``review`` is what a model's own answers carry (:mod:`mllmseg_ros.data.review`): only those that
@@ -39,7 +39,7 @@ def annotation_file(folder: Path) -> Path | None:
 
 
 def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
-    """Read one split: a sample per picture, a target per entry.
+    """Read one split: a sample per image, a target per entry.
 
     Raises:
         ValueError: if there is no annotation file, or it has no such split.

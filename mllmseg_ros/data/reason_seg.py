@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ReasonSeg: a folder per split with pictures and, beside each, a JSON file of polygons."""
+"""ReasonSeg: a folder per split with images and, beside each, a JSON file of polygons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mllmseg_ros.model.prompt import normalize_expression
 __all__ = ["read_reason_seg"]
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
-_FLAG = "flag"  # a shape that marks the picture, not pixels
+_FLAG = "flag"  # a shape that marks the image, not pixels
 
 
 def splits(folder: Path) -> list[str]:
@@ -25,7 +25,7 @@ def splits(folder: Path) -> list[str]:
 
 
 def read_reason_seg(folder: Path, split: str) -> Iterator[Sample | Problem]:
-    """Read one split: a sample per picture, one target, one or more texts.
+    """Read one split: a sample per image, one target, one or more texts.
 
     Raises:
         ValueError: if there is no such split.

@@ -54,12 +54,12 @@ class _Instances:
 
 
 def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterator[Sample | Problem]:
-    """Read one split: a sample per picture, a target per reference.
+    """Read one split: a sample per image, a target per reference.
 
     Args:
         folder: of the annotation files, or the file with the references.
         split: as the references name it: train, val, test, testA, testB, …
-        images: folders that may be that of the pictures.
+        images: folders that may be that of the images.
 
     Yields:
         Samples in the order of their first reference, and what cannot be used.
@@ -92,7 +92,7 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
     lying_in: Path | None = None
     for image_id, targets in by_image.items():
         image = instances.images[image_id]
-        if lying_in is None:  # the first folder that has the first picture, else the first
+        if lying_in is None:  # the first folder that has the first image, else the first
             with_it = (each for each in images if (each / str(image["file_name"])).is_file())
             lying_in = next(with_it, images[0])
         yield _sample(image, targets, lying_in, folder / INSTANCES)
@@ -179,7 +179,7 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
 
 def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
     if not path.is_file():
-        raise ValueError(f"{path}: not found; it holds the pictures' sizes and the annotations")
+        raise ValueError(f"{path}: not found; it holds the images' sizes and the annotations")
     try:
         content = _read_json(path)
     except ValueError as error:

@@ -32,7 +32,7 @@ class Coco:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFile:
-    """A PNG of the picture's size; the region is what is not 0."""
+    """A PNG of the image's size; the region is what is not 0."""
 
     path: Path
 
@@ -53,13 +53,13 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
     Args:
         region: what was annotated.
-        size_hw: of its picture, px.
+        size_hw: of its image, px.
 
     Returns:
         (H, W), True on the target.
 
     Raises:
-        ValueError: if it does not fit a picture of that size, or a mask file cannot be read.
+        ValueError: if it does not fit an image of that size, or a mask file cannot be read.
     """
     if isinstance(region, MaskFile):
         return _read_mask(region.path, size_hw)
@@ -104,7 +104,7 @@ def _check_polygons(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int
         if not inside or high[0] > width + _OUTSIDE_PX or high[1] > height + _OUTSIDE_PX:
             raise ValueError(
                 f"a polygon reaches from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}), "
-                f"outside the picture of {width} x {height} px"
+                f"outside the image of {width} x {height} px"
             )
 
 
@@ -117,20 +117,20 @@ def _compressed(run: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]
     if tuple(run["size"]) != size_hw:
         raise ValueError(
             f"the mask is {run['size'][1]} x {run['size'][0]} px, "
-            f"its picture {size_hw[1]} x {size_hw[0]}"
+            f"its image {size_hw[1]} x {size_hw[0]}"
         )
     counts = run["counts"]
     if isinstance(counts, list):
         if sum(counts) != size_hw[0] * size_hw[1] or min(counts, default=0) < 0:
             raise ValueError(
-                f"run lengths of {sum(counts)} px in all, its picture has {size_hw[0] * size_hw[1]}"
+                f"run lengths of {sum(counts)} px in all, its image has {size_hw[0] * size_hw[1]}"
             )
         return dict(coco.frPyObjects(run, *size_hw))
     return {"size": list(size_hw), "counts": _checked_code(counts, size_hw)}
 
 
 def _checked_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
-    """Check that a compressed code fills the picture exactly: the decoder itself does not.
+    """Check that a compressed code fills the image exactly: the decoder itself does not.
 
     The code is a run after run in base 32, five bits a letter from "0" on, the sixth says that
     more follow; from the third run on it is the difference to the last but one.
@@ -151,7 +151,7 @@ def _checked_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
             value, shift = 0, 0
     if shift or min(runs, default=0) < 0 or sum(runs) != size_hw[0] * size_hw[1]:
         raise ValueError(
-            f"the run-length code covers {sum(runs)} px, its picture has {size_hw[0] * size_hw[1]}"
+            f"the run-length code covers {sum(runs)} px, its image has {size_hw[0] * size_hw[1]}"
         )
     return code
 
@@ -164,7 +164,7 @@ def _read_mask(path: Path, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
             width, height = image.size
             if (height, width) != size_hw:  # before any pixel is decoded
                 raise ValueError(
-                    f"mask {path} is {width} x {height} px, its picture {size_hw[1]} x {size_hw[0]}"
+                    f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
                 )
             pixels = np.asarray(image if image.mode != "RGBA" else image.convert("RGB"))
     except (OSError, SyntaxError) as error:

@@ -113,7 +113,7 @@ class LabelledSet:
         return {each.value: found[each] for each in Review}
 
     def image(self, number: int) -> Path:
-        """The picture of an entry.
+        """The image of an entry.
 
         Raises:
             ValueError: if it lies outside the folder.
@@ -151,10 +151,10 @@ class LabelledSet:
 
         Args:
             number: of the entry.
-            polygons: each x0, y0, x1, y1, … px of the picture.
+            polygons: each x0, y0, x1, y1, … px of the image.
 
         Raises:
-            ValueError: if a polygon has under three corners or leaves the picture, or there are
+            ValueError: if a polygon has under three corners or leaves the image, or there are
                 too many.
         """
         n_points = sum(len(each) // 2 for each in polygons)

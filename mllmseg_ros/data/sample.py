@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set is read into: a picture, what is said of it, and which pixels that means."""
+"""What every data set is read into: an image, what is said of it, and which pixels that means."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture with its targets."""
+    """One image with its targets."""
 
     image: Path
     size_hw: tuple[int, int]  # px, as the annotations say
@@ -52,7 +52,7 @@ class Sample:
         """What one of its targets means, (H, W); no pixel where it is not there.
 
         Raises:
-            ValueError: if the region cannot be read; names picture and entry.
+            ValueError: if the region cannot be read; names image and entry.
         """
         if target.region is None:
             return np.zeros(self.size_hw, dtype=np.bool_)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure a model on a data set, by the paper's protocol and by a robot's.
 
-*paper*: all expressions of a picture in one prompt, the true answers in it; masks of every target
+*paper*: all expressions of an image in one prompt, the true answers in it; masks of every target
 (RES), or decisions first and then masks of everything (GRES). *deployment*: each expression on its
 own, nothing true in the prompt, the segmenter's own thresholds. A data set in which something names
 nothing is scored by the rules of GRES, any other by those of RES.
 
-Source: golden facts, sections 9 and 10.
+Source: reference facts, sections 9 and 10.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Asked:
 
     @property
     def case(self) -> Case:
-        """For a picture of it."""
+        """For an image of it."""
         return Case(
             expression=self.expression,
             judged=self.judged,
-            picture=lambda: read_rgb(self.sample),
+            image=lambda: read_rgb(self.sample),
             meant=lambda: self.sample.mask(self.target),
         )
 
@@ -88,7 +88,7 @@ class ProtocolScores:
     precision_at_half: float  # boxes, of expressions with a target
     n_acc: float
     t_acc: float
-    ms_per_expression: float  # the picture's share included
+    ms_per_expression: float  # the image's share included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +128,12 @@ def evaluate_samples(
         segmenter: the model.
         samples: of :func:`~mllmseg_ros.data.dataset.load_samples`.
         protocols: some of PROTOCOLS.
-        perturbation: what is done to every question and picture first. A target that a crop has
+        perturbation: what is done to every question and image first. A target that a crop has
             cut off whole is not asked for.
         seed: of the perturbation's chance.
 
     Raises:
-        ValueError: if a protocol is unknown, or a picture or mask cannot be read.
+        ValueError: if a protocol is unknown, or an image or mask cannot be read.
     """
     scores, by_kind, asked = [], {}, {}
     for protocol in protocols:
@@ -144,7 +144,7 @@ def evaluate_samples(
         images: list[list[Asked]] = []
         spent_s = 0.0
         for index, sample in enumerate(
-            tqdm(samples, desc=protocol, unit="picture", mininterval=2, leave=not perturbation)
+            tqdm(samples, desc=protocol, unit="image", mininterval=2, leave=not perturbation)
         ):
             shown = _shown(sample, perturbation, np.random.default_rng((seed, index)))
             if not shown.questions:
@@ -198,7 +198,7 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
         ]
         for each, kind in named
     ]
-    title = f"{report.model} on {report.n_pictures} pictures; percent, ms per expression"
+    title = f"{report.model} on {report.n_pictures} images; percent, ms per expression"
     if markdown:
         lines = [title, "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
         return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
@@ -215,7 +215,7 @@ _Answers = tuple[NDArray[np.float32], list[bool], list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """One expression and what it means in the picture as shown."""
+    """One expression and what it means in the image as shown."""
 
     expression: str
     target: Target
@@ -230,7 +230,7 @@ class _Shown:
     sample: Sample
     rgb: NDArray[np.uint8]  # (H, W, 3)
     questions: tuple[_Question, ...]  # in the order of the file
-    cut: bool  # it is not the whole picture
+    cut: bool  # it is not the whole image
 
 
 def _shown(sample: Sample, perturbation: Perturbation | None, rng: np.random.Generator) -> _Shown:
@@ -239,8 +239,8 @@ def _shown(sample: Sample, perturbation: Perturbation | None, rng: np.random.Gen
     height, width = sample.size_hw
     top, left = round(margin * height), round(margin * width)
     window = np.s_[top : height - top, left : width - left]
-    if perturbation and perturbation.picture:
-        rgb = perturbation.picture(rgb, rng)
+    if perturbation and perturbation.image:
+        rgb = perturbation.image(rgb, rng)
     questions = []
     for target in sample.targets:
         mask = ignored = np.zeros(sample.size_hw, np.bool_)

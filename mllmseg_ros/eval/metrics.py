@@ -2,9 +2,9 @@
 """The paper's measures as its own code computes them, quirks included. NumPy only.
 
 RES: every expression has a target. GRES: some name nothing, and the model may say so.
-Masks go in one at a time and leave a few numbers behind, so any number of pictures fits in memory.
+Masks go in one at a time and leave a few numbers behind, so any number of images fits in memory.
 
-Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; golden facts, section 10.
+Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; reference facts, section 10.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def xywh_to_target_box(xywh: Sequence[float]) -> Box:
 
 
 def res_scores(images: Sequence[Sequence[Judged]]) -> ResScores:
-    """Score expressions that all have a target, grouped by picture."""
+    """Score expressions that all have a target, grouped by image."""
     every = [judged for image in images for judged in image]
     per_image = [np.mean([_iou(judged) for judged in image]) for image in images]
     return ResScores(

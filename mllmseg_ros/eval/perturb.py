@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people, recognisers and cameras do to a question and its picture, in graded strengths.
+"""What people, recognisers and cameras do to a question and its image, in graded strengths.
 
 Pure functions of their input and a source of chance. Knows no model.
 """
@@ -20,18 +20,18 @@ __all__ = ["PERTURBATIONS", "Perturbation"]
 
 Rgb = NDArray[np.uint8]
 OnText = Callable[[str, np.random.Generator], str]
-OnPicture = Callable[[Rgb, np.random.Generator], Rgb]
+OnImage = Callable[[Rgb, np.random.Generator], Rgb]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation:
-    """One change at one strength. A picture keeps its size unless ``margin`` cuts it."""
+    """One change at one strength. An image keeps its size unless ``margin`` cuts it."""
 
     name: str
     strength: str  # for people
     text: OnText | None = None
-    picture: OnPicture | None = None
-    margin: float = 0.0  # share of the picture cut off at each side, masks with it
+    image: OnImage | None = None
+    margin: float = 0.0  # share of the image cut off at each side, masks with it
 
 
 # Keys beside each other on a QWERTY keyboard.
@@ -117,7 +117,7 @@ def noisy(rgb: Rgb, rng: np.random.Generator, sigma: float) -> Rgb:
 
 
 def blurred(rgb: Rgb, share: float) -> Rgb:
-    """Blur with a Gaussian of that share of the picture's height."""
+    """Blur with a Gaussian of that share of the image's height."""
     return np.asarray(cv2.GaussianBlur(rgb, (0, 0), share * rgb.shape[0]), dtype=np.uint8)
 
 
@@ -137,8 +137,8 @@ def _text(name: str, strength: str, change: OnText) -> Perturbation:
     return Perturbation(name=name, strength=strength, text=change)
 
 
-def _picture(name: str, strength: str, change: OnPicture) -> Perturbation:
-    return Perturbation(name=name, strength=strength, picture=change)
+def _image(name: str, strength: str, change: OnImage) -> Perturbation:
+    return Perturbation(name=name, strength=strength, image=change)
 
 
 PERTURBATIONS: tuple[Perturbation, ...] = (
@@ -149,14 +149,14 @@ PERTURBATIONS: tuple[Perturbation, ...] = (
     _text("misheard", "1 word", lambda text, rng: misheard(text, rng, 1)),
     _text("misheard", "2 words", lambda text, rng: misheard(text, rng, 2)),
     _text("vague", '"thing"', lambda text, rng: vague(text)),
-    _picture("noise", "sigma 10", lambda rgb, rng: noisy(rgb, rng, 10)),
-    _picture("noise", "sigma 30", lambda rgb, rng: noisy(rgb, rng, 30)),
-    _picture("blur", "0.4 % of height", lambda rgb, rng: blurred(rgb, 0.004)),
-    _picture("blur", "1 % of height", lambda rgb, rng: blurred(rgb, 0.01)),
-    _picture("darkness", "half the light", lambda rgb, rng: darkened(rgb, 0.5)),
-    _picture("darkness", "a fifth", lambda rgb, rng: darkened(rgb, 0.2)),
-    _picture("JPEG", "quality 30", lambda rgb, rng: compressed(rgb, 30)),
-    _picture("JPEG", "quality 8", lambda rgb, rng: compressed(rgb, 8)),
+    _image("noise", "sigma 10", lambda rgb, rng: noisy(rgb, rng, 10)),
+    _image("noise", "sigma 30", lambda rgb, rng: noisy(rgb, rng, 30)),
+    _image("blur", "0.4 % of height", lambda rgb, rng: blurred(rgb, 0.004)),
+    _image("blur", "1 % of height", lambda rgb, rng: blurred(rgb, 0.01)),
+    _image("darkness", "half the light", lambda rgb, rng: darkened(rgb, 0.5)),
+    _image("darkness", "a fifth", lambda rgb, rng: darkened(rgb, 0.2)),
+    _image("JPEG", "quality 30", lambda rgb, rng: compressed(rgb, 30)),
+    _image("JPEG", "quality 8", lambda rgb, rng: compressed(rgb, 8)),
     Perturbation(name="crop", strength="5 % a side", margin=0.05),
     Perturbation(name="crop", strength="15 % a side", margin=0.15),
 )

@@ -127,7 +127,7 @@ def evaluate_tabletop(
 
 def _case(view: View, said: ReferringExpression, judged: Judged) -> Case:
     meant = np.isin(view.instances, said.targets)
-    return Case(expression=said.text, judged=judged, picture=lambda: view.rgb, meant=lambda: meant)
+    return Case(expression=said.text, judged=judged, image=lambda: view.rgb, meant=lambda: meant)
 
 
 def _ask_of_held_out(
@@ -171,7 +171,7 @@ def _drawn(view: View, seed: int, split: str, index: int, n: int) -> list[Referr
 def _asked(
     segmenter: Segmenter, view: View, expressions: Sequence[ReferringExpression]
 ) -> list[Judged]:
-    """Ask each expression on its own, of one encoded picture."""
+    """Ask each expression on its own, of one encoded image."""
     if not expressions:
         return []
     context = segmenter.encode(view.rgb)

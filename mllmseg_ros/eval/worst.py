@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of what went worst: what was answered, and the outline of what was meant."""
+"""Images of what went worst: what was answered, and the outline of what was meant."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Case:
 
     expression: str
     judged: Judged
-    picture: Callable[[], NDArray[np.uint8]]  # RGB (H, W, 3)
+    image: Callable[[], NDArray[np.uint8]]  # RGB (H, W, 3)
     meant: Callable[[], NDArray[np.bool_]]  # (H, W), nothing where nothing was meant
 
 
@@ -46,7 +46,7 @@ def draw_worst(segmenter: Segmenter, cases: Iterable[Case], n: int = 16) -> NDAr
     """
     tiles = []
     for case in sorted(cases, key=lambda each: goodness(each.judged))[:n]:
-        rgb = case.picture()
+        rgb = case.image()
         drawn = draw_overlay(rgb, segmenter(rgb, [case.expression]))
         tiles.append(with_outline(drawn, case.meant()))
     return grid_of_tiles(tiles)

@@ -28,7 +28,7 @@ __all__ = ["TabletopCamera"]
 
 _MAX_GEOMS = 400
 _MAX_SIDE_PX = 4096
-# Outlines are measured in a small picture with a wider field, so that cut-off parts count.
+# Outlines are measured in a small image with a wider field, so that cut-off parts count.
 _OUTLINE_HEIGHT_PX, _OUTLINE_FIELD = 150, 1.4
 _NO_GL = (
     "no off-screen OpenGL for the simulated camera: install EGL (Debian, Ubuntu: "
@@ -86,7 +86,7 @@ class TabletopCamera:
             height: px.
 
         Raises:
-            ValueError: if the size is no picture's.
+            ValueError: if the size is no image's.
             RuntimeError: if off-screen GL is missing; names the packages that bring it.
         """
         if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
@@ -136,11 +136,11 @@ class TabletopCamera:
         self.load_world(scene, model, self._mj.MjData(model))
 
     def load_world(self, scene: Scene, model: Any, data: Any) -> None:
-        """Take a world in place of the last one, and show it as it is whenever a picture is taken.
+        """Take a world in place of the last one, and show it as it is whenever an image is taken.
 
         Args:
             scene: its k-th object is the world's body k; bodies after those are surroundings.
-            model: a ``mujoco.MjModel`` for pictures of this size; its camera 0 is the scene's.
+            model: a ``mujoco.MjModel`` for images of this size; its camera 0 is the scene's.
             data: its ``mujoco.MjData``, moved by whoever made it.
         """
         mj = self._mj
@@ -163,7 +163,7 @@ class TabletopCamera:
         camera: CameraView | None = None,
         describe: bool = True,
     ) -> View:
-        """Take a picture.
+        """Take an image.
 
         Args:
             moved: instance id -> (x, y, yaw) on the table; the others stand as in the scene.
@@ -194,7 +194,7 @@ class TabletopCamera:
         )
 
     def photograph(self, aim_m: tuple[float, float, float], spot: Spot) -> NDArray[np.uint8]:
-        """Take a picture (H, W, 3) RGB from elsewhere, as somebody beside the table would see it.
+        """Take an image (H, W, 3) RGB from elsewhere, as somebody beside the table would see it.
 
         Args:
             aim_m: what to look at, m.
@@ -278,7 +278,7 @@ class TabletopCamera:
         return ids, metres.astype(np.float32)
 
     def _outlines_px(self) -> list[float]:
-        """Area of each object alone, in pixels of the full picture, measured at about 1 in 20."""
+        """Area of each object alone, in pixels of the full image, measured at about 1 in 20."""
         height = _OUTLINE_HEIGHT_PX
         width = round(height * self._width / self._height)
         fov = self._model.cam_fovy[0]

@@ -21,7 +21,7 @@ from mllmseg_ros.sim.shapes import add_shape
 
 __all__ = ["CONTAINER_RADIUS_M", "add_solid_object"]
 
-HIDDEN_GROUP = 3  # of geoms, which pictures leave out
+HIDDEN_GROUP = 3  # of geoms, which images leave out
 FRICTION = (1.0, 0.01, 0.001)  # sliding; m, spinning; m, rolling
 CONDIM, ROUND_CONDIM = 4, 6  # what lies on a point rolls unless that is held back, too
 _DENSITY = 400.0  # kg/m^3: a small cube weighs 100 g, a small carton 300 g

@@ -6,7 +6,7 @@ A split is a folder of shards of 1000 scenes: ``rgb.npy`` (1000, S, S, 3) and ``
 1000. A row is complete once its line stands in ``scenes.jsonl``, so a run that was cut off goes on
 where it stopped, and a reader may open what is still being written.
 
-Pictures are rendered 4:3 and squeezed to the network's square as a camera's would be. Knows no
+Images are rendered 4:3 and squeezed to the network's square as a camera's would be. Knows no
 expressions.
 """
 
@@ -51,7 +51,7 @@ def render_dataset(
         split: one of random_scenes.SPLITS.
         first_seed: a multiple of SHARD_SCENES.
         n_scenes: how many.
-        size: side of the square pictures, px.
+        size: side of the square images, px.
         n_processes: shards rendered at a time.
 
     Raises:
@@ -173,7 +173,7 @@ class SceneCache:
         return len(self._places)
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
-        """Picture (S, S, 3), RGB."""
+        """Image (S, S, 3), RGB."""
         shard, row = self._places[index]
         return self._rgb[shard][row]
 
@@ -183,6 +183,6 @@ class SceneCache:
         return self._instances[shard][row]
 
     def objects(self, index: int) -> tuple[VisibleObject, ...]:
-        """The scene's objects as far as the picture shows them."""
+        """The scene's objects as far as the image shows them."""
         fields = json.loads(self._lines[index])["objects"]
         return tuple(VisibleObject.from_dict(thing) for thing in fields)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated scenes as a data set in the format of one's own pictures, depth and truth beside it.
+"""Simulated scenes as a data set in the format of one's own images, depth and truth beside it.
 
 ``images/NNNNNN.png`` (RGB), ``depth/NNNNNN.png`` (16 bit, millimetres, 0 = nothing hit),
-``annotations.jsonl`` (see :mod:`mllmseg_ros.data.json_folder`) and ``truth.jsonl``: per picture its
+``annotations.jsonl`` (see :mod:`mllmseg_ros.data.json_folder`) and ``truth.jsonl``: per image its
 intrinsics, the camera's pose and what it shows of each object.
 """
 

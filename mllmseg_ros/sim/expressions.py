@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Referring expressions over one picture, with their true targets.
+"""Referring expressions over one image, with their true targets.
 
-Works on visible objects alone, so expressions are drawn afresh for rendered pictures. What is said
+Works on visible objects alone, so expressions are drawn afresh for rendered images. What is said
 plainly stands in speaker.py, what is said in more ways in fluent_speaker.py.
 """
 
@@ -24,7 +24,7 @@ _ROUNDS = 20  # forms drawn before it is said what is absent
 
 
 def mirror_objects(objects: Sequence[VisibleObject]) -> tuple[VisibleObject, ...]:
-    """The same objects in the horizontally flipped picture (positions_m keep the original's)."""
+    """The same objects in the horizontally flipped image (positions_m keep the original's)."""
     return tuple(
         replace(thing, centroid_uv=(1 - thing.centroid_uv[0], thing.centroid_uv[1]))
         for thing in objects
@@ -41,7 +41,7 @@ def draw_expressions(
     allow_held_out: bool = False,
     language: Language = PLAIN,
 ) -> list[ReferringExpression]:
-    """Draw expressions for one picture.
+    """Draw expressions for one image.
 
     Args:
         objects: all objects of the scene, hidden ones included.
@@ -80,7 +80,7 @@ def _one_of(
     shares: Sequence[float] | None,
     rng: np.random.Generator,
 ) -> ReferringExpression:
-    """Say something in one of these forms; what is absent where the picture offers nothing else."""
+    """Say something in one of these forms; what is absent where the image offers nothing else."""
     for _ in range(_ROUNDS):
         form = names[0] if len(names) == 1 else str(rng.choice(names, p=shares))
         said = speaker.say(form)

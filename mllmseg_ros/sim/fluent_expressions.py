@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One picture, spoken about the way people do: requests, paraphrases, and harder thoughts.
+"""One image, spoken about the way people do: requests, paraphrases, and harder thoughts.
 
 Adds to the plain forms what is not, which in a row, how many, between what and what, and all but
 one. The rule stays: what is said is clearly true or clearly false.
@@ -42,13 +42,13 @@ __all__ = ["FluentSpeaker"]
 FLUENT_FORMS = ("negation", "ordinal", "count", "compound", "except")
 _TYPO_SHARE = 0.03
 _MIN_TYPO_LETTERS = 5  # of the word
-# Between two things, as shares of the line from one to the other and of the picture's height.
+# Between two things, as shares of the line from one to the other and of the image's height.
 _MIN_LINE, _WELL_WITHIN, _OFF_LINE, _SURELY_OFF_LINE = 0.25, 0.2, 0.1, 0.2
-_MAX_ALL = 8  # objects in a picture of which "everything but" is said
+_MAX_ALL = 8  # objects in an image of which "everything but" is said
 
 
 class FluentSpeaker(Speaker):
-    """One picture, spoken about in more ways."""
+    """One image, spoken about in more ways."""
 
     def _known_forms(self) -> dict[str, Form]:
         return super()._known_forms() | {
@@ -275,7 +275,7 @@ def _both(first: bool | None, second: bool | None) -> bool | None:
 
 
 def _between(thing: VisibleObject, a: VisibleObject, b: VisibleObject) -> bool | None:
-    """Say whether it stands between two others in the picture; None where people might disagree."""
+    """Say whether it stands between two others in the image; None where people might disagree."""
     if not thing.nameable:
         return None
     at, start, end = (

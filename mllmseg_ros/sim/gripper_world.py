@@ -2,7 +2,7 @@
 """A tabletop with physics, and a gripper over it: what it lifts, it holds by friction.
 
 The gripper hangs from three slides and a turning joint, all position-controlled like its two
-fingers. Nothing is welded or moved by hand. Knows nothing of pictures, which
+fingers. Nothing is welded or moved by hand. Knows nothing of images, which
 ``TabletopCamera.load_world`` takes of it.
 """
 
@@ -46,7 +46,7 @@ class GripperWorld:
 
         Args:
             scene: objects of ``vocabulary.KINDS`` on the table; instance ids 1 to N in their order.
-            size: width and height of the pictures to take of it, px.
+            size: width and height of the images to take of it, px.
 
         Raises:
             ValueError: if a kind of object has no solid form.

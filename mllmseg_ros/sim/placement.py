@@ -70,7 +70,7 @@ def random_camera(
     rng: np.random.Generator,
     within: CameraRange = CameraRange(),
 ) -> CameraView:
-    """Look along the azimuth, from as near as the objects about fill a 4:3 picture."""
+    """Look along the azimuth, from as near as the objects about fill a 4:3 image."""
     elevation = float(rng.uniform(*within.elevation_rad))
     vertical_fov = float(rng.uniform(*within.vertical_fov_rad))
     roll = float(rng.normal(0, within.roll_rad))
@@ -102,7 +102,7 @@ def random_camera(
     aim = aim + rotation[:, :2] @ rng.normal(0, 0.015, size=2)
     offset = (middles - aim) @ rotation
     half = math.tan(vertical_fov / 2) * np.array([4 / 3, 1.0])
-    # Distance at which each object's outline just lies within the picture.
+    # Distance at which each object's outline just lies within the image.
     fits = ((np.abs(offset[:, :2]) + radii[:, None]) / half).max(axis=1) - offset[:, 2]
     distance = float(np.clip(fits.max() * rng.uniform(*within.farther), _NEAREST_M, _FARTHEST_M))
     return CameraView(

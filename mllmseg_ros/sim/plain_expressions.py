@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One picture, spoken about plainly: colours, kinds, sizes, places, relations.
+"""One image, spoken about plainly: colours, kinds, sizes, places, relations.
 
 Everything said is clearly true or clearly false: a singular names exactly one object that shows
 well, positions hold by a margin, and "not there" counts hidden objects as well. Left and right are
-the picture's, front and behind are the camera's.
+the image's, front and behind are the camera's.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["ReferringExpression", "Speaker"]
 
 PLAIN_FORMS = ("color", "kind", "color_kind", "size_kind", "extreme", "relation", "several", "none")
 
-CLEAR_UV = 0.06  # of the picture: the least offset that counts as left or right
+CLEAR_UV = 0.06  # of the image: the least offset that counts as left or right
 CLEAR_M = 0.05  # the least difference in depth that counts as in front or behind
-_BESIDE, _APART = 0.22, 0.34  # of the picture's height: next to, and surely not next to
+_BESIDE, _APART = 0.22, 0.34  # of the image's height: next to, and surely not next to
 _TRIES = 15  # so often a form is tried before another is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferringExpression:
-    """What is said, and what it truly means in one picture."""
+    """What is said, and what it truly means in one image."""
 
     text: str
     form: str  # one of expressions.FORMS
@@ -62,7 +62,7 @@ Form = Callable[[], ReferringExpression | None]
 
 
 class Speaker:
-    """One picture, spoken about."""
+    """One image, spoken about."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Speaker:
         *,
         allow_held_out: bool = False,
     ) -> None:
-        """Look at a picture.
+        """Look at an image.
 
         Args:
             objects: all objects of the scene, hidden ones included.
@@ -355,7 +355,7 @@ def holds(side: str, thing: VisibleObject, anchor: VisibleObject) -> bool | None
     if not thing.nameable:
         return None
     if side == "beside":
-        du = (thing.centroid_uv[0] - anchor.centroid_uv[0]) * 4 / 3  # pictures are 4:3
+        du = (thing.centroid_uv[0] - anchor.centroid_uv[0]) * 4 / 3  # images are 4:3
         dv = thing.centroid_uv[1] - anchor.centroid_uv[1]
         apart = float(np.hypot(du, dv))
         return True if apart < _BESIDE else False if apart > _APART else None

@@ -71,7 +71,7 @@ def _fields(index: int) -> dict[str, Any]:
 def _read(name: str, mode: int) -> NDArray[Any]:
     pixels = cv2.imread(str(FRAMES / name), mode)
     if pixels is None:
-        raise ValueError(f"{FRAMES / name} is missing or no picture")
+        raise ValueError(f"{FRAMES / name} is missing or no image")
     return np.asarray(pixels)
 
 
@@ -90,12 +90,12 @@ def render_samples(folder: Path) -> None:
             camera.load(random_scene(seed, "test"))
             view = camera.render()
             expressions = draw_expressions(view.objects, np.random.default_rng(seed), 8)
-            pictures = {
+            images = {
                 "": cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR),
                 "_depth": np.round(1000 * view.depth_m).astype(np.uint16),
                 "_instances": view.instances,
             }
-            for suffix, pixels in pictures.items():
+            for suffix, pixels in images.items():
                 cv2.imwrite(
                     str(folder / f"frame_{index}{suffix}.png"),
                     pixels,

@@ -63,7 +63,7 @@ class CameraView:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything that a picture depends on. The table top is z = 0."""
+    """Everything that an image depends on. The table top is z = 0."""
 
     objects: tuple[SceneObject, ...]  # instance ids 1 to N in this order
     surface: Surface

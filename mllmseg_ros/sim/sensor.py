@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera's sensor makes of a picture: exposure, blur, motion, noise, compression."""
+"""What a camera's sensor makes of an image: exposure, blur, motion, noise, compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Sensor", "apply_sensor"]
 
-_REFERENCE_WIDTH_PX = 640  # lengths below are meant in a picture of this width
+_REFERENCE_WIDTH_PX = 640  # lengths below are meant in an image of this width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +21,16 @@ class Sensor:
     """One exposure."""
 
     gain: tuple[float, float, float]  # of red, green and blue
-    blur_px: float  # standard deviation of a lens out of focus, in a picture 640 px wide
+    blur_px: float  # standard deviation of a lens out of focus, in an image 640 px wide
     motion_px: float  # length of a smear, likewise
-    motion_rad: float  # its direction in the picture
+    motion_rad: float  # its direction in the image
     noise: float  # standard deviation, of 255
     jpeg_quality: int  # [1, 100]
     seed: int  # of the noise
 
 
 def apply_sensor(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) as that sensor gives it."""
+    """The image (H, W, 3) as that sensor gives it."""
     scale = rgb.shape[1] / _REFERENCE_WIDTH_PX
     pixels: NDArray[Any] = rgb.astype(np.float32) * np.array(sensor.gain, np.float32)
     smear = sensor.motion_px * scale

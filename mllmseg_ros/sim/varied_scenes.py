@@ -121,7 +121,7 @@ def _clutter(rng: np.random.Generator) -> SceneObject:
 
 
 def _random_sensor(rng: np.random.Generator) -> Sensor:
-    """A daylight exposure most of the time; each fault in a share of the pictures."""
+    """A daylight exposure most of the time; each fault in a share of the images."""
     light = rng.uniform(0.7, 1.1) if rng.random() < 0.7 else rng.uniform(0.55, 0.7)
     r, g, b = (float(c) for c in light * rng.uniform(0.94, 1.06, size=3))
     return Sensor(

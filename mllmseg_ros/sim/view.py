@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one picture of a scene shows, exactly: pixels, depth, instances, camera, objects.
+"""What one image of a scene shows, exactly: pixels, depth, instances, camera, objects.
 
 Knows nothing of MuJoCo.
 """
@@ -18,13 +18,13 @@ from mllmseg_ros.sim.objects import SceneObject
 
 __all__ = ["View", "VisibleObject", "visible_objects"]
 
-MIN_AREA_SHARE = 0.003  # of the picture; less is too little to be asked for
+MIN_AREA_SHARE = 0.003  # of the image; less is too little to be asked for
 MIN_VISIBLE_SHARE = 0.35  # of the object's outline
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleObject:
-    """What an expression can say about one object in one picture."""
+    """What an expression can say about one object in one image."""
 
     instance_id: int  # its value in View.instances, from 1
     kind: str  # one of vocabulary.ALL_KINDS, or CLUTTER
@@ -32,7 +32,7 @@ class VisibleObject:
     size_name: str  # one of vocabulary.SIZES
     scale: float  # on the kind's base size; ratios compare objects of one kind
     centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) where there are none
-    area_share: float  # visible pixels over the picture's
+    area_share: float  # visible pixels over the image's
     visible_share: float  # visible pixels over those of its whole outline, cut-off parts included
     depth_m: float  # mean depth of its visible pixels; of its middle where there are none
     position_m: tuple[float, float, float]  # its middle, optical frame
@@ -52,7 +52,7 @@ class VisibleObject:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One picture with its truth. Optical frame: x right, y down, z forward (REP 103)."""
+    """One image with its truth. Optical frame: x right, y down, z forward (REP 103)."""
 
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
     depth_m: NDArray[np.float32]  # (H, W) along the optical axis (REP 118), 0 where nothing was hit
@@ -69,13 +69,13 @@ def visible_objects(
     outline_px: Sequence[float],
     positions_m: NDArray[np.float64],
 ) -> tuple[VisibleObject, ...]:
-    """Describe each object as far as the picture shows it.
+    """Describe each object as far as the image shows it.
 
     Args:
         things: N objects; the k-th (from 1) has instance id k.
         instances: (H, W).
         depth_m: (H, W).
-        outline_px: N areas that the objects would have alone in an unbounded picture, px.
+        outline_px: N areas that the objects would have alone in an unbounded image, px.
         positions_m: (N, 3) middles in the optical frame.
     """
     height, width = instances.shape

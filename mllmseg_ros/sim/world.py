@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the MuJoCo model of a scene: table, lights, camera, one body per object.
 
-Knows nothing of GL or pictures.
+Knows nothing of GL or images.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
     Args:
         mj: the ``mujoco`` module, imported by whoever chose its GL.
         scene: what to build.
-        width: of the pictures, px.
-        height: of the pictures, px.
+        width: of the images, px.
+        height: of the images, px.
 
     Returns:
         A ``mujoco.MjModel``: body 0 is the world, body k the k-th object, camera 0 the scene's.
@@ -46,7 +46,7 @@ def empty_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
     spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
     visual = spec.visual
     visual.map.znear, visual.map.zfar = NEAR_M, FAR_M
-    # No multisampling: pictures are shrunk for the network anyway, and it doubles the time.
+    # No multisampling: images are shrunk for the network anyway, and it doubles the time.
     visual.quality.offsamples, visual.quality.shadowsize = 0, 1024
     visual.global_.offwidth, visual.global_.offheight = width, height
     visual.headlight.ambient = [scene.ambient] * 3

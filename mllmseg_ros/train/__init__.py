@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training, as the paper does it and of the embedded model; running a model never imports this."""
+"""Training: the paper's, the embedded model's, and adaptation. Inference never imports it."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chance in how a picture looks, which leaves what is said of it true."""
+"""Image augmentation that keeps the expressions about an image true."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 __all__ = ["jitter_colors", "random_window"]
 
-_MAX_CUT = 0.18  # of the picture's side, at each edge
+_MAX_CUT = 0.18  # of the image's side, at each edge
 
 
 def jitter_colors(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Vary brightness, contrast and noise of (H, W, 3); colours keep their names."""
+    """Vary brightness, contrast and noise of (H, W, 3); colour names stay true."""
     gain = rng.uniform(0.75, 1.2) * rng.uniform(0.95, 1.05, size=3)
     shift = rng.uniform(-12, 12)
     table = np.arange(256)[None, :, None] * gain + shift  # (1, 256, 3): old value to new
@@ -25,21 +25,21 @@ def jitter_colors(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
 
 
 def random_window(kept: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a part of a picture that cuts off nothing which must stay.
+    """Choose a random window of an image that contains all pixels to keep.
 
     Args:
-        kept: (H, W), what must stay.
-        rng: source of chance.
+        kept: (H, W), pixels that the window must contain.
+        rng: random generator.
 
     Returns:
-        First and last row (excluded), first and last column.
+        First and last row (excluded), first and last column (excluded).
     """
     height, width = kept.shape
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
     top, bottom = (rows[0], height - 1 - rows[-1]) if len(rows) else (height, height)
     left, right = (columns[0], width - 1 - columns[-1]) if len(columns) else (width, width)
     cuts = [
-        int(rng.uniform(0, min(room, _MAX_CUT * side)))
-        for room, side in ((top, height), (bottom, height), (left, width), (right, width))
+        int(rng.uniform(0, min(margin, _MAX_CUT * side)))
+        for margin, side in ((top, height), (bottom, height), (left, width), (right, width))
     ]
     return cuts[0], height - cuts[1], cuts[2], width - cuts[3]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of frozen parts, computed once and kept on disk.
+"""Outputs of the frozen parts of a model, computed once and kept on disk.
 
-Safetensors files, memory-mapped when read, under names made of what they depend on: the weights of
-the frozen parts, the number format, the picture's pixels after preprocessing, and for a question
-its token ids. A file is written whole under another name and then renamed, so two processes may
-write the same one.
+Safetensors files, memory-mapped when read. Their names are hashes of what they depend on: the
+weights of the frozen parts, the number format, the image's pixels after preprocessing, and for an
+expression its token ids. A file is written under another name and then renamed, so two processes
+may write the same one.
 """
 
 from __future__ import annotations
@@ -29,94 +29,94 @@ _ALL_BUT_DECODER = (*_VISION, "language_model.")
 
 
 class FeatureCache:
-    """What ``MLLMSeg.see`` gives for pictures, from disk where it was computed before."""
+    """Caches the outputs of ``MLLMSeg.encode_vision``."""
 
     def __init__(self, folder: Path, model: MLLMSeg, dtype: torch.dtype) -> None:
         """Open the cache of one model.
 
         Args:
-            folder: of all models' features; created as it fills.
+            folder: of all models' features; created when needed.
             model: its vision tower and projector must be frozen.
-            dtype: that they compute in, and that is stored: bfloat16 or float32.
+            dtype: of the computation and the stored tensors: bfloat16 or float32.
 
         Raises:
-            ValueError: if something of the vision side is trained.
+            ValueError: if a part of the vision side is trained.
         """
         self._model, self._dtype = model, dtype
         self.folder = folder / _digest(model, _VISION, dtype)
-        self.n_computed = 0  # pictures, by this process
+        self.n_computed = 0  # images, by this process
 
     def encode_vision(self, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Vision tokens (B, G*G, C) and image embeddings (B, G*G/4, D), without gradients.
+        """Return vision tokens (B, G*G, C) and image embeddings (B, G*G/4, D), without gradients.
 
-        Each picture is computed on its own, so that what it gives does not depend on its company.
+        Each image is computed on its own, so that its features do not depend on its batch.
 
         Args:
             squares: (B, S, S, 3) uint8 RGB.
         """
-        stored = [self._one(square) for square in squares]
+        stored = [self._encode(square) for square in squares]
         tokens, embeds = (
-            torch.stack([each[name] for each in stored]).to(squares.device)
+            torch.stack([tensors[name] for tensors in stored]).to(squares.device)
             for name in ("tokens", "embeds")
         )
         return tokens, embeds
 
-    def _one(self, square: Tensor) -> dict[str, Tensor]:
+    def _encode(self, square: Tensor) -> dict[str, Tensor]:
         def compute() -> dict[str, Tensor]:
             self.n_computed += 1
-            with _computing(square.device, self._dtype):
+            with _inference(square.device, self._dtype):
                 tokens, embeds = self._model.encode_vision(to_pixel_values(square)[None])
             return {"tokens": tokens[0], "embeds": embeds[0]}
 
-        return _stored(_path(self.folder, _key(square)), self._dtype, compute)
+        return _load_or_compute(_path(self.folder, _key(square)), self._dtype, compute)
 
 
 class StateCache:
-    """Vision tokens and language model states of pictures and single questions about them."""
+    """Caches vision tokens and language model states of images and single expressions."""
 
     def __init__(self, folder: Path, model: MLLMSeg, dtype: torch.dtype) -> None:
         """Open the cache of one model.
 
         Args:
-            folder: of all models' states; created as it fills.
+            folder: of all models' states; created when needed.
             model: everything but its mask decoder and head must be frozen.
-            dtype: that they compute in, and that is stored: bfloat16 or float32.
+            dtype: of the computation and the stored tensors: bfloat16 or float32.
 
         Raises:
-            ValueError: if something else is trained.
+            ValueError: if another part is trained.
         """
         self._model, self._dtype = model, dtype
         self.folder = folder / _digest(model, _ALL_BUT_DECODER, dtype)
-        self.n_computed = 0  # pictures and questions, by this process
+        self.n_computed = 0  # images and expressions, by this process
 
     def read(
         self, squares: Tensor, prompts: Sequence[Sequence[Prompt]]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Read pictures and questions, without gradients.
+        """Return the states of images and prompts, without gradients.
 
-        Each is computed on its own, so that what it gives does not depend on its company.
+        Each is computed on its own, so that its states do not depend on its batch.
 
         Args:
             squares: (B, S, S, 3) uint8 RGB.
-            prompts: per picture, single-expression prompts; N in all.
+            prompts: per image, single-expression prompts; N in all.
 
         Returns:
             Vision tokens (B, G*G, C), image states (B, G*G/4, D), expression states (N, D).
         """
-        pictures, states = [], []
+        images, states = [], []
         for square, row in zip(squares, prompts, strict=True):
-            one = _Picture(self, square, row[0])
-            pictures.append(one.picture)
-            states += [one.state(prompt) for prompt in row]
+            image = _CachedImage(self, square, row[0])
+            images.append(image.tensors)
+            states += [image.state(prompt) for prompt in row]
         tokens, image_states = (
-            torch.stack([each[name] for each in pictures]).to(squares.device)
+            torch.stack([tensors[name] for tensors in images]).to(squares.device)
             for name in ("tokens", "image_states")
         )
         return tokens, image_states, torch.stack(states).to(squares.device)
 
 
-class _Picture:
-    """One picture in a state cache; the language model runs only where a file is missing."""
+class _CachedImage:
+    """One image in a state cache; the language model runs only where a file is missing."""
 
     def __init__(self, cache: StateCache, square: Tensor, prompt: Prompt) -> None:
         self._cache, self._square, self._prompt = cache, square, prompt
@@ -124,10 +124,10 @@ class _Picture:
         self._key = hashlib.sha256(f"{_key(square)} {ids}".encode()).hexdigest()
         self._features: ImageFeatures | None = None
         path = _path(cache.folder, self._key)
-        self.picture = _stored(path, cache._dtype, self._read_image)
+        self.tensors = _load_or_compute(path, cache._dtype, self._read_image)
 
     def state(self, prompt: Prompt) -> Tensor:
-        """Expression state (D,)."""
+        """Return the expression state (D,)."""
         ids = ",".join(map(str, prompt.suffix_ids))
         key = hashlib.sha256(f"{self._key} {ids}".encode()).hexdigest()
 
@@ -136,19 +136,21 @@ class _Picture:
                 self._read_image()
             assert self._features is not None
             self._cache.n_computed += 1
-            with _computing(self._square.device, self._cache._dtype):
+            with _inference(self._square.device, self._cache._dtype):
                 states = self._cache._model.read_prompts(
                     self._features, [prompt.suffix_ids], [prompt.state_positions]
                 )
             return {"state": states[0]}
 
-        return _stored(_path(self._cache.folder, key), self._cache._dtype, compute)["state"]
+        return _load_or_compute(_path(self._cache.folder, key), self._cache._dtype, compute)[
+            "state"
+        ]
 
     def _read_image(self) -> dict[str, Tensor]:
         cache, device, prompt = self._cache, self._square.device, self._prompt
         model = cache._model
         cache.n_computed += 1
-        with _computing(device, cache._dtype):
+        with _inference(device, cache._dtype):
             tokens, embeds = model.encode_vision(to_pixel_values(self._square)[None])
             states, prefix_cache = model.read_prefix(
                 embeds, torch.tensor([prompt.prefix_ids], device=device), prompt.image_start
@@ -164,17 +166,17 @@ class _Picture:
 
 
 @contextmanager
-def _computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No gradients, matrix products in bfloat16 where that is stored."""
+def _inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Compute without gradients, and in bfloat16 where that is stored."""
     half = dtype == torch.bfloat16
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         yield
 
 
-def _stored(
+def _load_or_compute(
     path: Path, dtype: torch.dtype, compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """What a file holds, computed and written first where there is none."""
+    """Read a file; compute and write it first where it is missing."""
     if path.is_file():
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -198,7 +200,7 @@ def _path(folder: Path, key: str) -> Path:
 
 
 def _digest(model: MLLMSeg, parts: tuple[str, ...], dtype: torch.dtype) -> str:
-    """Name of the frozen weights.
+    """Hash the frozen weights.
 
     Raises:
         ValueError: if one of them is trained.

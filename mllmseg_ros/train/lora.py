@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained and what stays: LoRA on the language model, the mask decoder whole.
+"""Choose what is trained: LoRA on the language model, and the whole mask decoder.
 
-Source: golden facts, section 11; the adapters are peft's.
+Source: reference facts, section 11; the adapters are peft's.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _VISION_MLP = r"vision_tower\.encoder\.layer\.\d+\.mlp\.fc[12]"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training changes beside the mask decoder and the language model's last norm."""
+    """What is trained beside the mask decoder and the language model's last norm."""
 
     lora_rank: int = 64  # on every linear layer of the language model; 0 for none
     lora_dropout: float = 0.05
     vision_lora: bool = False  # the same on the vision tower
-    # The rows of [SEG] and [REJ]: in embeddings and head; without a LoRA in the head alone, so that
-    # the language model stays what it was.
+    # The rows of [SEG] and [REJ] in embeddings and head; without LoRA only in the head, so that
+    # the language model does not change.
     answer_rows: bool = False
 
 
 def choose_trained(model: MLLMSeg, trained: Trained, answer_ids: Sequence[int]) -> None:
-    """Put adapters in and set ``requires_grad``, in place.
+    """Insert adapters and set ``requires_grad``, in place.
 
     Alpha is twice the rank. As in the paper's code, InternLM2-based models also train their whole
-    embeddings and head; of Qwen2-based ones these stay frozen, and so [SEG] and [REJ] tie, unless
-    ``answer_rows`` asks for theirs.
+    embeddings and head. Those of Qwen2-based models stay frozen, so that [SEG] and [REJ] stay equal
+    unless ``answer_rows`` is set.
 
     Args:
         model: the network.
@@ -69,16 +69,16 @@ def choose_trained(model: MLLMSeg, trained: Trained, answer_ids: Sequence[int]) 
         head = TrainableTokensConfig(token_indices=rows["lm_head"], target_modules=["lm_head"])
         inject_adapter_in_model(head, model)
     for name, parameter in model.named_parameters():
-        own = name.startswith("mask_decoder.") or name == "language_model.norm.weight"
+        always = name.startswith("mask_decoder.") or name == "language_model.norm.weight"
         table = name in ("language_model.embed_tokens.weight", "lm_head.weight")
-        if own or (whole_head and table):
+        if always or (whole_head and table):
             parameter.requires_grad_(True)
     model.train(model.training)  # new modules come in training mode
 
 
 @torch.no_grad()
 def merged_state(model: MLLMSeg) -> dict[str, Tensor]:
-    """The network's state dict as if it had no adapters, their changes worked in."""
+    """Return the network's state dict with its adapters merged."""
     state = {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in model.state_dict().items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training on single prompts minimises. Pure functions of tensors."""
+"""Loss terms of training on single prompts. Pure functions of tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 __all__ = ["answer_loss", "mask_loss"]
 
-_FOCAL_WEIGHT = 20.0  # a target covers a few percent of the picture: its mean focal term is tiny
+_FOCAL_WEIGHT = 20.0  # a target covers a few percent of the image: its mean focal term is tiny
 _FOCAL_ALPHA = 0.75  # weight of foreground pixels
 _FOCAL_GAMMA = 2.0
 

@@ -2,8 +2,8 @@
 """One forward pass for many expressions of many images: the training form of the two stages.
 
 One row per image: [prefix | expression 1 | expression 2 | …]. A block mask keeps expressions blind
-to each other and positions restart after the prefix, which equals asking each on its own (a test
-holds it to the segmenter). Knows tensors and token ids only.
+to each other and positions restart after the prefix, which equals one prompt for each (a test
+compares it with the segmenter). Works on tensors and token ids only.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def pack(prompts: Sequence[Sequence[Prompt]]) -> PackedPrompts:
     batch, longest = len(prompts), max(lengths)
     ids = torch.zeros(batch, longest, dtype=torch.long)
     position = torch.zeros(batch, longest, dtype=torch.long)
-    # Owner 0: the prefix; 1, 2, …: an expression; -1: padding, which nobody attends to.
+    # Owner 0: the prefix; 1, 2, …: an expression; -1: padding, which no token attends to.
     owner = torch.full((batch, longest), -1)
     rows, states = [], []
     for number, row in enumerate(prompts):
@@ -89,7 +89,7 @@ def read_packed(
 
     Args:
         model: the network.
-        image_embeds: (B, G*G/4, D) from ``MLLMSeg.see``.
+        image_embeds: (B, G*G/4, D) from ``MLLMSeg.encode_vision``.
         packed: the prompts.
 
     Returns:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model taught one's own things from tens of pictures."""
+"""Adaptation of a model to a user's own objects."""

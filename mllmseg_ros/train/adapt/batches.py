@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of one's own pictures and of what the model knows already.
+"""Batches of new images and of the rehearsal set.
 
-Each picture is read once for all its expressions, every expression asked on its own. A batch is a
-function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
+An image is encoded once for all its expressions, each of which has a prompt of its own. A batch is
+a function of (seed, step) alone, so a resumed run draws the same batches as an unbroken one.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _SIDES = re.compile("left|right", re.IGNORECASE)  # leftmost, right-hand and the
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptBatch:
-    """B pictures; N expressions over all of them, M of which have a target."""
+    """B images; N expressions over all of them, M of which have a target."""
 
     squares: Tensor  # (B, S, S, 3) uint8 RGB
-    prompts: tuple[tuple[Prompt, ...], ...]  # per picture
+    prompts: tuple[tuple[Prompt, ...], ...]  # per image
     has_target: Tensor  # (N,) bool
     target: Tensor  # (M, S, S) bool
 
 
 class AdaptBatches:
-    """Draw batches from new samples, and from known ones for a share of the pictures."""
+    """Draws batches from new samples, and from the rehearsal set for a share of the images."""
 
     def __init__(
         self,
@@ -55,13 +55,13 @@ class AdaptBatches:
         """Draw from samples.
 
         Args:
-            new: what is to be learnt; not empty.
-            known: what is rehearsed; may be empty.
+            new: samples to learn; not empty.
+            known: samples to rehearse; may be empty.
             prompts: the model's prompt builder.
             side_px: side S of the network's square.
             seed: of the whole run.
-            augment: vary light, window and side; off where a picture's features are kept.
-            flip: mirror pictures of which nothing is said with "left" or "right".
+            augment: vary light, window and side; off where the features of images are kept.
+            flip: mirror images whose expressions contain neither "left" nor "right".
         """
         self._new, self._known = new, known
         self._prompts = prompts
@@ -70,36 +70,36 @@ class AdaptBatches:
         self._augment, self._flip = augment, flip
 
     def draw(
-        self, step: int, n_pictures: int, n_expressions: int, rehearsal_share: float
+        self, step: int, n_images: int, n_expressions: int, rehearsal_share: float
     ) -> AdaptBatch:
         """Draw the batch of one step.
 
         Args:
             step: number of the step.
-            n_pictures: B.
-            n_expressions: of each picture, at most.
-            rehearsal_share: of pictures that are known, where there are any.
+            n_images: B.
+            n_expressions: of each image, at most.
+            rehearsal_share: share of images from the rehearsal set, where there is one.
 
         Raises:
-            ValueError: if a picture or a mask cannot be read; names the entry.
+            ValueError: if an image or a mask cannot be read; names the entry.
         """
         rng = np.random.default_rng((self._seed, step))
         squares, prompts, has_target, targets = [], [], [], []
-        n_known = round(rehearsal_share * n_pictures) if self._known else 0
-        for place in range(n_pictures):
+        n_known = round(rehearsal_share * n_images) if self._known else 0
+        for place in range(n_images):
             samples = self._known if place < n_known else self._new
             sample = samples[int(rng.integers(len(samples)))]
-            said = [(each, target) for target in sample.targets for each in target.expressions]
-            chosen = [said[int(k)] for k in rng.permutation(len(said))[:n_expressions]]
+            pairs = [(text, target) for target in sample.targets for text in target.expressions]
+            chosen = [pairs[int(k)] for k in rng.permutation(len(pairs))[:n_expressions]]
             masks = [sample.mask(target) for _, target in chosen]
-            # All that is annotated stays in sight: the second from the left needs the first.
+            # Keep everything annotated in view: "the second from the left" needs the first.
             kept = np.any([sample.mask(target) for target in sample.targets], axis=0)
-            square, masks = self._seen(read_rgb(sample), chosen, masks, kept, rng)
+            square, masks = self._prepare(read_rgb(sample), chosen, masks, kept, rng)
             squares.append(square)
-            prompts.append(tuple(self._prompts.build([each]) for each, _ in chosen))
-            there = [target.region is not None for _, target in chosen]
-            has_target += there
-            targets += [mask for mask, yes in zip(masks, there, strict=True) if yes]
+            prompts.append(tuple(self._prompts.build([text]) for text, _ in chosen))
+            present = [target.region is not None for _, target in chosen]
+            has_target += present
+            targets += [mask for mask, yes in zip(masks, present, strict=True) if yes]
         return AdaptBatch(
             squares=torch.from_numpy(np.stack(squares)),
             prompts=tuple(prompts),
@@ -111,7 +111,7 @@ class AdaptBatches:
             ),
         )
 
-    def _seen(
+    def _prepare(
         self,
         rgb: NDArray[np.uint8],
         chosen: Sequence[tuple[str, Target]],
@@ -119,12 +119,12 @@ class AdaptBatches:
         kept: NDArray[np.bool_],
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-        """Picture and masks as the network's squares."""
+        """Augment image and masks, and resize them to the network's square."""
         if self._augment:
             top, bottom, left, right = random_window(kept, rng)
             rgb = jitter_colors(rgb[top:bottom, left:right], rng)
             masks = [mask[top:bottom, left:right] for mask in masks]
-            sided = any(_SIDES.search(each) for each, _ in chosen)
+            sided = any(_SIDES.search(text) for text, _ in chosen)
             if self._flip and not sided and rng.random() < 0.5:
                 rgb, masks = rgb[:, ::-1], [mask[:, ::-1] for mask in masks]
         size = (self._side, self._side)

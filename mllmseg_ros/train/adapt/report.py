@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an adaptation changed: a table, and each held-out expression before and after."""
+"""Report of an adaptation: scores before and after, and images of the held-out expressions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class AdaptReport:
     """Scores under the deployment protocol, percent."""
 
     trained: str  # all, lora or decoder
-    n_pictures: int  # learnt from
+    n_pictures: int  # trained on
     step: int  # of the checkpoint that was kept
-    share: float  # of the way that its weights have gone from the start's
+    share: float  # of its weights in their mixture with the start's
     minutes: float
-    new: tuple[ProtocolScores, ProtocolScores]  # held-out pictures, before and after
+    new: tuple[ProtocolScores, ProtocolScores]  # held-out images, before and after
     known: tuple[ProtocolScores, ProtocolScores] | None
     max_forgetting: float  # points of gIoU
 
@@ -50,7 +50,7 @@ class AdaptReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.n_pictures} pictures learnt from, trained: {self.trained}, "
+            f"{self.n_pictures} images trained on, trained: {self.trained}, "
             f"{self.minutes:.1f} minutes; kept: step {self.step}, {self.share:.0%} of the way",
             f"{'percent':<26}{'n':>6}{'empty':>7}{'gIoU':>8}{'cIoU':>8}{'N-acc':>8}{'T-acc':>8}",
         ]
@@ -63,7 +63,7 @@ class AdaptReport:
                 percents = "".join("-".rjust(8) if c != c else f"{c:8.1f}" for c in cells)
                 lines.append(f"{name + ', ' + when:<26}{scores.n:>6}{scores.n_empty:>7}{percents}")
         if not self.known:
-            lines.append("what was forgotten was not measured: name a set with --keep")
+            lines.append("forgetting was not measured: name a data set with --keep")
         elif self.forgotten > self.max_forgetting:
             lines.append(
                 f"WARNING: {self.forgotten:.1f} points of gIoU lost on what the model knew; "
@@ -75,28 +75,28 @@ class AdaptReport:
 def draw_before_after(
     before: Segmenter, after: Segmenter, samples: Sequence[Sample], folder: Path
 ) -> NDArray[np.uint8]:
-    """Draw each expression as answered before and after, side by side; the truth in white.
+    """Draw the result of each expression before and after, side by side; the truth in white.
 
     Args:
-        before: the model as it was.
-        after: as it is.
-        samples: held-out pictures.
-        folder: gets one PNG per expression.
+        before: the start model.
+        after: the adapted model.
+        samples: held-out images.
+        folder: for one PNG per expression.
 
     Returns:
-        The first of them as one RGB picture.
+        Some of them as one RGB image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tiles: list[NDArray[np.uint8]] = []
     number = 0
     for sample in samples:
         rgb = read_rgb(sample)
-        contexts = [(each, each.encode(rgb)) for each in (before, after)]
+        contexts = [(segmenter, segmenter.encode(rgb)) for segmenter in (before, after)]
         for target in sample.targets:
-            meant = sample.mask(target)
+            truth = sample.mask(target)
             for expression in target.expressions:
                 pair = [
-                    with_outline(draw_overlay(rgb, segmenter.segment(context, [expression])), meant)
+                    with_outline(draw_overlay(rgb, segmenter.segment(context, [expression])), truth)
                     for segmenter, context in contexts
                 ]
                 words = re.sub(r"\W+", "_", expression).strip("_")[:40]
@@ -104,7 +104,7 @@ def draw_before_after(
                 cv2.imwrite(str(path), cv2.cvtColor(np.hstack(pair), cv2.COLOR_RGB2BGR))
                 tiles += pair
                 number += 1
-    # Two pairs a row, from all over the set.
+    # Two pairs per row, evenly from the whole set.
     every = max(1, len(tiles) // 2 // (2 * _SHEET_ROWS))
-    shown = [tile for k in range(0, len(tiles) // 2, every) for tile in tiles[2 * k : 2 * k + 2]]
-    return grid_of_tiles(shown[: 4 * _SHEET_ROWS])
+    chosen = [tile for k in range(0, len(tiles) // 2, every) for tile in tiles[2 * k : 2 * k + 2]]
+    return grid_of_tiles(chosen[: 4 * _SHEET_ROWS])

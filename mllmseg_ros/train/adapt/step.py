@@ -19,8 +19,8 @@ __all__ = ["adapt_losses", "read_batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchRead:
-    """A batch as far as the mask decoder: B pictures, N expressions."""
+class EncodedBatch:
+    """The mask decoder's inputs for a batch: B images, N expressions."""
 
     tokens: Tensor  # (B, G*G, C) vision tokens
     image_states: Tensor  # (B, G*G/4, D)
@@ -36,45 +36,47 @@ class AdaptLosses:
 
 
 def read_batch(
-    model: MLLMSeg, batch: AdaptBatch, kept: FeatureCache | StateCache | None, device: torch.device
-) -> BatchRead:
-    """See the pictures and read the questions, or take from disk what is frozen.
+    model: MLLMSeg, batch: AdaptBatch, cache: FeatureCache | StateCache | None, device: torch.device
+) -> EncodedBatch:
+    """Encode images and prompts, or read frozen outputs from the cache.
 
     Args:
         model: the network.
-        batch: what is asked.
-        kept: of the vision side, or of the language model's states too; None computes all.
+        batch: images and prompts.
+        cache: of the vision side, or of the language model's states too; None computes all.
         device: of the model.
     """
     squares = batch.squares.to(device)
-    if isinstance(kept, StateCache):
-        tokens, image_states, states = kept.read(squares, batch.prompts)
-        return BatchRead(tokens=tokens, image_states=image_states, states=states)
-    seen = kept.encode_vision(squares) if kept else model.encode_vision(to_pixel_values(squares))
-    image_states, states = read_packed(model, seen[1], pack(batch.prompts).to(device))
-    return BatchRead(tokens=seen[0], image_states=image_states, states=states)
+    if isinstance(cache, StateCache):
+        tokens, image_states, states = cache.read(squares, batch.prompts)
+        return EncodedBatch(tokens=tokens, image_states=image_states, states=states)
+    encoded = (
+        cache.encode_vision(squares) if cache else model.encode_vision(to_pixel_values(squares))
+    )
+    image_states, states = read_packed(model, encoded[1], pack(batch.prompts).to(device))
+    return EncodedBatch(tokens=encoded[0], image_states=image_states, states=states)
 
 
 def adapt_losses(
-    model: MLLMSeg, batch: AdaptBatch, read: BatchRead, answer_ids: tuple[int, int]
+    model: MLLMSeg, batch: AdaptBatch, encoded: EncodedBatch, answer_ids: tuple[int, int]
 ) -> AdaptLosses:
-    """Masks of what is there, and the answer [SEG] or [REJ] to everything.
+    """Compute the losses of the masks, and of [SEG] or [REJ] for every expression.
 
     Args:
         model: the network.
-        batch: with the truth.
-        read: of the same batch.
+        batch: with the true masks.
+        encoded: of the same batch.
         answer_ids: token ids of [SEG] and [REJ].
     """
-    device = read.tokens.device
-    there = batch.has_target.to(device)
-    picture_of = torch.repeat_interleave(
+    device = encoded.tokens.device
+    has_target = batch.has_target.to(device)
+    image_of = torch.repeat_interleave(
         torch.arange(len(batch.prompts), device=device),
         torch.tensor([len(row) for row in batch.prompts], device=device),
     )
-    fused = model.mask_decoder.fuse(read.tokens, read.image_states)
-    logits = model.mask_decoder.decode(fused[picture_of[there]], read.states[there])
-    answer = answer_loss(model.lm_head(read.states)[:, list(answer_ids)], there)
+    fused = model.mask_decoder.fuse(encoded.tokens, encoded.image_states)
+    logits = model.mask_decoder.decode(fused[image_of[has_target]], encoded.states[has_target])
+    answer = answer_loss(model.lm_head(encoded.states)[:, list(answer_ids)], has_target)
     total = answer
     terms = {"answer": float(answer.detach())}
     if len(logits):

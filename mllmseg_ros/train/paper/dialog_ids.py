@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training dialogs to token ids, labels and padded batches.
+"""Encode training dialogs: token ids, labels and padded batches.
 
-Source: golden facts, sections 2 and 11. Knows ids and tensors, no images.
+Source: reference facts, sections 2 and 11. Works on ids and tensors, not on images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mllmseg_ros.train.paper.templates import Dialog
 
 __all__ = ["DialogEncoder", "pad"]
 
-IGNORED = -100  # label of a token that is not learned
+IGNORED = -100  # label of a token that is not trained on
 _CHAT = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", SEG, REJ)
 _END, _IMAGE_TOKEN = "<|im_end|>", "<IMG_CONTEXT>"
 _ASSISTANT = "assistant\n"
@@ -40,7 +40,7 @@ class EncodedDialog:
 
 @dataclass(frozen=True, kw_only=True)
 class PaddedDialogs:
-    """B dialogs side by side, padded on the right."""
+    """B dialogs, padded on the right."""
 
     input_ids: Tensor  # (B, L) int64
     labels: Tensor  # (B, L)
@@ -61,7 +61,7 @@ class PaddedDialogs:
 
 
 class DialogEncoder:
-    """Write dialogs with one tokenizer, in InternVL2.5's chat form."""
+    """Encodes dialogs with one tokenizer, in InternVL2.5's chat format."""
 
     def __init__(self, tokenizer: Tokenizer, n_image_tokens: int) -> None:
         """Keep the tokenizer.
@@ -70,14 +70,14 @@ class DialogEncoder:
             ValueError: if it lacks one of the special tokens.
         """
         self._tokenizer = tokenizer
-        for name in _CHAT:  # what is not a token would be written out as text
-            tokenizer.special_id(name)
+        for name in _CHAT:  # a missing one would be encoded as text
+            tokenizer.special(name)
         names = sorted(tokenizer.special_ids, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")")
         self._image = [tokenizer.special_id(_IMAGE_TOKEN)] * n_image_tokens
 
     def encode(self, dialog: Dialog) -> EncodedDialog:
-        """Turn one dialog into ids. Blocks are encoded apart; the expressions stay plain text.
+        """Encode one dialog. Blocks are encoded separately; expressions stay plain text.
 
         Raises:
             ValueError: if the dialog is longer than the model's limit.
@@ -85,19 +85,19 @@ class DialogEncoder:
         special, text = self._tokenizer.special_id, self._tokenizer.encode_text
         bos = self._tokenizer.bos
         ids = [special(bos)] if bos is not None else []
-        ids += self._written(_BEFORE_IMAGE)
+        ids += self._encode_format(_BEFORE_IMAGE)
         image_start = len(ids)
-        ids += self._image + self._written("</img>") + text("\n" + dialog.question)
-        ids += self._written(f"{_END}\n<|im_start|>")
+        ids += self._image + self._encode_format("</img>") + text("\n" + dialog.question)
+        ids += self._encode_format(f"{_END}\n<|im_start|>")
         first_learned = len(ids) + len(text(_ASSISTANT))
         positions = []
         before = _ASSISTANT
-        for answer_text, there in zip(dialog.answer_texts, dialog.has_target, strict=False):
+        for answer_text, has_target in zip(dialog.answer_texts, dialog.has_target, strict=False):
             ids += text(before + answer_text)
             before = ""
             positions.append(len(ids))
-            ids.append(special(SEG if there else REJ))
-        ids += text(dialog.answer_texts[-1]) + self._written(f"{_END}\n")
+            ids.append(special(SEG if has_target else REJ))
+        ids += text(dialog.answer_texts[-1]) + self._encode_format(f"{_END}\n")
         if len(ids) > self._tokenizer.max_length:
             raise ValueError(
                 f"the dialog has {len(ids)} tokens, this model reads at most "
@@ -113,10 +113,10 @@ class DialogEncoder:
             has_target=dialog.has_target,
         )
 
-    def _written(self, form: str) -> list[int]:
-        """Encode a piece of the chat form, its special tokens as such. No text of a user's."""
+    def _encode_format(self, text: str) -> list[int]:
+        """Encode a piece of the chat format with its special tokens. Never for a user's text."""
         ids: list[int] = []
-        for part in self._cut.split(form):
+        for part in self._cut.split(text):
             if part in self._tokenizer.special_ids:
                 ids.append(self._tokenizer.special_id(part))
             elif part:
@@ -125,7 +125,7 @@ class DialogEncoder:
 
 
 def pad(dialogs: Sequence[EncodedDialog], *, learn_padding: bool = True) -> PaddedDialogs:
-    """Lay dialogs side by side.
+    """Pad dialogs to equal length, on the right.
 
     Args:
         dialogs: B >= 1, all with the same image start.

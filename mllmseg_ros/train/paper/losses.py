@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's loss terms as its own code computes them, quirks included. Pure functions of tensors.
+"""The paper's loss terms as its code computes them, quirks included. Pure functions of tensors.
 
-loss = cross-entropy of the answer + focal + dice. An expression that names nothing takes part in
-the mask terms with an empty prediction and an empty target: it adds 0 and counts in the average.
+loss = cross-entropy of the answer + focal + dice. An expression without a target takes part
+in the mask terms with an empty prediction and an empty target: it adds 0 and counts in the average.
 
-Source: arXiv 2508.04107; golden facts, section 11.
+Source: arXiv 2508.04107; reference facts, section 11.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def text_loss(hidden: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor]) 
     Args:
         hidden: (B, L, D) last hidden states.
         labels: (B, L) int64, IGNORED where nothing is learned.
-        head: states (M, D) to logits (M, V); called where they count.
+        head: states (M, D) to logits (M, V); called for the learned tokens only.
     """
     wanted = labels[:, 1:]
     learned = wanted != IGNORED
@@ -47,14 +47,14 @@ def text_loss(hidden: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor]) 
 
 
 def mask_terms(probability: Tensor, target: Tensor, *, published_focal: bool = True) -> MaskTerms:
-    """Compare masks with their targets at the targets' own size.
+    """Compare masks with their targets, at the size of the targets.
 
     Args:
         probability: (N, S, S), after the sigmoid; N = 0 gives zeros.
         target: (N, H, W) bool.
-        published_focal: the cross-entropy inside the focal loss takes the probability for a
-            logit, a second sigmoid, as in the paper's code. False puts that right: small errors
-            cost less and large ones more, at another scale.
+        published_focal: the cross-entropy inside the focal loss takes the probability as a logit,
+            a second sigmoid, as in the paper's code. False corrects that: small errors cost less
+            and large ones more, at another scale.
     """
     truth = target.float().flatten(1)
     drawn = functional.interpolate(

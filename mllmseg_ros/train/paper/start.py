@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InternVL2.5 to an untrained MLLMSeg: two new tokens, a new mask decoder, all else as it is.
+"""Create an untrained MLLMSeg from InternVL2.5: two new tokens and a new mask decoder.
 
-Source: golden facts, sections 2 and 11.
+Source: reference facts, sections 2 and 11.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
         ``out``.
 
     Raises:
-        ValueError: if the source has a mask decoder already or is not complete, or ``out`` holds
-            something.
+        ValueError: if the source has a mask decoder already or is not complete, or ``out`` is not
+            empty.
     """
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; name another folder")
@@ -70,13 +70,13 @@ def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
         for name in names:
             tensors[name] = read(name)
     for ours, start in (
-        ("language_model.embed_tokens.weight", "drawn"),
+        ("language_model.embed_tokens.weight", "random"),
         ("lm_head.weight", "mean"),
     ):
         name = published[ours]
         if name not in tensors:
             raise ValueError(f"{source}: missing {name}")
-        tensors[name] = _with_new_rows(tensors[name], n_tokens, n_rows, start)
+        tensors[name] = _add_rows(tensors[name], n_tokens, n_rows, start)
     dtype = tensors[published["lm_head.weight"]].dtype
     for key, tensor in decoder.state_dict().items():
         floating = tensor.is_floating_point()
@@ -97,8 +97,8 @@ def _next_token_id(tokenizer: Tokenizer) -> int:
     return max(tokenizer.vocabulary_size, 1 + max(tokenizer.special_ids.values(), default=-1))
 
 
-def _with_new_rows(table: Tensor, n_tokens: int, n_rows: int, start: str) -> Tensor:
-    """The rows of two more tokens: drawn (embeddings), or the mean of the old ones (head)."""
+def _add_rows(table: Tensor, n_tokens: int, n_rows: int, start: str) -> Tensor:
+    """Add rows of two tokens: random (embeddings), or the mean of the old rows (head)."""
     grown = torch.empty(n_rows, table.shape[1], dtype=table.dtype)
     grown[: table.shape[0]] = table
     new = grown[n_tokens : n_tokens + 2]
@@ -112,7 +112,7 @@ def _with_new_rows(table: Tensor, n_tokens: int, n_rows: int, start: str) -> Ten
 
 
 def _write_tokenizer(source: Path, out: Path, first_id: int) -> None:
-    """Copy the tokenizer's files, the two tokens noted in each that lists such."""
+    """Copy the tokenizer's files, and add the two tokens to those that list tokens."""
     out.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         named = "token" in file.name or file.name in ("vocab.json", "merges.txt")

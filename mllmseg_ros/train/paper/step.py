@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's training step: dialogs and pictures in, loss terms out. No optimiser, no files.
+"""The paper's training step: dialogs and images in, loss terms out. No optimiser, no files.
 
-Source: golden facts, section 11.
+Source: reference facts, section 11.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ class PaperLosses:
 
 def paper_losses(
     model: MLLMSeg,
-    seen: tuple[Tensor, Tensor],
+    encoded: tuple[Tensor, Tensor],
     dialogs: PaddedDialogs,
     targets: Sequence[Tensor],
     *,
     published_focal: bool = True,
 ) -> PaperLosses:
-    """Run one batch.
+    """Compute the losses of one batch.
 
     Args:
-        model: the network, in the state that it is to be trained in.
-        seen: what ``model.see`` gives for the B pictures.
-        dialogs: of the B pictures.
-        targets: per picture, bool (N, H, W) at its own size, one mask per expression.
+        model: the network, in training or evaluation mode.
+        encoded: ``model.encode_vision`` of the B images.
+        dialogs: of the B images.
+        targets: per image, bool (N, H, W) at its own size, one mask per expression.
         published_focal: see :func:`~mllmseg_ros.train.paper.losses.mask_terms`.
     """
-    tokens, image_embeds = seen
+    tokens, image_embeds = encoded
     hidden = model.language_model(
         inputs_embeds=model.embed(dialogs.input_ids, image_embeds, dialogs.image_start),
         attention_mask=dialogs.attention_mask,
@@ -65,22 +65,22 @@ def paper_losses(
         for position, there in zip(each.answer_positions, each.has_target, strict=True)
         if there
     ]
-    # Indices of their own type: an empty list would make a float tensor.
+    # With a dtype, because an empty list would make a float tensor.
     row = torch.tensor(rows, dtype=torch.long, device=hidden.device)
     place = torch.tensor(places, dtype=torch.long, device=hidden.device)
     probability = model.mask_decoder.decode(fused[row], hidden[row, place]).sigmoid()
     focal = dice = soft_iou = hidden.new_zeros((), dtype=torch.float32)
     first = 0
     for each, target in zip(dialogs.dialogs, targets, strict=True):
-        # What names nothing is drawn and meant empty: it adds 0 and counts below.
-        there = torch.tensor(each.has_target, device=target.device)
-        drawn = probability[first : first + int(there.sum())]
-        first += len(drawn)
-        if len(drawn):
-            terms = mask_terms(drawn, target[there], published_focal=published_focal)
+        # Without a target, prediction and target are empty: it adds 0 and counts in n below.
+        has_target = torch.tensor(each.has_target, device=target.device)
+        predicted = probability[first : first + int(has_target.sum())]
+        first += len(predicted)
+        if len(predicted):
+            terms = mask_terms(predicted, target[has_target], published_focal=published_focal)
             focal, dice = focal + terms.focal, dice + terms.dice
             soft_iou = soft_iou + terms.soft_iou
-        soft_iou = soft_iou + (~there).sum()
+        soft_iou = soft_iou + (~has_target).sum()
     n = sum(len(each.has_target) for each in dialogs.dialogs)
     return PaperLosses(
         total=text + (focal + dice) / n,

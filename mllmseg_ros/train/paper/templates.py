@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked and answered in training, as the paper's code words it.
+"""Questions and answers of the training dialogs, worded as in the paper's code.
 
-Source: golden facts, section 2.
+Source: reference facts, section 2.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ANSWERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Dialog:
-    """One question and its answer in words; the answer tokens stand between the texts."""
+    """A question and its answer in words, with the answer tokens between the texts."""
 
     question: str
     answer_texts: tuple[str, ...]  # (N + 1,) before, between and after the N answer tokens
@@ -43,7 +43,7 @@ class Dialog:
 def draw_dialog(
     expressions: Sequence[str], has_target: Sequence[bool], rng: np.random.Generator
 ) -> Dialog:
-    """Word one sample: every expression in one question, one after the other in the answer."""
+    """Draw the dialog of one sample: one question with all expressions, answered in turn."""
     question = QUESTIONS[int(rng.integers(len(QUESTIONS)))]
     answer = ANSWERS[int(rng.integers(len(ANSWERS)))]
     return word_dialog(question, answer, expressions, has_target)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches from rendered scenes: pictures, what each cell shows, fresh expressions with their masks.
+"""Batches from rendered scenes: images, what each cell shows, fresh expressions with their masks.
 
-A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
+A batch is a function of (seed, step) alone, so a resumed run draws the same as an unbroken one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from mllmseg_ros.train.packed import PackedPrompts, pack
 
 __all__ = ["TabletopBatches"]
 
-CELLS = 4  # cells a side of a vision patch: what is taught densely is taught per cell
+CELLS = 4  # cells per side of a vision patch; the dense losses are computed per cell
 PLACE = 3  # numbers of a place: u and v of the object's middle, its depth in metres
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """A rendered split, and the words in which it is spoken about."""
+    """A rendered split, and the language of its expressions."""
 
     cache: SceneCache
     language: Vocabulary
@@ -39,9 +39,9 @@ class Scenes:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B pictures; N expressions over all of them, M of which have a target.
+    """B images; N expressions over all of them, M of which have a target.
 
-    All M targets are given per cell, K of them per pixel too.
+    All M targets are given per cell, K of them also per pixel.
     """
 
     pixel_values: Tensor  # (B, 3, S, S) float32
@@ -57,7 +57,7 @@ class Batch:
 
 
 class TabletopBatches:
-    """Draw batches from rendered splits."""
+    """Draws batches from rendered splits."""
 
     def __init__(
         self, scenes: Sequence[Scenes], prompts: PromptBuilder, patch_px: int, seed: int
@@ -90,14 +90,14 @@ class TabletopBatches:
         Args:
             step: number of the step, from 0 over all stages.
             n_images: B.
-            n_expressions: expressions per picture; 0 leaves them out.
-            n_drawn: at most so many targets per picture are given per pixel; None for all.
-            no_target_share: share of expressions that name nothing.
-            forms: of expressions; with them the share above does not count. None for all.
-            shares: of the first splits in the pictures; they sum to 1.
+            n_expressions: expressions per image; 0 leaves them out.
+            n_drawn: largest number of targets per image that are given per pixel; None for all.
+            no_target_share: share of expressions without a target.
+            forms: of expressions; if given, no_target_share is ignored. None for all.
+            shares: of the first splits in the images; they sum to 1.
         """
         rng = np.random.default_rng((self._seed, step))
-        pictures, cells, tables, rows, has_target, drawn = [], [], [], [], [], []
+        images, cells, tables, rows, has_target, drawn = [], [], [], [], [], []
         cell_targets: list[NDArray[np.bool_]] = []
         targets: list[NDArray[np.bool_]] = []
         for source in rng.choice(len(shares), size=n_images, p=shares):
@@ -108,12 +108,12 @@ class TabletopBatches:
             objects = scenes.cache.objects(index)
             if rng.random() < 0.5:
                 rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirror_objects(objects)
-            pictures.append(jitter_colors(rgb, rng))
-            cells.append(self._sampled(instances))
+            images.append(jitter_colors(rgb, rng))
+            cells.append(self._sample_cells(instances))
             tables.append(_table(objects))
             if not n_expressions:
                 continue
-            said = draw_expressions(
+            expressions = draw_expressions(
                 objects,
                 rng,
                 n_expressions,
@@ -121,35 +121,35 @@ class TabletopBatches:
                 forms=forms,
                 language=scenes.language,
             )
-            rows.append([self._prompts.build([expression.text]) for expression in said])
-            has_target += [bool(expression.targets) for expression in said]
-            named = [expression.targets for expression in said if expression.targets]
-            for count, ids in enumerate(named):
-                meant = np.zeros(256, np.bool_)
-                meant[list(ids)] = True
+            rows.append([self._prompts.build([expression.text]) for expression in expressions])
+            has_target += [bool(expression.targets) for expression in expressions]
+            target_ids = [expression.targets for expression in expressions if expression.targets]
+            for count, ids in enumerate(target_ids):
+                is_target = np.zeros(256, np.bool_)
+                is_target[list(ids)] = True
                 if n_drawn is None or count < n_drawn:
                     drawn.append(len(cell_targets))
-                    targets.append(meant[instances])
-                cell_targets.append(meant[cells[-1]])
-        squares = torch.from_numpy(np.stack(pictures))
+                    targets.append(is_target[instances])
+                cell_targets.append(is_target[cells[-1]])
+        squares = torch.from_numpy(np.stack(images))
         # (B, 4G, 4G, columns of a table)
-        shown = np.stack([table[ids] for table, ids in zip(tables, cells, strict=True)])
-        color, kind, size = np.moveaxis(shown[..., :-PLACE], -1, 0).astype(np.int64)
+        cell_values = np.stack([table[ids] for table, ids in zip(tables, cells, strict=True)])
+        color, kind, size = np.moveaxis(cell_values[..., :-PLACE], -1, 0).astype(np.int64)
         return Batch(
             pixel_values=to_pixel_values(squares),
             color=torch.from_numpy(color),
             kind=torch.from_numpy(kind),
             size=torch.from_numpy(size),
-            place=torch.from_numpy(shown[..., -PLACE:]).permute(0, 3, 1, 2),
+            place=torch.from_numpy(cell_values[..., -PLACE:]).permute(0, 3, 1, 2),
             prompts=pack(rows) if n_expressions else None,
             has_target=torch.tensor(has_target, dtype=torch.bool),
-            cell_target=_stacked(cell_targets, shown.shape[1]),
+            cell_target=_stack_masks(cell_targets, cell_values.shape[1]),
             drawn=torch.tensor(drawn, dtype=torch.long),
-            target=_stacked(targets, squares.shape[1]),
+            target=_stack_masks(targets, squares.shape[1]),
         )
 
-    def _sampled(self, instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Instance ids at the centres of CELLS x CELLS cells of each patch."""
+    def _sample_cells(self, instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the instance ids at the centres of CELLS x CELLS cells of each patch."""
         n_patches = instances.shape[0] // self._patch
         within = ((np.arange(CELLS) + 0.5) * self._patch / CELLS).astype(int)
         places = (np.arange(n_patches)[:, None] * self._patch + within).ravel()
@@ -157,7 +157,7 @@ class TabletopBatches:
 
 
 def _table(objects: Sequence[VisibleObject]) -> NDArray[np.float32]:
-    """Colour, kind and size (from 1 on) and place by instance id; background and clutter: 0."""
+    """Tabulate colour, kind and size (from 1 on) and place by instance id; 0 for background."""
     table = np.zeros((256, 3 + PLACE), np.float32)
     for thing in objects:
         if thing.kind == CLUTTER:
@@ -172,7 +172,7 @@ def _table(objects: Sequence[VisibleObject]) -> NDArray[np.float32]:
     return table
 
 
-def _stacked(masks: Sequence[NDArray[np.bool_]], side: int) -> Tensor:
+def _stack_masks(masks: Sequence[NDArray[np.bool_]], side: int) -> Tensor:
     if not masks:
         return torch.zeros(0, side, side, dtype=torch.bool)
     return torch.from_numpy(np.stack(masks))

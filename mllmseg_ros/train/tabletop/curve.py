@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's learning curve as a picture."""
+"""Draw the learning curve of a run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small MLLMSeg from nothing: configuration, tokenizer and start weights of the embedded model.
+"""The untrained embedded model: configuration, tokenizer and initial weights.
 
 The classes are those of the published models; only widths, depth, grid and prompt are smaller.
 """
@@ -26,10 +26,10 @@ from mllmseg_ros.model.mllmseg import MLLMSeg
 __all__ = ["new_checkpoint"]
 
 _SPECIAL = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "[REJ]")
-# Every token of a prompt is paid for at each question: no system message, no chat.
+# Each token of a prompt costs time in every inference: no system message, no chat.
 _PROMPT = "<img>{image}</img>{answers}"
 _VOCABULARY = 1024
-_OFTEN = 20  # said so often a word is known, and no slip of the tongue
+_OFTEN = 20  # occurrences of a word from which it counts as known
 
 _WIDTH = 192
 _CONFIG: dict[str, Any] = {
@@ -71,8 +71,8 @@ _CONFIG: dict[str, Any] = {
     "mllmseg": {
         "name": "mllmseg-tabletop",
         "prompt": _PROMPT,
-        # As wide as its tokens, the feed-forward part in which word and picture meet has too few
-        # units for all colours, kinds and places of this small a width.
+        # At the width of the tokens, the feed-forward layers of the cross-attention would have
+        # too few units for all colours, kinds and places.
         "decoder_hidden_size": 4 * _WIDTH,
         "can_reject": True,
         "synthetic_only": True,
@@ -81,12 +81,12 @@ _CONFIG: dict[str, Any] = {
 
 
 def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
-    """Write a checkpoint folder with start weights (float32).
+    """Write a checkpoint folder with initial weights (float32).
 
     Args:
         folder: where to; created.
         texts: referring expressions that the vocabulary is learnt from.
-        seed: of the start weights.
+        seed: of the initial weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = list(texts)
@@ -100,14 +100,14 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     torch.manual_seed(seed)
     model = MLLMSeg(parse_config(fields, name="mllmseg-tabletop", origin="embedded"))
-    _start_weights(model)
+    _initialise_weights(model)
     save_model(model, folder, torch.float32)
 
 
 def _known_words(texts: Iterable[str]) -> list[str]:
-    """The words that the texts say often, and those that name nothing by themselves."""
-    said = Counter(word for text in texts for word in split_words(text))
-    often = {word for word, count in said.items() if count >= _OFTEN}
+    """List the words that are frequent in the texts, and function words."""
+    counts = Counter(word for text in texts for word in words_in(text))
+    often = {word for word, count in counts.items() if count >= _OFTEN}
     return sorted(often | FUNCTION_WORDS) if often else []
 
 
@@ -130,13 +130,14 @@ def _train_tokenizer(folder: Path, texts: Iterable[str]) -> int:
 
 
 @torch.no_grad()
-def _start_weights(model: MLLMSeg) -> None:
+def _initialise_weights(model: MLLMSeg) -> None:
     embeddings = model.vision_tower.embeddings
     for positions in (embeddings.cls_token, embeddings.position_embeddings):
         nn.init.trunc_normal_(positions, std=0.02)
-    # The last convolution follows a ReLU; from torch's own start the head falls into "everything is
-    # background" and stays there. Start it as "copy the pixel, surely background": its few numbers
-    # move slowly, and a background of more than a percent outweighs a small target in the dice.
+    # The last convolution follows a ReLU. With torch's initial weights the head collapses to
+    # "everything is background". Initialise it to copy the pixel with a strong bias to background:
+    # its few weights change slowly, and a background probability of more than a percent outweighs
+    # a small target in the dice loss.
     conv = model.mask_decoder.conv2
     conv.weight.mul_(0.25)
     conv.weight[0, 0, 2, 2] = 2.5

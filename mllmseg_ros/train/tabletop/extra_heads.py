@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads that only training has. Each gives a part of the network something simple to learn first.
+"""Auxiliary heads for training. Each gives a part of the network a simple task to learn first.
 
-- :class:`DenseHead`: what there is to see, before any word: colour, kind, size and place of the
-  object under every cell, read off the vision tokens by one linear layer.
-- :class:`PointerHead`: where an expression points, before any outline: its state and the vision
-  tokens meet in one product.
+- :class:`DenseHead`: colour, kind, size and place of the object in every cell, from the vision
+  tokens by one linear layer.
+- :class:`PointerHead`: which patches an expression refers to, from the product of its state and
+  the vision tokens.
 - :class:`SketchHead`: the mask at a quarter of a patch, so that most expressions need no full-size
-  mask; three quarters of a step's time went there.
+  mask, which took three quarters of a step's time.
 
 None of them is saved with the model.
 """
@@ -38,26 +38,26 @@ class DenseHead(nn.Module):
         self.read = nn.Linear(width, CELLS**2 * (sum(_CLASSES) + PLACE))
 
     def forward(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Loss of vision tokens (B, G*G, C), and the accuracies on objects."""
+        """Return the loss of vision tokens (B, G*G, C), and the accuracies on objects."""
         maps = _cells(self.read(tokens), self._grid)
         color, kind, size, place = maps.split((*_CLASSES, PLACE), dim=1)
-        there = batch.kind > 0
-        off = (place - batch.place).abs().mean(dim=1)[there]
+        is_object = batch.kind > 0
+        off = (place - batch.place).abs().mean(dim=1)[is_object]
         loss = _PLACE_WEIGHT * off.mean()
         terms = {"off": float(off.detach().mean())}
         for name, logits in (("color", color), ("kind", kind), ("size", size)):
             truth = getattr(batch, name)
             each = functional.cross_entropy(logits, truth, reduction="none")
-            # Most cells are background: objects count once more among themselves.
-            loss = loss + each.mean() + each[there].mean()
+            # Most cells are background, so the mean over objects is added.
+            loss = loss + each.mean() + each[is_object].mean()
             with torch.no_grad():
                 right = logits.argmax(1) == truth
-                terms[f"{name}_acc"] = float(right[there].float().mean())
+                terms[f"{name}_acc"] = float(right[is_object].float().mean())
         return loss, {"dense": float(loss.detach()), **terms}
 
 
 class PointerHead(nn.Module):
-    """Which vision tokens an expression means."""
+    """Which vision tokens belong to an expression's target."""
 
     def __init__(self, width: int, llm_width: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class PointerHead(nn.Module):
         Args:
             states: (M, D) of expressions that have a target.
             tokens: (B, G*G, C) vision tokens.
-            rows: (M,) picture of each expression.
+            rows: (M,) image of each expression.
             cell_target: (M, 4G, 4G) bool.
         """
         keys = self.answer(tokens)
@@ -82,7 +82,7 @@ class PointerHead(nn.Module):
 
 
 class SketchHead(nn.Module):
-    """Mask logits of each cell, from tokens that have met an expression."""
+    """Mask logits of each cell, from tokens after cross-attention to an expression."""
 
     def __init__(self, width: int, grid: int) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rendered scenes that a recipe asks for."""
+"""Render the scenes of a recipe."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["render_scenes"]
 
 
 def render_scenes(folder: Path, recipe: TabletopRecipe) -> None:
-    """Render what is missing of a recipe's scenes, a process per core.
+    """Render the missing scenes of a recipe, with a process per core.
 
     Args:
-        folder: gets a folder per split.
-        recipe: says how many scenes, and whether varied ones are needed.
+        folder: for one folder per split.
+        recipe: for the number of scenes, and whether varied ones are needed.
 
     Raises:
         RuntimeError: if off-screen GL is missing.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small data sets in each real format: two pictures, a square and a disc on each."""
+"""Small data sets in each real format: two images, a square and a disc on each."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def square_polygon() -> list[float]:
 
 def write_image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-    picture[square_mask()] = (30, 30, 200)
-    picture[disc_mask()] = (200, 60, 30)
-    assert cv2.imwrite(str(path), picture)
+    image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    image[square_mask()] = (30, 30, 200)
+    image[disc_mask()] = (200, 60, 30)
+    assert cv2.imwrite(str(path), image)
 
 
 def instances(names: tuple[str, str]) -> dict[str, Any]:
-    """COCO annotations: per picture a square as polygon and a disc as run lengths."""
+    """COCO annotations: per image a square as polygon and a disc as run lengths."""
     x0, y0, x1, y1 = SQUARE
     annotations = []
     for image_id in (1, 2):

@@ -69,7 +69,7 @@ def test_ignored_pixels_count_neither_way(random_segmenter: Segmenter, tmp_path:
 
 def test_tables(gres: DataSetReport) -> None:
     lines = to_text(gres).splitlines()
-    assert "2 pictures" in lines[0]
+    assert "2 images" in lines[0]
     assert lines[1].split()[:5] == ["protocol", "kind", "task", "n", "empty"]
     assert lines[2].split()[:5] == ["paper", "all", "GRES", "3", "1"]
     assert [line.split()[:5] for line in lines[-3:]] == [

@@ -82,7 +82,7 @@ def test_grefcoco_means_several_or_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(masks(second)[0], disc_mask())
 
 
-def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
+def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = write_refcoco(tmp_path / "refcoco")
     (folder / "images").rename(tmp_path / "pictures")
     with pytest.raises(ValueError, match="name their folder with --images"):
@@ -142,7 +142,7 @@ def test_reason_seg(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [True, False], ids=["jsonl", "json"])
-def test_own_pictures(tmp_path: Path, lines: bool) -> None:
+def test_own_images(tmp_path: Path, lines: bool) -> None:
     first, second = load_samples(write_own(tmp_path, lines=lines))
     square, disc, nothing = masks(first)
     np.testing.assert_array_equal(square, square_mask())
@@ -175,10 +175,10 @@ SMALL = encode(np.zeros((10, 10), np.bool_))
         (change(expressions=[" . "]), "empty referring expression"),
         (change(mask="nowhere.png"), r"nowhere\.png is missing"),
         (change(mask="../../secret.png"), "lies outside the folder"),
-        (change(mask=SMALL), "the mask is 10 x 10 px, its picture 64 x 48"),
-        (change(mask={"size": [48, 64], "counts": "5"}), "covers 5 px, its picture has 3072"),
+        (change(mask=SMALL), "the mask is 10 x 10 px, its image 64 x 48"),
+        (change(mask={"size": [48, 64], "counts": "5"}), "covers 5 px, its image has 3072"),
         (change(mask={"size": [48, 64], "counts": [1, 2]}), "3 px in all"),
-        (change(mask=[[0, 0, 90, 0, 90, 20]]), r"outside the picture of 64 x 48 px"),
+        (change(mask=[[0, 0, 90, 0, 90, 20]]), r"outside the image of 64 x 48 px"),
         (change(mask=[[0, 0, 9, 9]]), "a polygon of 4 numbers"),
         (change(mask=[]), "'mask' is no PNG's name"),
         (change(mask=3), "'mask' is no PNG's name"),
@@ -209,7 +209,7 @@ def test_a_mask_of_another_size_and_a_broken_one(tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "a_square.png"), np.zeros((10, 12), np.uint8))
     (line,) = problems(folder)
     assert "a.png, annotations.jsonl line " in line
-    assert "is 12 x 10 px, its picture 64 x 48" in line
+    assert "is 12 x 10 px, its image 64 x 48" in line
     (folder / "a_square.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
     assert "cannot be read as a PNG" in problems(folder)[0]
 
@@ -278,7 +278,7 @@ def test_a_bad_reference_is_named(
     assert reason in problem.reason
 
 
-def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
+def test_a_image_of_another_size_is_named(tmp_path: Path) -> None:
     images = instances(NAMES)["images"]
     images[0]["width"] = 65
     with_instances(images=images, annotations=TWICE[:1])(write_refcoco(tmp_path))
@@ -351,7 +351,7 @@ def test_the_report_counts_and_the_sheet_shows(tmp_path: Path) -> None:
     assert (len(report.samples), report.n_targets, report.n_expressions) == (2, 4, 5)
     assert (report.n_no_target, report.n_empty) == (1, 0)
     assert report.area_percent[1] == pytest.approx(100 * 400 / (HEIGHT * WIDTH), abs=2)
-    assert "2 pictures, 4 targets, 5 expressions, 1 of them name nothing; 0 problems" in str(report)
+    assert "2 images, 4 targets, 5 expressions, 1 of them name nothing; 0 problems" in str(report)
     sheet = contact_sheet(report.samples)
     assert sheet.shape == (240, 640, 3)
     # The square is tinted in the colour of an answer, so it is no longer what the file has.

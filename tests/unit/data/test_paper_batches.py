@@ -71,12 +71,12 @@ def test_at_most_five_expressions(samples: list[list[Sample]], encoder: DialogEn
     assert len(set(dialog.answer_positions)) == 5
 
 
-def test_pictures_pass_through_jpeg_unless_told_otherwise(
+def test_images_pass_through_jpeg_unless_told_otherwise(
     samples: list[list[Sample]], encoder: DialogEncoder
 ) -> None:
     plain = PaperBatches(samples[2:], encoder, 224, seed=1, recompress=False)
     squares = {plain.draw(step, 1).squares.numpy().tobytes() for step in range(6)}
-    assert len(squares) == 1  # both pictures show the same, and nothing changes them
+    assert len(squares) == 1  # both images show the same, and nothing changes them
     jpeg = PaperBatches(samples[2:], encoder, 224, seed=1)
     assert len({jpeg.draw(step, 1).squares.numpy().tobytes() for step in range(6)}) > 1
 

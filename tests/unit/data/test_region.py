@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run lengths there and back, and codes that do not fill their picture."""
+"""Run lengths there and back, and codes that do not fill their image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_union_counts() -> None:
 
 
 @pytest.mark.parametrize("code", ["", "5", "000", "zzz~", "\x00", "é", "o" * 40, "5" * 4000])
-def test_a_code_that_does_not_fill_the_picture_is_refused(code: str) -> None:
+def test_a_code_that_does_not_fill_the_image_is_refused(code: str) -> None:
     with pytest.raises(ValueError, match=r"run-length code"):
         decode(Coco(runs=({"size": [20, 20], "counts": code},)), (20, 20))
 

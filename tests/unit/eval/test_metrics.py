@@ -18,7 +18,7 @@ from mllmseg_ros.eval.metrics import (
 
 
 def square(x0: int, x1: int, value: float = 1.0) -> np.ndarray:
-    """Columns x0 to x1 (not included) of rows 0 to 9, in a 20 x 20 picture."""
+    """Columns x0 to x1 (not included) of rows 0 to 9, in a 20 x 20 image."""
     mask = np.zeros((20, 20), np.float32)
     mask[:10, x0:x1] = value
     return mask
@@ -57,7 +57,7 @@ def test_nothing_to_count_is_nan() -> None:
     assert math.isnan(precision_at_half([]))
 
 
-def test_res_averages_pictures_first() -> None:
+def test_res_averages_images_first() -> None:
     right, wrong = judge(square(0, 10), square(0, 10)), judge(square(10, 20), square(0, 10))
     scores = res_scores([[right], [right, wrong, wrong, wrong]])
     assert scores.g_iou == pytest.approx(100 * (1 + 0.25) / 2, rel=1e-4)

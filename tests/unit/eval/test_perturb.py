@@ -47,7 +47,7 @@ def test_words(rng: np.random.Generator) -> None:
     assert perturb.misheard("spanner", np.random.default_rng(1), 2).replace("um", "").strip()
 
 
-def test_pictures(rng: np.random.Generator) -> None:
+def test_images(rng: np.random.Generator) -> None:
     rgb = np.tile(np.arange(0, 240, 2, dtype=np.uint8)[None, :, None], (80, 1, 3))
     rgb[20:40, 20:40] = (200, 30, 30)
     noise = perturb.noisy(rgb, rng, 10).astype(int) - rgb
@@ -58,14 +58,14 @@ def test_pictures(rng: np.random.Generator) -> None:
     fine, coarse = (np.abs(perturb.compressed(rgb, q).astype(int) - rgb).mean() for q in (95, 8))
     assert fine < coarse
     for each in perturb.PERTURBATIONS:
-        if each.picture:
-            changed = each.picture(rgb, rng)
+        if each.image:
+            changed = each.image(rgb, rng)
             assert (changed.shape, changed.dtype) == (rgb.shape, rgb.dtype)
             assert not np.array_equal(changed, rgb)
 
 
 def test_every_perturbation_changes_one_thing() -> None:
     for each in perturb.PERTURBATIONS:
-        assert sum((each.text is not None, each.picture is not None, each.margin > 0)) == 1
+        assert sum((each.text is not None, each.image is not None, each.margin > 0)) == 1
     named = [(each.name, each.strength) for each in perturb.PERTURBATIONS]
     assert len(set(named)) == len(named)

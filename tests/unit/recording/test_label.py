@@ -160,8 +160,8 @@ def test_a_person_redraws_and_takes_back(data: Path) -> None:
     ("polygons", "said"),
     [
         ([[1, 1, 5, 5]], "a polygon of 4 numbers"),
-        ([[0, 0, 9999, 0, 10, 10]], "outside the picture"),
-        ([[0, 0, float("nan"), 0, 10, 10]], "outside the picture"),
+        ([[0, 0, 9999, 0, 10, 10]], "outside the image"),
+        ([[0, 0, float("nan"), 0, 10, 10]], "outside the image"),
         ([[1, 1, 9, 1, 5, 5]] * 65, "65 polygons"),
     ],
 )

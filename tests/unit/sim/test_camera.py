@@ -85,7 +85,7 @@ def test_a_camera_that_moves_sees_what_one_that_stands_there_would(camera: Table
     assert (moved.instances != at_home.instances).any()
 
 
-def test_same_scene_same_picture_and_contexts_can_be_reused(camera: TabletopCamera) -> None:
+def test_same_scene_same_image_and_contexts_can_be_reused(camera: TabletopCamera) -> None:
     camera.load(random_scene(1))
     first = camera.render()
     camera.load(random_scene(2))

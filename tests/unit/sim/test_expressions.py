@@ -97,7 +97,7 @@ def fits(what: tuple[str | None, str | None, str | None], one: VisibleObject) ->
 SCENES = [random_objects(np.random.default_rng(seed)) for seed in range(150)]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["seen", "mirror_objects"])
+@pytest.fixture(scope="module", params=[False, True], ids=["seen", "mirrored"])
 def said(request: pytest.FixtureRequest) -> list[tuple[tuple, ReferringExpression]]:
     rng = np.random.default_rng(1)
     scenes = [mirror_objects(objects) if request.param else objects for objects in SCENES]
@@ -257,7 +257,7 @@ def test_same_seed_same_words() -> None:
     assert texts[0] == texts[1]
 
 
-def test_a_picture_that_shows_nothing_can_still_be_spoken_of() -> None:
+def test_a_image_that_shows_nothing_can_still_be_spoken_of() -> None:
     objects = (thing(1, "red", "mug", nameable=False),)
     drawn = draw_expressions(objects, np.random.default_rng(0), 5)
     assert [e.targets for e in drawn] == [()] * 5

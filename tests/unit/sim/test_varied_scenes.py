@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Varied scenes: what is drawn, what a sensor makes of a picture, patterns."""
+"""Varied scenes: what is drawn, what a sensor makes of an image, patterns."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_patterns_mix_two_colours(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["varied_test", "workshop"])
-def test_clutter_is_in_the_picture_and_has_no_name(split: str) -> None:
+def test_clutter_is_in_the_image_and_has_no_name(split: str) -> None:
     try:
         camera = TabletopCamera(160, 120)
     except RuntimeError as error:

@@ -43,16 +43,16 @@ TINY = read_recipe(
 LEFT, RIGHT = "the bar on the left", "the bar on the right"
 
 
-def write_pictures(folder: Path, n: int, first: int = 0) -> list[Sample]:
-    """Two bars on each picture, one a side."""
+def write_images(folder: Path, n: int, first: int = 0) -> list[Sample]:
+    """Two bars on each image, one a side."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for index in range(first, first + n):
-        picture = np.full((40, 60, 3), 40 + 20 * (index % 5), np.uint8)
-        picture[8:32, 6 + index % 4 : 18 + index % 4] = (0, 0, 220)
-        picture[8:32, 40:52] = (220, 0, 0)
-        cv2.imwrite(str(folder / f"{index}.png"), picture)
-        red, blue = (picture == (0, 0, 220)).all(axis=2), (picture == (220, 0, 0)).all(axis=2)
+        image = np.full((40, 60, 3), 40 + 20 * (index % 5), np.uint8)
+        image[8:32, 6 + index % 4 : 18 + index % 4] = (0, 0, 220)
+        image[8:32, 40:52] = (220, 0, 0)
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+        red, blue = (image == (0, 0, 220)).all(axis=2), (image == (220, 0, 0)).all(axis=2)
         for said, mask in ((["the gizmo", LEFT], red), ([RIGHT], blue), (["the moon"], None)):
             region = None if mask is None else encode(mask)
             entries.append({"image": f"{index}.png", "expressions": said, "mask": region})
@@ -63,12 +63,12 @@ def write_pictures(folder: Path, n: int, first: int = 0) -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    return write_pictures(tmp_path_factory.mktemp("new"), 6)
+    return write_images(tmp_path_factory.mktemp("new"), 6)
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> RehearsalSet:
-    samples = write_pictures(tmp_path_factory.mktemp("known"), 3, first=20)
+    samples = write_images(tmp_path_factory.mktemp("known"), 3, first=20)
     return RehearsalSet(train=tuple(samples[:2]), val=tuple(samples[2:]))
 
 
@@ -84,7 +84,7 @@ def adapted(
     return run, adapt(run, random_checkpoint, new, known, TINY, device="cpu")
 
 
-def test_a_run_gives_a_model_a_report_and_pictures(
+def test_a_run_gives_a_model_a_report_and_images(
     adapted: tuple[Path, AdaptReport], random_checkpoint: Path
 ) -> None:
     run, report = adapted
@@ -104,7 +104,7 @@ def test_a_run_gives_a_model_a_report_and_pictures(
         for folder in (random_checkpoint, run / "best", run / "model")
     )
     torch.testing.assert_close(kept, torch.lerp(start, best, report.share), atol=1e-3, rtol=1e-2)
-    assert report.new[0].n == report.new[1].n == 4  # one picture is held out
+    assert report.new[0].n == report.new[1].n == 4  # one image is held out
     assert report.known is not None
     fields = json.loads((run / "report.json").read_text())
     assert fields["new"][1]["g_iou"] == pytest.approx(report.new[1].g_iou)
@@ -168,7 +168,7 @@ def test_what_is_frozen_stays(
     features = tmp_path / "features"
     report = adapt(tmp_path / "run", random_checkpoint, new, None, recipe, features, "cpu")
     assert report.trained == trained
-    assert "not measured: name a set with --keep" in str(report)
+    assert "not measured: name a data set with --keep" in str(report)
     assert list(features.rglob("*.safetensors"))
     before = load_file(random_checkpoint / "model.safetensors")
     after = load_file(tmp_path / "run" / "model" / "model.safetensors")
@@ -212,7 +212,7 @@ def test_kept_states_are_what_is_computed(
     assert second.n_computed == 0
     for name in ("tokens", "image_states", "states"):
         assert torch.equal(getattr(fresh, name), getattr(again, name)), name
-    # One pass over all expressions of a picture says the same as one pass each.
+    # One pass over all expressions of an image says the same as one pass each.
     with torch.inference_mode():
         packed = read_batch(model, batch, None, cpu)
     torch.testing.assert_close(packed.states, fresh.states, atol=1e-4, rtol=1e-4)
@@ -243,7 +243,7 @@ def test_batches_are_of_step_and_seed_and_mirror_what_names_no_side(
 
     assert torch.equal(draw(1).squares, draw(1).squares)  # type: ignore[attr-defined]
     assert not torch.equal(draw(1).squares, draw(2).squares)  # type: ignore[attr-defined]
-    # Half of the pictures of which nothing names a side are mirrored, masks with them.
+    # Half of the images of which nothing names a side are mirrored, masks with them.
     plain = [
         replace(
             sample,
@@ -271,7 +271,7 @@ def test_batches_are_of_step_and_seed_and_mirror_what_names_no_side(
         batches = AdaptBatches(named, (), random_segmenter.prompts, 224, 0)
         drawn = [batches.draw(step, 2, 1, 0.0).target for step in range(6)]
         assert all((each[..., :112].sum() > each[..., 112:].sum()) for each in drawn), words
-    everything = draw(3)  # all expressions of a picture, sides among them: never mirrored
+    everything = draw(3)  # all expressions of an image, sides among them: never mirrored
     middle = everything.target.float().mean(dim=1)  # type: ignore[attr-defined]
     texts = [p.expressions[0] for row in everything.prompts for p in row]  # type: ignore[attr-defined]
     there = everything.has_target.tolist()  # type: ignore[attr-defined]
@@ -382,7 +382,7 @@ def test_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     keep = tmp_path / "keep"
-    write_pictures(keep, 2, first=30)
+    write_images(keep, 2, first=30)
     data = tmp_path / "data"
     shutil.copytree(new[0].image.parent, data)
     arguments = ["adapt", str(data), str(tmp_path / "run"), "--keep", str(keep), "--steps", "1"]

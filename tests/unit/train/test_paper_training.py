@@ -65,10 +65,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     entries = []
     for index in range(3):
-        picture = np.full((40, 50, 3), 60 * index, np.uint8)
-        picture[10:20, 5 + 10 * index : 20 + 10 * index] = (0, 0, 255)
-        cv2.imwrite(str(folder / f"{index}.png"), picture)
-        mask = (picture == (0, 0, 255)).all(axis=2)
+        image = np.full((40, 50, 3), 60 * index, np.uint8)
+        image[10:20, 5 + 10 * index : 20 + 10 * index] = (0, 0, 255)
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+        mask = (image == (0, 0, 255)).all(axis=2)
         for expression, there in (("the red bar", True), ("red", True), ("the moon", False)):
             region = encode(mask) if there else None
             entries.append({"image": f"{index}.png", "expression": expression, "mask": region})
@@ -231,7 +231,7 @@ def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
 
 
 def test_two_processes_train_one_model(start: Path, data: Path, tmp_path: Path) -> None:
-    """Started as on several GPUs, here on the CPU: each draws its own pictures."""
+    """Started as on several GPUs, here on the CPU: each draws its own images."""
     own = tmp_path / "own.yaml"
     text = (RECIPES / "res.yaml").read_text()
     for old, new in (
@@ -276,7 +276,7 @@ def test_kept_features_change_nothing_but_the_time(
         train_as_in_paper(tmp_path / "vision", start, samples, lora, tmp_path / "features")
 
 
-def test_features_are_of_one_model_one_format_and_one_picture(start: Path, tmp_path: Path) -> None:
+def test_features_are_of_one_model_one_format_and_one_image(start: Path, tmp_path: Path) -> None:
     model = Segmenter.from_pretrained(start, device="cpu", dtype="float32").model
     squares = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
     cache = FeatureCache(tmp_path, model, torch.float32)
