@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What 50 images teach: a workshop that the model never saw, and what it forgets for it.
+"""Measure an adaptation with 50 images: what the model learns and what it forgets.
 
     python benchmarks/adapt.py RUN                  # --model, --expressions 1000
 
-New kinds, new names for old kinds, another camera (`workshop` split of the simulator). Asked
-before and after: 50 further workshop scenes, and the tabletop's test split.
+The images show new kinds, new names for old kinds and another camera (`workshop` split of the
+simulator). Evaluated before and after: 50 other workshop scenes, and the tabletop's test split.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mllmseg_ros.train.adapt.rehearsal import render_rehearsal_set
 from mllmseg_ros.train.recipe import read_recipe
 
 SPLIT = "workshop"
-N_IMAGES, FIRST_ASKED = 50, 1000
+N_IMAGES, FIRST_TEST_SEED = 50, 1000
 
 
 def main() -> None:
@@ -34,28 +34,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--model")
-    parser.add_argument("--expressions", type=int, default=1000, help="asked of the tabletop")
-    asked = parser.parse_args()
-    for name, first in (("shown", 0), ("asked", FIRST_ASKED)):
-        if not (asked.run / name).exists():
-            export_scenes(asked.run / name, SPLIT, first, N_IMAGES)
-    start = find_checkpoint(asked.model)
-    began = time.monotonic()
+    parser.add_argument(
+        "--expressions", type=int, default=1000, help="number of tabletop expressions"
+    )
+    arguments = parser.parse_args()
+    for name, first in (("shown", 0), ("asked", FIRST_TEST_SEED)):
+        if not (arguments.run / name).exists():
+            export_scenes(arguments.run / name, SPLIT, first, N_IMAGES)
+    start = find_checkpoint(arguments.model)
+    started_s = time.monotonic()
     report = adapt(
-        asked.run / "adapted",
+        arguments.run / "adapted",
         start,
-        load_samples(asked.run / "shown", SPLIT),
-        render_rehearsal_set(asked.run / "adapted" / "simulated"),
+        load_samples(arguments.run / "shown", SPLIT),
+        render_rehearsal_set(arguments.run / "adapted" / "simulated"),
         read_recipe(AdaptRecipe, "adapt"),
     )
-    minutes = (time.monotonic() - began) / 60
+    minutes = (time.monotonic() - started_s) / 60
     rows = {}
-    for when, folder in (("before", start), ("after", asked.run / "adapted" / "model")):
+    for when, folder in (("before", start), ("after", arguments.run / "adapted" / "model")):
         segmenter = Segmenter.from_pretrained(folder)
         new = evaluate_samples(
-            segmenter, load_samples(asked.run / "asked", SPLIT), ("deployment",)
+            segmenter, load_samples(arguments.run / "asked", SPLIT), ("deployment",)
         ).scores[0]
-        old = evaluate_tabletop(segmenter, "test", asked.expressions)[0].overall
+        old = evaluate_tabletop(segmenter, "test", arguments.expressions)[0].overall
         rows[when] = {
             name: {key: getattr(scores, key) for key in ("n", "g_iou", "c_iou", "n_acc", "t_acc")}
             for name, scores in (("workshop, new scenes", new), ("tabletop, test", old))
@@ -66,7 +68,7 @@ def main() -> None:
         for when, row in rows.items():
             cells = "  ".join(f"{key} {value:.1f}" for key, value in row[name].items())
             print(f"{name}, {when}: {cells}")
-    (asked.run / "result.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (arguments.run / "result.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeping frozen outputs saves: seconds of an epoch, at real 1B dimensions, random weights.
+"""Measure the time that cached frozen outputs save: seconds per epoch at 1B dimensions.
 
     python benchmarks/training.py                 # --threads 1 --rounds 3
 
-One epoch here is a few images with three expressions each, forward, backward and optimiser step.
-The first epoch fills the cache and is not counted. Read the ratios: machines are shared.
+Random weights. An epoch is a few images with three expressions each: forward pass, backward pass,
+optimiser step. The first epoch fills the cache and is not counted. Compare ratios, not times.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    device = torch.device(asked.device)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
     rows = {}
     for trained in ("decoder", "lora"):
-        rows[trained] = measure(trained, device, asked.pictures, asked.rounds)
+        rows[trained] = measure(trained, device, arguments.pictures, arguments.rounds)
         base = rows[trained]["nothing"]
         for name, seconds in rows[trained].items():
             print(f"{trained:<8} kept: {name:<8} {seconds:8.2f} s  {base / seconds:6.2f} x")
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 def measure(trained: str, device: torch.device, n_images: int, rounds: int) -> dict[str, float]:
-    """Median seconds of an epoch, by what is kept."""
+    """Return the median seconds of an epoch, by what is cached."""
     segmenter = random_1b(device, torch.float32)
     model, prompts = segmenter.model, segmenter.prompts
     answer_ids = (prompts.seg_id, prompts.rej_id)
     set_trained(model, trained, read_recipe(AdaptRecipe, "adapt"), answer_ids)
-    parameters = [each for each in model.parameters() if each.requires_grad]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=1e-5)
     side = model.config.image_size_px
     row = tuple(prompts.build([text]) for text in EXPRESSIONS)
@@ -73,36 +73,36 @@ def measure(trained: str, device: torch.device, n_images: int, rounds: int) -> d
     ]
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        kept: dict[str, FeatureCache | StateCache | None] = {
+        caches: dict[str, FeatureCache | StateCache | None] = {
             "nothing": None,
             "vision": FeatureCache(Path(folder), model, torch.bfloat16),
         }
         if trained == "decoder":
-            kept["vision and language"] = StateCache(Path(folder), model, torch.bfloat16)
+            caches["vision and language"] = StateCache(Path(folder), model, torch.bfloat16)
         for number in range(rounds + 1):
-            for name, cache in kept.items():
-                began = time.perf_counter()
+            for name, cache in caches.items():
+                started_s = time.perf_counter()
                 for batch in batches:
                     step(model, batch, cache, answer_ids, optimiser)
                 if device.type == "cuda":
                     torch.cuda.synchronize()
                 if number:
-                    seconds.setdefault(name, []).append(time.perf_counter() - began)
+                    seconds.setdefault(name, []).append(time.perf_counter() - started_s)
     return {name: statistics.median(each) for name, each in seconds.items()}
 
 
 def step(
     model: MLLMSeg,
     batch: AdaptBatch,
-    kept: FeatureCache | StateCache | None,
+    cache: FeatureCache | StateCache | None,
     answer_ids: tuple[int, int],
     optimiser: torch.optim.Optimizer,
 ) -> None:
     """One optimiser step on one image."""
     device = model.lm_head.weight.device
     with torch.autocast(device.type, torch.bfloat16):
-        read = read_batch(model, batch, kept, device)
-        losses = adapt_losses(model, batch, read, answer_ids)
+        encoded = read_batch(model, batch, cache, device)
+        losses = adapt_losses(model, batch, encoded, answer_ids)
     losses.total.backward()
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.data.image_file import check_size, read_rgb
 from mllmseg_ros.data.region import decode
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, reason_of
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, describe_error
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
@@ -75,7 +75,7 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
                 sound.append(target)
             except MALFORMED as error:
                 entry = target.entry or each.entry
-                reason = reason_of(error)
+                reason = describe_error(error)
                 problems.append(Problem(file=each.image, entry=entry, reason=reason))
         if sound:
             samples.append(replace(each, targets=tuple(sound)))

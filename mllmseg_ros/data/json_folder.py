@@ -24,8 +24,8 @@ from typing import Any
 from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
 from mllmseg_ros.data.review import is_used
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.model.prompt import normalize_expression
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
+from mllmseg_ros.model.prompt import normalized
 
 __all__ = ["read_json_folder"]
 
@@ -72,7 +72,7 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
             targets[name].append(_target(fields, folder, f"{path.name} {entry}"))
         except MALFORMED as error:
             n_problems += 1
-            yield Problem(file=path, entry=entry, reason=reason_of(error))
+            yield Problem(file=path, entry=entry, reason=describe_error(error))
     if split not in there:
         raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(there))}")
     if n_left_out and not targets and not n_problems:

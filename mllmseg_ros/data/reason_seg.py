@@ -10,8 +10,8 @@ from typing import Any
 
 from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Shapes
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.model.prompt import normalize_expression
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
+from mllmseg_ros.model.prompt import normalized
 
 __all__ = ["read_reason_seg"]
 
@@ -36,7 +36,7 @@ def read_reason_seg(folder: Path, split: str) -> Iterator[Sample | Problem]:
         try:
             yield _read(path)
         except MALFORMED as error:
-            yield Problem(file=path, entry="", reason=reason_of(error))
+            yield Problem(file=path, entry="", reason=describe_error(error))
 
 
 def _read(path: Path) -> Sample:

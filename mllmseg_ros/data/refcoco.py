@@ -16,8 +16,8 @@ from typing import Any
 
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, reason_of
-from mllmseg_ros.model.prompt import normalize_expression
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
+from mllmseg_ros.model.prompt import normalized
 
 __all__ = ["read_references"]
 
@@ -88,7 +88,7 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
             image_id, target = _target(reference, instances)
             by_image[image_id].append(target)
         except MALFORMED as error:
-            yield Problem(file=path, entry=entry, reason=reason_of(error))
+            yield Problem(file=path, entry=entry, reason=describe_error(error))
     lying_in: Path | None = None
     for image_id, targets in by_image.items():
         image = instances.images[image_id]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Coco, decode
 
-__all__ = ["LabelledSet", "Review", "is_used", "waiting"]
+__all__ = ["LabelledSet", "Review", "count_unreviewed", "is_used"]
 
 FILE = "annotations.jsonl"
 MAX_POLYGONS, MAX_POINTS = 64, 2000
@@ -53,7 +53,7 @@ def is_used(fields: dict[str, Any]) -> bool:
         raise ValueError(f"'review' is {fields['review']!r}, accepted: {accepted}") from None
 
 
-def waiting(folder: Path) -> int:
+def count_unreviewed(folder: Path) -> int:
     """How many entries of a folder nobody has looked at; 0 where it is no labelled set."""
     try:
         counts = LabelledSet(folder).counts()

@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
-def reason_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Why an entry cannot be used, in one line."""
     if isinstance(error, ValueError):
         return str(error)

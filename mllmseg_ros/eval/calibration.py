@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a confidence can be believed, and the threshold that a wanted error rate needs.
+"""Calibration of scores: reliability curves, and the threshold for a wanted error rate.
 
 NumPy and OpenCV only.
 """
@@ -20,55 +20,55 @@ _SIDE, _MARGIN = 320, 48  # px, of a plot
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Answers whose confidence lies in [low, high)."""
+    """Results with a confidence in [low, high)."""
 
     low: float
     high: float
     n: int
-    confidence: float  # mean; NaN where there is none
-    right: float  # share that was right; NaN where there is none
+    confidence: float  # mean; NaN if empty
+    right: float  # share of correct results; NaN if empty
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """What came true of each confidence."""
+    """Share of correct results by confidence."""
 
     bins: tuple[Bin, ...]
-    expected_error: float  # mean |confidence - share right| over answers; NaN of none
+    expected_error: float  # mean |confidence - share of correct results|; NaN if empty
 
 
 def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = 10) -> Reliability:
-    """Compare confidences (N,) in [0, 1] with what was right (N,) bool."""
-    said, true = np.asarray(confidence, np.float64), np.asarray(right, np.bool_)
-    place = np.minimum((said * n_bins).astype(int), n_bins - 1)
+    """Compare confidences (N,) in [0, 1] with whether results were right, (N,) bool."""
+    scores, correct = np.asarray(confidence, np.float64), np.asarray(right, np.bool_)
+    bin_of = np.minimum((scores * n_bins).astype(int), n_bins - 1)
     bins = []
     for index in range(n_bins):
-        here = place == index
-        n = int(here.sum())
+        inside = bin_of == index
+        n = int(inside.sum())
         bins.append(
             Bin(
                 low=index / n_bins,
                 high=(index + 1) / n_bins,
                 n=n,
-                confidence=float(said[here].mean()) if n else float("nan"),
-                right=float(true[here].mean()) if n else float("nan"),
+                confidence=float(scores[inside].mean()) if n else float("nan"),
+                right=float(correct[inside].mean()) if n else float("nan"),
             )
         )
     gaps = [each.n * abs(each.confidence - each.right) for each in bins if each.n]
     return Reliability(
-        bins=tuple(bins), expected_error=sum(gaps) / len(said) if len(said) else float("nan")
+        bins=tuple(bins), expected_error=sum(gaps) / len(scores) if len(scores) else float("nan")
     )
 
 
 def threshold_for(false_accept: float, absent_scores: Sequence[float]) -> float:
-    """The least threshold at which no more than that share of absent things is accepted.
+    """Return the lowest threshold at which at most that share of absent targets is accepted.
 
     Args:
         false_accept: wanted share, 0 to 1.
-        absent_scores: scores of expressions that name nothing.
+        absent_scores: scores of expressions without a target.
 
     Returns:
-        A threshold for ``score >= threshold``; above 1 where nothing less will do.
+        A threshold for ``score >= threshold``; above 1 where no lower one is enough.
 
     Raises:
         ValueError: if the share is out of range, or there is no score.
@@ -76,20 +76,20 @@ def threshold_for(false_accept: float, absent_scores: Sequence[float]) -> float:
     if not 0 <= false_accept <= 1:
         raise ValueError(f"false-accept rate is {false_accept}, expected 0 to 1")
     if not len(absent_scores):
-        raise ValueError("no expression names nothing here: the rate cannot be measured")
-    falling = np.sort(np.asarray(absent_scores, np.float64))[::-1]
-    allowed = int(np.floor(false_accept * len(falling) + 1e-9))
-    if allowed >= len(falling):
+        raise ValueError("no expression without a target here: the rate cannot be measured")
+    descending = np.sort(np.asarray(absent_scores, np.float64))[::-1]
+    allowed = int(np.floor(false_accept * len(descending) + 1e-9))
+    if allowed >= len(descending):
         return 0.0
     # Just above the highest score that must not be accepted.
-    return float(np.nextafter(falling[allowed], 2.0))
+    return float(np.nextafter(descending[allowed], 2.0))
 
 
 def draw_reliability(curves: dict[str, Reliability]) -> NDArray[np.uint8]:
     """Draw one plot per curve side by side, RGB.
 
-    Bars are the share that was right, the number over each how many answers it stands for; on the
-    diagonal they would be as right as they say.
+    Bars show the share of correct results, with their number above; on the diagonal confidence and
+    share are equal.
     """
     plots = []
     for name, curve in curves.items():

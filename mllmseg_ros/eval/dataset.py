@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure a model on a data set, by the paper's protocol and by a robot's.
+"""Evaluate a model on a data set, with the paper's protocol and with that of deployment.
 
-*paper*: all expressions of an image in one prompt, the true answers in it; masks of every target
-(RES), or decisions first and then masks of everything (GRES). *deployment*: each expression on its
-own, nothing true in the prompt, the segmenter's own thresholds. A data set in which something names
-nothing is scored by the rules of GRES, any other by those of RES.
+*paper*: all expressions of an image in one prompt, which holds the true answers; masks of every
+target (RES), or decisions first and then masks of all expressions (GRES). *deployment*: one prompt
+per expression without any truth, and the segmenter's thresholds. A data set is scored as GRES if it
+has expressions without a target, otherwise as RES.
 
 Source: reference facts, sections 9 and 10.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,94 +23,24 @@ from tqdm import tqdm
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode, decode_ignored
 from mllmseg_ros.data.sample import Sample, Target
+from mllmseg_ros.eval.dataset_report import DataSetReport, EvaluatedExpression, ProtocolScores
 from mllmseg_ros.eval.metrics import (
-    Judged,
+    compare_mask,
     gres_scores,
-    judge,
     precision_at_half,
     res_scores,
     xywh_to_target_box,
 )
-from mllmseg_ros.eval.paper import ask_as_in_paper
+from mllmseg_ros.eval.paper import run_paper_protocol
 from mllmseg_ros.eval.perturb import Perturbation
-from mllmseg_ros.eval.worst import Case
-from mllmseg_ros.geometry.instances import locate_instances
-from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
+from mllmseg_ros.geometry.instances import instances_of
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
 
-__all__ = ["evaluate_samples", "to_text"]
+__all__ = ["PROTOCOLS", "evaluate_samples"]
 
 PROTOCOLS = ("paper", "deployment")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """One expression, asked and judged."""
-
-    sample: Sample
-    expression: str
-    target: Target
-    judged: Judged
-    score: float  # NaN where the model cannot reject, and under the paper's protocol
-    mask_score: float  # mean probability over the mask, 0 where it is empty
-
-    @property
-    def case(self) -> Case:
-        """For an image of it."""
-        return Case(
-            expression=self.expression,
-            judged=self.judged,
-            image=lambda: read_rgb(self.sample),
-            meant=lambda: self.sample.mask(self.target),
-        )
-
-    @property
-    def iou(self) -> float:
-        """Of the masks, [0, 1]; NaN where there is no target."""
-        if not self.judged.target_px:
-            return float("nan")
-        return self.judged.intersection_px / max(1, self.judged.union_px)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProtocolScores:
-    """Percent, NaN where nothing counts."""
-
-    protocol: str  # one of PROTOCOLS
-    task: str  # RES or GRES
-    n: int
-    n_empty: int  # of them, how many name nothing
-    c_iou: float
-    g_iou: float
-    precision_at_half: float  # boxes, of expressions with a target
-    n_acc: float
-    t_acc: float
-    ms_per_expression: float  # the image's share included
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSetReport:
-    """What was asked and how well it was answered."""
-
-    model: str
-    n_pictures: int
-    scores: tuple[ProtocolScores, ...]
-    by_kind: dict[str, dict[str, ProtocolScores]]  # by protocol and kind of expression
-    asked: dict[str, tuple[Asked, ...]]  # by protocol
-
-    def to_dict(self) -> dict[str, Any]:
-        """Scores as plain values for JSON, null for NaN."""
-        by_kind = {
-            protocol: {kind: plain(scores) for kind, scores in kinds.items()}
-            for protocol, kinds in self.by_kind.items()
-        }
-        return {
-            "model": self.model,
-            "n_pictures": self.n_pictures,
-            "scores": [plain(scores) for scores in self.scores],
-            "by_kind": by_kind,
-        }
 
 
 def evaluate_samples(
@@ -122,118 +50,81 @@ def evaluate_samples(
     perturbation: Perturbation | None = None,
     seed: int = 0,
 ) -> DataSetReport:
-    """Ask every expression of every sample.
+    """Evaluate every expression of every sample.
 
     Args:
         segmenter: the model.
         samples: of :func:`~mllmseg_ros.data.dataset.load_samples`.
         protocols: some of PROTOCOLS.
-        perturbation: what is done to every question and image first. A target that a crop has
-            cut off whole is not asked for.
-        seed: of the perturbation's chance.
+        perturbation: applied to every expression and image. Targets that a crop removes are left
+            out.
+        seed: of the perturbation's randomness.
 
     Raises:
         ValueError: if a protocol is unknown, or an image or mask cannot be read.
     """
-    scores, by_kind, asked = [], {}, {}
+    scores, by_kind, expressions = [], {}, {}
     for protocol in protocols:
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol is {protocol!r}, expected {' or '.join(PROTOCOLS)}")
-        ask = _ask_as_in_paper if protocol == "paper" else _ask_as_deployed
+        run = _run_paper if protocol == "paper" else _run_deployed
         gres = any(target.region is None for sample in samples for target in sample.targets)
-        images: list[list[Asked]] = []
+        images: list[list[EvaluatedExpression]] = []
         spent_s = 0.0
         for index, sample in enumerate(
             tqdm(samples, desc=protocol, unit="image", mininterval=2, leave=not perturbation)
         ):
-            shown = _shown(sample, perturbation, np.random.default_rng((seed, index)))
-            if not shown.questions:
+            prepared = _prepare(sample, perturbation, np.random.default_rng((seed, index)))
+            if not prepared.questions:
                 continue
             began = time.monotonic()
-            probabilities, rejected, confidence = ask(segmenter, shown, gres)
+            outputs = run(segmenter, prepared, gres)
             spent_s += time.monotonic() - began
-            images.append(_judged(shown, probabilities, rejected, confidence))
+            images.append(_compare(prepared, outputs))
         scores.append(_scores(protocol, images, gres, spent_s))
-        asked[protocol] = tuple(each for image in images for each in image)
+        expressions[protocol] = tuple(each for image in images for each in image)
         by_kind[protocol] = _scores_by_kind(protocol, images, gres)
     return DataSetReport(
         model=segmenter.name,
         n_pictures=len(samples),
         scores=tuple(scores),
         by_kind=by_kind,
-        asked=asked,
+        expressions=expressions,
     )
 
 
-def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
-    """Lay the scores out as a table, for a terminal or as Markdown."""
-    header = [
-        "protocol",
-        "kind",
-        "task",
-        "n",
-        "empty",
-        "cIoU",
-        "gIoU",
-        "Prec@0.5",
-        "N-acc",
-        "T-acc",
-        "ms",
-    ]
-    named = [(each, "all") for each in report.scores]
-    for kinds in report.by_kind.values():
-        named += [(each, kind) for kind, each in kinds.items()]
-    rows = [
-        [
-            each.protocol,
-            kind,
-            each.task,
-            str(each.n),
-            str(each.n_empty),
-            *map(
-                _percent,
-                (each.c_iou, each.g_iou, each.precision_at_half, each.n_acc, each.t_acc),
-            ),
-            "-" if math.isnan(each.ms_per_expression) else f"{each.ms_per_expression:.0f}",
-        ]
-        for each, kind in named
-    ]
-    title = f"{report.model} on {report.n_pictures} images; percent, ms per expression"
-    if markdown:
-        lines = [title, "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-    widths = [max(map(len, column)) + 2 for column in zip(header, *rows, strict=True)]
-    lines = [
-        "".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (header, *rows)
-    ]
-    return "\n".join([title, *lines])
+@dataclass(frozen=True, kw_only=True)
+class _Outputs:
+    """What a model gives for the N questions about an image."""
 
-
-_Answers = tuple[NDArray[np.float32], list[bool], list[float]]
+    probabilities: NDArray[np.float32]  # (N, H, W)
+    rejected: list[bool]
+    scores: list[float]  # NaN where the protocol has none
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """One expression and what it means in the image as shown."""
+    """One expression with its target in the prepared image."""
 
     expression: str
     target: Target
-    mask: NDArray[np.bool_]  # (H, W), nothing where the target is not there
+    mask: NDArray[np.bool_]  # (H, W), empty without a target
     ignored: NDArray[np.bool_]  # (H, W)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shown:
-    """A sample as the model sees it."""
+class _PreparedSample:
+    """A sample as the model gets it."""
 
     sample: Sample
     rgb: NDArray[np.uint8]  # (H, W, 3)
     questions: tuple[_Question, ...]  # in the order of the file
-    cut: bool  # it is not the whole image
+    cropped: bool
 
 
-def _shown(sample: Sample, perturbation: Perturbation | None, rng: np.random.Generator) -> _Shown:
+def _prepare(
+    sample: Sample, perturbation: Perturbation | None, rng: np.random.Generator
+) -> _PreparedSample:
     rgb = read_rgb(sample)
     margin = perturbation.margin if perturbation else 0.0
     height, width = sample.size_hw
@@ -260,114 +151,122 @@ def _shown(sample: Sample, perturbation: Perturbation | None, rng: np.random.Gen
                     ignored=ignored[window],
                 )
             )
-    return _Shown(
+    return _PreparedSample(
         sample=sample,
         rgb=np.ascontiguousarray(rgb[window]),
         questions=tuple(questions),
-        cut=margin > 0,
+        cropped=margin > 0,
     )
 
 
-def _ask_as_deployed(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answers:
-    """As the node: what is too uncertain is no answer, specks are no targets."""
-    context = segmenter.encode(shown.rgb)
-    answers = [segmenter.segment(context, [each.expression])[0] for each in shown.questions]
-    probabilities = []
-    for answer in answers:
-        parts = [each.segmentation.mask for each in locate_instances([answer])]
-        speck = answer.mask & ~np.any(parts, axis=0)
-        probabilities.append(np.where(speck, np.float32(0), answer.probability))
-    return (
-        np.stack(probabilities),
-        # What a model says of words that it was not taught is measured as it says it.
-        [answer.status is not Status.FOUND and not answer.doubt for answer in answers],
-        [answer.score for answer in answers],
-    )
-
-
-def _ask_as_in_paper(segmenter: Segmenter, shown: _Shown, gres: bool) -> _Answers:
-    square = to_pixel_values(resize_to_square(shown.rgb, segmenter.model.config.image_size_px))[
-        None
+def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -> _Outputs:
+    """Run the model as the node does: uncertain results are rejected, specks are no targets."""
+    context = segmenter.encode(prepared.rgb)
+    segmentations = [
+        segmenter.segment(context, [question.expression])[0] for question in prepared.questions
     ]
-    answer = ask_as_in_paper(
+    probabilities = []
+    for segmentation in segmentations:
+        parts = [instance.segmentation.mask for instance in instances_of([segmentation])]
+        specks = segmentation.mask & ~np.any(parts, axis=0)
+        probabilities.append(np.where(specks, np.float32(0), segmentation.probability))
+    return _Outputs(
+        probabilities=np.stack(probabilities),
+        # Doubt about unknown words does not count as a rejection here.
+        rejected=[each.status is not Status.FOUND and not each.doubt for each in segmentations],
+        scores=[each.score for each in segmentations],
+    )
+
+
+def _run_paper(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -> _Outputs:
+    """Run the paper's protocol."""
+    square = to_pixel_values(resized(prepared.rgb, segmenter.model.config.image_size_px))[None]
+    output = run_paper_protocol(
         segmenter.model,
         segmenter.prompts,
         square.to(segmenter.device, segmenter.dtype),
-        [each.expression for each in shown.questions],
-        [each.target.region is not None for each in shown.questions],
+        [each.expression for each in prepared.questions],
+        [each.target.region is not None for each in prepared.questions],
         two_passes=gres,
     )
     with torch.inference_mode():
-        size_hw = shown.rgb.shape[0], shown.rgb.shape[1]
-        whole = to_image_size(answer.probability, size_hw).cpu().numpy()
-    n = len(shown.questions)
-    # Under RES nothing is ever decided.
-    rejected = list(answer.rejected) if gres else [False] * n
-    return whole, rejected, [float("nan")] * n
+        size_hw = prepared.rgb.shape[0], prepared.rgb.shape[1]
+        probabilities = to_image_size(output.probability, size_hw).cpu().numpy()
+    n = len(prepared.questions)
+    return _Outputs(
+        probabilities=probabilities,
+        rejected=list(output.rejected) if gres else [False] * n,  # RES has no decisions
+        scores=[float("nan")] * n,
+    )
 
 
-def _judged(
-    shown: _Shown,
-    probabilities: NDArray[np.float32],
-    rejected: Sequence[bool],
-    confidence: Sequence[float],
-) -> list[Asked]:
-    asked = []
-    for question, probability, no, score in zip(
-        shown.questions, probabilities, rejected, confidence, strict=True
+def _compare(prepared: _PreparedSample, outputs: _Outputs) -> list[EvaluatedExpression]:
+    """Compare outputs with the truth."""
+    evaluated = []
+    for question, probability, rejected, score in zip(
+        prepared.questions,
+        outputs.probabilities,
+        outputs.rejected,
+        outputs.scores,
+        strict=True,
     ):
         probability = np.where(question.ignored, 0, probability)
-        box = None if shown.cut else question.target.box_xywh
-        drawn = probability >= 0.5
-        asked.append(
-            Asked(
-                sample=shown.sample,
+        box = None if prepared.cropped else question.target.box_xywh
+        mask = probability >= 0.5
+        evaluated.append(
+            EvaluatedExpression(
+                sample=prepared.sample,
                 expression=question.expression,
                 target=question.target,
-                judged=judge(
+                comparison=compare_mask(
                     probability,
                     question.mask,
-                    rejected=no,
+                    rejected=rejected,
                     target_box=None if box is None else xywh_to_target_box(box),
                 ),
                 score=score,
-                mask_score=float(probability[drawn].mean()) if drawn.any() else 0.0,
+                mask_score=float(probability[mask].mean()) if mask.any() else 0.0,
             )
         )
-    return asked
+    return evaluated
 
 
 def _scores(
-    protocol: str, images: Sequence[Sequence[Asked]], gres: bool, spent_s: float
+    protocol: str, images: Sequence[Sequence[EvaluatedExpression]], gres: bool, spent_s: float
 ) -> ProtocolScores:
-    judged = [[each.judged for each in image] for image in images]
-    flat = [each for image in judged for each in image]
-    there = [each for each in flat if each.target_px]
+    by_image = [[each.comparison for each in image] for image in images]
+    comparisons = [comparison for image in by_image for comparison in image]
+    with_target = [comparison for comparison in comparisons if comparison.target_px]
     nan = float("nan")
     if gres:
-        scored = gres_scores(flat)
-        c_iou, g_iou, n_acc, t_acc = scored.c_iou, scored.g_iou, scored.n_acc, scored.t_acc
+        gres_result = gres_scores(comparisons)
+        c_iou, g_iou, n_acc, t_acc = (
+            gres_result.c_iou,
+            gres_result.g_iou,
+            gres_result.n_acc,
+            gres_result.t_acc,
+        )
     else:
-        plain = res_scores(judged)
-        c_iou, g_iou, n_acc, t_acc = plain.c_iou, plain.g_iou, nan, nan
+        res = res_scores(by_image)
+        c_iou, g_iou, n_acc, t_acc = res.c_iou, res.g_iou, nan, nan
     return ProtocolScores(
         protocol=protocol,
         task="GRES" if gres else "RES",
-        n=len(flat),
-        n_empty=len(flat) - len(there),
+        n=len(comparisons),
+        n_empty=len(comparisons) - len(with_target),
         c_iou=c_iou,
         g_iou=g_iou,
-        precision_at_half=precision_at_half(there),
+        precision_at_half=precision_at_half(with_target),
         n_acc=n_acc,
         t_acc=t_acc,
-        ms_per_expression=1000 * spent_s / max(1, len(flat)),
+        ms_per_expression=1000 * spent_s / max(1, len(comparisons)),
     )
 
 
 def _scores_by_kind(
-    protocol: str, images: Sequence[Sequence[Asked]], gres: bool
+    protocol: str, images: Sequence[Sequence[EvaluatedExpression]], gres: bool
 ) -> dict[str, ProtocolScores]:
-    """Scores of each kind of expression; nothing where the data set knows one kind or none."""
+    """Score each kind of expression; nothing where the data set has fewer than two kinds."""
     kinds = sorted({each.target.kind for image in images for each in image})
     if len(kinds) < 2:
         return {}
@@ -382,15 +281,3 @@ def _scores_by_kind(
         )
         for kind, chosen in of_kind.items()
     }
-
-
-def plain(scores: ProtocolScores) -> dict[str, Any]:
-    """Scores as plain values for JSON, null for NaN."""
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in asdict(scores).items()
-    }
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"

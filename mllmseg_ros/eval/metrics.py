@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's measures as its own code computes them, quirks included. NumPy only.
+"""The paper's metrics as its own code computes them, quirks included. NumPy only.
 
-RES: every expression has a target. GRES: some name nothing, and the model may say so.
-Masks go in one at a time and leave a few numbers behind, so any number of images fits in memory.
+RES: every expression has a target. GRES: some have none, and the model may reject them. Each mask
+is reduced to a few numbers, so any number of images fits in memory.
 
 Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; reference facts, section 10.
 """
@@ -20,15 +20,15 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class MaskComparison:
     """One predicted mask against its target."""
 
     intersection_px: int
     union_px: int
     predicted_px: int
-    target_px: int  # 0: the expression names nothing
+    target_px: int  # 0: the expression has no target
     box_iou: float  # [0, 1]
-    rejected: bool  # the model said that the target is not there
+    rejected: bool  # by the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +42,22 @@ class ResScores:
 
 @dataclass(frozen=True, kw_only=True)
 class GresScores:
-    """Percent; NaN where no expression counts."""
+    """Percent; NaN where there is no expression to count."""
 
     c_iou: float
     g_iou: float
-    n_acc: float  # expressions that name nothing, and were rejected
-    t_acc: float  # expressions with a target, and not rejected
+    n_acc: float  # rejected expressions of those without a target
+    t_acc: float  # expressions not rejected, of those with a target
 
 
-def judge(
+def compare_mask(
     probability: NDArray[np.floating[Any]],
     target: NDArray[Any],
     *,
     rejected: bool = False,
     target_box: Box | None = None,
-) -> Judged:
-    """Compare one answer with the truth.
+) -> MaskComparison:
+    """Compare one predicted mask with the truth.
 
     Args:
         probability: (H, W) in [0, 1], foreground at 0.5 and more; for the box above 0.5.
@@ -74,7 +74,7 @@ def judge(
     intersection = int(np.count_nonzero(predicted & true))
     n_predicted, n_true = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     box = _box(true) if target_box is None else target_box
-    return Judged(
+    return MaskComparison(
         intersection_px=intersection,
         union_px=n_predicted + n_true - intersection,
         predicted_px=n_predicted,
@@ -91,54 +91,54 @@ def xywh_to_target_box(xywh: Sequence[float]) -> Box:
     return x0, y0, x1, y1
 
 
-def res_scores(images: Sequence[Sequence[Judged]]) -> ResScores:
+def res_scores(images: Sequence[Sequence[MaskComparison]]) -> ResScores:
     """Score expressions that all have a target, grouped by image."""
-    every = [judged for image in images for judged in image]
-    per_image = [np.mean([_iou(judged) for judged in image]) for image in images]
+    comparisons = [comparison for image in images for comparison in image]
+    per_image = [np.mean([_iou(comparison) for comparison in image]) for image in images]
     return ResScores(
-        c_iou=_c_iou(every),
+        c_iou=_c_iou(comparisons),
         g_iou=100 * float(np.sum(per_image)) / (len(images) + 1e-5),
-        precision_at_half=precision_at_half(every),
+        precision_at_half=precision_at_half(comparisons),
     )
 
 
-def gres_scores(answers: Sequence[Judged]) -> GresScores:
-    """Score expressions of which some name nothing.
+def gres_scores(comparisons: Sequence[MaskComparison]) -> GresScores:
+    """Score expressions of which some have no target.
 
     A mask counts in both IoUs even where its expression was wrongly rejected; that shows in t_acc.
     """
-    there = [judged for judged in answers if judged.target_px]
-    absent = [judged for judged in answers if not judged.target_px]
-    terms = [judged.intersection_px / (judged.union_px + 1e-8) for judged in there]
-    terms += [float(judged.rejected) for judged in absent]
-    # What was drawn for nothing enlarges the union, where it was not taken back.
-    drawn = there + [judged for judged in absent if not judged.rejected]
+    present = [comparison for comparison in comparisons if comparison.target_px]
+    absent = [comparison for comparison in comparisons if not comparison.target_px]
+    terms = [comparison.intersection_px / (comparison.union_px + 1e-8) for comparison in present]
+    terms += [float(comparison.rejected) for comparison in absent]
+    # A mask without a target enlarges the union, unless it was rejected.
+    counted = present + [comparison for comparison in absent if not comparison.rejected]
     return GresScores(
-        c_iou=_c_iou(drawn),
+        c_iou=_c_iou(counted),
         g_iou=_percent(terms),
-        n_acc=_percent([judged.rejected for judged in absent]),
-        t_acc=_percent([not judged.rejected for judged in there]),
+        n_acc=_percent([comparison.rejected for comparison in absent]),
+        t_acc=_percent([not comparison.rejected for comparison in present]),
     )
 
 
-def precision_at_half(answers: Sequence[Judged]) -> float:
-    """Percent of predicted boxes with IoU > 0.5; NaN of none."""
-    return _percent([judged.box_iou > 0.5 for judged in answers])
+def precision_at_half(comparisons: Sequence[MaskComparison]) -> float:
+    """Percent of predicted boxes with IoU > 0.5; NaN if empty."""
+    return _percent([comparison.box_iou > 0.5 for comparison in comparisons])
 
 
 def _percent(values: Sequence[float]) -> float:
     return 100 * float(np.mean(values)) if len(values) else float("nan")
 
 
-def _c_iou(answers: Sequence[Judged]) -> float:
-    if not answers:
+def _c_iou(comparisons: Sequence[MaskComparison]) -> float:
+    if not comparisons:
         return float("nan")
-    union = sum(judged.union_px for judged in answers)
-    return 100 * sum(judged.intersection_px for judged in answers) / (union + 1e-10)
+    union = sum(comparison.union_px for comparison in comparisons)
+    return 100 * sum(comparison.intersection_px for comparison in comparisons) / (union + 1e-10)
 
 
-def _iou(judged: Judged) -> float:
-    return judged.intersection_px / (judged.union_px + 1e-5) if judged.union_px else 1.0
+def _iou(comparison: MaskComparison) -> float:
+    return comparison.intersection_px / (comparison.union_px + 1e-5) if comparison.union_px else 1.0
 
 
 def _box(mask: NDArray[np.bool_]) -> Box:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference's own evaluation protocols, teacher forcing included.
 
-They answer "do we compute what the paper computed?", not "what would a robot be told?": the true
-answer of every expression stands in the prompt. For the latter ask a ``Segmenter``.
+They check that this code computes what the paper's code computes: the prompt holds the true answer
+of every expression. What a robot would get is what a ``Segmenter`` returns.
 
 Source: reference facts, sections 6 and 9.
 """
@@ -18,22 +18,22 @@ from torch import Tensor
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.prompt import REJ, SEG, Prompt, PromptBuilder
 
-__all__ = ["ask_as_in_paper"]
+__all__ = ["run_paper_protocol"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperAnswer:
-    """What the reference's loop sees of one image."""
+class PaperOutput:
+    """What the reference's evaluation loop computes for one image."""
 
     prompt: Prompt
-    hidden: Tensor  # (L, D) states of the pass that drew the masks
+    hidden: Tensor  # (L, D) states of the pass that gave the masks
     decision_logits: Tensor  # (N, V), first pass, at the positions that predict the answers
     rejected: tuple[bool, ...]  # (N,) arg-max over the whole vocabulary is exactly [REJ]
     probability: Tensor  # (M, S, S); RES: one per [SEG] target, GRES: one per expression
 
 
 @torch.inference_mode()
-def ask_as_in_paper(
+def run_paper_protocol(
     model: MLLMSeg,
     prompts: PromptBuilder,
     pixel_values: Tensor,
@@ -41,7 +41,7 @@ def ask_as_in_paper(
     has_target: Sequence[bool],
     *,
     two_passes: bool,
-) -> PaperAnswer:
+) -> PaperOutput:
     """Run the RES protocol (one pass) or the GRES protocol (``reeval``: two passes).
 
     Args:
@@ -50,33 +50,36 @@ def ask_as_in_paper(
         pixel_values: (1, 3, S, S).
         expressions: N expressions of one image.
         has_target: N true answers, put into the prompt of the first pass.
-        two_passes: decide on the first pass, then draw every expression with all answers [SEG].
+        two_passes: decide in the first pass, then compute all masks with every answer [SEG].
     """
     device = pixel_values.device
     first = prompts.build(expressions, [SEG if there else REJ for there in has_target])
-    asked = [
+    target_positions = [
         position
-        for position, there in zip(first.answer_positions, has_target, strict=True)
-        if there
+        for position, present in zip(first.answer_positions, has_target, strict=True)
+        if present
     ]
-    done = model(
-        pixel_values, torch.tensor(first.input_ids, device=device), first.image_start, asked
+    output = model(
+        pixel_values,
+        torch.tensor(first.input_ids, device=device),
+        first.image_start,
+        target_positions,
     )
     before = torch.tensor(first.answer_positions, device=device) - 1
-    decision_logits = done.logits[before]
+    decision_logits = output.logits[before]
     prompt = first
     if two_passes and not all(has_target):
         prompt = prompts.build(expressions)
-        done = model(
+        output = model(
             pixel_values,
             torch.tensor(prompt.input_ids, device=device),
             prompt.image_start,
             prompt.answer_positions,
         )
-    return PaperAnswer(
+    return PaperOutput(
         prompt=prompt,
-        hidden=done.hidden,
+        hidden=output.hidden,
         decision_logits=decision_logits,
         rejected=tuple((decision_logits.argmax(dim=-1) == prompts.rej_id).tolist()),
-        probability=torch.sigmoid(done.mask_logits),
+        probability=torch.sigmoid(output.mask_logits),
     )

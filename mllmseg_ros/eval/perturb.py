@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people, recognisers and cameras do to a question and its image, in graded strengths.
+"""Perturbations of expressions and images, in several strengths.
 
-Pure functions of their input and a source of chance. Knows no model.
+Typos, speech recognition errors, noise, blur and the like. Pure functions of their input and a
+random generator, without any model.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Perturbation:
     """One change at one strength. An image keeps its size unless ``margin`` cuts it."""
 
     name: str
-    strength: str  # for people
+    strength: str  # as shown in tables
     text: OnText | None = None
     image: OnImage | None = None
     margin: float = 0.0  # share of the image cut off at each side, masks with it
@@ -36,7 +37,7 @@ class Perturbation:
 
 # Keys beside each other on a QWERTY keyboard.
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-# What recognisers of speech have been seen to write for the words of commands.
+# Words that speech recognisers were observed to write for words of commands.
 _MISHEARD = {
     "red": "read", "blue": "blew", "green": "grin", "white": "why", "black": "back",
     "pink": "think", "mug": "mud", "cup": "cop", "bowl": "ball", "ball": "bowl", "can": "ken",
@@ -54,7 +55,7 @@ _PARAPHRASES = (
 _ARTICLES = re.compile(r"\b(the|a|an)\s+", re.IGNORECASE)
 
 
-def with_typos(text: str, rng: np.random.Generator, n: int) -> str:
+def add_typos(text: str, rng: np.random.Generator, n: int) -> str:
     """Mistype n letters: left out, doubled, swapped with the next, or the key beside it."""
     letters = list(text)
     for _ in range(n):
@@ -83,18 +84,18 @@ def _beside(letter: str, rng: np.random.Generator) -> str:
     return letter
 
 
-def without_articles(text: str) -> str:
-    """Drop every article, unless nothing else is there."""
+def remove_articles(text: str) -> str:
+    """Remove all articles, unless the text has nothing else."""
     return _ARTICLES.sub("", text) or text
 
 
-def paraphrased(text: str, rng: np.random.Generator) -> str:
-    """Say it as people talk to a robot."""
+def paraphrase(text: str, rng: np.random.Generator) -> str:
+    """Rephrase a text as a request to a robot."""
     return _PARAPHRASES[int(rng.integers(len(_PARAPHRASES)))].replace("{x}", text)
 
 
-def misheard(text: str, rng: np.random.Generator, n: int) -> str:
-    """Put what a recogniser may have heard in place of up to n words, and an "um" now and then."""
+def mishear(text: str, rng: np.random.Generator, n: int) -> str:
+    """Replace up to n words by what a speech recogniser may write, and add an "um" at times."""
     words = text.split()
     places = [i for i, word in enumerate(words) if word.lower() in _MISHEARD]
     for place in rng.permutation(places)[:n].astype(int):
@@ -104,30 +105,30 @@ def misheard(text: str, rng: np.random.Generator, n: int) -> str:
     return " ".join(words)
 
 
-def vague(text: str) -> str:
-    """Say "thing" for the last word."""
+def make_vague(text: str) -> str:
+    """Replace the last word by "thing"."""
     head, _, _ = text.rstrip(" .").rpartition(" ")
     return f"{head} thing".strip()
 
 
-def noisy(rgb: Rgb, rng: np.random.Generator, sigma: float) -> Rgb:
-    """Add normal noise of that many grey levels."""
+def add_noise(rgb: Rgb, rng: np.random.Generator, sigma: float) -> Rgb:
+    """Add Gaussian noise of sigma grey levels."""
     noise = rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(sigma)
     return np.clip(rgb + noise, 0, 255).astype(np.uint8)
 
 
-def blurred(rgb: Rgb, share: float) -> Rgb:
+def blur(rgb: Rgb, share: float) -> Rgb:
     """Blur with a Gaussian of that share of the image's height."""
     return np.asarray(cv2.GaussianBlur(rgb, (0, 0), share * rgb.shape[0]), dtype=np.uint8)
 
 
-def darkened(rgb: Rgb, gain: float) -> Rgb:
-    """Let in that share of the light."""
+def darken(rgb: Rgb, gain: float) -> Rgb:
+    """Scale brightness by a gain."""
     return (rgb * np.float32(gain)).astype(np.uint8)
 
 
-def compressed(rgb: Rgb, quality: int) -> Rgb:
-    """Pass through JPEG."""
+def compress_jpeg(rgb: Rgb, quality: int) -> Rgb:
+    """Compress as JPEG and decompress."""
     buffer = io.BytesIO()
     PIL.Image.fromarray(rgb).save(buffer, format="JPEG", quality=quality)
     return np.asarray(PIL.Image.open(buffer))
@@ -142,21 +143,21 @@ def _image(name: str, strength: str, change: OnImage) -> Perturbation:
 
 
 PERTURBATIONS: tuple[Perturbation, ...] = (
-    _text("typos", "1 letter", lambda text, rng: with_typos(text, rng, 1)),
-    _text("typos", "3 letters", lambda text, rng: with_typos(text, rng, 3)),
-    _text("no articles", "all", lambda text, rng: without_articles(text)),
-    _text("paraphrase", "as to a robot", paraphrased),
-    _text("misheard", "1 word", lambda text, rng: misheard(text, rng, 1)),
-    _text("misheard", "2 words", lambda text, rng: misheard(text, rng, 2)),
-    _text("vague", '"thing"', lambda text, rng: vague(text)),
-    _image("noise", "sigma 10", lambda rgb, rng: noisy(rgb, rng, 10)),
-    _image("noise", "sigma 30", lambda rgb, rng: noisy(rgb, rng, 30)),
-    _image("blur", "0.4 % of height", lambda rgb, rng: blurred(rgb, 0.004)),
-    _image("blur", "1 % of height", lambda rgb, rng: blurred(rgb, 0.01)),
-    _image("darkness", "half the light", lambda rgb, rng: darkened(rgb, 0.5)),
-    _image("darkness", "a fifth", lambda rgb, rng: darkened(rgb, 0.2)),
-    _image("JPEG", "quality 30", lambda rgb, rng: compressed(rgb, 30)),
-    _image("JPEG", "quality 8", lambda rgb, rng: compressed(rgb, 8)),
+    _text("typos", "1 letter", lambda text, rng: add_typos(text, rng, 1)),
+    _text("typos", "3 letters", lambda text, rng: add_typos(text, rng, 3)),
+    _text("no articles", "all", lambda text, rng: remove_articles(text)),
+    _text("paraphrase", "as to a robot", paraphrase),
+    _text("misheard", "1 word", lambda text, rng: mishear(text, rng, 1)),
+    _text("misheard", "2 words", lambda text, rng: mishear(text, rng, 2)),
+    _text("vague", '"thing"', lambda text, rng: make_vague(text)),
+    _image("noise", "sigma 10", lambda rgb, rng: add_noise(rgb, rng, 10)),
+    _image("noise", "sigma 30", lambda rgb, rng: add_noise(rgb, rng, 30)),
+    _image("blur", "0.4 % of height", lambda rgb, rng: blur(rgb, 0.004)),
+    _image("blur", "1 % of height", lambda rgb, rng: blur(rgb, 0.01)),
+    _image("darkness", "half the light", lambda rgb, rng: darken(rgb, 0.5)),
+    _image("darkness", "a fifth", lambda rgb, rng: darken(rgb, 0.2)),
+    _image("JPEG", "quality 30", lambda rgb, rng: compress_jpeg(rgb, 30)),
+    _image("JPEG", "quality 8", lambda rgb, rng: compress_jpeg(rgb, 8)),
     Perturbation(name="crop", strength="5 % a side", margin=0.05),
     Perturbation(name="crop", strength="15 % a side", margin=0.15),
 )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is lost under typos, mishearing, noise, darkness and the like, against the clean run.
+"""Robustness: scores under typos, mishearing, noise, darkness and the like, against clean input.
 
-Each expression is asked as a robot asks it.
+With the deployment protocol.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples, plain
+from mllmseg_ros.eval.dataset import evaluate_samples
+from mllmseg_ros.eval.dataset_report import ProtocolScores, to_json_fields
 from mllmseg_ros.eval.perturb import PERTURBATIONS
 from mllmseg_ros.segmenter import Segmenter
 
@@ -29,13 +30,13 @@ class Robustness:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, null for NaN."""
-        return {"name": self.name, "strength": self.strength, **plain(self.scores)}
+        return {"name": self.name, "strength": self.strength, **to_json_fields(self.scores)}
 
 
 def evaluate_robustness(
     segmenter: Segmenter, samples: Sequence[Sample], seed: int = 0
 ) -> list[Robustness]:
-    """Ask everything clean first, then once per perturbation and strength."""
+    """Evaluate clean input first, then each perturbation at each strength."""
     (clean,) = evaluate_samples(segmenter, samples, ["deployment"]).scores
     rows = [Robustness(name="", strength="", scores=clean)]
     for each in PERTURBATIONS:
@@ -45,7 +46,7 @@ def evaluate_robustness(
 
 
 def robustness_table(rows: Sequence[Robustness], *, markdown: bool = False) -> str:
-    """Lay them out as a table, with what is lost against the clean run in brackets."""
+    """Format the scores as a table, with the difference to the clean run in brackets."""
     clean = rows[0].scores
     table = [["perturbation", "n", "cIoU", "gIoU", "N-acc", "T-acc"]]
     for row in rows:

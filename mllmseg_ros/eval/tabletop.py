@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure a model on simulated scenes, the way a robot would ask it.
+"""Evaluate a model on simulated scenes, as it is deployed.
 
-Each expression is asked on its own, nothing true stands in the prompt, and ``found`` decides. The
-measures are GRES's; Prec@0.5 is over expressions with a target. A mask counts whatever the decision
-was, as there.
+One prompt per expression without any truth; ``found`` is the decision. The metrics are those of
+GRES; Prec@0.5 is over expressions with a target. As in GRES, a mask counts whatever the decision.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mllmseg_ros.eval.metrics import Judged, gres_scores, judge, precision_at_half
-from mllmseg_ros.eval.worst import Case, goodness
-from mllmseg_ros.language.vocabulary import get_vocabulary
+from mllmseg_ros.eval.metrics import MaskComparison, compare_mask, gres_scores, precision_at_half
+from mllmseg_ros.eval.worst import Case, quality
+from mllmseg_ros.language.vocabulary import language_of
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
@@ -38,10 +37,10 @@ _N_WORST = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Percent over one group of expressions; NaN where none of it counts."""
+    """Percent over one group of expressions; NaN where there is none to count."""
 
     n: int
-    n_empty: int  # of them, how many name nothing
+    n_empty: int  # expressions without a target
     c_iou: float
     g_iou: float
     precision_at_half: float
@@ -51,7 +50,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class TabletopReport:
-    """What was asked and how well it was answered."""
+    """Scores of a model on simulated scenes."""
 
     model: str
     split: str
@@ -59,31 +58,31 @@ class TabletopReport:
     n_scenes: int
     overall: Scores
     by_form: dict[str, Scores]  # keys from expressions.FORMS, those that occurred
-    held_out: Scores  # a tenth as many more, of pairs of words that training never put together
+    held_out: Scores  # of a tenth as many more, with colour-kind pairs that training never has
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, null for NaN."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
-        return plain
+        fields: dict[str, Any] = _without_nan(asdict(self))
+        return fields
 
 
 def evaluate_tabletop(
     segmenter: Segmenter, split: str = "test", n_expressions: int = 1000, seed: int = 0
 ) -> tuple[TabletopReport, tuple[Case, ...]]:
-    """Ask about the scenes of a split, from its seed 0 on, rendered here at 640 x 480.
+    """Evaluate scenes of a split, from seed 0 on, rendered at 640 x 480.
 
     Args:
         segmenter: the model.
         split: one of random_scenes.SPLITS.
-        n_expressions: how many to ask, four a scene. In the test split a tenth as many more are
-            asked about colours and kinds that training never put together.
+        n_expressions: number of expressions, four per scene. In the test splits a tenth as many
+            more have colour-kind pairs that training never has.
         seed: of the expressions.
 
     Returns:
-        The report, and the worst answered expressions.
+        The report, and the worst results.
 
     Raises:
-        ValueError: if the split is unknown or there is nothing to ask.
+        ValueError: if the split is unknown or n_expressions is below 1.
         RuntimeError: if off-screen GL is missing.
     """
     if split not in SPLITS:
@@ -91,26 +90,27 @@ def evaluate_tabletop(
     if n_expressions < 1:
         raise ValueError(f"number of expressions is {n_expressions}, expected 1 or more")
     n_scenes = math.ceil(n_expressions / _EXPRESSIONS_PER_SCENE)
-    answers: list[tuple[ReferringExpression, Judged]] = []
+    results: list[tuple[ReferringExpression, MaskComparison]] = []
     worst: list[Case] = []
     with TabletopCamera(_WIDTH, _HEIGHT) as camera:
         for index in tqdm(range(n_scenes), unit="scene", mininterval=2):
             view = _view(camera, index, split)
-            n = min(_EXPRESSIONS_PER_SCENE, n_expressions - len(answers))
-            said = _drawn(view, seed, split, index, n)
-            judged = _asked(segmenter, view, said)
-            answers += zip(said, judged, strict=True)
-            worst += [_case(view, *each) for each in zip(said, judged, strict=True)]
-            worst = sorted(worst, key=lambda each: goodness(each.judged))[:_N_WORST]
+            n = min(_EXPRESSIONS_PER_SCENE, n_expressions - len(results))
+            expressions = _draw_expressions(view, seed, split, index, n)
+            comparisons = _evaluate(segmenter, view, expressions)
+            new = list(zip(expressions, comparisons, strict=True))
+            results += new
+            worst += [_case(view, *result) for result in new]
+            worst = sorted(worst, key=lambda each: quality(each.comparison))[:_N_WORST]
         held_out = (
-            _ask_of_held_out(
+            _evaluate_held_out(
                 segmenter, camera, split, n_scenes, math.ceil(n_expressions / 10), seed
             )
             if split in TEST_SPLITS
             else []
         )
     by_form = {
-        form: [judged for expression, judged in answers if expression.form == form]
+        form: [comparison for expression, comparison in results if expression.form == form]
         for form in FORMS
     }
     report = TabletopReport(
@@ -118,39 +118,44 @@ def evaluate_tabletop(
         split=split,
         seed=seed,
         n_scenes=n_scenes,
-        overall=_scores([judged for _, judged in answers]),
+        overall=_scores([comparison for _, comparison in results]),
         by_form={form: _scores(group) for form, group in by_form.items() if group},
         held_out=_scores(held_out),
     )
     return report, tuple(worst)
 
 
-def _case(view: View, said: ReferringExpression, judged: Judged) -> Case:
-    meant = np.isin(view.instances, said.targets)
-    return Case(expression=said.text, judged=judged, image=lambda: view.rgb, meant=lambda: meant)
+def _case(view: View, expression: ReferringExpression, comparison: MaskComparison) -> Case:
+    target = np.isin(view.instances, expression.targets)
+    return Case(
+        expression=expression.text,
+        comparison=comparison,
+        image=lambda: view.rgb,
+        target=lambda: target,
+    )
 
 
-def _ask_of_held_out(
+def _evaluate_held_out(
     segmenter: Segmenter,
     camera: TabletopCamera,
     split: str,
     first_scene: int,
     n: int,
     seed: int,
-) -> list[Judged]:
-    """Ask n expressions with held-out pairs, of the split's scenes after the others."""
-    answers: list[Judged] = []
+) -> list[MaskComparison]:
+    """Evaluate n expressions with held-out pairs, in the split's scenes after the others."""
+    comparisons: list[MaskComparison] = []
     for index in itertools.count(first_scene):
-        if len(answers) == n:
+        if len(comparisons) == n:
             break
         things = random_scene(index, split).objects
         if not any((thing.color, thing.kind) in HELD_OUT for thing in things):
             continue
         view = _view(camera, index, split)
-        drawn = _drawn(view, seed, split, index, _HELD_OUT_TRIES)
-        said = [expression for expression in drawn if expression.uses_held_out]
-        answers += _asked(segmenter, view, said[: min(2, n - len(answers))])
-    return answers
+        drawn = _draw_expressions(view, seed, split, index, _HELD_OUT_TRIES)
+        expressions = [expression for expression in drawn if expression.uses_held_out]
+        comparisons += _evaluate(segmenter, view, expressions[: min(2, n - len(comparisons))])
+    return comparisons
 
 
 def _view(camera: TabletopCamera, index: int, split: str) -> View:
@@ -158,33 +163,37 @@ def _view(camera: TabletopCamera, index: int, split: str) -> View:
     return camera.render()
 
 
-def _drawn(view: View, seed: int, split: str, index: int, n: int) -> list[ReferringExpression]:
+def _draw_expressions(
+    view: View, seed: int, split: str, index: int, n: int
+) -> list[ReferringExpression]:
     return draw_expressions(
         view.objects,
         np.random.default_rng((seed, SPLITS.index(split), index)),
         n,
         allow_held_out=split in TEST_SPLITS,
-        language=get_vocabulary(split),
+        language=language_of(split),
     )
 
 
-def _asked(
+def _evaluate(
     segmenter: Segmenter, view: View, expressions: Sequence[ReferringExpression]
-) -> list[Judged]:
-    """Ask each expression on its own, of one encoded image."""
+) -> list[MaskComparison]:
+    """Segment each expression on its own, in one encoded image."""
     if not expressions:
         return []
     context = segmenter.encode(view.rgb)
-    judged = []
+    comparisons = []
     for expression in expressions:
-        (answer,) = segmenter.segment(context, [expression.text])
+        (segmentation,) = segmenter.segment(context, [expression.text])
         target = np.isin(view.instances, expression.targets)
-        judged.append(judge(answer.probability, target, rejected=not answer.found))
-    return judged
+        comparisons.append(
+            compare_mask(segmentation.probability, target, rejected=not segmentation.found)
+        )
+    return comparisons
 
 
 def to_text(report: TabletopReport) -> str:
-    """Lay the report out as a table."""
+    """Format the report as a table."""
     rows = [("all", report.overall), *report.by_form.items(), ("held-out pairs", report.held_out)]
     lines = [
         f"{report.model} on {report.n_scenes} tabletop scenes, split {report.split}, "
@@ -201,15 +210,15 @@ def to_text(report: TabletopReport) -> str:
     return "\n".join(lines)
 
 
-def _scores(answers: Sequence[Judged]) -> Scores:
-    there = [judged for judged in answers if judged.target_px]
-    gres = gres_scores(answers)
+def _scores(comparisons: Sequence[MaskComparison]) -> Scores:
+    with_target = [comparison for comparison in comparisons if comparison.target_px]
+    gres = gres_scores(comparisons)
     return Scores(
-        n=len(answers),
-        n_empty=len(answers) - len(there),
+        n=len(comparisons),
+        n_empty=len(comparisons) - len(with_target),
         c_iou=gres.c_iou,
         g_iou=gres.g_iou,
-        precision_at_half=precision_at_half(there),
+        precision_at_half=precision_at_half(with_target),
         n_acc=gres.n_acc,
         t_acc=gres.t_acc,
     )

@@ -11,16 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 from mllmseg_ros.eval.metrics import (
-    Judged,
+    MaskComparison,
+    compare_mask,
     gres_scores,
-    judge,
     res_scores,
     xywh_to_target_box,
 )
 from mllmseg_ros.model.pixels import to_image_size
 
 
-def judged_images(tensors: dict[str, torch.Tensor], run: str, recorded: dict) -> list[list[Judged]]:
+def compared_images(
+    tensors: dict[str, torch.Tensor], run: str, recorded: dict
+) -> list[list[MaskComparison]]:
     images = []
     for index in range(recorded["n_images"]):
         target = tensors[f"{run}.{index}.gt"]
@@ -29,7 +31,7 @@ def judged_images(tensors: dict[str, torch.Tensor], run: str, recorded: dict) ->
         rejected = recorded.get("predicted_reject", [[False] * len(target)] * (index + 1))[index]
         images.append(
             [
-                judge(
+                compare_mask(
                     probability[k].numpy(),
                     target[k].numpy(),
                     rejected=rejected[k],
@@ -44,11 +46,11 @@ def judged_images(tensors: dict[str, torch.Tensor], run: str, recorded: dict) ->
 @pytest.mark.parametrize("run", ["res_1", "res_2", "gres_1", "gres_2"])
 def test_equals_the_original(golden: Path, run: str) -> None:
     recorded = json.loads((golden / "metrics.json").read_text(encoding="utf-8"))[run]
-    images = judged_images(load_file(golden / "metrics.safetensors"), run, recorded)
+    images = compared_images(load_file(golden / "metrics.safetensors"), run, recorded)
     if recorded["protocol"] == "res":
         res = res_scores(images)
         ours = {"ciou": res.c_iou, "giou": res.g_iou, "rec_bbox_iou_0.5": res.precision_at_half}
     else:
-        gres = gres_scores([judged for image in images for judged in image])
+        gres = gres_scores([comparison for image in images for comparison in image])
         ours = {"N_acc": gres.n_acc, "T_acc": gres.t_acc, "g_iou": gres.g_iou, "c_iou": gres.c_iou}
     assert {name: round(value, 2) for name, value in ours.items()} == recorded["metrics"]

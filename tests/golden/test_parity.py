@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mllmseg_ros.eval.paper import PaperAnswer, ask_as_in_paper
-from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
+from mllmseg_ros.eval.paper import PaperOutput, run_paper_protocol
+from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
 CASES = (
@@ -60,9 +60,9 @@ def ask(
     case: dict[str, Any],
     *,
     two_passes: bool,
-) -> PaperAnswer:
-    square = resize_to_square(image.numpy(), segmenter.model.config.image_size_px)
-    return ask_as_in_paper(
+) -> PaperOutput:
+    square = resized(image.numpy(), segmenter.model.config.image_size_px)
+    return run_paper_protocol(
         segmenter.model,
         segmenter.prompts,
         to_pixel_values(square)[None],

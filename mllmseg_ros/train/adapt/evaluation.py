@@ -14,7 +14,8 @@ from tqdm import tqdm
 from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.eval.dataset import ProtocolScores, evaluate_samples
+from mllmseg_ros.eval.dataset import evaluate_samples
+from mllmseg_ros.eval.dataset_report import ProtocolScores
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter

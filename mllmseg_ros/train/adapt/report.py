@@ -17,8 +17,8 @@ from mllmseg_ros.data.check import grid_of_tiles
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.eval.dataset import ProtocolScores
-from mllmseg_ros.eval.worst import with_outline
+from mllmseg_ros.eval.dataset_report import ProtocolScores
+from mllmseg_ros.eval.worst import draw_outline
 from mllmseg_ros.segmenter import Segmenter
 
 __all__ = ["AdaptReport", "draw_before_after"]
@@ -96,7 +96,7 @@ def draw_before_after(
             truth = sample.mask(target)
             for expression in target.expressions:
                 pair = [
-                    with_outline(draw_overlay(rgb, segmenter.segment(context, [expression])), truth)
+                    draw_outline(draw_overlay(rgb, segmenter.segment(context, [expression])), truth)
                     for segmenter, context in contexts
                 ]
                 words = re.sub(r"\W+", "_", expression).strip("_")[:40]

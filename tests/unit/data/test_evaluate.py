@@ -18,7 +18,8 @@ from data_sets import write_grefcoco, write_own, write_reason_seg, write_refcoco
 from mllmseg_ros.cli import main
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
-from mllmseg_ros.eval.dataset import DataSetReport, evaluate_samples, to_text
+from mllmseg_ros.eval.dataset import evaluate_samples
+from mllmseg_ros.eval.dataset_report import DataSetReport, to_text
 from mllmseg_ros.eval.metrics import gres_scores, res_scores
 from mllmseg_ros.eval.perturb import PERTURBATIONS, Perturbation
 from mllmseg_ros.eval.robustness import evaluate_robustness, robustness_table
@@ -37,9 +38,9 @@ def test_several_or_nothing_is_scored_as_gres(gres: DataSetReport) -> None:
         assert (scores.task, scores.n, scores.n_empty) == ("GRES", 3, 1)
         assert scores.n_acc in (0, 100)
         assert scores.ms_per_expression > 0
-        again = gres_scores([each.judged for each in gres.asked[scores.protocol]])
+        again = gres_scores([each.comparison for each in gres.expressions[scores.protocol]])
         assert (again.c_iou, again.g_iou) == (scores.c_iou, scores.g_iou)
-    paper, deployed = (gres.asked[name] for name in ("paper", "deployment"))
+    paper, deployed = (gres.expressions[name] for name in ("paper", "deployment"))
     assert [each.expression for each in paper] == ["both things", "the pizza", "disc"]
     assert all(np.isnan(each.score) for each in paper)
     assert all(0 <= each.score <= 1 for each in deployed)
@@ -52,19 +53,19 @@ def test_one_target_each_is_scored_as_res(random_segmenter: Segmenter, tmp_path:
     for scores in report.scores:
         assert (scores.task, scores.n, scores.n_empty) == ("RES", 3, 0)
         assert np.isnan(scores.n_acc)
-        again = res_scores([[each.judged for each in report.asked[scores.protocol]]])
+        again = res_scores([[each.comparison for each in report.expressions[scores.protocol]]])
         assert again.g_iou == scores.g_iou
-    assert not any(each.judged.rejected for each in report.asked["paper"])
+    assert not any(each.comparison.rejected for each in report.expressions["paper"])
 
 
 def test_ignored_pixels_count_neither_way(random_segmenter: Segmenter, tmp_path: Path) -> None:
     samples = load_samples(write_reason_seg(tmp_path), "train")
-    (asked,) = evaluate_samples(random_segmenter, samples, ["deployment"]).asked["deployment"]
-    assert asked.judged.target_px == 21 * 21 - 7 * 7
+    (asked,) = evaluate_samples(random_segmenter, samples, ["deployment"]).expressions["deployment"]
+    assert asked.comparison.target_px == 21 * 21 - 7 * 7
     (answer,) = random_segmenter(cv2.imread(str(samples[0].image))[..., ::-1], [asked.expression])
     ignored = np.zeros_like(answer.mask)
     ignored[10:17, 8:15] = True
-    assert asked.judged.predicted_px == int((answer.mask & ~ignored).sum())
+    assert asked.comparison.predicted_px == int((answer.mask & ~ignored).sum())
 
 
 def test_tables(gres: DataSetReport) -> None:
@@ -154,7 +155,7 @@ def test_a_target_that_a_crop_has_cut_off_is_not_asked_for(
     report = evaluate_samples(random_segmenter, samples, ["deployment"], half)
     assert report.scores[0].n < 3
     little = Perturbation(name="crop", strength="", margin=0.05)
-    (asked, *_) = evaluate_samples(random_segmenter, samples, ["deployment"], little).asked[
+    (asked, *_) = evaluate_samples(random_segmenter, samples, ["deployment"], little).expressions[
         "deployment"
     ]
-    assert asked.judged.target_px == pytest.approx(20 * 20, rel=0.1)
+    assert asked.comparison.target_px == pytest.approx(20 * 20, rel=0.1)

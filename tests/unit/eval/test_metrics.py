@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mllmseg_ros.eval.metrics import (
+    compare_mask,
     gres_scores,
-    judge,
     precision_at_half,
     res_scores,
     xywh_to_target_box,
@@ -25,24 +25,24 @@ def square(x0: int, x1: int, value: float = 1.0) -> np.ndarray:
 
 
 def test_counts_and_box() -> None:
-    judged = judge(square(0, 10), square(5, 15))
-    assert (judged.intersection_px, judged.union_px) == (50, 150)
-    assert (judged.predicted_px, judged.target_px) == (100, 100)
+    comparison = compare_mask(square(0, 10), square(5, 15))
+    assert (comparison.intersection_px, comparison.union_px) == (50, 150)
+    assert (comparison.predicted_px, comparison.target_px) == (100, 100)
     # Index boxes: 9 x 9 each, 4 columns in common.
-    assert judged.box_iou == pytest.approx(36 / (81 + 81 - 36))
+    assert comparison.box_iou == pytest.approx(36 / (81 + 81 - 36))
 
 
 def test_exactly_half_is_foreground_but_not_in_the_box() -> None:
-    judged = judge(square(0, 10, 0.5), square(0, 10))
-    assert judged.intersection_px == 100
-    assert judged.box_iou == 0
+    comparison = compare_mask(square(0, 10, 0.5), square(0, 10))
+    assert comparison.intersection_px == 100
+    assert comparison.box_iou == 0
 
 
 def test_gres_rules() -> None:
-    right = judge(square(0, 10), square(0, 10))
-    wrongly_rejected = judge(square(0, 5), square(0, 10), rejected=True)
-    rightly_rejected = judge(square(0, 20), square(0, 0), rejected=True)
-    seen_for_nothing = judge(square(0, 20), square(0, 0))
+    right = compare_mask(square(0, 10), square(0, 10))
+    wrongly_rejected = compare_mask(square(0, 5), square(0, 10), rejected=True)
+    rightly_rejected = compare_mask(square(0, 20), square(0, 0), rejected=True)
+    seen_for_nothing = compare_mask(square(0, 20), square(0, 0))
     scores = gres_scores([right, wrongly_rejected, rightly_rejected, seen_for_nothing])
     assert scores.c_iou == pytest.approx(100 * (100 + 50) / (100 + 100 + 200))
     assert scores.g_iou == pytest.approx(100 * (1 + 0.5 + 1 + 0) / 4)
@@ -51,14 +51,17 @@ def test_gres_rules() -> None:
 
 
 def test_nothing_to_count_is_nan() -> None:
-    scores = gres_scores([judge(square(0, 10), square(0, 10))])
+    scores = gres_scores([compare_mask(square(0, 10), square(0, 10))])
     assert math.isnan(scores.n_acc)
     assert scores.t_acc == 100
     assert math.isnan(precision_at_half([]))
 
 
 def test_res_averages_images_first() -> None:
-    right, wrong = judge(square(0, 10), square(0, 10)), judge(square(10, 20), square(0, 10))
+    right, wrong = (
+        compare_mask(square(0, 10), square(0, 10)),
+        compare_mask(square(10, 20), square(0, 10)),
+    )
     scores = res_scores([[right], [right, wrong, wrong, wrong]])
     assert scores.g_iou == pytest.approx(100 * (1 + 0.25) / 2, rel=1e-4)
     assert scores.c_iou == pytest.approx(100 * 200 / (200 + 3 * 200))
@@ -70,4 +73,4 @@ def test_annotated_boxes_lose_precision_as_in_the_reference() -> None:
 
 def test_sizes_must_agree() -> None:
     with pytest.raises(ValueError, match="target"):
-        judge(square(0, 10), np.zeros((4, 4)))
+        compare_mask(square(0, 10), np.zeros((4, 4)))

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from mllmseg_ros.eval.tabletop import TabletopReport, evaluate_tabletop, to_text
-from mllmseg_ros.eval.worst import Case, draw_worst, goodness
+from mllmseg_ros.eval.worst import Case, draw_worst, quality
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.fluent_expressions import FLUENT_FORMS
 
@@ -42,14 +42,14 @@ def test_it_can_be_repeated(report: TabletopReport, random_segmenter: Segmenter)
     assert again.to_dict() == report.to_dict()
 
 
-def test_the_worst_are_drawn_with_what_was_meant(
+def test_the_worst_are_drawn_with_their_targets(
     measured: tuple[TabletopReport, tuple[Case, ...]], random_segmenter: Segmenter
 ) -> None:
     worst = measured[1]
-    values = [goodness(case.judged) for case in worst]
+    values = [quality(case.comparison) for case in worst]
     assert len(worst) == 16
     assert values == sorted(values)
-    assert worst[0].meant().sum() == worst[0].judged.target_px
+    assert worst[0].target().sum() == worst[0].comparison.target_px
     sheet = draw_worst(random_segmenter, worst[:2])
     assert sheet.shape == (240, 640, 3)
 

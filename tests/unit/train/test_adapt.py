@@ -21,7 +21,7 @@ from mllmseg_ros.cli import main
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.eval.dataset import ProtocolScores
+from mllmseg_ros.eval.dataset_report import ProtocolScores
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.adapt import adapt as adapting
 from mllmseg_ros.train.adapt import rehearsal
