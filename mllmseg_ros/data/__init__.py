@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of referring expressions, in the formats that exist. Reads files; knows no model."""
+"""Data sets of referring expressions, in all supported formats."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look a data set through: every entry read, every mask painted, all problems at once."""
+"""Check a data set: read every entry, decode every mask, list all problems."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _TARGETS_SHOWN = 4  # per image; more hide each other
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What a data set holds."""
+    """Contents and problems of a data set."""
 
     samples: tuple[Sample, ...]  # without the targets that cannot be used
     problems: tuple[Problem, ...]
     n_targets: int
     n_expressions: int
-    n_no_target: int  # expressions that name nothing
+    n_no_target: int  # expressions without a target
     n_empty: int  # targets whose mask has no pixel
     area_percent: tuple[float, float, float]  # of the image: 5th, 50th, 95th percentile; NaN
 
@@ -54,7 +54,7 @@ class CheckReport:
 
 
 def check(entries: Iterable[Sample | Problem]) -> CheckReport:
-    """Go through everything that :func:`~mllmseg_ros.data.dataset.read_samples` gives."""
+    """Check everything that :func:`~mllmseg_ros.data.dataset.read_samples` yields."""
     samples: list[Sample] = []
     problems: list[Problem] = []
     areas: list[float] = []
@@ -67,18 +67,18 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
         except ValueError as error:
             problems.append(Problem(file=each.image, entry=each.entry, reason=str(error)))
             continue
-        sound = []
+        valid = []
         for target in each.targets:
             try:
                 if target.region is not None:
                     areas.append(100 * float(decode(target.region, each.size_hw).mean()))
-                sound.append(target)
+                valid.append(target)
             except MALFORMED as error:
                 entry = target.entry or each.entry
                 reason = describe_error(error)
                 problems.append(Problem(file=each.image, entry=entry, reason=reason))
-        if sound:
-            samples.append(replace(each, targets=tuple(sound)))
+        if valid:
+            samples.append(replace(each, targets=tuple(valid)))
     targets = [target for sample in samples for target in sample.targets]
     low, middle, high = np.percentile(areas, (5, 50, 95)) if areas else (np.nan,) * 3
     return CheckReport(
@@ -93,7 +93,7 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
 
 
 def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDArray[np.uint8]:
-    """Draw some samples with their masks and words, side by side.
+    """Draw random samples with their masks and expressions, side by side.
 
     Returns:
         RGB (H, W, 3).
@@ -105,11 +105,11 @@ def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDAr
         raise ValueError("no sample to draw")
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(samples))[:n]
-    return grid_of_tiles([_drawn(samples[int(index)], rng) for index in sorted(chosen)])
+    return draw_grid([_draw_sample(samples[int(index)], rng) for index in sorted(chosen)])
 
 
-def grid_of_tiles(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Lay images of any size out in a grid, each fitted into a tile of 320 x 240 px.
+def draw_grid(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Arrange images of any size in a grid, each scaled to fit a tile of 320 x 240 px.
 
     Raises:
         ValueError: if there is none.
@@ -119,7 +119,7 @@ def grid_of_tiles(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     columns = min(_COLUMNS, len(images))
     tiles = []
     for image in images:
-        width, height = _fitted(image.shape[:2])
+        width, height = _fit_tile(image.shape[:2])
         tile = np.zeros((*_TILE_HW, 3), np.uint8)
         tile[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         tiles.append(tile)
@@ -128,31 +128,31 @@ def grid_of_tiles(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.vstack(rows)
 
 
-def _fitted(size_hw: tuple[int, ...]) -> tuple[int, int]:
-    """Width and height of an image in a tile, px."""
+def _fit_tile(size_hw: tuple[int, ...]) -> tuple[int, int]:
+    """Return width and height of an image in a tile, px."""
     scale = min(_TILE_HW[0] / size_hw[0], _TILE_HW[1] / size_hw[1])
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
-def _drawn(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One image at the size of a tile, so that words can be read, with some of its targets."""
-    size = _fitted(sample.size_hw)
+def _draw_sample(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw an image at the size of a tile, so that text is legible, with some of its targets."""
+    size = _fit_tile(sample.size_hw)
     small = cv2.resize(read_rgb(sample), size, interpolation=cv2.INTER_AREA)
-    shown = rng.permutation(len(sample.targets))[:_TARGETS_SHOWN]
-    answers = [_as_answer(sample, int(index), size, rng) for index in shown]
-    return draw_overlay(np.asarray(small, dtype=np.uint8), answers)
+    chosen = rng.permutation(len(sample.targets))[:_TARGETS_SHOWN]
+    truth = [_to_segmentation(sample, int(index), size, rng) for index in chosen]
+    return draw_overlay(np.asarray(small, dtype=np.uint8), truth)
 
 
-def _as_answer(
+def _to_segmentation(
     sample: Sample, index: int, size: tuple[int, int], rng: np.random.Generator
 ) -> Segmentation:
-    """A target as a perfect answer at (width, height), so that it is drawn as answers are."""
+    """Return a target as a segmentation of (width, height), to be drawn like the model's."""
     target = sample.targets[index]
     expression = target.expressions[int(rng.integers(len(target.expressions)))]
     if target.region is None:
-        nothing = np.zeros(size[::-1], np.bool_)
-        return build_segmentation(
-            expression, Status.NO_TARGET, 0.0, 0.0, nothing.astype(np.float32), nothing
+        empty = np.zeros(size[::-1], np.bool_)
+        return segmentation_of(
+            expression, Status.NO_TARGET, 0.0, 0.0, empty.astype(np.float32), empty
         )
     full = decode(target.region, sample.size_hw).astype(np.uint8)
     mask = cv2.resize(full, size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)

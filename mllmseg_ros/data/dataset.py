@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One door to every format: what a folder holds decides how it is read."""
+"""Read data sets of any format, recognised by the files in the folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from mllmseg_ros.data import json_folder, reason_seg, refcoco
 from mllmseg_ros.data.sample import Problem, Sample
 
-# Where the images of RefCOCO and its like usually lie, seen from the annotations' folder.
+# Usual places of the images of RefCOCO and similar data sets, from the annotations' folder.
 _IMAGE_FOLDERS = (
     "images",
     "../images/mscoco/images/train2014",
@@ -29,25 +29,25 @@ def read_samples(
             references, or the file with the references itself), ReasonSeg (a folder per split) or
             your own (``annotations.jsonl``).
         split: which part of it; None for "train".
-        images: folders to look for the images in, of RefCOCO and its like; none to look where
-            they usually lie.
+        images: folders with the images, for RefCOCO and similar data sets; none for the usual
+            places.
 
     Yields:
-        Samples, and what cannot be used.
+        Samples, and entries that cannot be used.
 
     Raises:
         ValueError: if the folder as a whole cannot be used.
     """
     split = split or json_folder.DEFAULT_SPLIT
     if folder.is_file():
-        return refcoco.read_references(folder, split, _images_of(folder.parent, images))
+        return refcoco.read_references(folder, split, _find_images(folder.parent, images))
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    if json_folder.annotation_file(folder) is not None:
+    if json_folder.find_annotation_file(folder) is not None:
         return json_folder.read_json_folder(folder, split)
-    if refcoco.references_files(folder) or (folder / refcoco.INSTANCES).is_file():
-        return refcoco.read_references(folder, split, _images_of(folder, images))
-    if reason_seg.splits(folder):
+    if refcoco.find_references(folder) or (folder / refcoco.INSTANCES).is_file():
+        return refcoco.read_references(folder, split, _find_images(folder, images))
+    if reason_seg.list_splits(folder):
         return reason_seg.read_reason_seg(folder, split)
     own = " or ".join(json_folder.ANNOTATIONS)
     raise ValueError(
@@ -59,7 +59,7 @@ def read_samples(
 def load_samples(
     folder: Path, split: str | None = None, images: Sequence[Path] = ()
 ) -> list[Sample]:
-    """Read a data set that must be whole.
+    """Read a data set, of which every entry must be valid.
 
     Raises:
         ValueError: naming the first entry that cannot be used, or why there is no sample.
@@ -74,7 +74,7 @@ def load_samples(
     return samples
 
 
-def _images_of(folder: Path, named: Sequence[Path]) -> Sequence[Path]:
+def _find_images(folder: Path, named: Sequence[Path]) -> Sequence[Path]:
     found = named or [folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()]
     if found:
         return found

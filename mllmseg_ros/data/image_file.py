@@ -17,40 +17,40 @@ __all__ = ["check_size", "read_rgb", "size_hw"]
 
 
 def size_hw(path: Path) -> tuple[int, int]:
-    """Height and width in px; reads the file's header only.
+    """Return height and width in px; reads the file's header only.
 
     Raises:
-        ValueError: if the file is missing or no image.
+        ValueError: if the file is missing or is not an image.
     """
     if not path.is_file():
         raise ValueError(f"image {path} is missing")
-    with _opened(path) as image:
+    with _open(path) as image:
         return image.height, image.width
 
 
 def check_size(sample: Sample) -> None:
-    """Check that the image is of the size that its annotations say.
+    """Check that the image has the size that its annotations state.
 
     Raises:
         ValueError: if not, or if it cannot be read.
     """
-    with _opened(sample.image) as image:
-        _compare(sample, image)
+    with _open(sample.image) as image:
+        _check_size(sample, image)
 
 
 def read_rgb(sample: Sample) -> NDArray[np.uint8]:
-    """The image of a sample, RGB (H, W, 3).
+    """Read the image of a sample, RGB (H, W, 3).
 
     Raises:
-        ValueError: if it cannot be read, or is not of the size that its annotations say.
+        ValueError: if it cannot be read, or does not have the size that its annotations state.
     """
-    with _opened(sample.image) as image:
-        _compare(sample, image)
+    with _open(sample.image) as image:
+        _check_size(sample, image)
         return np.asarray(image.convert("RGB"))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+def _open(path: Path) -> Iterator[PIL.Image.Image]:
     try:
         with PIL.Image.open(path) as image:
             yield image
@@ -58,7 +58,7 @@ def _opened(path: Path) -> Iterator[PIL.Image.Image]:
         raise ValueError(f"image {path} cannot be read: {error}") from error
 
 
-def _compare(sample: Sample, image: PIL.Image.Image) -> None:
+def _check_size(sample: Sample, image: PIL.Image.Image) -> None:
     if (image.height, image.width) != sample.size_hw:
         raise ValueError(
             f"image {sample.image} is {image.width} x {image.height} px, its annotations are for "

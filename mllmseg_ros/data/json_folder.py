@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own images: a folder with images and one annotation file.
+"""Data sets of your own: a folder with images and one annotation file.
 
 ``annotations.jsonl`` (an object a line) or ``annotations.json`` (a list of them), each::
 
     {"image": "0001.jpg", "expression": "the red mug", "mask": "0001_mug.png"}
 
-``image`` and ``mask`` are relative to the folder. ``expressions`` (a list) says the same thing in
-several ways. ``mask`` is a PNG of the image's size, a list of polygons [[x0, y0, x1, y1, …], …]
-in pixels, COCO run lengths, or null for something that is not there. ``split`` may name one;
-entries without one are all in "train". ``kind`` sorts expressions for a breakdown of results.
-``review`` is what a model's own answers carry (:mod:`mllmseg_ros.data.review`): only those that
-somebody accepted are read. Other fields are kept out of the way.
+``image`` and ``mask`` are relative to the folder. ``expressions`` is a list of several expressions
+for the same target. ``mask`` is a PNG of the image's size, a list of polygons [[x0, y0, x1, y1, …],
+…] in pixels, COCO run lengths, or null if the target is not in the image. ``split`` is optional, by
+default "train". ``kind`` groups expressions in evaluations. ``review`` is a field of entries that a
+model labelled (:mod:`mllmseg_ros.data.review`): only accepted ones are read. Other fields are
+ignored.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ ANNOTATIONS = ("annotations.jsonl", "annotations.json")
 DEFAULT_SPLIT = "train"
 
 
-def annotation_file(folder: Path) -> Path | None:
-    """The annotation file of a folder, None where there is none."""
+def find_annotation_file(folder: Path) -> Path | None:
+    """Find the annotation file of a folder; None if there is none."""
     return next((folder / name for name in ANNOTATIONS if (folder / name).is_file()), None)
 
 
@@ -44,41 +44,42 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
     Raises:
         ValueError: if there is no annotation file, or it has no such split.
     """
-    path = annotation_file(folder)
+    path = find_annotation_file(folder)
     if path is None:
         raise ValueError(f"{folder}: expected {' or '.join(ANNOTATIONS)} in it")
     targets: dict[str, list[Target]] = defaultdict(list)
     sizes: dict[str, tuple[int, int]] = {}
-    there: set[str] = set()
+    splits: set[str] = set()
     seen: set[str] = set()
-    n_left_out, n_problems = 0, 0
+    n_unreviewed, n_problems = 0, 0
     for entry, fields in _entries(path):
         try:
             if isinstance(fields, ValueError):
                 raise fields
-            there.add(str(fields.get("split", DEFAULT_SPLIT)))
+            splits.add(str(fields.get("split", DEFAULT_SPLIT)))
             if fields.get("split", DEFAULT_SPLIT) != split:
                 continue
             if not is_used(fields):
-                n_left_out += 1
+                n_unreviewed += 1
                 continue
             key = json.dumps(fields, sort_keys=True)
             if key in seen:
-                raise ValueError("the same entry was there before")
+                raise ValueError("the same entry occurs earlier")
             seen.add(key)
             name = _image_name(fields)
             if name not in sizes:
-                sizes[name] = size_hw(_inside(folder, name))
+                sizes[name] = size_hw(_resolve(folder, name))
             targets[name].append(_target(fields, folder, f"{path.name} {entry}"))
         except MALFORMED as error:
             n_problems += 1
             yield Problem(file=path, entry=entry, reason=describe_error(error))
-    if split not in there:
-        raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(there))}")
-    if n_left_out and not targets and not n_problems:
+    if split not in splits:
+        raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(splits))}")
+    if n_unreviewed and not targets and not n_problems:
         raise ValueError(
-            f"{path}: none of its {n_left_out} entries is accepted yet; `mllmseg review {folder}` "
-            "shows them, with --accept-sure it accepts what the model is sure of"
+            f"{path}: none of its {n_unreviewed} entries is accepted yet; "
+            f"`mllmseg review {folder}` shows them, with --accept-sure it accepts what the model "
+            "is sure of"
         )
     for name, found in targets.items():
         yield Sample(
@@ -87,7 +88,7 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
-    """Name and content of each entry, or why it cannot be read."""
+    """Yield name and content of each entry, or why it cannot be read."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix == ".jsonl":
         for number, line in enumerate(text.splitlines(), start=1):
@@ -124,8 +125,8 @@ def _image_name(fields: dict[str, Any]) -> str:
     return name
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """A file of the data set; an annotation file must not reach out of its folder."""
+def _resolve(folder: Path, name: str) -> Path:
+    """Resolve a file of the data set; refuse paths outside its folder."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"{name} lies outside the folder")
@@ -133,16 +134,16 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _target(fields: dict[str, Any], folder: Path, entry: str) -> Target:
-    said = fields.get("expressions", fields.get("expression"))
-    said = [said] if isinstance(said, str) else said
-    if not isinstance(said, list) or not said or not all(isinstance(each, str) for each in said):
+    texts = fields.get("expressions", fields.get("expression"))
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
         raise ValueError("it has no 'expression' (text) or 'expressions' (list of text)")
-    for expression in said:
-        normalize_expression(expression)
+    for expression in texts:
+        normalized(expression)
     if "mask" not in fields:
-        raise ValueError("it has no 'mask'; null means that what is said is not there")
+        raise ValueError("it has no 'mask'; null means that the target is not in the image")
     return Target(
-        expressions=tuple(said),
+        expressions=tuple(texts),
         region=_region(fields["mask"], folder),
         entry=entry,
         kind=str(fields.get("kind", "")),
@@ -153,9 +154,9 @@ def _region(mask: Any, folder: Path) -> Region | None:
     if mask is None:
         return None
     if isinstance(mask, str):
-        return MaskFile(path=_inside(folder, mask))
+        return MaskFile(path=_resolve(folder, mask))
     if isinstance(mask, dict):
         return Coco(runs=(mask,))
     if isinstance(mask, list) and mask and all(isinstance(each, list) for each in mask):
         return Coco(polygons=tuple(tuple(float(n) for n in polygon) for polygon in mask))
-    raise ValueError("'mask' is no PNG's name, list of polygons, COCO run lengths or null")
+    raise ValueError("'mask' is neither a PNG file, a list of polygons, COCO run lengths nor null")

@@ -19,8 +19,8 @@ _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _FLAG = "flag"  # a shape that marks the image, not pixels
 
 
-def splits(folder: Path) -> list[str]:
-    """Names of the splits in a ReasonSeg folder."""
+def list_splits(folder: Path) -> list[str]:
+    """List the splits in a ReasonSeg folder."""
     return sorted({path.parent.name for path in folder.glob("*/*.json")})
 
 
@@ -30,8 +30,10 @@ def read_reason_seg(folder: Path, split: str) -> Iterator[Sample | Problem]:
     Raises:
         ValueError: if there is no such split.
     """
-    if split not in splits(folder):
-        raise ValueError(f"{folder}: unknown split {split!r}; it has {', '.join(splits(folder))}")
+    if split not in list_splits(folder):
+        raise ValueError(
+            f"{folder}: unknown split {split!r}; it has {', '.join(list_splits(folder))}"
+        )
     for path in sorted((folder / split).glob("*.json")):
         try:
             yield _read(path)

@@ -2,7 +2,7 @@
 """RefCLEF, RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: references over COCO annotations.
 
 A folder holds ``instances.json`` and ``refs(<split by>).p`` or, of gRefCOCO, ``grefs(<split
-by>).json``. A reference of gRefCOCO may mean several objects, or none.
+by>).json``. A reference of gRefCOCO may have several targets, or none.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["read_references"]
 
 INSTANCES = "instances.json"
 _USUAL = ("unc", "umd")  # RefCOCO, RefCOCO+, RefCLEF, gRefCOCO | RefCOCOg
-_NO_ANNOTATION = (-1, None)  # how gRefCOCO writes that there is none
+_NO_ANNOTATION = (-1, None)  # gRefCOCO's values for "no target"
 
 
-def references_files(folder: Path) -> list[Path]:
-    """The files with references in a folder, gRefCOCO's first."""
+def find_references(folder: Path) -> list[Path]:
+    """List the files with references in a folder, gRefCOCO's first."""
     return sorted(folder.glob("grefs(*).json")) + sorted(folder.glob("refs(*).p"))
 
 
 def _usual_file(folder: Path) -> Path:
-    """The references that the literature uses, where a data set comes with more than one."""
-    paths = references_files(folder)
+    """Choose the references that the literature uses, if there is more than one file."""
+    paths = find_references(folder)
     if len(paths) == 1:
         return paths[0]
     for split_by in _USUAL:
@@ -59,10 +59,10 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
     Args:
         folder: of the annotation files, or the file with the references.
         split: as the references name it: train, val, test, testA, testB, …
-        images: folders that may be that of the images.
+        images: folders that may hold the images.
 
     Yields:
-        Samples in the order of their first reference, and what cannot be used.
+        Samples in the order of their first reference, and entries that cannot be used.
 
     Raises:
         ValueError: if a file as a whole cannot be used, or no reference is of that split.
@@ -70,9 +70,9 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
     path = folder if folder.is_file() else _usual_file(folder)
     folder = path.parent
     references = _read_list(path)
-    there = sorted({str(reference.get("split")) for reference in references})
-    if split not in there:
-        raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(there)}")
+    splits = sorted({str(reference.get("split")) for reference in references})
+    if split not in splits:
+        raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(splits)}")
     instances, duplicates = _read_instances(folder / INSTANCES)
     yield from duplicates
     by_image: dict[int, list[Target]] = defaultdict(list)
@@ -83,7 +83,7 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
         entry = f"reference {reference.get('ref_id', f'number {index}')}"
         try:
             if reference.get("ref_id") in seen:
-                raise ValueError("this ref_id was there before")
+                raise ValueError("this ref_id occurs earlier")
             seen.add(reference.get("ref_id"))
             image_id, target = _target(reference, instances)
             by_image[image_id].append(target)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pixels of a target, in the forms that annotation files have, and the way to a mask.
+"""Regions of targets as annotation files describe them, and their masks.
 
-Needs pycocotools for polygons and run lengths.
+Needs pycocotools for polygons and run lengths. Fingerprints of data sets contain the repr of these
+classes, so their names and fields must not change.
 """
 
 from __future__ import annotations
@@ -32,27 +33,27 @@ class Coco:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFile:
-    """A PNG of the image's size; the region is what is not 0."""
+    """A PNG of the image's size; the region is all pixels that are not 0."""
 
     path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """ReasonSeg's polygons: painted from the largest to the smallest, each over those before it."""
+    """ReasonSeg's polygons, painted from the largest to the smallest over each other."""
 
     points: tuple[tuple[tuple[float, float], ...], ...]
-    ignored: tuple[bool, ...]  # this one's pixels count neither for nor against an answer
+    ignored: tuple[bool, ...]  # whether its pixels are left out of the evaluation
 
 
 Region = Coco | MaskFile | Shapes
 
 
 def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Paint a region.
+    """Decode a region to a mask.
 
     Args:
-        region: what was annotated.
+        region: as annotated.
         size_hw: of its image, px.
 
     Returns:
@@ -64,7 +65,7 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(region, MaskFile):
         return _read_mask(region.path, size_hw)
     if isinstance(region, Shapes):
-        return _painted(region, size_hw) == 1
+        return _paint_shapes(region, size_hw) == 1
     from pycocotools import mask as coco
 
     if not region.polygons and not region.runs:
@@ -77,14 +78,14 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def decode_ignored(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Paint what counts neither for nor against an answer: (H, W), mostly nothing."""
+    """Decode the pixels that are left out of the evaluation, (H, W)."""
     if isinstance(region, Shapes):
-        return _painted(region, size_hw) == _IGNORED
+        return _paint_shapes(region, size_hw) == _IGNORED
     return np.zeros(size_hw, dtype=np.bool_)
 
 
 def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask (H, W), ready for JSON."""
+    """Encode a mask (H, W) as COCO's compressed run lengths, for JSON."""
     from pycocotools import mask as coco
 
     run = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -109,7 +110,7 @@ def _check_polygons(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int
 
 
 def _compressed(run: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Check a run-length code and bring it into pycocotools' own form."""
+    """Check run lengths and convert them to pycocotools' compressed form."""
     from pycocotools import mask as coco
 
     if not isinstance(run, dict) or "size" not in run or "counts" not in run:
@@ -126,20 +127,20 @@ def _compressed(run: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]
                 f"run lengths of {sum(counts)} px in all, its image has {size_hw[0] * size_hw[1]}"
             )
         return dict(coco.frPyObjects(run, *size_hw))
-    return {"size": list(size_hw), "counts": _checked_code(counts, size_hw)}
+    return {"size": list(size_hw), "counts": _check_code(counts, size_hw)}
 
 
-def _checked_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
-    """Check that a compressed code fills the image exactly: the decoder itself does not.
+def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
+    """Check that compressed run lengths fill the image exactly; pycocotools does not.
 
-    The code is a run after run in base 32, five bits a letter from "0" on, the sixth says that
-    more follow; from the third run on it is the difference to the last but one.
+    Each run is coded in base 32: five bits per character, counted from "0", and a sixth bit if more
+    characters follow. From the third run on, the difference to the last but one run is coded.
     """
     code = counts.encode("ascii", "replace") if isinstance(counts, str) else bytes(counts)
     runs: list[int] = []
     value, shift = 0, 0
-    for letter in code:
-        bits = letter - 48
+    for character in code:
+        bits = character - 48
         if not 0 <= bits < 64 or shift > 30:
             raise ValueError("the run-length code is broken")
         value |= (bits & 31) << shift
@@ -172,8 +173,8 @@ def _read_mask(path: Path, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
 
 
-def _painted(shapes: Shapes, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """1 on the target, 255 where ignored; source: LISA's reading of ReasonSeg."""
+def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Paint 1 on the target, 255 where ignored; source: LISA's reading of ReasonSeg."""
     _check_polygons([[n for point in each for n in point] for each in shapes.points], size_hw)
     painted = []
     for points, ignored in zip(shapes.points, shapes.ignored, strict=True):

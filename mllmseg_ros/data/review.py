@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model's own answers as a data set: accepted, rejected and redrawn by a person.
+"""Review of a model's labels: accepted, rejected and redrawn by a person.
 
-``mllmseg label`` writes ``"review": "sure"`` or ``"unsure"`` into its entries, as the model is;
-nothing is learnt from either before it says ``"accepted"``. Entries without the field are other
-people's annotations and are used as ever. Each change rewrites the file whole, so that a kill
-leaves the old one or the new one.
+``mllmseg label`` writes ``"review": "sure"`` or ``"unsure"`` into its entries, by the confidence of
+the model. They are not used before the field is ``"accepted"``. Entries without the field are human
+annotations and are always used. Each change replaces the file as a whole, so that a kill leaves the
+old one or the new one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Coco, decode
+from mllmseg_ros.data.run_folder import write_atomically
 
 __all__ = ["LabelledSet", "Review", "count_unreviewed", "is_used"]
 
@@ -30,19 +30,19 @@ MAX_POLYGONS, MAX_POINTS = 64, 2000
 
 
 class Review(str, Enum):
-    """What became of an answer."""
+    """State of an entry."""
 
-    SURE = "sure"  # not looked at; the model was sure
-    UNSURE = "unsure"  # not looked at; the model was not
+    SURE = "sure"  # not reviewed; the model was confident
+    UNSURE = "unsure"  # not reviewed; the model was not confident
     ACCEPTED = "accepted"
     REJECTED = "rejected"
 
 
 def is_used(fields: dict[str, Any]) -> bool:
-    """Whether an entry is to be learnt from.
+    """Return whether an entry is used.
 
     Raises:
-        ValueError: if ``review`` is no word of :class:`Review`.
+        ValueError: if ``review`` is not a value of :class:`Review`.
     """
     if "review" not in fields:
         return True
@@ -54,7 +54,7 @@ def is_used(fields: dict[str, Any]) -> bool:
 
 
 def count_unreviewed(folder: Path) -> int:
-    """How many entries of a folder nobody has looked at; 0 where it is no labelled set."""
+    """Count the entries of a folder that nobody has reviewed; 0 if it is not a labelled set."""
     try:
         counts = LabelledSet(folder).counts()
     except ValueError:
@@ -63,7 +63,7 @@ def count_unreviewed(folder: Path) -> int:
 
 
 class LabelledSet:
-    """The entries of a labelled folder, by their place in its annotation file.
+    """The entries of a labelled folder, by their number in its annotation file.
 
     Attributes:
         folder: of the data set.
@@ -100,20 +100,20 @@ class LabelledSet:
         return self._entries[number]
 
     def review(self, number: int) -> Review:
-        """What became of an entry; one of other people's annotations is accepted."""
+        """Return the state of an entry; human annotations are accepted."""
         return Review(self[number].get("review", Review.ACCEPTED))
 
     def order(self) -> list[int]:
-        """Entries in the order to look at: what the model was unsure of comes first."""
+        """Return the numbers of the entries in the order of review: unsure ones first."""
         return sorted(range(len(self)), key=lambda n: (self.review(n) is not Review.UNSURE, n))
 
     def counts(self) -> dict[str, int]:
-        """How many entries are in each state."""
+        """Count the entries in each state."""
         found = Counter(self.review(number) for number in range(len(self)))
         return {each.value: found[each] for each in Review}
 
     def image(self, number: int) -> Path:
-        """The image of an entry.
+        """Return the image file of an entry.
 
         Raises:
             ValueError: if it lies outside the folder.
@@ -124,7 +124,7 @@ class LabelledSet:
         return path
 
     def mask(self, number: int) -> NDArray[np.bool_]:
-        """Mask of an entry (H, W); no pixel where what is said is not there.
+        """Decode the mask of an entry (H, W); empty without a target.
 
         Raises:
             ValueError: if it cannot be read.
@@ -139,15 +139,15 @@ class LabelledSet:
         raise ValueError(f"entry {number}: its mask is a file, which is not redrawn here")
 
     def accept(self, number: int) -> None:
-        """Take an answer for true."""
+        """Accept an entry."""
         self._change(number, review=Review.ACCEPTED.value)
 
     def reject(self, number: int) -> None:
-        """Learn nothing from an answer."""
+        """Reject an entry."""
         self._change(number, review=Review.REJECTED.value)
 
     def redraw(self, number: int, polygons: Sequence[Sequence[float]]) -> None:
-        """Put polygons in the place of the mask, and accept that; none: it is not there.
+        """Replace the mask by polygons and accept the entry; no polygons mean no target.
 
         Args:
             number: of the entry.
@@ -171,7 +171,7 @@ class LabelledSet:
         self._change(number, mask=rounded or None, review=Review.ACCEPTED.value)
 
     def accept_sure(self) -> int:
-        """Accept everything that the model was sure of; returns how many entries that are."""
+        """Accept all entries of which the model was sure; return their number."""
         sure = [number for number in range(len(self)) if self.review(number) is Review.SURE]
         for number in sure:
             self._entries[number] = {**self[number], "review": Review.ACCEPTED.value}
@@ -179,7 +179,7 @@ class LabelledSet:
         return len(sure)
 
     def undo(self) -> int | None:
-        """Take the last change back; returns the entry it was of, None where there is none."""
+        """Undo the last change; return the number of its entry, None if there is none."""
         if not self._undo:
             return None
         number, before = self._undo.pop()
@@ -193,12 +193,8 @@ class LabelledSet:
         self._write()
 
     def _write(self) -> None:
-        partial = self._path.with_name(self._path.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(each) + "\n" for each in self._entries)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._path)
+        text = "".join(json.dumps(entry) + "\n" for entry in self._entries)
+        write_atomically(self._path, text)
 
 
 def _entry(line: str, where: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set is read into: an image, what is said of it, and which pixels that means."""
+"""Samples of data sets: an image, its expressions and their targets."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["Problem", "Sample", "Target", "fingerprint"]
 
 Box = tuple[float, float, float, float]
 
-# What reading an entry of an annotation file may raise: another value, or one of another type.
+# Errors when an entry of an annotation file has wrong values or types.
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 def describe_error(error: Exception) -> str:
-    """Why an entry cannot be used, in one line."""
+    """Describe in one line why an entry cannot be used."""
     if isinstance(error, ValueError):
         return str(error)
-    return f"it has another form than it should ({type(error).__name__}: {error})"
+    return f"it does not have the expected form ({type(error).__name__}: {error})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One thing, or group of things, or nothing, and the ways it is referred to."""
+    """What expressions refer to: one object, several, or none."""
 
     expressions: tuple[str, ...]
-    region: Region | None  # None: what is said is not there
+    region: Region | None  # None: not in the image
     box_xywh: Box | None = None  # px, as annotated
-    entry: str = ""  # where it stands in its file, for messages
-    kind: str = ""  # of expression, for a breakdown; "" where the data set knows none
+    entry: str = ""  # its place in the file, for messages
+    kind: str = ""  # of expression, for evaluations; "" if the data set has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class Sample:
     """One image with its targets."""
 
     image: Path
-    size_hw: tuple[int, int]  # px, as the annotations say
+    size_hw: tuple[int, int]  # px, as annotated
     targets: tuple[Target, ...]
-    entry: str  # where it stands in its file, for messages
+    entry: str  # its place in the file, for messages
 
     def mask(self, target: Target) -> NDArray[np.bool_]:
-        """What one of its targets means, (H, W); no pixel where it is not there.
+        """Decode the mask of one of its targets, (H, W); empty if it is not in the image.
 
         Raises:
             ValueError: if the region cannot be read; names image and entry.
@@ -68,7 +68,7 @@ class Problem:
     """An entry that cannot be used."""
 
     file: Path
-    entry: str  # which one; empty where it is the whole file
+    entry: str  # empty for the whole file
     reason: str
 
     def __str__(self) -> str:

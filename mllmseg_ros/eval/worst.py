@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.check import grid_of_tiles
+from mllmseg_ros.data.check import draw_grid
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.eval.metrics import MaskComparison
 from mllmseg_ros.segmenter import Segmenter
@@ -49,7 +49,7 @@ def draw_worst(segmenter: Segmenter, cases: Iterable[Case], n: int = 16) -> NDAr
         rgb = case.image()
         overlay = draw_overlay(rgb, segmenter(rgb, [case.expression]))
         tiles.append(draw_outline(overlay, case.target()))
-    return grid_of_tiles(tiles)
+    return draw_grid(tiles)
 
 
 def draw_outline(image: NDArray[np.uint8], target: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Render scenes with MuJoCo, off screen: RGB, metric depth, instance ids, pose, intrinsics.
 
-One GL context serves any number of scenes. Knows nothing of expressions or files.
+One GL context serves any number of scenes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["TabletopCamera"]
 
 _MAX_GEOMS = 400
 _MAX_SIDE_PX = 4096
-# Outlines are measured in a small image with a wider field, so that cut-off parts count.
+# Outlines are measured in a small image with a wider field of view, so that cut-off parts count.
 _OUTLINE_HEIGHT_PX, _OUTLINE_FIELD = 150, 1.4
 _NO_GL = (
     "no off-screen OpenGL for the simulated camera: install EGL (Debian, Ubuntu: "
@@ -39,18 +39,18 @@ Pose = tuple[float, float, float]  # x, y on the table in m, yaw in rad
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spot:
-    """Where an onlooker stands, seen from what they look at."""
+class Viewpoint:
+    """A viewpoint relative to the point looked at."""
 
     distance_m: float
     azimuth_rad: float  # of the line of sight, about the table's normal
-    elevation_rad: float  # over the table
+    elevation_rad: float  # above the table
 
 
-def _mujoco() -> Any:
-    """Import MuJoCo with an off-screen GL, unless the user chose one by MUJOCO_GL.
+def _import_mujoco() -> Any:
+    """Import MuJoCo with an off-screen GL, unless the user set MUJOCO_GL.
 
-    The choice is made by what can be loaded: PyOpenGL cannot change platform once imported.
+    The first platform that can be loaded is chosen: PyOpenGL cannot change it once imported.
     """
     if "MUJOCO_GL" not in os.environ:
         for platform, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")):
@@ -67,16 +67,16 @@ def _mujoco() -> Any:
     return mujoco
 
 
-def _gl_context(width: int, height: int) -> Any:
-    """Open a context of the chosen platform, also where MuJoCo was imported before the choice."""
+def _open_gl_context(width: int, height: int) -> Any:
+    """Open a context of the chosen platform, even if MuJoCo was imported before the choice."""
     platform = os.environ["MUJOCO_GL"].lower()
     if platform not in ("egl", "osmesa"):
-        return _mujoco().GLContext(width, height)
+        return _import_mujoco().GLContext(width, height)
     return importlib.import_module(f"mujoco.{platform}").GLContext(width, height)
 
 
 class TabletopCamera:
-    """A simulated RGB-D camera. Use as a context manager: load a scene, then render it."""
+    """A simulated RGB-D camera, to be used as a context manager: load a scene, then render it."""
 
     def __init__(self, width: int = 640, height: int = 480) -> None:
         """Open an off-screen GL context.
@@ -86,14 +86,14 @@ class TabletopCamera:
             height: px.
 
         Raises:
-            ValueError: if the size is no image's.
-            RuntimeError: if off-screen GL is missing; names the packages that bring it.
+            ValueError: if the size is out of range.
+            RuntimeError: if off-screen GL is missing; names the packages to install.
         """
         if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
             raise ValueError(f"size is {width} x {height}, expected 1 to {_MAX_SIDE_PX} px a side")
         try:
-            self._mj = _mujoco()
-            self._gl = _gl_context(width, height)
+            self._mj = _import_mujoco()
+            self._gl = _open_gl_context(width, height)
             self._gl.make_current()
         except ModuleNotFoundError as error:
             raise RuntimeError(
@@ -131,17 +131,17 @@ class TabletopCamera:
             self._gl = None
 
     def load(self, scene: Scene) -> None:
-        """Take a scene in place of the last one."""
+        """Replace the scene."""
         model = compile_scene(self._mj, scene, self._width, self._height)
         self.load_world(scene, model, self._mj.MjData(model))
 
     def load_world(self, scene: Scene, model: Any, data: Any) -> None:
-        """Take a world in place of the last one, and show it as it is whenever an image is taken.
+        """Replace the scene by a world with its own physics, rendered in its current state.
 
         Args:
-            scene: its k-th object is the world's body k; bodies after those are surroundings.
+            scene: its k-th object is the world's body k; later bodies are surroundings.
             model: a ``mujoco.MjModel`` for images of this size; its camera 0 is the scene's.
-            data: its ``mujoco.MjData``, moved by whoever made it.
+            data: its ``mujoco.MjData``, which the caller steps.
         """
         mj = self._mj
         self._gl.make_current()
@@ -163,13 +163,13 @@ class TabletopCamera:
         camera: CameraView | None = None,
         describe: bool = True,
     ) -> View:
-        """Take an image.
+        """Render an image.
 
         Args:
-            moved: instance id -> (x, y, yaw) on the table; the others stand as in the scene.
-            camera: where the camera is now; as in the scene where not given.
-            describe: say what it shows of each object, too; takes a quarter of the time. Without
-                it the view's ``objects`` are empty.
+            moved: instance id -> (x, y, yaw) on the table; other objects stay as in the scene.
+            camera: pose of the camera; None for the scene's.
+            describe: describe the visible objects; takes a quarter of the time. If False, the
+                view's ``objects`` are empty.
 
         Raises:
             ValueError: if no scene was loaded, or an instance id is not in it.
@@ -190,15 +190,17 @@ class TabletopCamera:
             instances=instances,
             K=_intrinsics(self._width, self._height, camera.vertical_fov_rad),
             camera_pose=_pose(camera.rotation, camera.position_m),
-            objects=self._described(instances, depth_m, places, camera) if describe else (),
+            objects=self._describe_objects(instances, depth_m, places, camera) if describe else (),
         )
 
-    def photograph(self, aim_m: tuple[float, float, float], spot: Spot) -> NDArray[np.uint8]:
-        """Take an image (H, W, 3) RGB from elsewhere, as somebody beside the table would see it.
+    def photograph(
+        self, aim_m: tuple[float, float, float], viewpoint: Viewpoint
+    ) -> NDArray[np.uint8]:
+        """Render an image (H, W, 3) RGB from another viewpoint, as of a person beside the table.
 
         Args:
-            aim_m: what to look at, m.
-            spot: from where.
+            aim_m: point to look at, m.
+            viewpoint: relative to that point.
 
         Raises:
             ValueError: if no scene was loaded.
@@ -207,20 +209,20 @@ class TabletopCamera:
             raise ValueError("no scene is loaded, expected load(scene) before photograph()")
         self._gl.make_current()
         self._move({})
-        own = self._view
+        camera = self._view
         self._view = self._mj.MjvCamera()
         self._view.lookat[:] = aim_m
-        self._view.distance = spot.distance_m
+        self._view.distance = viewpoint.distance_m
         self._view.azimuth, self._view.elevation = (
-            math.degrees(spot.azimuth_rad),
-            -math.degrees(spot.elevation_rad),
+            math.degrees(viewpoint.azimuth_rad),
+            -math.degrees(viewpoint.elevation_rad),
         )
         try:
             return self._draw_rgb()
         finally:
-            self._view = own
+            self._view = camera
 
-    def _described(
+    def _describe_objects(
         self,
         instances: NDArray[np.uint8],
         depth_m: NDArray[np.float32],
@@ -278,7 +280,7 @@ class TabletopCamera:
         return ids, metres.astype(np.float32)
 
     def _outlines_px(self) -> list[float]:
-        """Area of each object alone, in pixels of the full image, measured at about 1 in 20."""
+        """Measure the area of each object without the others, in pixels of the full image."""
         height = _OUTLINE_HEIGHT_PX
         width = round(height * self._width / self._height)
         fov = self._model.cam_fovy[0]
@@ -335,7 +337,7 @@ class TabletopCamera:
 
 
 def _intrinsics(width: int, height: int, vertical_fov_rad: float) -> NDArray[np.float64]:
-    """K with square pixels, pixel centres at integers."""
+    """Return K with square pixels, pixel centres at integers."""
     focal = height / 2 / math.tan(vertical_fov_rad / 2)
     return np.array(
         [[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]

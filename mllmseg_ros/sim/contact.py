@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of an object touches, weighs and can be held: solids in the place of its looks.
+"""Collision shapes and masses of objects, beside their visible parts.
 
-Physics takes the convex hull of a surface of revolution, which would fill a mug with itself. So
-walls are rings of boxes here, and what stands inside them is empty. Of the other parts of an
-object, each is its own solid. For the kinds of ``vocabulary.KINDS``.
+MuJoCo collides the convex hull of a mesh, which would fill a mug. Walls are therefore rings of
+boxes, which leave the inside empty; every other visible part is its own collision shape. For the
+kinds of ``vocabulary.KINDS``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mllmseg_ros.sim.shapes import add_shape
 
 __all__ = ["CONTAINER_RADIUS_M", "add_solid_object"]
 
-HIDDEN_GROUP = 3  # of geoms, which images leave out
+HIDDEN_GROUP = 3  # of geoms that are not rendered
 FRICTION = (1.0, 0.01, 0.001)  # sliding; m, spinning; m, rolling
-CONDIM, ROUND_CONDIM = 4, 6  # what lies on a point rolls unless that is held back, too
+CONDIM, ROUND_CONDIM = 4, 6  # rolling friction, or else round objects roll away
 _DENSITY = 400.0  # kg/m^3: a small cube weighs 100 g, a small carton 300 g
 _SIDES = 16  # of a ring of boxes
 
@@ -40,7 +40,7 @@ _SOLIDS: dict[str, tuple[_Cylinder, ...]] = {
         (0.030, 0.118, 0.143, 0.0, 0.0),
         (0.0145, 0.143, 0.216, 0.0, 0.0),
     ),
-    # Feet: round things would rock.
+    # Feet, or else round objects would rock.
     "duck": ((0.026, 0.0, 0.008, 0.0, 0.0),),
     "banana": tuple(
         (0.010, 0.0, 0.020, x, y) for x, y in ((-0.069, -0.006), (0.069, -0.006), (0.0, 0.025))
@@ -59,11 +59,11 @@ CONTAINER_RADIUS_M = {"bowl": 0.079, "mug": 0.043}  # at scale 1, inside, at the
 
 
 def add_solid_object(spec: Any, name: str, thing: SceneObject) -> None:
-    """Add one object as a free body that falls, slides and can be held.
+    """Add an object as a free body that falls, slides and can be gripped.
 
     Args:
         spec: a ``mujoco.MjSpec``.
-        name: of the body; its parts carry names that begin with it.
+        name: of the body, and prefix of the names of its parts.
         thing: the object.
 
     Raises:
@@ -116,7 +116,7 @@ def add_solid_object(spec: Any, name: str, thing: SceneObject) -> None:
 def _wall_box(
     start: tuple[float, float], end: tuple[float, float], thickness: float, turn: float
 ) -> dict[str, Any]:
-    """One of the boxes that a wall from one (radius, z) to another is made of."""
+    """Return one of the boxes of a wall from one (radius, z) to another."""
     (r0, z0), (r1, z1) = start, end
     length = math.hypot(r1 - r0, z1 - z0)
     out, up = (r1 - r0) / length, (z1 - z0) / length

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render scenes once, read them many times.
+"""Rendered scenes on disk: render them once, read them many times.
 
 A split is a folder of shards of 1000 scenes: ``rgb.npy`` (1000, S, S, 3) and ``instances.npy``
 (1000, S, S), both uint8, and ``scenes.jsonl``. The scene of seed k is row k % 1000 of shard k //
-1000. A row is complete once its line stands in ``scenes.jsonl``, so a run that was cut off goes on
-where it stopped, and a reader may open what is still being written.
+1000. A row is complete once its line is in ``scenes.jsonl``, so an interrupted run resumes where
+it stopped, and a reader may open a split that is still being written.
 
-Images are rendered 4:3 and squeezed to the network's square as a camera's would be. Knows no
-expressions.
+Images are rendered 4:3 and resized to the network's square like those of a camera.
 """
 
 from __future__ import annotations
@@ -44,18 +43,18 @@ def render_dataset(
     *,
     n_processes: int = 1,
 ) -> None:
-    """Render the scenes of consecutive seeds, or what is missing of them.
+    """Render the scenes of consecutive seeds, as far as they are missing.
 
     Args:
         folder: of the split's shards.
         split: one of random_scenes.SPLITS.
         first_seed: a multiple of SHARD_SCENES.
-        n_scenes: how many.
+        n_scenes: number of scenes.
         size: side of the square images, px.
         n_processes: shards rendered at a time.
 
     Raises:
-        ValueError: if first_seed starts no shard, or a shard there has another size.
+        ValueError: if first_seed is not the first of a shard, or a shard has another size.
     """
     if first_seed % SHARD_SCENES or first_seed < 0:
         raise ValueError(f"first seed is {first_seed}, expected a multiple of {SHARD_SCENES}")
@@ -63,16 +62,16 @@ def render_dataset(
         raise ValueError(f"number of scenes is {n_scenes}, expected 1 or more")
     if size < 1 or SHARD_SCENES * size * size * 3 > _NEW_SHARD_BYTES_MAX:
         raise ValueError(f"size is {size} px, expected 1 to 1000")
-    ends = first_seed + n_scenes
+    end = first_seed + n_scenes
     jobs = [
         (
             folder / f"{start // SHARD_SCENES:05d}",
             split,
             start,
-            min(SHARD_SCENES, ends - start),
+            min(SHARD_SCENES, end - start),
             size,
         )
-        for start in range(first_seed, ends, SHARD_SCENES)
+        for start in range(first_seed, end, SHARD_SCENES)
     ]
     with tqdm(total=n_scenes, unit="scene", mininterval=5) as bar:
         if n_processes == 1:
@@ -80,7 +79,7 @@ def render_dataset(
                 _render_shard(*job)
                 bar.update(job[3])
             return
-        # Each process has a core; Mesa would start a thread per core in each of them.
+        # Each process has one core; by default Mesa starts a thread per core in each.
         os.environ.setdefault("LP_NUM_THREADS", "1")
         # Spawned, not forked: GL contexts do not survive a fork.
         with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
@@ -91,11 +90,11 @@ def render_dataset(
 
 def _render_shard(shard: Path, split: str, first_seed: int, n_scenes: int, size: int) -> None:
     shard.mkdir(parents=True, exist_ok=True)
-    rgb = _array(shard / "rgb.npy", (SHARD_SCENES, size, size, 3))
-    instances = _array(shard / "instances.npy", (SHARD_SCENES, size, size))
+    rgb = _open_array(shard / "rgb.npy", (SHARD_SCENES, size, size, 3))
+    instances = _open_array(shard / "instances.npy", (SHARD_SCENES, size, size))
     lines_path = shard / "scenes.jsonl"
-    done = _complete_lines(lines_path)
-    if lines_path.exists():  # drop half a line
+    done = _read_complete_lines(lines_path)
+    if lines_path.exists():  # drop an incomplete line
         os.truncate(lines_path, sum(len(line) for line in done))
     if len(done) >= n_scenes:
         return
@@ -107,14 +106,14 @@ def _render_shard(shard: Path, split: str, first_seed: int, n_scenes: int, size:
             camera.load(random_scene(first_seed + row, split))
             view = camera.render()
             rgb[row], instances[row] = resize_view(view, size)
-            things = [thing.to_dict() for thing in view.objects]
-            record = {"split": split, "seed": first_seed + row, "objects": things}
+            objects = [thing.to_dict() for thing in view.objects]
+            record = {"split": split, "seed": first_seed + row, "objects": objects}
             lines.write(json.dumps(record).encode() + b"\n")
             lines.flush()
 
 
 def resize_view(view: View, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Shrink a view to the network's square as its own preprocessing does, aspect not kept.
+    """Resize a view to the network's square like its preprocessing, without keeping the aspect.
 
     Returns:
         RGB (size, size, 3) by PIL's bicubic filter, instances (size, size) by nearest pixel centre.
@@ -124,8 +123,8 @@ def resize_view(view: View, size: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
     return np.asarray(square), ids.astype(np.uint8, copy=False)
 
 
-def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Open an array of a shard for writing; a new one takes up disk space only as it fills."""
+def _open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Open an array of a shard for writing; a new one takes disk space only as it fills."""
     if not path.is_file():
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     array = np.lib.format.open_memmap(path, mode="r+")
@@ -134,31 +133,31 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def _complete_lines(path: Path) -> list[bytes]:
+def _read_complete_lines(path: Path) -> list[bytes]:
     if not path.is_file():
         return []
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 class SceneCache:
-    """Rendered scenes of one split, as far as they were complete when it was opened."""
+    """The scenes of one split that were complete when it was opened."""
 
     def __init__(self, folder: Path | str, n_scenes: int | None = None) -> None:
         """Open the folder of a split.
 
         Args:
             folder: of its shards.
-            n_scenes: use no more than the first so many, whatever else was rendered there.
+            n_scenes: number of scenes to use, the first ones; None for all.
 
         Raises:
-            ValueError: if it holds no rendered scene.
+            ValueError: if the folder has no rendered scene.
         """
         self._rgb: list[NDArray[np.uint8]] = []
         self._instances: list[NDArray[np.uint8]] = []
         self._lines: list[bytes] = []
         self._places: list[tuple[int, int]] = []  # shard and row of each scene
         for path in sorted(Path(folder).glob("*/scenes.jsonl")):
-            lines = _complete_lines(path)
+            lines = _read_complete_lines(path)
             if not lines:
                 continue
             self._places += [(len(self._rgb), row) for row in range(len(lines))]
@@ -173,16 +172,16 @@ class SceneCache:
         return len(self._places)
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
-        """Image (S, S, 3), RGB."""
+        """Return the image (S, S, 3), RGB."""
         shard, row = self._places[index]
         return self._rgb[shard][row]
 
     def instances(self, index: int) -> NDArray[np.uint8]:
-        """Instance ids (S, S), 0 = background."""
+        """Return the instance ids (S, S), 0 = background."""
         shard, row = self._places[index]
         return self._instances[shard][row]
 
     def objects(self, index: int) -> tuple[VisibleObject, ...]:
-        """The scene's objects as far as the image shows them."""
+        """Return the scene's objects as visible in the image."""
         fields = json.loads(self._lines[index])["objects"]
         return tuple(VisibleObject.from_dict(thing) for thing in fields)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make exact depth look like that of a small active stereo camera.
+"""Depth noise of a small active stereo camera.
 
-What such a camera does (figures in the order of an Intel RealSense D435 at 640 x 480): depth comes
-in steps of disparity, its noise grows with the square of the distance and is alike in neighbouring
-pixels, outlines are surrounded by holes on the side that one of the two eyes cannot see, and by
-pixels that fly between front and back.
+The parameters are of the order of an Intel RealSense D435 at 640 x 480. Depth has steps of
+disparity; its noise grows with the square of the distance and is correlated between neighbouring
+pixels; outlines have holes on the side that is hidden from one of the two cameras, and flying
+pixels between foreground and background.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ __all__ = ["add_stereo_noise"]
 _BASELINE_M = 0.05
 _SUBPIXEL = 0.08  # standard deviation of disparity, px
 _STEP = 1 / 32  # of disparity, px
-_GRAIN_PX = 1.5  # over how many pixels noise is alike
-_JUMP_M = 0.02  # neighbours farther apart than that are an outline
-_WIDEST_PX = 24  # of a hidden strip
+_GRAIN_PX = 1.5  # correlation length of the noise
+_JUMP_M = 0.02  # depth difference of neighbours that makes an outline
+_WIDEST_PX = 24  # largest width of a hidden strip
 _DROPPED = 0.004  # share of pixels without any depth
 
 
 def add_stereo_noise(
     depth_m: NDArray[np.float32], focal_px: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Degrade exact depth.
+    """Add the noise to exact depth.
 
     Args:
         depth_m: (H, W) along the optical axis, 0 where nothing was hit.
         focal_px: of the camera.
-        rng: source of chance.
+        rng: random generator.
 
     Returns:
-        (H, W) float32 metres, NaN where the camera would give none.
+        (H, W) float32 metres, NaN where the camera would give no depth.
     """
     hit = depth_m > 0
     depth = np.where(hit, depth_m, 1.0).astype(np.float64)
@@ -53,7 +53,7 @@ def add_stereo_noise(
     share = rng.random(depth.shape)
     noisy = np.where(flying, near + share * (far - near), noisy)
 
-    # The second eye sees from the side: a strip of background left of every outline is hidden.
+    # From the second camera, a strip of background left of every outline is hidden.
     seen_twice = 1 / np.maximum(near, 0.1) - 1 / np.maximum(far, 0.1)
     shadow_px = np.where(outline, np.clip(focal_px * _BASELINE_M * seen_twice, 0, _WIDEST_PX), 0)
     front = np.where(outline, near, np.inf)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated scenes as a data set in the format of one's own images, depth and truth beside it.
+"""Export simulated scenes as a data set, with depth and ground truth.
 
 ``images/NNNNNN.png`` (RGB), ``depth/NNNNNN.png`` (16 bit, millimetres, 0 = nothing hit),
 ``annotations.jsonl`` (see :mod:`mllmseg_ros.data.json_folder`) and ``truth.jsonl``: per image its
-intrinsics, the camera's pose and what it shows of each object.
+intrinsics, the camera's pose and the visible objects.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _MM_PER_M = 1000.0
 def export_scenes(
     folder: Path, split: str, first_seed: int, n_scenes: int, *, n_expressions: int = 6
 ) -> int:
-    """Render scenes at 640 x 480 and write them down.
+    """Render scenes at 640 x 480 and write them.
 
     Args:
         folder: new or empty.
         split: one of random_scenes.SPLITS.
         first_seed: of the first scene; the others follow.
-        n_scenes: how many.
-        n_expressions: per scene; fewer where the same is drawn twice.
+        n_scenes: number of scenes.
+        n_expressions: per scene; fewer if the same one is drawn twice.
 
     Returns:
         Number of expressions written.
 
     Raises:
-        ValueError: if the folder holds something, or an argument is out of range.
+        ValueError: if the folder is not empty, or an argument is out of range.
         RuntimeError: if off-screen GL is missing.
     """
     if split not in SPLITS:
@@ -73,18 +73,18 @@ def export_scenes(
                 allow_held_out=split in TEST_SPLITS,
                 language=get_vocabulary(split),
             )
-            for said in {each.text: each for each in drawn}.values():  # each but once
-                mask = np.isin(view.instances, said.targets)
+            for expression in {each.text: each for each in drawn}.values():  # without duplicates
+                mask = np.isin(view.instances, expression.targets)
                 fields = {
                     "image": f"images/{name}",
-                    "expression": said.text,
-                    "mask": encode(mask) if said.targets else None,
+                    "expression": expression.text,
+                    "mask": encode(mask) if expression.targets else None,
                     "split": split,
-                    "kind": said.form,
+                    "kind": expression.form,
                 }
                 annotations.write(json.dumps(fields) + "\n")
                 n_written += 1
-            truth.write(json.dumps({"image": f"images/{name}", **_truth(view)}) + "\n")
+            truth.write(json.dumps({"image": f"images/{name}", **_truth_fields(view)}) + "\n")
     return n_written
 
 
@@ -98,7 +98,7 @@ def _write_images(view: View, folder: Path, name: str) -> None:
             raise ValueError(f"{path}: could not be written")
 
 
-def _truth(view: View) -> dict[str, object]:
+def _truth_fields(view: View) -> dict[str, object]:
     return {
         "K": view.K.tolist(),
         "camera_pose": view.camera_pose.tolist(),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One image, spoken about the way people do: requests, paraphrases, and harder thoughts.
+"""Referring expressions in varied wording: requests, paraphrases and harder forms.
 
-Adds to the plain forms what is not, which in a row, how many, between what and what, and all but
-one. The rule stays: what is said is clearly true or clearly false.
+Beside the plain forms: negations, ordinals, counts, two relations at once, and exceptions. As with
+those, every expression is clearly true or clearly false.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mllmseg_ros.sim.plain_expressions import (
     CLEAR_UV,
     Description,
     Form,
+    PlainExpressions,
     ReferringExpression,
-    Speaker,
     along,
     holds,
 )
 from mllmseg_ros.sim.view import VisibleObject
 
-__all__ = ["FluentSpeaker"]
+__all__ = ["FluentExpressions"]
 
 FLUENT_FORMS = ("negation", "ordinal", "count", "compound", "except")
 _TYPO_SHARE = 0.03
@@ -47,11 +47,11 @@ _MIN_LINE, _WELL_WITHIN, _OFF_LINE, _SURELY_OFF_LINE = 0.25, 0.2, 0.1, 0.2
 _MAX_ALL = 8  # objects in an image of which "everything but" is said
 
 
-class FluentSpeaker(Speaker):
-    """One image, spoken about in more ways."""
+class FluentExpressions(PlainExpressions):
+    """Draws plain and fluent expressions for one image."""
 
-    def _known_forms(self) -> dict[str, Form]:
-        return super()._known_forms() | {
+    def _form_methods(self) -> dict[str, Form]:
+        return super()._form_methods() | {
             "negation": self._negation,
             "ordinal": self._ordinal,
             "count": self._count,
@@ -67,7 +67,7 @@ class FluentSpeaker(Speaker):
         noun = super()._words(Description(color=None, kind=what.kind), plural=plural)
         return self._pick(ALL_COLORED if plural else COLORED).format(n=noun, c=what.color)
 
-    def _said(
+    def _build(
         self,
         phrase: str,
         form: str,
@@ -75,22 +75,22 @@ class FluentSpeaker(Speaker):
         *mentioned: Description,
         article: str = "the ",
     ) -> ReferringExpression | None:
-        said = super()._said(phrase, form, targets, *mentioned, article=article)
-        if said is None:
+        plain = super()._build(phrase, form, targets, *mentioned, article=article)
+        if plain is None:
             return None
-        text = said.text
+        text = plain.text
         if self._chance(0.05):
             text = text.replace(" the ", " ")
         if text[0].islower() and self._chance(0.35):
             text = self._pick(REQUESTS).format(x=text)
         if self._chance(_TYPO_SHARE):
-            text = self._mistyped(text)
+            text = self._add_typo(text)
         return ReferringExpression(
-            text=text, form=form, targets=said.targets, uses_held_out=said.uses_held_out
+            text=text, form=form, targets=plain.targets, uses_held_out=plain.uses_held_out
         )
 
-    def _mistyped(self, text: str) -> str:
-        """Two letters of a longer word in the wrong order; its first one stays."""
+    def _add_typo(self, text: str) -> str:
+        """Swap two letters of a longer word, but not the first."""
         words = text.split(" ")
         long = [index for index, word in enumerate(words) if len(word) >= _MIN_TYPO_LETTERS]
         if not long:
@@ -104,7 +104,7 @@ class FluentSpeaker(Speaker):
     # ---- forms
 
     def _size_kind(self) -> ReferringExpression | None:
-        """As the plain speaker's, or by a superlative."""
+        """Draw a plain one, or one with a superlative."""
         if self._chance(0.7):
             return super()._size_kind()
         chosen = self._some_object()
@@ -114,7 +114,7 @@ class FluentSpeaker(Speaker):
         if len(matching) < 2 or len(same_size) != 1:
             return None
         phrase = f"{self._pick(SUPERLATIVES[chosen.size_name])} {self._words(what)}"
-        return self._said(phrase, "size_kind", [chosen], what)
+        return self._build(phrase, "size_kind", [chosen], what)
 
     def _negation(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -129,7 +129,7 @@ class FluentSpeaker(Speaker):
         plural = len(targets) > 1
         options = ALL_NOT_COLORED if plural else NOT_COLORED
         phrase = self._pick(options).format(n=self._words(what, plural=plural), c=color)
-        return self._said(phrase, "negation", targets, what)
+        return self._build(phrase, "negation", targets, what)
 
     def _not_a_kind(self, chosen: VisibleObject) -> ReferringExpression | None:
         what = Description(color=chosen.color, kind=None)
@@ -139,7 +139,7 @@ class FluentSpeaker(Speaker):
             return None
         kind = self._words(Description(color=None, kind=chosen.kind))
         phrase = self._pick(NOT_A_KIND).format(n=f"{chosen.color} thing", k=kind)
-        return self._said(phrase, "negation", targets, what)
+        return self._build(phrase, "negation", targets, what)
 
     def _ordinal(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -163,7 +163,7 @@ class FluentSpeaker(Speaker):
             phrase = self._pick((f"middle {words}", f"{words} in the middle"))
         else:
             phrase = f"{ORDINALS[rank]} {words} from the {side}"
-        return self._said(phrase, "ordinal", [order[rank]], what)
+        return self._build(phrase, "ordinal", [order[rank]], what)
 
     def _count(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -176,7 +176,7 @@ class FluentSpeaker(Speaker):
             return None
         article = str(self._rng.choice(("the ", "all ", "")))
         phrase = f"{COUNTS[len(matching)]} {self._words(what, plural=True)}"
-        return self._said(phrase, "count", matching, what, article=article)
+        return self._build(phrase, "count", matching, what, article=article)
 
     def _compound(self) -> ReferringExpression | None:
         if len(self._nameable) < 3:
@@ -212,7 +212,7 @@ class FluentSpeaker(Speaker):
         target = others[holding.index(True)]
         if not target.nameable or (len(others) == 1 and self._chance(0.5)):
             return None
-        return self._said(phrase, "compound", [target], what, first, second)
+        return self._build(phrase, "compound", [target], what, first, second)
 
     def _except(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -234,7 +234,7 @@ class FluentSpeaker(Speaker):
             phrase = f"all the {words} {but} the {chosen.color} one"
         if len(targets) < 2 or not all(thing.nameable for thing in targets):
             return None
-        return self._said(phrase, "except", targets, what, article="")
+        return self._build(phrase, "except", targets, what, article="")
 
     def _none(self) -> ReferringExpression | None:
         share = self._rng.random()
@@ -243,7 +243,7 @@ class FluentSpeaker(Speaker):
         return self._no_ordinal() if share < 0.18 else super()._none()
 
     def _no_negation(self) -> ReferringExpression | None:
-        """All of the kind are of that one colour."""
+        """Draw a negation of the only colour that the kind has."""
         if not self._nameable:
             return None
         chosen = self._some_object()
@@ -251,10 +251,10 @@ class FluentSpeaker(Speaker):
         if any(thing.color != chosen.color for thing in self._matching(what)):
             return None
         phrase = self._pick(NOT_COLORED).format(n=self._words(what), c=chosen.color)
-        return self._said(phrase, "none", [], what)
+        return self._build(phrase, "none", [], what)
 
     def _no_ordinal(self) -> ReferringExpression | None:
-        """Fewer of them stand in the row."""
+        """Draw an ordinal beyond the number of matching objects."""
         if not self._nameable:
             return None
         chosen = self._some_object()
@@ -265,7 +265,7 @@ class FluentSpeaker(Speaker):
         rank = int(self._rng.integers(n, len(ORDINALS)))
         side = self._pick(("left", "right"))
         phrase = f"{ORDINALS[rank]} {self._words(what)} from the {side}"
-        return self._said(phrase, "none", [], what)
+        return self._build(phrase, "none", [], what)
 
 
 def _both(first: bool | None, second: bool | None) -> bool | None:
@@ -275,7 +275,7 @@ def _both(first: bool | None, second: bool | None) -> bool | None:
 
 
 def _between(thing: VisibleObject, a: VisibleObject, b: VisibleObject) -> bool | None:
-    """Say whether it stands between two others in the image; None where people might disagree."""
+    """Return whether an object is between two others in the image; None if debatable."""
     if not thing.nameable:
         return None
     at, start, end = (

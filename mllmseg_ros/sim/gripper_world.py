@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tabletop with physics, and a gripper over it: what it lifts, it holds by friction.
+"""A simulated tabletop with physics and a gripper that lifts objects by friction.
 
-The gripper hangs from three slides and a turning joint, all position-controlled like its two
-fingers. Nothing is welded or moved by hand. Knows nothing of images, which
-``TabletopCamera.load_world`` takes of it.
+The gripper hangs from three slides and a hinge, all position-controlled like its two fingers. No
+object is welded to it or moved otherwise. ``TabletopCamera.load_world`` renders images of it.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ __all__ = ["GripperWorld"]
 STEP_S, _STEPS_A_COMMAND = 0.002, 5
 GRIPPER = Gripper()
 JOINTS = ("x", "y", "z", "yaw", "opening")  # of the point between the fingertips: m and rad
-LIFTED_M = 0.05  # over where it stood
+LIFTED_M = 0.05  # above its start
 _SETTLING_S = 0.4
 _REACH_M, _HEIGHT_M = 2.5, 2.0  # of the slides
-_HOME_BEHIND_M, _HOME_UP_M = 0.3, 0.35  # of the camera; at least so high over the table
+_HOME_BEHIND_M, _HOME_UP_M = 0.3, 0.35  # behind the camera; least height above the table
 _FINGER_FORCE_N = 18.0  # each
 _GREY, _DARK = [0.45, 0.47, 0.5, 1.0], [0.13, 0.13, 0.14, 1.0]
 
 
 class GripperWorld:
-    """The physics of one scene. Give a way, let time pass, ask what happened."""
+    """The physics of one scene: set a trajectory, step the time, query the result."""
 
     def __init__(self, scene: Scene, size: tuple[int, int] = (640, 480)) -> None:
         """Build the world; its objects come to rest.
 
         Args:
-            scene: objects of ``vocabulary.KINDS`` on the table; instance ids 1 to N in their order.
-            size: width and height of the images to take of it, px.
+            scene: objects of ``vocabulary.KINDS``; instance ids 1 to N in their order.
+            size: width and height of rendered images, px.
 
         Raises:
             ValueError: if a kind of object has no solid form.
@@ -58,7 +57,7 @@ class GripperWorld:
         option.timestep = STEP_S
         option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
         option.cone = mj.mjtCone.mjCONE_ELLIPTIC
-        option.impratio = 10.0  # friction is stiffer than what it holds apart: no creep
+        option.impratio = 10.0  # stiffer friction than contacts: no creep
         spec.worldbody.add_geom(
             type=mj.mjtGeom.mjGEOM_PLANE,
             size=[_REACH_M, _REACH_M, 0.05],
@@ -82,18 +81,18 @@ class GripperWorld:
         self.reset()
 
     def reset(self) -> None:
-        """Put everything back to where it began, the gripper open and at home."""
+        """Reset all objects and move the opened gripper to its home."""
         mj = self._mj
         mj.mj_resetData(self.model, self.data)
         *arm, opening = self.home
         self.data.qpos[self._joints] = [*arm, opening / 2, opening / 2]
         mj.mj_forward(self.model, self.data)
-        self._way = (np.zeros(1), self.home[None])
+        self._trajectory = (np.zeros(1), self.home[None])
         self.step(_SETTLING_S)
-        self._start_m = self._middles_m().copy()
+        self._start_m = self._centres_m().copy()
 
     def follow(self, times_s: NDArray[np.float64], waypoints: NDArray[np.float64]) -> None:
-        """Move the gripper through waypoints from where it was last told to be.
+        """Move the gripper through waypoints, from its current set point.
 
         Args:
             times_s: (K,) from now on, ascending.
@@ -109,87 +108,87 @@ class GripperWorld:
             )
         if not np.all(np.isfinite(waypoints)) or np.any(np.diff(times_s, prepend=0.0) < 0):
             raise ValueError("waypoints must be finite and their times ascend from 0")
-        told = self._told()
-        self._way = (
+        set_point = self._set_point()
+        self._trajectory = (
             self.data.time + np.concatenate([[0.0], times_s]),
-            np.concatenate([told[None], waypoints]),
+            np.concatenate([set_point[None], waypoints]),
         )
 
     def step(self, seconds: float) -> None:
-        """Let time pass, in hundredths of a second."""
+        """Step the time, in hundredths of a second."""
         for _ in range(max(1, round(seconds / (STEP_S * _STEPS_A_COMMAND)))):
-            *arm, opening = self._told()
+            *arm, opening = self._set_point()
             self.data.ctrl[:] = (*arm, opening / 2, opening / 2)
             self._mj.mj_step(self.model, self.data, _STEPS_A_COMMAND)
 
     @property
     def is_done(self) -> bool:
-        """Whether the time of the last waypoint is over."""
-        return bool(self.data.time >= self._way[0][-1])
+        """Whether the time of the last waypoint has passed."""
+        return bool(self.data.time >= self._trajectory[0][-1])
 
     @property
     def joints(self) -> NDArray[np.float64]:
-        """Where JOINTS are, (5,)."""
+        """Positions of JOINTS, (5,)."""
         *arm, left, right = self.data.qpos[self._joints]
         return np.array([*arm, left + right])
 
     @property
     def joint_speeds(self) -> NDArray[np.float64]:
-        """How fast JOINTS move, (5,) per s."""
+        """Velocities of JOINTS, (5,) per s."""
         *arm, left, right = self.data.qvel[self._speeds]
         return np.array([*arm, left + right])
 
     def lifted(self) -> list[int]:
-        """Instance ids of what is clearly higher than where it stood."""
-        rise = self._middles_m()[:, 2] - self._start_m[:, 2]
+        """Return the instance ids of objects clearly above their start."""
+        rise = self._centres_m()[:, 2] - self._start_m[:, 2]
         return [int(index) + 1 for index in np.flatnonzero(rise > LIFTED_M)]
 
     def held(self) -> list[int]:
-        """Instance ids of what touches both fingers."""
-        touched = self._touched_by(self._left) & self._touched_by(self._right)
+        """Return the instance ids of objects that touch both fingers."""
+        touched = self._bodies_touching(self._left) & self._bodies_touching(self._right)
         return sorted(each for each in touched if 1 <= each <= len(self.scene.objects))
 
     def moved_m(self) -> NDArray[np.float64]:
-        """How far each object's middle is from where it stood, (N,) m."""
-        return np.asarray(np.linalg.norm(self._middles_m() - self._start_m, axis=1))
+        """Return the distance of each object's centre from its start, (N,) m."""
+        return np.asarray(np.linalg.norm(self._centres_m() - self._start_m, axis=1))
 
     def is_inside(self, instance_id: int, container_id: int) -> bool:
-        """Whether one object lies in another, let go, and clear of the table.
+        """Return whether an object lies in a container, released and without touching the table.
 
         Raises:
-            ValueError: if the other is no container.
+            ValueError: if container_id is not a container.
         """
         container = self.scene.objects[container_id - 1]
         if container.kind not in CONTAINER_RADIUS_M:
-            raise ValueError(f"a {container.kind} contains nothing")
+            raise ValueError(f"a {container.kind} is no container")
         turned = self.data.xmat[container_id].reshape(3, 3)
         offset = turned.T @ (self.data.xipos[instance_id] - self.data.xpos[container_id])
         radius = CONTAINER_RADIUS_M[container.kind] * container.scale
-        # Its weight may reach the table only through the container.
+        # Only the container may carry its weight.
         return bool(
             np.hypot(*offset[:2]) < radius
             and offset[2] > 0
-            and container_id in self._touched_by(instance_id)
-            and not self._touched_by(instance_id) & {0, self._left, self._right}
+            and container_id in self._bodies_touching(instance_id)
+            and not self._bodies_touching(instance_id) & {0, self._left, self._right}
         )
 
-    def _middles_m(self) -> NDArray[np.float64]:
+    def _centres_m(self) -> NDArray[np.float64]:
         return np.asarray(self.data.xipos[1 : len(self.scene.objects) + 1])
 
-    def _touched_by(self, body: int) -> set[int]:
+    def _bodies_touching(self, body: int) -> set[int]:
         contact = self.data.contact
         pairs = self.model.geom_bodyid[contact.geom]  # (contacts, 2)
         return {int(b) if a == body else int(a) for a, b in pairs if body in (a, b)}
 
-    def _told(self) -> NDArray[np.float64]:
-        """Where JOINTS should be now."""
-        times, waypoints = self._way
+    def _set_point(self) -> NDArray[np.float64]:
+        """Return the current set point of JOINTS."""
+        times, waypoints = self._trajectory
         now = self.data.time
         return np.array([np.interp(now, times, column) for column in waypoints.T])
 
 
 def _home_m(scene: Scene) -> NDArray[np.float64]:
-    """A place behind the camera, out of its sight."""
+    """Return a position behind the camera, out of its view."""
     camera = scene.camera
     back = -camera.rotation[:2, 2] / np.linalg.norm(camera.rotation[:2, 2])
     x, y = camera.position_m[:2] + _HOME_BEHIND_M * back
@@ -197,7 +196,7 @@ def _home_m(scene: Scene) -> NDArray[np.float64]:
 
 
 def _add_gripper(mj: Any, spec: Any, gripper: Gripper) -> None:
-    """Hang the gripper over the table; joint values are the tips' place, yaw, finger way."""
+    """Add the gripper; joint values are the position of its tips, yaw and finger positions."""
     slide, hinge = mj.mjtJoint.mjJNT_SLIDE, mj.mjtJoint.mjJNT_HINGE
     palm = spec.worldbody.add_body(name="palm", gravcomp=1.0)
     for name, axis in zip("xyz", np.eye(3), strict=True):
@@ -207,7 +206,7 @@ def _add_gripper(mj: Any, spec: Any, gripper: Gripper) -> None:
     length, thick = gripper.finger_length_m, gripper.finger_thickness_m
     most = gripper.max_opening_m / 2
     touch = {"condim": CONDIM, "friction": [1.2, 0.02, 0.001]}
-    # The body's origin is between the tips; the palm lies over it, and a post holds it.
+    # The body's origin is between the tips, below the palm and its post.
     palm.add_geom(
         type=mj.mjtGeom.mjGEOM_BOX,
         size=[most + thick, gripper.finger_width_m / 2 + 0.004, 0.018],
@@ -233,7 +232,7 @@ def _add_gripper(mj: Any, spec: Any, gripper: Gripper) -> None:
             mass=0.08,
             **touch,
         )
-    # A rack and pinion: both fingers go the same way.
+    # Couples the fingers like a rack and pinion.
     rack = spec.add_equality(
         type=mj.mjtEq.mjEQ_JOINT,
         objtype=mj.mjtObj.mjOBJ_JOINT,

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The household objects of the simulated tabletop: their kinds, colours and sizes.
-
-Knows neither what they look like nor where they stand.
-"""
+"""Objects of the simulated tabletop: kinds, colours and sizes."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from mllmseg_ros.language.vocabulary import SIZES
 
 __all__ = ["SceneObject", "random_object"]
 
-# (colour, kind) pairs that no train or validation scene contains, to measure how the model
-# combines words that it has only met apart.
+# (colour, kind) pairs that no train or validation scene contains, to measure how well the model
+# combines words that it has only seen separately.
 HELD_OUT = frozenset(
     {
         ("green", "mug"),
@@ -52,28 +49,28 @@ class SceneObject:
 
     kind: str  # one of ALL_KINDS, or CLUTTER
     color: str  # one of COLORS, or CLUTTER
-    size_name: str  # one of SIZES; a name of its own only beside another size of the same kind
-    scale: float  # on the kind's base size
-    aspect: float  # height over its usual share of the width, about 1
+    size_name: str  # one of SIZES; used in expressions only beside another size of the kind
+    scale: float  # relative to the kind's base size
+    aspect: float  # height relative to the kind's proportions, about 1
     rgb: tuple[float, float, float]  # [0, 1]
     specular: float  # [0, 1]
     shininess: float  # [0, 1]
     xy_m: tuple[float, float]  # on the table
     yaw_rad: float  # about the table's normal
-    taper: float = 0.0  # how much wider it is at the top than at the bottom, where it is round
-    bulge: float = 0.0  # how much wider it is half-way up, where it is round
+    taper: float = 0.0  # widening from bottom to top, of round parts
+    bulge: float = 0.0  # widening half-way up, of round parts
     pattern: str = "flat"  # one of patterns.PATTERNS, in shades of its colour
     seed: int = 0  # of the pattern's noise; of a clutter's shape
 
 
 def random_rgb(color: str, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw a shade that the colour's name fits."""
+    """Draw a shade of a named colour."""
     h, s, v = (float(rng.uniform(*span)) for span in _HSV[color])
     return colorsys.hsv_to_rgb(h % 1.0, s, v)
 
 
 def random_scale(size_name: str, rng: np.random.Generator) -> float:
-    """Draw a scale of that size."""
+    """Draw a scale of a named size."""
     return float(rng.uniform(*_SCALE[size_name]))
 
 
@@ -86,19 +83,19 @@ def random_object(
     aspect: tuple[float, float] = (0.9, 1.12),
     most_specular: float = 0.6,
 ) -> SceneObject:
-    """Draw an object of that colour and kind, not placed yet.
+    """Draw an object of a colour and kind, not placed yet.
 
     Args:
         color: one of COLORS.
         kind: one of ALL_KINDS.
         azimuth: direction in which the camera looks, rad.
-        rng: source of chance.
-        aspect: range of its height over its usual share of the width.
-        most_specular: [0, 1].
+        rng: random generator.
+        aspect: range of the height relative to the kind's proportions.
+        most_specular: largest specular value, [0, 1].
     """
     size_name = str(rng.choice(SIZES, p=(0.45, 0.55)))
     yaw = float(rng.uniform(-math.pi, math.pi))
-    if kind == "mug":  # its handle in sight: at most 115 degrees off the side of the camera
+    if kind == "mug":  # handle visible: at most 115 degrees from the camera's side
         yaw = azimuth + math.pi + float(rng.uniform(-2.0, 2.0))
     return SceneObject(
         kind=kind,

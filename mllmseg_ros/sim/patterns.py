@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patterns of two colours, for the table and for things on it."""
+"""Patterns of two colours, for the table and the objects on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATTERNS = ("flat", "checker", "gradient", "noise", "planks", "stripes", "dots",
 
 
 def pattern_mix(pattern: str, side: int, seed: int) -> NDArray[np.float64]:
-    """Share of the second colour, (side, side) in [0, 1].
+    """Return the share of the second colour, (side, side) in [0, 1].
 
     Args:
         pattern: one of PATTERNS.

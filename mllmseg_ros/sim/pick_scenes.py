@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw scenes for a gripper: things that fit it, apart enough for its fingers, and a large bowl.
+"""Random scenes for the gripper: objects that fit it, with room for its fingers, and a large bowl.
 
-Their looks are those of the plain tabletop. The same for the same seed everywhere.
+They look like the plain tabletop. The same seed gives the same scene everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mllmseg_ros.sim.scene import Scene
 
 __all__ = ["GRASPABLE", "pick_scene"]
 
-_STREAM = 7_001  # of random numbers: scenes of their own, whatever the seed
+_STREAM = 7_001  # of random numbers, so that the scenes differ from those of other modules
 _GAP_M = 0.030
 _N_OTHERS = (3, 6)
 TOO_WIDE = ("plate", "book")
@@ -28,11 +28,11 @@ GRASPABLE = tuple(kind for kind in KINDS if kind not in TOO_WIDE)
 
 
 def pick_scene(seed: int, wanted: Sequence[tuple[str, str]] = ()) -> Scene:
-    """Draw a scene in which no two things share colour and kind, and only one is a bowl.
+    """Draw a scene with one bowl, in which no two objects share colour and kind.
 
     Args:
         seed: 0 or more.
-        wanted: (colour, kind) pairs that stand on the table whatever else does.
+        wanted: (colour, kind) pairs that the scene must have.
 
     Raises:
         ValueError: if the seed is negative.
@@ -42,23 +42,23 @@ def pick_scene(seed: int, wanted: Sequence[tuple[str, str]] = ()) -> Scene:
     rng = np.random.default_rng(np.random.SeedSequence([_STREAM, seed]))
     pairs = list(wanted)
     if not any(kind == "bowl" for _, kind in pairs):
-        pairs.append((_color(rng, "bowl"), "bowl"))
+        pairs.append((_draw_color(rng, "bowl"), "bowl"))
     n = len(pairs) + int(rng.integers(_N_OTHERS[0], _N_OTHERS[1] + 1)) - max(0, len(wanted) - 1)
     kinds = [kind for kind in KINDS if kind != "bowl"]
     while len(pairs) < n:
         kind = str(rng.choice(kinds))
-        pair = (_color(rng, kind), kind)
+        pair = (_draw_color(rng, kind), kind)
         if pair not in pairs:
             pairs.append(pair)
     azimuth = float(rng.uniform(-math.pi, math.pi))
-    things = [_sized(random_object(color, kind, azimuth, rng), rng) for color, kind in pairs]
+    things = [_set_size(random_object(color, kind, azimuth, rng), rng) for color, kind in pairs]
     return add_surroundings(place_objects(things, azimuth, rng, _GAP_M), azimuth, rng)
 
 
-def _color(rng: np.random.Generator, kind: str) -> str:
+def _draw_color(rng: np.random.Generator, kind: str) -> str:
     return str(rng.choice([color for color in COLORS if (color, kind) not in HELD_OUT]))
 
 
-def _sized(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
+def _set_size(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
     size_name = "large" if thing.kind == "bowl" else "small"
     return replace(thing, size_name=size_name, scale=random_scale(size_name, rng))

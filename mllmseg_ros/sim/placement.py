@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things stand on the table, and from where the camera sees them all."""
+"""Placement of objects on the table, and of a camera that sees them all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mllmseg_ros.sim.shapes import footprint_radius_m, height_m
 
 __all__ = ["place_objects", "random_camera"]
 
-_GAP_M = 0.008  # at least, between footprints
-_NEAREST_M, _FARTHEST_M = 0.5, 1.3  # camera to the middle of the objects
+_GAP_M = 0.008  # least distance between footprints
+_NEAREST_M, _FARTHEST_M = 0.5, 1.3  # from the camera to the centre of the objects
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraRange:
-    """Where cameras may be; drawn evenly from each range."""
+    """Ranges of camera poses, drawn uniformly."""
 
-    elevation_rad: tuple[float, float] = (0.45, 1.15)  # over the table, of the line of sight
+    elevation_rad: tuple[float, float] = (0.45, 1.15)  # of the line of sight above the table
     vertical_fov_rad: tuple[float, float] = (0.65, 0.95)
     roll_rad: float = 0.03  # standard deviation
     farther: tuple[float, float] = (0.9, 1.1)  # times the distance from which the objects fit
@@ -34,8 +34,10 @@ def place_objects(
     rng: np.random.Generator,
     gap_m: float = _GAP_M,
 ) -> tuple[SceneObject, ...]:
-    """Put the objects on the table so that their footprints keep a gap."""
-    radii = [footprint_radius_m(thing.kind, thing.scale) * _widest(thing) for thing in objects]
+    """Place objects on the table at random, with a gap between their footprints."""
+    radii = [
+        footprint_radius_m(thing.kind, thing.scale) * _relative_width(thing) for thing in objects
+    ]
     area = math.pi * sum(radius**2 for radius in radii) * rng.uniform(1.35, 2.5)
     across, deep = math.sqrt(area), math.sqrt(area)
     widening = rng.uniform(1.0, 1.3)
@@ -59,8 +61,8 @@ def place_objects(
     )
 
 
-def _widest(thing: SceneObject) -> float:
-    """How much wider than its kind a thing may be anywhere."""
+def _relative_width(thing: SceneObject) -> float:
+    """Return the largest width of an object relative to its kind."""
     return 1 + abs(thing.taper) / 2 + abs(thing.bulge) / 2
 
 
@@ -70,7 +72,7 @@ def random_camera(
     rng: np.random.Generator,
     within: CameraRange = CameraRange(),
 ) -> CameraView:
-    """Look along the azimuth, from as near as the objects about fill a 4:3 image."""
+    """Draw a camera that looks along the azimuth, so near that the objects fill a 4:3 image."""
     elevation = float(rng.uniform(*within.elevation_rad))
     vertical_fov = float(rng.uniform(*within.vertical_fov_rad))
     roll = float(rng.normal(0, within.roll_rad))
@@ -102,7 +104,7 @@ def random_camera(
     aim = aim + rotation[:, :2] @ rng.normal(0, 0.015, size=2)
     offset = (middles - aim) @ rotation
     half = math.tan(vertical_fov / 2) * np.array([4 / 3, 1.0])
-    # Distance at which each object's outline just lies within the image.
+    # Distance at which each object's outline is just inside the image.
     fits = ((np.abs(offset[:, :2]) + radii[:, None]) / half).max(axis=1) - offset[:, 2]
     distance = float(np.clip(fits.max() * rng.uniform(*within.farther), _NEAREST_M, _FARTHEST_M))
     return CameraView(

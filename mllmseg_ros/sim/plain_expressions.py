@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One image, spoken about plainly: colours, kinds, sizes, places, relations.
+"""Plain referring expressions: colours, kinds, sizes, positions, relations.
 
-Everything said is clearly true or clearly false: a singular names exactly one object that shows
-well, positions hold by a margin, and "not there" counts hidden objects as well. Left and right are
-the image's, front and behind are the camera's.
+Every expression is clearly true or clearly false: a singular refers to exactly one object that is
+well visible, positions hold by a margin, and an expression without a target does not fit hidden
+objects either. Left and right refer to the image, front and behind to the camera.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from mllmseg_ros.language.vocabulary import (
 from mllmseg_ros.sim.objects import HELD_OUT
 from mllmseg_ros.sim.view import VisibleObject
 
-__all__ = ["ReferringExpression", "Speaker"]
+__all__ = ["PlainExpressions", "ReferringExpression"]
 
 PLAIN_FORMS = ("color", "kind", "color_kind", "size_kind", "extreme", "relation", "several", "none")
 
 CLEAR_UV = 0.06  # of the image: the least offset that counts as left or right
 CLEAR_M = 0.05  # the least difference in depth that counts as in front or behind
-_BESIDE, _APART = 0.22, 0.34  # of the image's height: next to, and surely not next to
-_TRIES = 15  # so often a form is tried before another is drawn
+_BESIDE, _APART = 0.22, 0.34  # of the image's height: next to, and clearly not next to
+_TRIES = 15  # attempts at a form before another is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferringExpression:
-    """What is said, and what it truly means in one image."""
+    """An expression and its true targets in one image."""
 
     text: str
     form: str  # one of expressions.FORMS
-    targets: tuple[int, ...]  # instance ids; empty: it names nothing here
-    uses_held_out: bool  # it puts together a colour and a kind that training never did
+    targets: tuple[int, ...]  # instance ids; empty without a target
+    uses_held_out: bool  # it has a colour-kind pair that training never has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +54,15 @@ class Description:
     kind: str | None
 
     def fits(self, thing: VisibleObject) -> bool:
-        """Say whether it is so coloured and of that kind."""
+        """Return whether an object has this colour and kind."""
         return self.color in (None, thing.color) and self.kind in (None, thing.kind)
 
 
 Form = Callable[[], ReferringExpression | None]
 
 
-class Speaker:
-    """One image, spoken about."""
+class PlainExpressions:
+    """Draws plain expressions for one image."""
 
     def __init__(
         self,
@@ -72,22 +72,22 @@ class Speaker:
         *,
         allow_held_out: bool = False,
     ) -> None:
-        """Look at an image.
+        """Set up for one image.
 
         Args:
-            objects: all objects of the scene, hidden ones included.
-            rng: source of chance.
-            language: the words.
-            allow_held_out: whether HELD_OUT pairs may be said of what is not there.
+            objects: all objects of the scene, including hidden ones.
+            rng: random generator.
+            language: vocabulary.
+            allow_held_out: whether HELD_OUT pairs may be used in expressions without a target.
         """
         self._objects = objects
         self._language = language
         self._nameable = [thing for thing in objects if thing.nameable]
         self._rng = rng
         self._allow_held_out = allow_held_out
-        self._forms = self._known_forms()
+        self._forms = self._form_methods()
 
-    def _known_forms(self) -> dict[str, Form]:
+    def _form_methods(self) -> dict[str, Form]:
         return {
             "color": self._color,
             "kind": self._kind,
@@ -99,20 +99,20 @@ class Speaker:
             "none": self._none,
         }
 
-    def say(self, form: str) -> ReferringExpression | None:
-        """One expression of that form, None where chance led to nothing sayable."""
+    def draw(self, form: str) -> ReferringExpression | None:
+        """Draw an expression of a form; None if no attempt succeeded."""
         if form != "none" and not self._nameable:
             return None
         for _ in range(_TRIES):
-            said = self._forms[form]()
-            if said is not None:
-                return said
+            expression = self._forms[form]()
+            if expression is not None:
+                return expression
         return None
 
     # ---- pieces
 
     def _pick(self, options: Sequence[str]) -> str:
-        # The plain word half of the time.
+        # The first option is the plain word, drawn half of the time.
         if len(options) == 1 or self._rng.random() < 0.5:
             return options[0]
         return options[int(self._rng.integers(1, len(options)))]
@@ -134,7 +134,7 @@ class Speaker:
             return noun
         return f"{self._pick(COLOR_WORDS.get(what.color, (what.color,)))} {noun}"
 
-    def _said(
+    def _build(
         self,
         phrase: str,
         form: str,
@@ -159,20 +159,20 @@ class Speaker:
             uses_held_out=held_out,
         )
 
-    def _one(self, what: Description) -> VisibleObject | None:
-        """The object, where exactly one fits and it shows well."""
+    def _only_match(self, what: Description) -> VisibleObject | None:
+        """Return the object if exactly one fits and it is well visible."""
         matching = self._matching(what)
         return matching[0] if len(matching) == 1 and matching[0].nameable else None
 
     def _unique_description(self, thing: VisibleObject) -> Description | None:
-        """Kind, or colour and kind, whichever names the object alone."""
+        """Describe an object uniquely by kind, or by colour and kind; None if neither does."""
         options = [
             Description(color=None, kind=thing.kind),
             Description(color=thing.color, kind=thing.kind),
         ]
         if self._chance(0.4):
             options.reverse()
-        return next((what for what in options if self._one(what) is thing), None)
+        return next((what for what in options if self._only_match(what) is thing), None)
 
     # ---- forms
 
@@ -184,22 +184,22 @@ class Speaker:
             return None
         if len(matching) == 1:
             phrase = f"{thing.color} one" if self._chance(0.4) else self._words(what)
-            return self._said(phrase, "color", matching, what)
+            return self._build(phrase, "color", matching, what)
         if self._chance(0.3):
-            return self._said(f"everything {thing.color}", "color", matching, what, article="")
+            return self._build(f"everything {thing.color}", "color", matching, what, article="")
         article = "the " if self._chance(0.5) else "all the "
-        return self._said(self._words(what, plural=True), "color", matching, what, article=article)
+        return self._build(self._words(what, plural=True), "color", matching, what, article=article)
 
     def _kind(self) -> ReferringExpression | None:
         what = Description(color=None, kind=self._some_object().kind)
-        thing = self._one(what)
-        return self._said(self._words(what), "kind", [thing], what) if thing else None
+        thing = self._only_match(what)
+        return self._build(self._words(what), "kind", [thing], what) if thing else None
 
     def _color_kind(self) -> ReferringExpression | None:
         chosen = self._some_object()
         what = Description(color=chosen.color, kind=chosen.kind)
-        thing = self._one(what)
-        return self._said(self._words(what), "color_kind", [thing], what) if thing else None
+        thing = self._only_match(what)
+        return self._build(self._words(what), "color_kind", [thing], what) if thing else None
 
     def _size_kind(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -210,7 +210,7 @@ class Speaker:
         if len(matching) < 2 or len(same_size) != 1:
             return None
         size = SIZE_WORDS[chosen.size_name][: 3 if len(matching) == 2 else 2]
-        return self._said(f"{self._pick(size)} {self._words(what)}", "size_kind", [chosen], what)
+        return self._build(f"{self._pick(size)} {self._words(what)}", "size_kind", [chosen], what)
 
     def _extreme(self) -> ReferringExpression | None:
         chosen = self._some_object()
@@ -228,7 +228,7 @@ class Speaker:
             return None
         options = EXTREMES[side] + ((OF_TWO[side],) if len(matching) == 2 else ())
         phrase = self._pick(options).format(n=self._words(what))
-        return self._said(phrase, "extreme", order[:1], what)
+        return self._build(phrase, "extreme", order[:1], what)
 
     def _relation(self) -> ReferringExpression | None:
         if len(self._nameable) < 2:
@@ -251,10 +251,10 @@ class Speaker:
         if holding.count(True) != 1 or holding.count(None) or not chosen.nameable:
             return None
         target = others[holding.index(True)]
-        # Most of the time the relation is what tells the target from its like.
+        # In most cases the relation must be needed to tell the target from similar objects.
         if not target.nameable or (len(others) == 1 and self._chance(0.5)):
             return None
-        return self._said(
+        return self._build(
             self._related(what, side, anchor_words), "relation", [target], what, anchor_words
         )
 
@@ -272,7 +272,7 @@ class Speaker:
             article = str(self._rng.choice(("all the ", "the ", "all ")))
             if len(matching) == 2 and self._chance(0.3):
                 article = "both "
-            return self._said(
+            return self._build(
                 self._words(what, plural=True), "several", matching, what, article=article
             )
         other = self._some_object()
@@ -280,7 +280,7 @@ class Speaker:
         if chosen is other or first is None or second is None:
             return None
         phrase = f"{self._words(first)} and the {self._words(second)}"
-        return self._said(phrase, "several", [chosen, other], first, second)
+        return self._build(phrase, "several", [chosen, other], first, second)
 
     def _none(self) -> ReferringExpression | None:
         share = self._rng.random()
@@ -311,10 +311,10 @@ class Speaker:
             return self._no_relation()
         plural = self._chance(0.1)
         article = "all the " if plural else "the "
-        return self._said(self._words(what, plural=plural), "none", [], what, article=article)
+        return self._build(self._words(what, plural=plural), "none", [], what, article=article)
 
     def _no_size(self) -> ReferringExpression | None:
-        """This colour and kind, but of the other size, which another of the kind shows."""
+        """Draw an existing colour and kind in the wrong size, which another of the kind has."""
         if not self._nameable:
             return None
         chosen = self._some_object()
@@ -326,10 +326,10 @@ class Speaker:
             return None
         size = "large" if chosen.size_name == "small" else "small"
         phrase = f"{self._pick(SIZE_WORDS[size][:2])} {self._words(what)}"
-        return self._said(phrase, "none", [], what)
+        return self._build(phrase, "none", [], what)
 
     def _no_relation(self) -> ReferringExpression | None:
-        """Both things are there, but not so."""
+        """Draw a wrong relation between two existing objects."""
         if len(self._nameable) < 2:
             return None
         chosen, anchor = self._some_object(), self._some_object()
@@ -340,18 +340,18 @@ class Speaker:
             return None
         if any(holds(side, thing, anchor) is not False for thing in self._matching(what)):
             return None
-        return self._said(self._related(what, side, anchor_words), "none", [], what, anchor_words)
+        return self._build(self._related(what, side, anchor_words), "none", [], what, anchor_words)
 
 
 def along(side: str, thing: VisibleObject) -> float:
-    """Give a coordinate that is least for the object most to that side."""
+    """Return a coordinate that is lowest for the object farthest to a side."""
     if side in ("left", "right"):
         return thing.centroid_uv[0] if side == "left" else -thing.centroid_uv[0]
     return thing.depth_m if side == "front" else -thing.depth_m
 
 
 def holds(side: str, thing: VisibleObject, anchor: VisibleObject) -> bool | None:
-    """Say whether the relation holds; None where people might disagree or cannot see it."""
+    """Return whether a relation holds; None if people might disagree or cannot see it."""
     if not thing.nameable:
         return None
     if side == "beside":

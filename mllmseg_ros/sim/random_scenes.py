@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw random scenes, the same for the same (split, seed) everywhere.
+"""Random scenes of the splits; the same (split, seed) gives the same scene everywhere.
 
-``train``, ``validation`` and ``test`` are the plain tabletop; the ``varied_`` splits and
-``workshop`` are drawn by :mod:`mllmseg_ros.sim.varied_scenes`.
+``train``, ``validation`` and ``test`` are the plain tabletop; for the ``varied_`` splits and
+``workshop`` see :mod:`mllmseg_ros.sim.varied_scenes`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ SPLITS = (
     "varied_test",
     "workshop",
 )
-TEST_SPLITS = ("test", "varied_test")  # these alone hold pairs of objects.HELD_OUT
+TEST_SPLITS = ("test", "varied_test")  # only these have pairs of objects.HELD_OUT
 MIN_OBJECTS, MAX_OBJECTS = 3, 10
-_HELD_OUT_SHARE = 0.25  # of test scenes that hold one of the HELD_OUT pairs
+_HELD_OUT_SHARE = 0.25  # of test scenes that have one of the HELD_OUT pairs
 
 
 def random_scene(seed: int, split: str = "train", n_objects: int | None = None) -> Scene:
     """Draw a scene.
 
     Args:
-        seed: 0 or more; scenes of two splits differ whatever their seeds are.
-        split: one of SPLITS. Pairs of objects.HELD_OUT occur in TEST_SPLITS alone.
-        n_objects: 3 to 10, drawn where not given.
+        seed: 0 or more; splits have different scenes for the same seed.
+        split: one of SPLITS. Pairs of objects.HELD_OUT occur only in TEST_SPLITS.
+        n_objects: 3 to 10; None for a random number.
 
     Raises:
-        ValueError: if split, seed or n_objects is none of these.
+        ValueError: if an argument is out of range.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
@@ -66,7 +66,7 @@ def random_scene(seed: int, split: str = "train", n_objects: int | None = None) 
 def add_surroundings(
     objects: tuple[SceneObject, ...], azimuth: float, rng: np.random.Generator
 ) -> Scene:
-    """Put placed objects into the plain tabletop's surroundings, before a camera at an azimuth."""
+    """Add the plain tabletop's surroundings and a camera at an azimuth to placed objects."""
     surface = random_surface(objects, rng)
     ambient = float(rng.uniform(0.30, 0.48))
     return Scene(
@@ -83,7 +83,7 @@ def add_surroundings(
 def _random_objects(
     n: int, split: str, azimuth: float, rng: np.random.Generator
 ) -> list[SceneObject]:
-    # Few kinds and colours per scene: they repeat, and it takes words to tell things apart.
+    # Few kinds and colours per scene, so that they repeat and objects must be told apart by words.
     kinds = rng.choice(KINDS, size=int(rng.integers(3, 8)), replace=False)
     colors = rng.choice(COLORS, size=int(rng.integers(3, 7)), replace=False)
     pairs: list[tuple[str, str]] = []

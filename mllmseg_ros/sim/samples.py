@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few rendered frames that ship with the package, so that tests and first steps need no GL.
+"""Sample frames that ship with the package, so that tests and first steps need no GL.
 
 Frame k is ``frame_k.png`` (RGB), ``frame_k_depth.png`` (16-bit, mm), ``frame_k_instances.png`` and
 ``frame_k.json`` (camera, objects, expressions with their targets). ``python -m
-mllmseg_ros.sim.samples FOLDER`` renders them anew.
+mllmseg_ros.sim.samples FOLDER`` renders them again.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from mllmseg_ros.sim.view import View, VisibleObject
 __all__ = ["load_sample", "sample_expressions"]
 
 FRAMES = Path(__file__).resolve().parents[1] / "assets" / "frames"
-# Scenes of the test split, far beyond those that an evaluation asks about.
+# Scenes of the test split that no evaluation uses.
 _SEEDS = (1_000_059, 1_000_049, 1_000_181, 1_000_013, 1_000_002, 1_000_017)
 N_SAMPLES = len(_SEEDS)
 
 
 def load_sample(index: int) -> View:
-    """Read a frame with its truth; depth in whole millimetres.
+    """Read a frame with its ground truth; depth in whole millimetres.
 
     Raises:
-        ValueError: if there is no frame of that number.
+        ValueError: if there is no such frame.
     """
-    fields = _fields(index)
-    bgr = _read(f"frame_{index}.png", cv2.IMREAD_COLOR)
-    depth_mm = _read(f"frame_{index}_depth.png", cv2.IMREAD_UNCHANGED)
+    fields = _read_fields(index)
+    bgr = _read_pixels(f"frame_{index}.png", cv2.IMREAD_COLOR)
+    depth_mm = _read_pixels(f"frame_{index}_depth.png", cv2.IMREAD_UNCHANGED)
     return View(
         rgb=np.ascontiguousarray(bgr[:, :, ::-1]),
         depth_m=depth_mm.astype(np.float32) / np.float32(1000),
-        instances=_read(f"frame_{index}_instances.png", cv2.IMREAD_GRAYSCALE),
+        instances=_read_pixels(f"frame_{index}_instances.png", cv2.IMREAD_GRAYSCALE),
         K=np.array(fields["K"]),
         camera_pose=np.array(fields["camera_pose"]),
         objects=tuple(VisibleObject.from_dict(thing) for thing in fields["objects"]),
@@ -49,18 +49,18 @@ def load_sample(index: int) -> View:
 
 
 def sample_expressions(index: int) -> tuple[ReferringExpression, ...]:
-    """Expressions over a frame with their targets.
+    """Read the expressions for a frame, with their targets.
 
     Raises:
-        ValueError: if there is no frame of that number.
+        ValueError: if there is no such frame.
     """
     return tuple(
-        ReferringExpression(**{**said, "targets": tuple(said["targets"])})
-        for said in _fields(index)["expressions"]
+        ReferringExpression(**{**fields, "targets": tuple(fields["targets"])})
+        for fields in _read_fields(index)["expressions"]
     )
 
 
-def _fields(index: int) -> dict[str, Any]:
+def _read_fields(index: int) -> dict[str, Any]:
     if not 0 <= index < N_SAMPLES:
         raise ValueError(f"sample frame is {index}, expected 0 to {N_SAMPLES - 1}")
     text = (FRAMES / f"frame_{index}.json").read_text(encoding="utf-8")
@@ -68,10 +68,10 @@ def _fields(index: int) -> dict[str, Any]:
     return fields
 
 
-def _read(name: str, mode: int) -> NDArray[Any]:
+def _read_pixels(name: str, mode: int) -> NDArray[Any]:
     pixels = cv2.imread(str(FRAMES / name), mode)
     if pixels is None:
-        raise ValueError(f"{FRAMES / name} is missing or no image")
+        raise ValueError(f"{FRAMES / name} is missing or not an image")
     return np.asarray(pixels)
 
 
@@ -109,12 +109,12 @@ def render_samples(folder: Path) -> None:
                 "objects": [thing.to_dict() for thing in view.objects],
                 "expressions": [
                     {
-                        "text": said.text,
-                        "form": said.form,
-                        "targets": said.targets,
-                        "uses_held_out": said.uses_held_out,
+                        "text": expression.text,
+                        "form": expression.form,
+                        "targets": expression.targets,
+                        "uses_held_out": expression.uses_held_out,
                     }
-                    for said in expressions
+                    for expression in expressions
                 ],
             }
             (folder / f"frame_{index}.json").write_text(

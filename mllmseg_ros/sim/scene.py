@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tabletop scene: what stands where, in which light, seen from where.
+"""Description of a tabletop scene: objects, surroundings, light and camera.
 
-A scene is a plain description. Knows neither MuJoCo nor pixels, nor how scenes are drawn
-(random_scenes.py).
+random_scenes.py draws scenes, world.py builds them in MuJoCo.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Surface:
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """A lamp that shines at the middle of the table."""
+    """A lamp that points at the centre of the table."""
 
     position_m: tuple[float, float, float]
     rgb: RGB  # [0, 1], times brightness
@@ -44,7 +43,7 @@ class Light:
 
 @dataclass(frozen=True, kw_only=True)
 class Mat:
-    """A flat thing in a dull colour under the objects; part of the background."""
+    """A flat mat in a dull colour under the objects; part of the background."""
 
     xy_m: tuple[float, float]
     half_size_m: tuple[float, float]
@@ -54,7 +53,7 @@ class Mat:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraView:
-    """Where the camera is. Optical frame: x right, y down, z forward (REP 103)."""
+    """Pose and field of view of the camera. Optical frame: x right, y down, z forward (REP 103)."""
 
     position_m: NDArray[np.float64]  # (3,)
     rotation: NDArray[np.float64]  # (3, 3) world from optical frame
@@ -63,7 +62,7 @@ class CameraView:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything that an image depends on. The table top is z = 0."""
+    """Everything that determines an image. The table top is z = 0."""
 
     objects: tuple[SceneObject, ...]  # instance ids 1 to N in this order
     surface: Surface
@@ -72,4 +71,4 @@ class Scene:
     ambient: float  # [0, 1]
     sky: tuple[RGB, RGB]  # above and below
     camera: CameraView
-    sensor: Sensor | None = None  # None: every pixel as it was rendered
+    sensor: Sensor | None = None  # None: pixels as rendered

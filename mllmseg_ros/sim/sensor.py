@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera's sensor makes of an image: exposure, blur, motion, noise, compression."""
+"""Camera sensor model: exposure, blur, motion blur, noise, compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Sensor", "apply_sensor"]
 
-_REFERENCE_WIDTH_PX = 640  # lengths below are meant in an image of this width
+_REFERENCE_WIDTH_PX = 640  # image width for the lengths below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Sensor:
     """One exposure."""
 
     gain: tuple[float, float, float]  # of red, green and blue
-    blur_px: float  # standard deviation of a lens out of focus, in an image 640 px wide
-    motion_px: float  # length of a smear, likewise
+    blur_px: float  # standard deviation of defocus, in an image 640 px wide
+    motion_px: float  # length of motion blur, likewise
     motion_rad: float  # its direction in the image
     noise: float  # standard deviation, of 255
     jpeg_quality: int  # [1, 100]
@@ -30,12 +30,12 @@ class Sensor:
 
 
 def apply_sensor(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
-    """The image (H, W, 3) as that sensor gives it."""
+    """Apply a sensor model to an image (H, W, 3)."""
     scale = rgb.shape[1] / _REFERENCE_WIDTH_PX
     pixels: NDArray[Any] = rgb.astype(np.float32) * np.array(sensor.gain, np.float32)
-    smear = sensor.motion_px * scale
-    if smear >= 1.5:
-        pixels = cv2.filter2D(pixels, -1, _smear(smear, sensor.motion_rad))
+    motion_blur = sensor.motion_px * scale
+    if motion_blur >= 1.5:
+        pixels = cv2.filter2D(pixels, -1, _motion_blur(motion_blur, sensor.motion_rad))
     if sensor.blur_px * scale > 0.2:
         pixels = cv2.GaussianBlur(pixels, (0, 0), sensor.blur_px * scale)
     if sensor.noise > 0:
@@ -49,8 +49,8 @@ def apply_sensor(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(decoded[:, :, ::-1]).astype(np.uint8, copy=False)
 
 
-def _smear(length_px: float, angle_rad: float) -> NDArray[np.float32]:
-    """A line as a convolution kernel that sums to 1."""
+def _motion_blur(length_px: float, angle_rad: float) -> NDArray[np.float32]:
+    """Return a line as a convolution kernel that sums to 1."""
     side = 2 * math.ceil(length_px / 2) + 1
     kernel = np.zeros((side, side), np.float32)
     middle = side // 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table, mats and lamps of a scene."""
+"""Random table, mats and lamps of a scene."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAIN_PATTERNS = ("flat", "checker", "gradient", "noise", "planks")
 
 
 def dull_rgb(rng: np.random.Generator) -> RGB:
-    """Draw any brightness, with little colour."""
+    """Draw a colour of any brightness and low saturation."""
     grey = rng.uniform(0.15, 0.95)
     tint = rng.uniform(0.78, 1.0, size=3)
     r, g, b = (float(value) for value in grey * tint)
@@ -27,9 +27,9 @@ def random_surface(
     rng: np.random.Generator,
     patterns: Sequence[str] = PLAIN_PATTERNS,
 ) -> Surface:
-    """Draw a table top that swallows none of the objects."""
+    """Draw a table top whose colours differ from those of the objects."""
     pattern = str(rng.choice(patterns))
-    own = np.array([thing.rgb for thing in objects])
+    object_rgb = np.array([thing.rgb for thing in objects])
     clearance = 0.42
     while True:
         if rng.random() < 0.35:  # a coloured table
@@ -38,7 +38,7 @@ def random_surface(
             first = np.array(dull_rgb(rng))
         second = np.clip(first * rng.uniform(0.65, 1.35) + rng.uniform(-0.04, 0.04, 3), 0.03, 0.97)
         both = np.stack([first, second])
-        if np.linalg.norm(own[None] - both[:, None], axis=-1).min() > clearance:
+        if np.linalg.norm(object_rgb[None] - both[:, None], axis=-1).min() > clearance:
             break
         clearance *= 0.99  # many colours leave little room
     (a, b, c), (d, e, f) = both.tolist()
@@ -57,12 +57,12 @@ def random_surface(
 def random_mats(
     surface: Surface, objects: tuple[SceneObject, ...], rng: np.random.Generator
 ) -> tuple[Mat, ...]:
-    """Draw none to two."""
+    """Draw none to two mats."""
     mats = []
     for _ in range(int(rng.choice(3, p=(0.6, 0.3, 0.1)))):
         x, y = rng.uniform(-0.25, 0.25, size=2)
         width, depth = rng.uniform(0.04, 0.22, size=2)
-        # A shade of the table's own colour: it clears the objects as the table does.
+        # A shade of the table's colour, which differs from the objects' colours.
         shade = np.clip(np.array(surface.rgb[0]) * rng.uniform(0.85, 1.15), 0, 1).tolist()
         mats.append(
             Mat(
@@ -78,7 +78,7 @@ def random_mats(
 def random_lights(
     ambient: float, rng: np.random.Generator, tint: tuple[float, float] = (0.93, 1.05)
 ) -> tuple[Light, ...]:
-    """Draw one lamp with a shadow, often a weaker one without; well lit, rarely blown out."""
+    """Draw a lamp with a shadow and often a weaker one without; images are rarely overexposed."""
     lights = []
     brightness = [rng.uniform(0.85, 1.05) - ambient]
     if rng.random() < 0.5:

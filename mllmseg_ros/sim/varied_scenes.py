@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes with more in them than the plain tabletop's, and scenes of a place that is new.
+"""Random scenes with more variation than the plain tabletop, and scenes of an unseen domain.
 
-Varied: nine more kinds, other proportions, patterns on things, clutter without a name, coloured and
-dim light, steeper and farther cameras, and a sensor that blurs, smears and adds noise. Workshop:
-tools that no training scene holds, under a wide camera that looks down.
+Varied: nine more kinds, other proportions, patterns on objects, clutter without a name, coloured
+and dim light, steeper and farther cameras, and a sensor with blur, motion blur and noise. Workshop:
+tools that no training scene has, seen from above by a wide-angle camera.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, r
 
 __all__ = ["random_varied_scene", "random_workshop_scene"]
 
-_HELD_OUT_SHARE = 0.25  # of scenes with held-out pairs allowed
+_HELD_OUT_SHARE = 0.25  # of scenes in which held-out pairs are allowed
 _CLUTTER_SHARE = 0.5  # of scenes
 _WORKSHOP_KINDS = (*TOOL_KINDS, "mug", "can", "box", "plate", "duck")
 
@@ -37,25 +37,25 @@ _WORKSHOP_CAMERA = CameraRange(
 
 
 def random_varied_scene(rng: np.random.Generator, n_objects: int, *, held_out: bool) -> Scene:
-    """Draw a varied scene of so many objects, clutter not counted."""
+    """Draw a varied scene with a number of objects, without counting clutter."""
     azimuth = float(rng.uniform(-math.pi, math.pi))
-    things = _things(n_objects, VARIED_KINDS, azimuth, rng)
+    things = _random_objects(n_objects, VARIED_KINDS, azimuth, rng)
     if held_out and rng.random() < _HELD_OUT_SHARE:
         color, kind = sorted(HELD_OUT)[int(rng.integers(len(HELD_OUT)))]
-        things[int(rng.integers(n_objects))] = _thing(color, kind, azimuth, rng)
+        things[int(rng.integers(n_objects))] = _random_object(color, kind, azimuth, rng)
     if rng.random() < _CLUTTER_SHARE:
-        things += [_clutter(rng) for _ in range(int(rng.integers(1, 4)))]
-    return _scene(things, azimuth, rng, _VARIED_CAMERA, tint=(0.82, 1.08))
+        things += [_random_clutter(rng) for _ in range(int(rng.integers(1, 4)))]
+    return _build_scene(things, azimuth, rng, _VARIED_CAMERA, tint=(0.82, 1.08))
 
 
 def random_workshop_scene(rng: np.random.Generator, n_objects: int) -> Scene:
     """Draw a scene of tools and of household objects under other names."""
     azimuth = float(rng.uniform(-math.pi, math.pi))
-    things = _things(n_objects, _WORKSHOP_KINDS, azimuth, rng)
-    return _scene(things, azimuth, rng, _WORKSHOP_CAMERA, tint=(0.85, 1.0))
+    things = _random_objects(n_objects, _WORKSHOP_KINDS, azimuth, rng)
+    return _build_scene(things, azimuth, rng, _WORKSHOP_CAMERA, tint=(0.85, 1.0))
 
 
-def _scene(
+def _build_scene(
     things: Sequence[SceneObject],
     azimuth: float,
     rng: np.random.Generator,
@@ -78,7 +78,7 @@ def _scene(
     )
 
 
-def _things(
+def _random_objects(
     n: int, kinds: Sequence[str], azimuth: float, rng: np.random.Generator
 ) -> list[SceneObject]:
     few_kinds = rng.choice(kinds, size=int(rng.integers(3, 8)), replace=False)
@@ -87,11 +87,11 @@ def _things(
     while len(things) < n:
         color, kind = str(rng.choice(few_colors)), str(rng.choice(few_kinds))
         if (color, kind) not in HELD_OUT:
-            things.append(_thing(color, kind, azimuth, rng))
+            things.append(_random_object(color, kind, azimuth, rng))
     return things
 
 
-def _thing(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> SceneObject:
+def _random_object(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> SceneObject:
     plain = random_object(color, kind, azimuth, rng, aspect=(0.82, 1.2), most_specular=0.8)
     return replace(
         plain,
@@ -102,7 +102,7 @@ def _thing(color: str, kind: str, azimuth: float, rng: np.random.Generator) -> S
     )
 
 
-def _clutter(rng: np.random.Generator) -> SceneObject:
+def _random_clutter(rng: np.random.Generator) -> SceneObject:
     size_name = str(rng.choice(SIZES))
     light = float(rng.uniform(0.35, 0.6))  # a dull brown: neither white, black nor orange
     return SceneObject(
@@ -121,7 +121,7 @@ def _clutter(rng: np.random.Generator) -> SceneObject:
 
 
 def _random_sensor(rng: np.random.Generator) -> Sensor:
-    """A daylight exposure most of the time; each fault in a share of the images."""
+    """Draw an exposure, mostly of daylight, with each defect in a share of the images."""
     light = rng.uniform(0.7, 1.1) if rng.random() < 0.7 else rng.uniform(0.55, 0.7)
     r, g, b = (float(c) for c in light * rng.uniform(0.94, 1.06, size=3))
     return Sensor(

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one image of a scene shows, exactly: pixels, depth, instances, camera, objects.
-
-Knows nothing of MuJoCo.
-"""
+"""A rendered view of a scene with its ground truth: depth, instances, camera, objects."""
 
 from __future__ import annotations
 
@@ -18,33 +15,33 @@ from mllmseg_ros.sim.objects import SceneObject
 
 __all__ = ["View", "VisibleObject", "visible_objects"]
 
-MIN_AREA_SHARE = 0.003  # of the image; less is too little to be asked for
+MIN_AREA_SHARE = 0.003  # of the image; smaller objects are not nameable
 MIN_VISIBLE_SHARE = 0.35  # of the object's outline
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleObject:
-    """What an expression can say about one object in one image."""
+    """One object as visible in one image."""
 
     instance_id: int  # its value in View.instances, from 1
     kind: str  # one of vocabulary.ALL_KINDS, or CLUTTER
     color: str  # one of vocabulary.COLORS, or CLUTTER
     size_name: str  # one of vocabulary.SIZES
-    scale: float  # on the kind's base size; ratios compare objects of one kind
-    centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) where there are none
+    scale: float  # relative to the kind's base size
+    centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) if none
     area_share: float  # visible pixels over the image's
-    visible_share: float  # visible pixels over those of its whole outline, cut-off parts included
-    depth_m: float  # mean depth of its visible pixels; of its middle where there are none
-    position_m: tuple[float, float, float]  # its middle, optical frame
-    nameable: bool  # it has a name, and enough of it shows to be asked for
+    visible_share: float  # visible pixels over its whole outline, including cut-off parts
+    depth_m: float  # mean depth of its visible pixels; of its centre if none
+    position_m: tuple[float, float, float]  # its centre, optical frame
+    nameable: bool  # it has a name, and enough of it is visible
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @staticmethod
     def from_dict(fields: dict[str, Any]) -> VisibleObject:
-        """Undo :meth:`to_dict`, also after a trip through JSON."""
+        """Restore what :meth:`to_dict` returned, also after a round trip through JSON."""
         u, v = fields["centroid_uv"]
         x, y, z = fields["position_m"]
         return VisibleObject(**{**fields, "centroid_uv": (u, v), "position_m": (x, y, z)})
@@ -52,7 +49,7 @@ class VisibleObject:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One image with its truth. Optical frame: x right, y down, z forward (REP 103)."""
+    """One image with its ground truth. Optical frame: x right, y down, z forward (REP 103)."""
 
     rgb: NDArray[np.uint8]  # (H, W, 3) RGB
     depth_m: NDArray[np.float32]  # (H, W) along the optical axis (REP 118), 0 where nothing was hit
@@ -69,14 +66,14 @@ def visible_objects(
     outline_px: Sequence[float],
     positions_m: NDArray[np.float64],
 ) -> tuple[VisibleObject, ...]:
-    """Describe each object as far as the image shows it.
+    """Describe each object as visible in the image.
 
     Args:
         things: N objects; the k-th (from 1) has instance id k.
         instances: (H, W).
         depth_m: (H, W).
-        outline_px: N areas that the objects would have alone in an unbounded image, px.
-        positions_m: (N, 3) middles in the optical frame.
+        outline_px: N areas of the objects without occlusion and cropping, px.
+        positions_m: (N, 3) centres in the optical frame.
     """
     height, width = instances.shape
     flat = instances.ravel()

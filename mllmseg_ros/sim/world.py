@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the MuJoCo model of a scene: table, lights, camera, one body per object.
-
-Knows nothing of GL or images.
-"""
+"""Build the MuJoCo model of a scene: table, lights, camera, one body per object."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
     """Build and compile the model.
 
     Args:
-        mj: the ``mujoco`` module, imported by whoever chose its GL.
+        mj: the ``mujoco`` module.
         scene: what to build.
         width: of the images, px.
         height: of the images, px.
@@ -41,12 +38,12 @@ def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
 
 
 def empty_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
-    """Build a ``mujoco.MjSpec`` of everything but the objects, as for :func:`compile_scene`."""
+    """Build a ``mujoco.MjSpec`` of a scene without its objects; see :func:`compile_scene`."""
     spec = mj.MjSpec()
     spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
     visual = spec.visual
     visual.map.znear, visual.map.zfar = NEAR_M, FAR_M
-    # No multisampling: images are shrunk for the network anyway, and it doubles the time.
+    # No multisampling: it doubles the time, and images are downsampled for the network anyway.
     visual.quality.offsamples, visual.quality.shadowsize = 0, 1024
     visual.global_.offwidth, visual.global_.offheight = width, height
     visual.headlight.ambient = [scene.ambient] * 3
@@ -103,7 +100,7 @@ def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
             exponent=1,
         )
 
-    def lying(xy: tuple[float, float], yaw: float, z: float, **fields: Any) -> None:
+    def add_flat_box(xy: tuple[float, float], yaw: float, z: float, **fields: Any) -> None:
         world.add_geom(
             type=mj.mjtGeom.mjGEOM_BOX,
             pos=[*xy, z],
@@ -114,13 +111,15 @@ def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
         )
 
     half = [*surface.half_size_m, 0.02]
-    lying((0.0, 0.0), surface.yaw_rad, -0.02, size=half, material="table")
+    add_flat_box((0.0, 0.0), surface.yaw_rad, -0.02, size=half, material="table")
     floor = [*scene.sky[1], 1.0]
-    lying((0.0, 0.0), 0.0, -0.8, size=[4.0, 4.0, 0.01], rgba=floor)
+    add_flat_box((0.0, 0.0), 0.0, -0.8, size=[4.0, 4.0, 0.01], rgba=floor)
     for index, mat in enumerate(scene.mats):
-        # Each a little higher than the last, so that they do not fight for a pixel.
+        # Each a little higher than the last, against z-fighting.
         thick = 0.0004 * (index + 1)
-        lying(mat.xy_m, mat.yaw_rad, thick, size=[*mat.half_size_m, thick], rgba=[*mat.rgb, 1.0])
+        add_flat_box(
+            mat.xy_m, mat.yaw_rad, thick, size=[*mat.half_size_m, thick], rgba=[*mat.rgb, 1.0]
+        )
 
 
 def _pattern(surface: Surface) -> NDArray[np.uint8]:

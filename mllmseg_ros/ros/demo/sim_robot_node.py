@@ -31,7 +31,7 @@ from mllmseg_ros.ros.demo.camera_topics import (
 from mllmseg_ros.ros.messages.image_msgs import image_from_array
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, quaternion_message
 from mllmseg_ros.ros.support.spin import run
-from mllmseg_ros.sim.camera import Spot, TabletopCamera
+from mllmseg_ros.sim.camera import TabletopCamera, Viewpoint
 from mllmseg_ros.sim.depth_noise import add_stereo_noise
 from mllmseg_ros.sim.gripper_world import JOINTS, GripperWorld
 from mllmseg_ros.sim.pick_scenes import pick_scene
@@ -62,7 +62,7 @@ class SimRobotNode(Node):
         self._camera.load_world(scene, self._world.model, self._world.data)
         ahead = scene.camera.rotation[:, 2]
         self._aim_m = tuple(np.mean([(*each.xy_m, 0.18) for each in scene.objects], axis=0))
-        self._onlooker = Spot(
+        self._onlooker = Viewpoint(
             distance_m=1.0,
             azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.4,
             elevation_rad=0.45,

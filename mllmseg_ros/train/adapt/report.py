@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.check import grid_of_tiles
+from mllmseg_ros.data.check import draw_grid
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.drawing.overlay import draw_overlay
@@ -107,4 +107,4 @@ def draw_before_after(
     # Two pairs per row, evenly from the whole set.
     every = max(1, len(tiles) // 2 // (2 * _SHEET_ROWS))
     chosen = [tile for k in range(0, len(tiles) // 2, every) for tile in tiles[2 * k : 2 * k + 2]]
-    return grid_of_tiles(chosen[: 4 * _SHEET_ROWS])
+    return draw_grid(chosen[: 4 * _SHEET_ROWS])
