@@ -180,9 +180,9 @@ SMALL = encode(np.zeros((10, 10), np.bool_))
         (change(mask={"size": [48, 64], "counts": [1, 2]}), "3 px in all"),
         (change(mask=[[0, 0, 90, 0, 90, 20]]), r"outside the image of 64 x 48 px"),
         (change(mask=[[0, 0, 9, 9]]), "a polygon of 4 numbers"),
-        (change(mask=[]), "'mask' is no PNG's name"),
-        (change(mask=3), "'mask' is no PNG's name"),
-        (own_entries()[:1] * 2, "the same entry was there before"),
+        (change(mask=[]), "'mask' is neither a PNG file"),
+        (change(mask=3), "'mask' is neither a PNG file"),
+        (own_entries()[:1] * 2, "the same entry occurs earlier"),
         ([*own_entries(), [1]], "expected an object, found list"),
     ],
 )
@@ -255,13 +255,13 @@ TWICE = instances(NAMES)["annotations"]
     ("damage", "entry", "reason"),
     [
         (without("sentences"), "reference 2", "it has no 'sentences'"),
-        (with_reference(reference(2, 1, 10, "train", "x")), "reference 2", "was there before"),
+        (with_reference(reference(2, 1, 10, "train", "x")), "reference 2", "occurs earlier"),
         (with_reference(reference(9, 7, 10, "train", "x")), "reference 9", "image 7 is not in"),
         (with_reference(reference(9, 1, 99, "train", "x")), "reference 9", "annotation 99 is not"),
         (with_reference(reference(9, 1, 20, "train", "x")), "reference 9", "is of image 2"),
         (with_reference(reference(9, 1, 10, "train", " ")), "reference 9", "empty referring"),
         (with_reference(reference(9, 1, 10, "train")), "reference 9", "it has no sentence"),
-        (with_instances(annotations=TWICE + TWICE[:1]), "annotations[4]", "id 10 was there before"),
+        (with_instances(annotations=TWICE + TWICE[:1]), "annotations[4]", "id 10 occurs earlier"),
         (
             lambda folder: (folder / "images" / NAMES[0]).unlink(),
             "image 1",
