@@ -200,7 +200,7 @@ def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
                 reason = f"it has no {missing[0]!r}"
                 problems.append(Problem(file=path, entry=entry, reason=reason))
             elif each["id"] in tables[name]:
-                reason = f"id {each['id']} was there before"
+                reason = f"id {each['id']} occurs earlier"
                 problems.append(Problem(file=path, entry=entry, reason=reason))
             else:
                 tables[name][each["id"]] = each
