@@ -86,7 +86,7 @@ def evaluate_samples(
         by_kind[protocol] = _scores_by_kind(protocol, images, gres)
     return DataSetReport(
         model=segmenter.name,
-        n_pictures=len(samples),
+        n_images=len(samples),
         scores=tuple(scores),
         by_kind=by_kind,
         expressions=expressions,

@@ -65,7 +65,7 @@ class DataSetReport:
     """Scores of a model on a data set."""
 
     model: str
-    n_pictures: int
+    n_images: int
     scores: tuple[ProtocolScores, ...]
     by_kind: dict[str, dict[str, ProtocolScores]]  # by protocol and kind of expression
     expressions: dict[str, tuple[EvaluatedExpression, ...]]  # by protocol
@@ -78,7 +78,7 @@ class DataSetReport:
         }
         return {
             "model": self.model,
-            "n_pictures": self.n_pictures,
+            "n_pictures": self.n_images,
             "scores": [to_json_fields(scores) for scores in self.scores],
             "by_kind": by_kind,
         }
@@ -117,7 +117,7 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
         ]
         for scores, kind in groups
     ]
-    title = f"{report.model} on {report.n_pictures} images; percent, ms per expression"
+    title = f"{report.model} on {report.n_images} images; percent, ms per expression"
     if markdown:
         lines = [title, "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
         return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -31,7 +31,7 @@ class AdaptReport:
     """Scores under the deployment protocol, percent."""
 
     trained: str  # all, lora or decoder
-    n_pictures: int  # trained on
+    n_images: int  # trained on
     step: int  # of the checkpoint that was kept
     share: float  # of its weights in their mixture with the start's
     minutes: float
@@ -46,11 +46,12 @@ class AdaptReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        fields = asdict(self)
+        return {"n_pictures": fields.pop("n_images"), **fields}
 
     def __str__(self) -> str:
         lines = [
-            f"{self.n_pictures} images trained on, trained: {self.trained}, "
+            f"{self.n_images} images trained on, trained: {self.trained}, "
             f"{self.minutes:.1f} minutes; kept: step {self.step}, {self.share:.0%} of the way",
             f"{'percent':<26}{'n':>6}{'empty':>7}{'gIoU':>8}{'cIoU':>8}{'N-acc':>8}{'T-acc':>8}",
         ]

@@ -84,10 +84,10 @@ def test_grefcoco_means_several_or_nothing(tmp_path: Path) -> None:
 
 def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = write_refcoco(tmp_path / "refcoco")
-    (folder / "images").rename(tmp_path / "pictures")
+    (folder / "images").rename(tmp_path / "photos")
     with pytest.raises(ValueError, match="name their folder with --images"):
         load_samples(folder)
-    assert len(load_samples(folder, images=[tmp_path / "elsewhere", tmp_path / "pictures"])) == 1
+    assert len(load_samples(folder, images=[tmp_path / "elsewhere", tmp_path / "photos"])) == 1
 
 
 def test_of_several_reference_files_the_usual_one_is_read(tmp_path: Path) -> None:

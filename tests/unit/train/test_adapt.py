@@ -96,7 +96,7 @@ def test_a_run_gives_a_model_a_report_and_images(
     assert not fields["synthetic_only"]
     assert not (run / "model" / "recipe.json").exists()
     assert report.trained == "all"
-    assert report.n_pictures == 5
+    assert report.n_images == 5
     assert report.step in (2, 4)
     assert report.share in (1.0, 0.9, 0.8, 0.7)
     start, best, kept = (
@@ -349,7 +349,7 @@ def test_the_best_checkpoint_is_good_and_forgets_little(tmp_path: Path) -> None:
 def test_forgetting_is_warned_of() -> None:
     report = AdaptReport(
         trained="all",
-        n_pictures=40,
+        n_images=40,
         step=80,
         share=0.9,
         minutes=1.0,
