@@ -250,8 +250,8 @@ def _open_cache(
 def _mix(old: dict[str, Tensor], new: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """Interpolate weights: a share of the new ones, the rest of the old ones.
 
-    Source: Wortsman et al., WiSE-FT (arXiv 2109.01903): mixtures keep most of what is new and more of
-    what was known.
+    Source: Wortsman et al., WiSE-FT (arXiv 2109.01903): mixtures keep most of what is new
+    and more of what was known.
     """
     return {
         name: torch.lerp(old[name], tensor, share) if tensor.is_floating_point() else tensor

@@ -46,8 +46,8 @@ class AdaptReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        fields = asdict(self)
-        return {"n_pictures": fields.pop("n_images"), **fields}
+        former = {"n_images": "n_pictures"}  # the key in existing reports
+        return {former.get(name, name): value for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
         lines = [
