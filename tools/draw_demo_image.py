@@ -29,10 +29,10 @@ from mllmseg_ros.language.command import Command
 from mllmseg_ros.language.conversation import LANGUAGES, understand
 from mllmseg_ros.segmentation import Segmentation, build_segmentation
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.sim.camera import Spot, TabletopCamera
-from mllmseg_ros.sim.depth_noise import stereo_like
-from mllmseg_ros.sim.draw_pick import pick_scene
+from mllmseg_ros.sim.camera import TabletopCamera, Viewpoint
+from mllmseg_ros.sim.depth_noise import add_stereo_noise
 from mllmseg_ros.sim.gripper_world import GripperWorld
+from mllmseg_ros.sim.pick_scenes import pick_scene
 from mllmseg_ros.sim.view import View
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "demo.webp"
@@ -70,7 +70,7 @@ class Stage:
         scene = self.world.scene
         ahead = scene.camera.rotation[:, 2]
         self._aim_m = tuple(np.mean([(*each.xy_m, AIM_UP_M) for each in scene.objects], axis=0))
-        self._spot = Spot(
+        self._viewpoint = Viewpoint(
             distance_m=0.95,
             azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.4,
             elevation_rad=0.45,
@@ -87,7 +87,7 @@ class Stage:
         """Segment the camera image, and measure what was found."""
         command = understand(text, LANGUAGES["en"]).command
         view = self._camera.render(describe=False)
-        metres = stereo_like(view.depth_m, float(view.K[0, 0]), self._rng)
+        metres = add_stereo_noise(view.depth_m, float(view.K[0, 0]), self._rng)
         depth = Depth(metres=metres, intrinsics=Intrinsics(K=view.K, D=np.zeros(5)))
         segmentations = self._segmenter(view.rgb, command.expressions)
         return view, command, locate_instances(segmentations, depth), depth
@@ -108,7 +108,7 @@ class Stage:
 
     def show(self, image: Image, text: str, caption: str, hold_s: float = FRAME_S) -> None:
         """Add frames with a camera image, or a drawing over it, of its panel's size."""
-        side = self._camera.photograph(self._aim_m, self._spot)
+        side = self._camera.photograph(self._aim_m, self._viewpoint)
         frame = compose(image, side, text, caption)
         self.frames += [frame] * round(hold_s / FRAME_S)
 

@@ -151,7 +151,7 @@ def _to_segmentation(
     expression = target.expressions[int(rng.integers(len(target.expressions)))]
     if target.region is None:
         empty = np.zeros(size[::-1], np.bool_)
-        return segmentation_of(
+        return build_segmentation(
             expression, Status.NO_TARGET, 0.0, 0.0, empty.astype(np.float32), empty
         )
     full = decode(target.region, sample.size_hw).astype(np.uint8)

@@ -25,7 +25,7 @@ from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
 from mllmseg_ros.data.review import is_used
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_json_folder"]
 
@@ -139,7 +139,7 @@ def _target(fields: dict[str, Any], folder: Path, entry: str) -> Target:
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
         raise ValueError("it has no 'expression' (text) or 'expressions' (list of text)")
     for expression in texts:
-        normalized(expression)
+        normalize_expression(expression)
     if "mask" not in fields:
         raise ValueError("it has no 'mask'; null means that the target is not in the image")
     return Target(

@@ -11,7 +11,7 @@ from typing import Any
 from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Shapes
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_reason_seg"]
 

@@ -17,7 +17,7 @@ from typing import Any
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
-from mllmseg_ros.model.prompt import normalized
+from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_references"]
 

@@ -33,8 +33,8 @@ from mllmseg_ros.eval.metrics import (
 )
 from mllmseg_ros.eval.paper import run_paper_protocol
 from mllmseg_ros.eval.perturb import Perturbation
-from mllmseg_ros.geometry.instances import instances_of
-from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.geometry.instances import locate_instances
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
 
@@ -167,7 +167,7 @@ def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -
     ]
     probabilities = []
     for segmentation in segmentations:
-        parts = [instance.segmentation.mask for instance in instances_of([segmentation])]
+        parts = [instance.segmentation.mask for instance in locate_instances([segmentation])]
         specks = segmentation.mask & ~np.any(parts, axis=0)
         probabilities.append(np.where(specks, np.float32(0), segmentation.probability))
     return _Outputs(
@@ -180,7 +180,8 @@ def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -
 
 def _run_paper(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -> _Outputs:
     """Run the paper's protocol."""
-    square = to_pixel_values(resized(prepared.rgb, segmenter.model.config.image_size_px))[None]
+    side = segmenter.model.config.image_size_px
+    square = to_pixel_values(resize_to_square(prepared.rgb, side))[None]
     output = run_paper_protocol(
         segmenter.model,
         segmenter.prompts,

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from mllmseg_ros.eval.paper import PaperOutput, run_paper_protocol
-from mllmseg_ros.model.pixels import resized, to_image_size, to_pixel_values
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
 CASES = (
@@ -61,7 +61,7 @@ def ask(
     *,
     two_passes: bool,
 ) -> PaperOutput:
-    square = resized(image.numpy(), segmenter.model.config.image_size_px)
+    square = resize_to_square(image.numpy(), segmenter.model.config.image_size_px)
     return run_paper_protocol(
         segmenter.model,
         segmenter.prompts,

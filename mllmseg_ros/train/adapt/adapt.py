@@ -79,7 +79,7 @@ def adapt(
             trained, or data cannot be read.
     """
     started_s = time.monotonic()
-    chosen_device, dtype = choose(device, None)
+    chosen_device, dtype = choose_device_and_dtype(device, None)
     model = load_model(start, chosen_device, torch.float32, checkpoint_name(start))
     trained = recipe.trained
     if trained == "auto":

@@ -99,7 +99,7 @@ class PaperBatches:
             rgb = read_rgb(sample)
             if self._recompress:
                 rgb = _compress_jpeg(rgb, int(rng.integers(*_JPEG_QUALITY, endpoint=True)))
-            squares.append(resized(rgb, self._image_size_px))
+            squares.append(resize_to_square(rgb, self._image_size_px))
             has_target = [target.region is not None for _, target in chosen]
             texts = [text for text, _ in chosen]
             expressions += texts

@@ -71,7 +71,7 @@ class DialogEncoder:
         """
         self._tokenizer = tokenizer
         for name in _CHAT:  # a missing one would be encoded as text
-            tokenizer.special(name)
+            tokenizer.special_id(name)
         names = sorted(tokenizer.special_ids, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")")
         self._image = [tokenizer.special_id(_IMAGE_TOKEN)] * n_image_tokens

@@ -106,7 +106,7 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
 
 def _known_words(texts: Iterable[str]) -> list[str]:
     """List the words that are frequent in the texts, and function words."""
-    counts = Counter(word for text in texts for word in words_in(text))
+    counts = Counter(word for text in texts for word in split_words(text))
     often = {word for word, count in counts.items() if count >= _OFTEN}
     return sorted(often | FUNCTION_WORDS) if often else []
 
