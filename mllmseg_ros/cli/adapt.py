@@ -48,17 +48,17 @@ def _adapt(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.checkpoints.hub import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.train.adapt.adapt import adapt
-    from mllmseg_ros.train.adapt.known import of_data_set, simulated
     from mllmseg_ros.train.adapt.recipe import AdaptRecipe
-    from mllmseg_ros.train.recipe_file import read_recipe
+    from mllmseg_ros.train.adapt.rehearsal import render_rehearsal_set, split_rehearsal_set
+    from mllmseg_ros.train.recipe import read_recipe
 
     recipe = read_recipe(
         AdaptRecipe, arguments.recipe, steps=arguments.steps, trained=arguments.trained
     )
     samples = load_samples(arguments.data, arguments.split, arguments.images)
     if arguments.keep is None:
-        known = simulated(arguments.run_folder / "simulated")
-        if known is None:
+        rehearsal = render_rehearsal_set(arguments.run_folder / "simulated")
+        if rehearsal is None:
             print(
                 "simulator not available (pip install '.[sim]', off-screen OpenGL): training "
                 "without rehearsal, forgetting is not measured; --keep FOLDER sets a data set",
@@ -66,12 +66,12 @@ def _adapt(arguments: argparse.Namespace) -> None:
             )
     else:
         kept = load_samples(arguments.keep, arguments.keep_split)
-        known = of_data_set(kept, recipe.held_out_share, recipe.seed)
+        rehearsal = split_rehearsal_set(kept, recipe.held_out_share, recipe.seed)
     report = adapt(
         arguments.run_folder,
         find_checkpoint(arguments.model),
         samples,
-        known,
+        rehearsal,
         recipe,
         arguments.features,
         arguments.device,

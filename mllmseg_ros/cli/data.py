@@ -31,11 +31,11 @@ def _check(arguments: argparse.Namespace) -> None:
     require("train", "pycocotools")
     from mllmseg_ros.data.check import check, contact_sheet
     from mllmseg_ros.data.dataset import read_samples
-    from mllmseg_ros.data.review import waiting
+    from mllmseg_ros.data.review import count_unreviewed
 
     report = check(read_samples(arguments.folder, arguments.split, arguments.images))
     print(report)
-    if n := waiting(arguments.folder):
+    if n := count_unreviewed(arguments.folder):
         print(f"{n} entries need review and are not counted: mllmseg review {arguments.folder}")
     if arguments.output is not None:
         write_image(contact_sheet(report.samples), arguments.output)

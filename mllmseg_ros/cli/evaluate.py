@@ -87,7 +87,8 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
     require("train", "pycocotools")
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
-    from mllmseg_ros.eval.dataset import PROTOCOLS, evaluate_samples, to_text
+    from mllmseg_ros.eval.dataset import PROTOCOLS, evaluate_samples
+    from mllmseg_ros.eval.dataset_report import to_text
     from mllmseg_ros.eval.robustness import evaluate_robustness, robustness_table
     from mllmseg_ros.eval.worst import draw_worst
 
@@ -109,8 +110,8 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
         rows = evaluate_robustness(segmenter, samples)
         print(robustness_table(rows, markdown=arguments.markdown), file=out)
         fields["robustness"] = [row.to_dict() for row in rows]
-    results = report.asked.get("deployment", ())
-    present = [result for result in results if result.judged.target_px]
+    results = report.expressions.get("deployment", ())
+    present = [result for result in results if result.comparison.target_px]
     if arguments.worst is not None:
         write_image(draw_worst(segmenter, [result.case for result in results]), arguments.worst)
     if arguments.reliability is not None:
@@ -123,13 +124,13 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
         if segmenter.can_reject:
             curves["score"] = reliability(
                 [result.score for result in results],
-                [result.judged.target_px > 0 for result in results],
+                [result.comparison.target_px > 0 for result in results],
             )
         write_image(draw_reliability(curves), arguments.reliability)
         fields["calibration"] = {name: curve.expected_error for name, curve in curves.items()}
     write_json(fields, arguments.json)
     if arguments.false_accept is not None:
-        absent = [result.score for result in results if not result.judged.target_px]
+        absent = [result.score for result in results if not result.comparison.target_px]
         # Rounded up, so that the printed number keeps the promise.
         threshold = math.ceil(1e6 * threshold_for(arguments.false_accept, absent)) / 1e6
         accepted = sum(result.score >= threshold for result in present) / max(1, len(present))

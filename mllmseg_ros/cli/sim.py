@@ -15,7 +15,7 @@ def add(verbs: Any) -> None:
     )
     render = sim.add_parser("render", help="render scenes for training (resumes)")
     render.add_argument("out", type=Path, help="folder; each split gets its own subfolder")
-    render.add_argument("--split", default="train", help="split (see sim/draw_scene.py)")
+    render.add_argument("--split", default="train", help="split (see sim/random_scenes.py)")
     render.add_argument("--scenes", type=int, required=True, help="number of scenes, from seed 0")
     render.add_argument("--processes", type=int, default=1, help="default: 1")
     render.set_defaults(run=_render)
@@ -24,7 +24,7 @@ def add(verbs: Any) -> None:
         "export", help="write scenes as a data set, in the format of your own data"
     )
     export.add_argument("out", type=Path, help="folder, new or empty")
-    export.add_argument("--split", default="train", help="split (see sim/draw_scene.py)")
+    export.add_argument("--split", default="train", help="split (see sim/random_scenes.py)")
     export.add_argument("--scenes", type=int, default=100, help="number of scenes (default: 100)")
     export.add_argument("--first-seed", type=int, default=0, help="seed of the first scene")
     export.add_argument(

@@ -92,7 +92,7 @@ def _train_paper(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.data.dataset import load_samples
     from mllmseg_ros.train.paper.recipe import PaperRecipe
     from mllmseg_ros.train.paper.training import train_as_in_paper
-    from mllmseg_ros.train.recipe_file import read_recipe
+    from mllmseg_ros.train.recipe import read_recipe
 
     recipe = read_recipe(
         PaperRecipe, arguments.recipe, steps=arguments.steps, precision=arguments.precision
@@ -111,16 +111,15 @@ def _train_paper(arguments: argparse.Namespace) -> None:
 
 def _train_tabletop(arguments: argparse.Namespace) -> None:
     require("train", "yaml")
-    from mllmseg_ros.data.run_folder import check_resume_config
-    from mllmseg_ros.train.recipe_file import read_recipe
+    from mllmseg_ros.train.recipe import read_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
     from mllmseg_ros.train.tabletop.scenes import render_scenes
-    from mllmseg_ros.train.tabletop.training import run_settings, train_tabletop
+    from mllmseg_ros.train.tabletop.training import check_run, train_tabletop
 
     recipe = read_recipe(TabletopRecipe, arguments.recipe)
     scenes = arguments.scenes or arguments.run_folder / "scenes"
     if arguments.scenes is None:
-        check_resume_config(arguments.run_folder, run_settings(recipe, arguments.checkpoint))
+        check_run(arguments.run_folder, recipe, arguments.checkpoint)
         render_scenes(scenes, recipe)
     folder = train_tabletop(
         arguments.run_folder, scenes, recipe, start=arguments.checkpoint, threads=arguments.threads

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mllmseg_ros.eval.metrics import MaskComparison, compare_mask, gres_scores, precision_at_half
 from mllmseg_ros.eval.worst import Case, quality
-from mllmseg_ros.language.vocabulary import language_of
+from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
@@ -171,7 +171,7 @@ def _draw_expressions(
         np.random.default_rng((seed, SPLITS.index(split), index)),
         n,
         allow_held_out=split in TEST_SPLITS,
-        language=language_of(split),
+        language=get_vocabulary(split),
     )
 
 

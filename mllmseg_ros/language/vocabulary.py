@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vocabulary of the tabletop: names of kinds, colours, sizes and places.
 
-``{n}`` stands for a noun phrase, ``{x}`` for a whole expression. sim/speaker.py and
-sim/fluent_speaker.py make expressions with it.
+``{n}`` stands for a noun phrase, ``{x}`` for a whole expression. sim/plain_expressions.py and
+sim/fluent_expressions.py make expressions with it.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ SUPERLATIVES = {"small": ("smallest", "tiniest"), "large": ("largest", "biggest"
 
 
 def get_vocabulary(split: str) -> Vocabulary:
-    """Get the vocabulary of a split (see draw_scene.SPLITS)."""
+    """Get the vocabulary of a split (see random_scenes.SPLITS)."""
     if split == "workshop":
         return WORKSHOP
     return VARIED if split.startswith("varied") else PLAIN

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mllmseg_ros.language.vocabulary import PLAIN, Language
+from mllmseg_ros.language.vocabulary import PLAIN, Vocabulary
 from mllmseg_ros.sim.fluent_expressions import FLUENT_FORMS, FluentExpressions
 from mllmseg_ros.sim.plain_expressions import PLAIN_FORMS, PlainExpressions, ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
@@ -39,7 +39,7 @@ def draw_expressions(
     no_target_share: float = 0.2,
     forms: Sequence[str] | None = None,
     allow_held_out: bool = False,
-    language: Language = PLAIN,
+    language: Vocabulary = PLAIN,
 ) -> list[ReferringExpression]:
     """Draw expressions for one image.
 

@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from mllmseg_ros.checkpoints.loading import load_model, save_model
-from mllmseg_ros.language.vocabulary import language_of
+from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.sim.dataset import SceneCache
@@ -72,7 +72,7 @@ def train_tabletop(
     worlds = ("", "varied_") if recipe.varied_steps else ("",)
     splits = {
         split: [
-            Scenes(cache=SceneCache(scenes / name, n_scenes), language=language_of(name))
+            Scenes(cache=SceneCache(scenes / name, n_scenes), language=get_vocabulary(name))
             for name in (world + split for world in worlds)
         ]
         for split, n_scenes in (
