@@ -6,7 +6,7 @@
 own, nothing true in the prompt, the segmenter's own thresholds. A data set in which something names
 nothing is scored by the rules of GRES, any other by those of RES.
 
-Source: golden facts, sections 9 and 10.
+Source: docs/reference.md, sections 9 and 10.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 RES: every expression has a target. GRES: some name nothing, and the model may say so.
 Masks go in one at a time and leave a few numbers behind, so any number of pictures fits in memory.
 
-Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; golden facts, section 10.
+Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; docs/reference.md, section 10.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 They answer "do we compute what the paper computed?", not "what would a robot be told?": the true
 answer of every expression stands in the prompt. For the latter ask a ``Segmenter``.
 
-Source: golden facts, sections 6 and 9.
+Source: docs/reference.md, sections 6 and 9.
 """
 
 from __future__ import annotations

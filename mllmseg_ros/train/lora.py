@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is trained and what stays: LoRA on the language model, the mask decoder whole.
 
-Source: golden facts, section 11; the adapters are peft's.
+Source: docs/reference.md, section 11; the adapters are peft's.
 """
 
 from __future__ import annotations

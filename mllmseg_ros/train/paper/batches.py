@@ -3,7 +3,7 @@
 
 A batch is a function of (seed, step) alone, so a resumed run sees what an unbroken one would have.
 
-Source: golden facts, sections 2, 3 and 11.
+Source: docs/reference.md, sections 2, 3 and 11.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training dialogs to token ids, labels and padded batches.
 
-Source: golden facts, sections 2 and 11. Knows ids and tensors, no images.
+Source: docs/reference.md, sections 2 and 11. Knows ids and tensors, no images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """InternVL2.5 to an untrained MLLMSeg: two new tokens, a new mask decoder, all else as it is.
 
-Source: golden facts, sections 2 and 11.
+Source: docs/reference.md, sections 2 and 11.
 """
 
 from __future__ import annotations

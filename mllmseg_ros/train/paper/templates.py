@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked and answered in training, as the paper's code words it.
 
-Source: golden facts, section 2.
+Source: docs/reference.md, section 2.
 """
 
 from __future__ import annotations
