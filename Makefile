@@ -4,12 +4,13 @@
 #   make test [ARGS="-k name"]  make lint (where the lock file pins its tools), then pytest: the whole
 #                               suite in two processes, what ARGS chooses in one
 #   make lint                   ruff, mypy and the layers of the package (import-linter)
+#   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test lint lock clean FORCE
+.PHONY: build demo test parity lint lock clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
@@ -55,6 +56,11 @@ test: ARGS ?= -n 2 --dist loadfile
 test: $(LINT) $(BUILT)
 	@PYTHON=$(V)/bin/python tools/check_machine.sh camera || echo "Tests that render are skipped."
 	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' $(ARGS)
+
+# MINUTES
+parity: $(BUILT)
+	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
+	  -m "parity_full or not parity_full" -s tests/parity $(ARGS)
 
 lint: $(READY)
 	@$(V)/bin/python -m ruff check .

@@ -31,7 +31,7 @@ from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 
 EXPRESSIONS = ["the red mug", "the small bowl", "the ball left of the can", "all the books"]
-# Golden facts, section 12: what the published 1B model's config.json says.
+# docs/reference.md, section 12: what the published 1B model's config.json says.
 CONFIG_1B: dict[str, Any] = {
     "model_type": "internvl_chat",
     "vision_config": {},

@@ -31,9 +31,8 @@ from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 
-FOREGROUND = (
-    0.5  # a pixel belongs to the mask from this probability on (docs/reference.md, section 8)
-)
+# A pixel belongs to the mask from this probability on (docs/reference.md, section 8).
+FOREGROUND = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,11 +213,7 @@ class Segmenter:
         return self.segment(self.encode(image), expressions, prompt_mode, prompt=prompt)
 
     def _compute_states(self, context: ImageContext, prompts: Sequence[Prompt]) -> torch.Tensor:
-        return self.model.read_prompts(
-            context.features,
-            [prompt.suffix_ids for prompt in prompts],
-            [prompt.state_positions for prompt in prompts],
-        )
+        return self.model.read_prompts(context.features, prompts)
 
     def _compute_scores(self, states: torch.Tensor) -> list[float]:
         logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))

@@ -6,7 +6,7 @@ target (RES), or decisions first and then masks of all expressions (GRES). *depl
 per expression without any truth, and the segmenter's thresholds. A data set is scored as GRES if it
 has expressions without a target, otherwise as RES.
 
-Source: reference facts, sections 9 and 10.
+Source: docs/reference.md, sections 9 and 10.
 """
 
 from __future__ import annotations

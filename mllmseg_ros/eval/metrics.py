@@ -4,7 +4,7 @@
 RES: every expression has a target. GRES: some have none, and the model may reject them. Each mask
 is reduced to a few numbers, so any number of images fits in memory.
 
-Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; reference facts, section 10.
+Source: arXiv 2508.04107, section 4; gRefCOCO's evaluation; docs/reference.md, section 10.
 """
 
 from __future__ import annotations

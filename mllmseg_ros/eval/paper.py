@@ -4,7 +4,7 @@
 They check that this code computes what the paper's code computes: the prompt holds the true answer
 of every expression. What a robot would get is what a ``Segmenter`` returns.
 
-Source: reference facts, sections 6 and 9.
+Source: docs/reference.md, sections 6 and 9.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def explain(segmenter: Segmenter, context: ImageContext, expression: str) -> Exp
     )
     model, features = segmenter.model, context.features
     prompt = segmenter.prompts.build([expression])
-    (state,) = model.read_prompts(features, [prompt.suffix_ids], [prompt.state_positions])
+    (state,) = model.read_prompts(features, [prompt])
     attention = compute_decision_attention(model, features, prompt.suffix_ids)
     n_image, start = model.config.n_image_tokens, prompt.image_start
     side = round(n_image**0.5)

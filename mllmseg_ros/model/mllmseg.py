@@ -26,6 +26,8 @@ from transformers import (
 
 from mllmseg_ros.model.config import MLLMSegConfig
 from mllmseg_ros.model.mask_decoder import MaskDecoder
+from mllmseg_ros.model.packing import PackedPrompts, pack
+from mllmseg_ros.model.prompt import Prompt
 
 # transformers 5.24 renames the language models' argument; a later release removes the old name.
 _parameters = inspect.signature(Qwen2Model.forward).parameters
@@ -173,51 +175,48 @@ class MLLMSeg(nn.Module):
 
     # ---- expressions
 
-    def read_prompts(
-        self,
-        features: ImageFeatures,
-        suffixes: Sequence[Sequence[int]],
-        answer_positions: Sequence[Sequence[int]],
-    ) -> Tensor:
-        """Run several prompts on the cached prefix in one pass, independent of each other.
-
-        All suffixes are concatenated; a block mask lets a token attend to the prefix and to earlier
-        tokens of its own suffix, and positions restart after the prefix. The result equals one pass
-        per prompt, without a copy of the cache for each.
+    def read_prompts(self, features: ImageFeatures, prompts: Sequence[Prompt]) -> Tensor:
+        """Run prompts on the cached prefix in one pass, independent of each other.
 
         Args:
             features: of the image.
-            suffixes: token ids after the prefix, per prompt.
-            answer_positions: indices into the suffix of the states to return, per prompt.
+            prompts: with the prefix that was cached.
 
         Returns:
-            Hidden states (N, D), in the order of the prompts and their positions.
+            Hidden states (N, D) that predict the answers, in the order of prompts and expressions.
         """
-        device = features.fused.device
-        lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
-        prompt = torch.repeat_interleave(torch.arange(len(suffixes), device=device), lengths)
-        ids = torch.tensor([i for suffix in suffixes for i in suffix], device=device)
-        starts = torch.cumsum(lengths, 0) - lengths
-        position = torch.arange(len(ids), device=device)
-        causal = (prompt[:, None] == prompt) & (position[:, None] >= position)
-        prefix = torch.ones(len(ids), features.prefix_length, dtype=torch.bool, device=device)
-        cache = DynamicCache()
+        packed = pack([prompts], prefix_is_cached=True).to(features.fused.device)
+        cache = DynamicCache()  # a new one: the pass appends to it
         for index, (keys, values) in enumerate(features.prefix_cache):
             cache.update(keys, values, index)
         hidden = self.language_model(
-            input_ids=ids[None],
-            attention_mask=torch.cat([prefix, causal], dim=1)[None, None],
-            position_ids=(features.prefix_length + position - starts[prompt])[None],
+            input_ids=packed.input_ids,
+            attention_mask=packed.attention_mask,
+            position_ids=packed.position_ids,
             **{CACHE_ARGUMENT: cache},
             use_cache=True,
-        ).last_hidden_state[0]
-        selected = [
-            start + index
-            for start, indices in zip(starts.tolist(), answer_positions, strict=True)
-            for index in indices
-        ]
-        states: Tensor = hidden[torch.tensor(selected, device=device, dtype=torch.long)]
+        ).last_hidden_state
+        states: Tensor = hidden[packed.rows, packed.states]
         return states
+
+    def read_packed(self, image_embeds: Tensor, packed: PackedPrompts) -> tuple[Tensor, Tensor]:
+        """Run whole rows, prefixes included: the training form of the two stages.
+
+        Args:
+            image_embeds: (B, G*G/4, D) from :meth:`encode_vision`.
+            packed: one row per image.
+
+        Returns:
+            Image states (B, G*G/4, D) and expression states (N, D).
+        """
+        hidden = self.language_model(
+            inputs_embeds=self.embed(packed.input_ids, image_embeds, packed.image_start),
+            attention_mask=packed.attention_mask,
+            position_ids=packed.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        image_states = self.select_image_states(hidden, packed.image_start)
+        return image_states, hidden[packed.rows, packed.states]
 
     def answer_logits(self, states: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Compute logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""

@@ -137,9 +137,7 @@ class _CachedImage:
             assert self._features is not None
             self._cache.n_computed += 1
             with _inference(self._square.device, self._cache._dtype):
-                states = self._cache._model.read_prompts(
-                    self._features, [prompt.suffix_ids], [prompt.state_positions]
-                )
+                states = self._cache._model.read_prompts(self._features, [prompt])
             return {"state": states[0]}
 
         return _load_or_compute(_path(self._cache.folder, key), self._cache._dtype, compute)[

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose what is trained: LoRA on the language model, and the whole mask decoder.
 
-Source: reference facts, section 11; the adapters are peft's.
+Source: docs/reference.md, section 11; the adapters are peft's.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.train.adapt.batches import AdaptBatch
 from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
-from mllmseg_ros.train.packed import pack, read_packed
 
 __all__ = ["adapt_losses", "read_batch"]
 
@@ -53,7 +53,7 @@ def read_batch(
     encoded = (
         cache.encode_vision(squares) if cache else model.encode_vision(to_pixel_values(squares))
     )
-    image_states, states = read_packed(model, encoded[1], pack(batch.prompts).to(device))
+    image_states, states = model.read_packed(encoded[1], pack(batch.prompts).to(device))
     return EncodedBatch(tokens=encoded[0], image_states=image_states, states=states)
 
 

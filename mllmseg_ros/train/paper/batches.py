@@ -3,7 +3,7 @@
 
 A batch is a function of (seed, step) alone, so a resumed run draws the same as an unbroken one.
 
-Source: reference facts, sections 2, 3 and 11.
+Source: docs/reference.md, sections 2, 3 and 11.
 """
 
 from __future__ import annotations

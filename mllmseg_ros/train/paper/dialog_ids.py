@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encode training dialogs: token ids, labels and padded batches.
 
-Source: reference facts, sections 2 and 11. Works on ids and tensors, not on images.
+Source: docs/reference.md, sections 2 and 11. Works on ids and tensors, not on images.
 """
 
 from __future__ import annotations

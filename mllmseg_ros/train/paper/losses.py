@@ -4,7 +4,7 @@
 loss = cross-entropy of the answer + focal + dice. An expression without a target takes part
 in the mask terms with an empty prediction and an empty target: it adds 0 and counts in the average.
 
-Source: arXiv 2508.04107; reference facts, section 11.
+Source: arXiv 2508.04107; docs/reference.md, section 11.
 """
 
 from __future__ import annotations

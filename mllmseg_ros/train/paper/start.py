@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Create an untrained MLLMSeg from InternVL2.5: two new tokens and a new mask decoder.
 
-Source: reference facts, sections 2 and 11.
+Source: docs/reference.md, sections 2 and 11.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's training step: dialogs and images in, loss terms out. No optimiser, no files.
 
-Source: reference facts, section 11.
+Source: docs/reference.md, section 11.
 """
 
 from __future__ import annotations

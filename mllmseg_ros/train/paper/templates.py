@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions and answers of the training dialogs, worded as in the paper's code.
 
-Source: reference facts, section 2.
+Source: docs/reference.md, section 2.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ One process by default, several by ``torchrun`` or ``accelerate launch``. The ru
 at the end, ``model/``: the merged model in the published layout. The same command resumes; on a CPU
 with the same number of threads bit for bit: data and dropout are functions of (seed, step).
 
-Source: reference facts, section 11.
+Source: docs/reference.md, section 11.
 """
 
 from __future__ import annotations

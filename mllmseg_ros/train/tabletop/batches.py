@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, VARIED_KINDS, Vocabulary
+from mllmseg_ros.model.packing import PackedPrompts, pack
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions, mirror_objects
 from mllmseg_ros.sim.view import VisibleObject
 from mllmseg_ros.train.augment import jitter_colors
-from mllmseg_ros.train.packed import PackedPrompts, pack
 
 __all__ = ["TabletopBatches"]
 

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
-from mllmseg_ros.train.packed import read_packed
 from mllmseg_ros.train.tabletop.batches import Batch
 from mllmseg_ros.train.tabletop.extra_heads import DenseHead, PointerHead, SketchHead
 
@@ -68,7 +67,7 @@ class Learner(nn.Module):
         """Run the network on a batch, up to the masks of the expressions with a target."""
         assert batch.prompts is not None
         tokens, image_embeds = self.model.encode_vision(batch.pixel_values)
-        image_states, states = read_packed(self.model, image_embeds, batch.prompts)
+        image_states, states = self.model.read_packed(image_embeds, batch.prompts)
         fused = self.model.mask_decoder.fuse(tokens, image_states)
         target_states = states[batch.has_target]
         return Predictions(

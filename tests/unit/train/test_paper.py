@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates, dialogs and loss terms of the paper's training."""
+"""Templates, dialogs and loss terms of the paper's training. Parity: tests/parity."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training pass over packed rows says what the segmenter says to each expression alone."""
+"""Packed rows with and without a cached prefix give the results of one pass per expression."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
-from mllmseg_ros.train.packed import pack, read_packed
 
 ROWS = [["the red mug", "bowl", "all the blue cans left of the ball"], ["the ball"]]
 
@@ -23,7 +23,7 @@ def test_packed_rows_equal_single_questions(
     packed = pack([[prompts.build([text]) for text in row] for row in ROWS])
     with torch.inference_mode():
         tokens, image_embeds = model.encode_vision(pixels)
-        image_states, states = read_packed(model, image_embeds, packed)
+        image_states, states = model.read_packed(image_embeds, packed)
         fused = model.mask_decoder.fuse(tokens, image_states)
         probability = model.mask_decoder.decode(fused[packed.rows], states).sigmoid()
         answers = model.answer_logits(states, (prompts.seg_id, prompts.rej_id)).softmax(-1)[:, 0]

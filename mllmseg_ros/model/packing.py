@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One forward pass for many expressions of many images: the training form of the two stages.
+"""Many prompts in one pass of the language model, independent of each other.
 
-One row per image: [prefix | expression 1 | expression 2 | …]. A block mask keeps expressions blind
-to each other and positions restart after the prefix, which equals one prompt for each (a test
-compares it with the segmenter). Works on tensors and token ids only.
+One row per image: [prefix | suffix of prompt 1 | suffix of prompt 2 | …]. A block mask lets a token
+attend to the prefix and to earlier tokens of its own suffix, and positions restart after the
+prefix. The result equals one pass per prompt. Knows tensors and token ids only.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.prompt import Prompt
 
-__all__ = ["pack", "read_packed"]
+__all__ = ["pack"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedPrompts:
-    """Token ids and attention layout of B rows; N expressions over all rows."""
+    """Token ids and attention layout of B rows; N expressions over all rows.
 
-    input_ids: Tensor  # (B, L) int64, padded with 0
-    position_ids: Tensor  # (B, L)
-    attention_mask: Tensor  # (B, 1, L, L) bool, True = may attend
+    A row is L tokens long. Q of them are read: all, or those after a cached prefix.
+    """
+
+    input_ids: Tensor  # (B, Q) int64, padded with 0
+    position_ids: Tensor  # (B, Q)
+    attention_mask: Tensor  # (B, 1, Q, L) bool, True = may attend
     rows: Tensor  # (N,) row of each expression
-    states: Tensor  # (N,) index in its row of the state that predicts its answer
+    states: Tensor  # (N,) index among the Q of the state that predicts its answer
     image_start: int
 
     def to(self, device: torch.device) -> PackedPrompts:
@@ -43,11 +45,12 @@ class PackedPrompts:
         )
 
 
-def pack(prompts: Sequence[Sequence[Prompt]]) -> PackedPrompts:
+def pack(prompts: Sequence[Sequence[Prompt]], *, prefix_is_cached: bool = False) -> PackedPrompts:
     """Lay out one row per image.
 
     Args:
-        prompts: per image, one single-expression prompt per expression; all share the prefix.
+        prompts: per image; all share the prefix.
+        prefix_is_cached: leave out the prefix, whose keys and values the language model has.
     """
     first = prompts[0][0]
     prefix = first.prefix_length
@@ -61,8 +64,8 @@ def pack(prompts: Sequence[Sequence[Prompt]]) -> PackedPrompts:
     for number, row in enumerate(prompts):
         tokens, places, owners = list(first.prefix_ids), list(range(prefix)), [0] * prefix
         for count, prompt in enumerate(row, start=1):
-            rows.append(number)
-            states.append(len(tokens) + prompt.state_positions[0])
+            states += [len(tokens) + position for position in prompt.state_positions]
+            rows += [number] * len(prompt.state_positions)
             tokens += prompt.suffix_ids
             places += range(prefix, prefix + len(prompt.suffix_ids))
             owners += [count] * len(prompt.suffix_ids)
@@ -72,33 +75,12 @@ def pack(prompts: Sequence[Sequence[Prompt]]) -> PackedPrompts:
     place = torch.arange(longest)
     same = owner[:, :, None] == owner[:, None, :]
     mask = (same | (owner[:, None, :] == 0)) & (place[:, None] >= place)
+    begin = prefix if prefix_is_cached else 0
     return PackedPrompts(
-        input_ids=ids,
-        position_ids=position,
-        attention_mask=mask[:, None],
+        input_ids=ids[:, begin:],
+        position_ids=position[:, begin:],
+        attention_mask=mask[:, None, begin:],
         rows=torch.tensor(rows),
-        states=torch.tensor(states),
+        states=torch.tensor(states) - begin,
         image_start=first.image_start,
     )
-
-
-def read_packed(
-    model: MLLMSeg, image_embeds: Tensor, packed: PackedPrompts
-) -> tuple[Tensor, Tensor]:
-    """Run the language model over packed rows.
-
-    Args:
-        model: the network.
-        image_embeds: (B, G*G/4, D) from ``MLLMSeg.encode_vision``.
-        packed: the prompts.
-
-    Returns:
-        Image states (B, G*G/4, D) and expression states (N, D).
-    """
-    hidden = model.language_model(
-        inputs_embeds=model.embed(packed.input_ids, image_embeds, packed.image_start),
-        attention_mask=packed.attention_mask,
-        position_ids=packed.position_ids,
-        use_cache=False,
-    ).last_hidden_state
-    return model.select_image_states(hidden, packed.image_start), hidden[packed.rows, packed.states]

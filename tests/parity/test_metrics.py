@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from named_weights import RECORDED
 from safetensors.torch import load_file
 
 from mllmseg_ros.eval.metrics import (
@@ -44,9 +44,9 @@ def compared_images(
 
 
 @pytest.mark.parametrize("run", ["res_1", "res_2", "gres_1", "gres_2"])
-def test_equals_the_original(golden: Path, run: str) -> None:
-    recorded = json.loads((golden / "metrics.json").read_text(encoding="utf-8"))[run]
-    images = compared_images(load_file(golden / "metrics.safetensors"), run, recorded)
+def test_equals_the_original(run: str) -> None:
+    recorded = json.loads((RECORDED / "metrics.json").read_text(encoding="utf-8"))[run]
+    images = compared_images(load_file(RECORDED / "metrics.safetensors"), run, recorded)
     if recorded["protocol"] == "res":
         res = res_scores(images)
         ours = {"ciou": res.c_iou, "giou": res.g_iou, "rec_bbox_iou_0.5": res.precision_at_half}
