@@ -167,9 +167,9 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
         )
         wanted = (
-            "/image: /client offers best_effort and this node asks for reliable",
+            "/image: /client offers best_effort and this node requests reliable",
             "qos_overrides./image.subscription.reliability:=best_effort",
-            "/segmentations: /client asks for transient_local and this node offers volatile",
+            "/segmentations: /client requests transient_local and this node offers volatile",
             "qos_overrides./segmentations.publisher.durability:=transient_local",
         )
         client.wait(lambda: all(each in client.message(CAMERA) for each in wanted))
