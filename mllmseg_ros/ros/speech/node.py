@@ -45,7 +45,7 @@ _AUDIO_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class SpeechNode(Node):
-    """Publishes command, transcript, say; subscribes to audio, push_to_talk, text, segmentations."""
+    """Publishes command, transcript and say from audio or text, and from segmentations."""
 
     def __init__(self) -> None:
         super().__init__("speech")
@@ -137,8 +137,8 @@ class SpeechNode(Node):
         if self._listener.dropped_s > self._dropped_s:
             self._dropped_s = self._listener.dropped_s
             self._warn(
-                f"recognition is too slow, {self._dropped_s:.0f} s of audio were dropped; use a smaller "
-                "model or push_to_talk"
+                f"recognition is too slow, {self._dropped_s:.0f} s of audio were dropped; use a "
+                "smaller model or push_to_talk"
             )
 
     def _on_push_to_talk(self, message: Bool) -> None:
