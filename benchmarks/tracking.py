@@ -319,7 +319,7 @@ def replay(
         frame = recording.frame(k)
         with lock:
             began = time.perf_counter()
-            tracker.encode_vision(frame, depth)
+            tracker.update(frame, depth)
             shown = tracker.current()
             ended = time.perf_counter()
             done.n_inferred[k] = len(done.inferred)
