@@ -115,7 +115,7 @@ class Soak:
         )
         client.spin(0.5, each=self.robot.send)
         for messages in (
-            client.answers, client.masks, client.labels, client.overlays, client.clouds,
+            client.results, client.masks, client.labels, client.overlays, client.clouds,
             client.centroids, client.poses, client.markers, client.sent,
         ):  # fmt: skip
             messages.clear()

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 from mllmseg_ros.ros.messages.image_msgs import time_message
 
 
-def stamped(
+def make_transform(
     parent: str,
     child: str,
     stamp_ns: int,

@@ -79,7 +79,7 @@ class Browser:
             if time.monotonic() > deadline:
                 shown = self.run("document.body.innerText")
                 raise AssertionError(
-                    f"waited in vain for {script}; {self.complaints}; the page says {shown!r}"
+                    f"timed out: {script}; {self.complaints}; the page says {shown!r}"
                 )
             time.sleep(0.05)
         return value

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import failing_model
 import numpy as np
-from broadcaster import Broadcaster, stamped
+from broadcaster import Broadcaster, make_transform
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
@@ -36,7 +36,7 @@ from mllmseg_ros.sim.samples import load_sample
 SAMPLE = load_sample(0)
 COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
 SECOND = 1_000_000_000
-GOOD_ANSWER_S = 60.0  # a machine may be busy; how fast an answer comes is not asked here
+GOOD_RESULT_S = 60.0  # a machine may be busy; how fast an answer comes is not asked here
 
 
 class Robot:
@@ -56,7 +56,7 @@ class Robot:
         )
         self.depth_info = node.create_publisher(CameraInfo, "depth/camera_info", 5)
         self._change = node.create_client(ChangeState, "mllmseg/change_state")
-        self._n_asked = 0
+        self._n_commands = 0
         self.client.wait(self.client.connected, START_S)
 
     def close(self) -> None:
@@ -105,11 +105,11 @@ class Robot:
     ) -> None:
         """Ask until an answer is as it has to be."""
         client = self.client
-        client.answers.clear()
+        client.results.clear()
         client.command(command)
         client.wait(
             lambda: any(condition(each) for each in client.to(command)),
-            GOOD_ANSWER_S,
+            GOOD_RESULT_S,
             each=send or self.send,
         )
 
@@ -124,39 +124,39 @@ class Robot:
         assert self.node.process.poll() is None, f"the node ended:\n{self.node.log[-4000:]}"
         client = self.client
         client.sent.clear()
-        self._n_asked += 1
+        self._n_commands += 1
         command = f"{' ' * (self._n_asked % 7)}{COMMAND}"  # tells this request from those before
-        client.answers.clear()
+        client.results.clear()
 
-        def right() -> bool:
-            return any(is_right(each) for each in client.to(command) if self._is_new(each))
+        def has_correct_result() -> bool:
+            return any(is_correct(each) for each in client.to(command) if self._is_new(each))
 
         due_s = 0.0
 
-        def ask_and_send() -> None:
+        def send_command_and_image() -> None:
             nonlocal due_s
             if time.monotonic() >= due_s:
                 client.command(command)
                 due_s = time.monotonic() + 5.0
             self.send()
 
-        client.wait(right, GOOD_ANSWER_S, each=ask_and_send)
+        client.wait(has_correct_result, GOOD_RESULT_S, each=send_command_and_image)
 
-    def _is_new(self, answer: SegmentationArray) -> bool:
-        return nanoseconds(answer.header.stamp) in self.client.sent
+    def _is_new(self, result: SegmentationArray) -> bool:
+        return nanoseconds(result.header.stamp) in self.client.sent
 
 
-def is_right(answer: SegmentationArray) -> bool:
+def is_correct(result: SegmentationArray) -> bool:
     """Whether an answer shows the sample's red mug, and where it is."""
-    if answer.status != SegmentationArray.STATUS_OK or answer.image_width != 640:
+    if result.status != SegmentationArray.STATUS_OK or result.image_width != 640:
         return False
     masks = [
-        segmentation_from_message(each, (answer.image_height, answer.image_width)).mask
-        for each in answer.segmentations
+        segmentation_from_message(each, (result.image_height, result.image_width)).mask
+        for each in result.segmentations
     ]
     mask, truth = np.any(masks, axis=0), SAMPLE.instances == TARGET
     iou = (mask & truth).sum() / (mask | truth).sum()
-    entry = answer.segmentations[0]
+    entry = result.segmentations[0]
     z = float(SAMPLE.depth_m[truth].mean())
     return bool(iou > 0.6 and entry.has_position and abs(entry.position.z - z) < 0.05)
 
@@ -166,7 +166,7 @@ def camera_stops(robot: Robot, scale: int) -> None:
     client = robot.client
     client.command(COMMAND)
     stale = SegmentationArray.STATUS_STALE_INPUT
-    client.wait(lambda: any(each.status == stale for each in client.to(COMMAND)), GOOD_ANSWER_S)
+    client.wait(lambda: any(each.status == stale for each in client.to(COMMAND)), GOOD_RESULT_S)
 
 
 def stamps_are_wrong(robot: Robot, scale: int) -> None:
@@ -255,7 +255,7 @@ def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
 def transforms_are_missing(robot: Robot, scale: int) -> None:
     """Positions are asked for in a frame that nobody speaks of."""
     robot.client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
-    robot.answer_where(lambda answer: _flat(answer, "no transform from"))
+    robot.wait_for_result(lambda result: _has_no_position(result, "no transform from"))
     _positions_in_the_camera_again(robot)
 
 
@@ -264,10 +264,10 @@ def transforms_are_disconnected(robot: Robot, scale: int) -> None:
     robot.client.set_parameters(target_frame="world", transform_timeout=0.05)
 
     def send() -> None:
-        robot.broadcaster.send(stamped("world", "arm", robot.header().stamp.sec * SECOND))
+        robot.broadcaster.send(make_transform("world", "arm", robot.header().stamp.sec * SECOND))
         robot.send()
 
-    robot.answer_where(lambda answer: _flat(answer, "no transform from"), send=send)
+    robot.wait_for_result(lambda result: _has_no_position(result, "no transform from"), send=send)
     _positions_in_the_camera_again(robot)
 
 
@@ -280,23 +280,23 @@ def transforms_are_late(robot: Robot, scale: int) -> None:
         robot.send()
         stamp_ns = client.sent[-1]
         frame = "test_camera_optical_frame"
-        robot.broadcaster.send(stamped("base", frame, stamp_ns - SECOND // 100, (0, 0, 1)))
+        robot.broadcaster.send(make_transform("base", frame, stamp_ns - SECOND // 100, (0, 0, 1)))
         client.spin(0.2)
-        robot.broadcaster.send(stamped("base", frame, stamp_ns + SECOND // 100, (0, 0, 1)))
+        robot.broadcaster.send(make_transform("base", frame, stamp_ns + SECOND // 100, (0, 0, 1)))
 
-    def placed(answer: SegmentationArray) -> bool:
-        entries = answer.segmentations
+    def placed(result: SegmentationArray) -> bool:
+        entries = result.segmentations
         if not entries or not entries[0].has_position or entries[0].frame_id != "base":
             return False
         z = float(SAMPLE.depth_m[SAMPLE.instances == TARGET].mean())
         return bool(abs(entries[0].position.z - z - 1) < 0.05)
 
-    robot.answer_where(placed, send=send)
+    robot.wait_for_result(placed, send=send)
     _positions_in_the_camera_again(robot)
 
 
-def _flat(answer: SegmentationArray, reason: str) -> bool:
-    return reason in answer.text and not any(each.has_position for each in answer.segmentations)
+def _has_no_position(result: SegmentationArray, reason: str) -> bool:
+    return reason in result.text and not any(each.has_position for each in result.segmentations)
 
 
 def _positions_in_the_camera_again(robot: Robot) -> None:
@@ -321,7 +321,7 @@ def the_model_gives_nan(robot: Robot, scale: int) -> None:
 
 def _fails(robot: Robot, command: str, reason: str) -> None:
     error = SegmentationArray.STATUS_ERROR
-    robot.answer_where(lambda each: each.status == error and reason in each.text, command)
+    robot.wait_for_result(lambda each: each.status == error and reason in each.text, command)
 
 
 def thousand_commands(robot: Robot, scale: int) -> None:

@@ -34,7 +34,7 @@ from mllmseg_ros.ros.support import large_images
 os.environ.update(large_images.environment())
 
 START_S = 90.0  # importing torch takes a while on a busy machine
-ANSWER_S = 20.0
+RESULT_S = 20.0
 _domains = itertools.count(os.getpid() % 50 * 2)
 # Where several processes test side by side each has domains of its own.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
@@ -112,7 +112,7 @@ class Client:
         self.depth = node.create_publisher(Image, "depth/image", 5)
         self.info = node.create_publisher(CameraInfo, "camera_info", 5)
         self.commands = node.create_publisher(String, command, 100)
-        self.answers: list[SegmentationArray] = []
+        self.results: list[SegmentationArray] = []
         self.masks: list[Image] = []
         self.labels: list[Image] = []
         self.overlays: list[Image] = []
@@ -121,7 +121,7 @@ class Client:
         self.poses: list[PoseStamped] = []
         self.markers: list[MarkerArray] = []
         for kind, topic, received in (
-            (SegmentationArray, "segmentations", self.answers),
+            (SegmentationArray, "segmentations", self.results),
             (Image, "mask", self.masks),
             (Image, "labels", self.labels),
             (Image, "overlay", self.overlays),
@@ -159,14 +159,14 @@ class Client:
     def wait(
         self,
         condition: Callable[[], object],
-        timeout_s: float = ANSWER_S,
+        timeout_s: float = RESULT_S,
         each: Callable[[], object] | None = None,
         every_s: float = 0.1,
     ) -> None:
         """Spin until something holds, doing ``each`` every tenth of a second meanwhile."""
         deadline, due = time.monotonic() + timeout_s, 0.0
         while not condition():
-            assert time.monotonic() < deadline, f"waited in vain; answers: {self.said()}"
+            assert time.monotonic() < deadline, f"timed out; results: {self.summaries()}"
             if each is not None and time.monotonic() >= due:
                 each()
                 due = time.monotonic() + every_s
@@ -177,10 +177,10 @@ class Client:
         self.wait(lambda: time.monotonic() >= end, seconds + 5, each)
 
     def said(self) -> list[tuple[str, int, str]]:
-        return [(answer.command[:40], answer.status, answer.text) for answer in self.answers]
+        return [(result.command[:40], result.status, result.text) for result in self.results]
 
     def to(self, command: str) -> list[SegmentationArray]:
-        return [answer for answer in self.answers if answer.command == command]
+        return [result for result in self.results if result.command == command]
 
     def reset(self) -> None:
         """Stop what is in force and forget what was received."""
@@ -195,7 +195,7 @@ class Client:
         self.spin(0.2)
         images = (self.masks, self.labels, self.overlays)
         others = (self.centroids, self.clouds, self.poses, self.markers)
-        for messages in (*images, *others, self.answers, self.sent):
+        for messages in (*images, *others, self.results, self.sent):
             messages.clear()
 
     def let_images_grow_old(self) -> None:

@@ -86,7 +86,7 @@ class World:
     def wait(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, "timed out"
             self.executor.spin_once(timeout_sec=0.02)
 
     def parameter(self, name: str, value: float | None = None) -> float:
@@ -182,7 +182,7 @@ def test_without_aiohttp_one_line_says_what_to_install() -> None:
 
 
 BADGE = "document.getElementById('badge').dataset.kind"
-ANSWER = "document.getElementById('answer-text').textContent"
+RESULT_TEXT = "document.getElementById('answer-text').textContent"
 SELECTED = "document.querySelector('.entry[aria-pressed=true]')?.textContent ?? 'none'"
 
 
@@ -199,7 +199,7 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     before = pixel(page, u, v)
     command(page, "the blue cube; the bowl")
     page.wait(f"{BADGE} === 'overlay'")
-    page.wait(f"{ANSWER}.includes('1 of 2 found')")
+    page.wait(f"{RESULT_TEXT}.includes('1 of 2 found')")
     tinted = pixel(page, u, v)
     assert tinted[0] > before[0] + 40, "the first entry's orange is not on the cube"
     assert page.run("document.querySelectorAll('.entry .distance')[0].textContent").endswith(" m")
@@ -248,14 +248,14 @@ def test_a_refused_command_says_why_and_changes_nothing(page: Browser) -> None:
     command(page, ";".join(f"thing {number}" for number in range(17)))
     page.wait("document.getElementById('problem').textContent.includes('16')")
     time.sleep(0.5)  # an answer or two
-    assert "the blue cube" in page.run(ANSWER)
+    assert "the blue cube" in page.run(RESULT_TEXT)
     assert "thing 0" in page.run("document.querySelector('#history b').textContent")
 
 
 def test_escape_stops_and_the_live_picture_comes_back(page: Browser) -> None:
     page.run("document.getElementById('command').focus()")
     page.press("Escape")
-    page.wait(f"{ANSWER}.includes('stopped')")
+    page.wait(f"{RESULT_TEXT}.includes('stopped')")
     page.wait(f"{BADGE} === 'live'")
     assert page.run("document.querySelectorAll('.entry').length") == 0
 
@@ -282,7 +282,7 @@ def test_held_to_talk_it_sends_what_the_microphone_hears(world: World, page: Bro
 def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
     """Who does not say that a picture was shown gets two, and then the newest."""
 
-    async def look(url: str, n: int, seconds: float, *, shows: bool) -> list[list[int]]:
+    async def open_page(url: str, n: int, seconds: float, *, shows: bool) -> list[list[int]]:
         async with aiohttp.ClientSession() as session:
             sockets = [await session.ws_connect(f"{url}socket") for _ in range(n)]
 
@@ -314,7 +314,7 @@ def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
 
     async def together() -> tuple[list[list[int]], list[list[int]]]:
         return await asyncio.gather(
-            look(world.url, 20, 2.0, shows=True), look(world.url, 1, 2.0, shows=False)
+            open_page(world.url, 20, 2.0, shows=True), open_page(world.url, 1, 2.0, shows=False)
         )
 
     quick, slow = asyncio.run(together())
@@ -369,4 +369,4 @@ def test_a_lost_connection_heals(world: World, page: Browser) -> None:
     assert page.run("window.stayed") is True
     page.wait("document.getElementById('state').dataset.level === 'ok'")
     command(page, "the orange bottle")
-    page.wait(f"{ANSWER}.includes('1 of 1 found')")
+    page.wait(f"{RESULT_TEXT}.includes('1 of 1 found')")

@@ -22,7 +22,7 @@ from rclpy.qos import qos_profile_sensor_data
 from ros_harness import stamps
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
-from mllmseg_ros.ros.demo.camera_topics import FRAME_ID
+from mllmseg_ros.ros.demo.camera_publisher import FRAME_ID
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.samples import load_sample
 
@@ -179,9 +179,9 @@ def types(connection: Client) -> dict[str, str]:
 
 
 def test_rviz_shows_topics_of_the_node_in_displays_that_it_has(types: dict[str, str]) -> None:
-    shown = yaml.safe_load((SHARE / "rviz" / "mllmseg.rviz").read_text())
-    manager = shown["Visualization Manager"]
-    others = [*shown["Panels"], *manager["Tools"], manager["Views"]["Current"]]
+    config = yaml.safe_load((SHARE / "rviz" / "mllmseg.rviz").read_text())
+    manager = config["Visualization Manager"]
+    others = [*config["Panels"], *manager["Tools"], manager["Views"]["Current"]]
     assert {each["Class"] for each in others} <= RVIZ_OTHERS
     topics = set()
     for display in manager["Displays"]:
@@ -200,7 +200,7 @@ def test_rviz_shows_topics_of_the_node_in_displays_that_it_has(types: dict[str, 
 def test_foxglove_shows_topics_of_the_node_in_panels_that_draw_them(types: dict[str, str]) -> None:
     layout = json.loads((SHARE / "config" / "foxglove_layout.json").read_text())
     panels = layout["configById"]
-    assert sorted(placed(layout["layout"])) == sorted(panels)
+    assert sorted(list_panels(layout["layout"])) == sorted(panels)
     kinds = {}
     for name, panel in panels.items():
         kind = kinds[name] = name.partition("!")[0]
@@ -219,8 +219,8 @@ def test_foxglove_shows_topics_of_the_node_in_panels_that_draw_them(types: dict[
     assert set(kinds.values()) == {"Image", "3D", "Publish", "RawMessages", "DiagnosticSummary"}
 
 
-def placed(layout: Any) -> list[str]:
+def list_panels(layout: Any) -> list[str]:
     """Names of the panels that a layout has room for."""
     if isinstance(layout, str):
         return [layout]
-    return placed(layout["first"]) + placed(layout["second"])
+    return list_panels(layout["first"]) + list_panels(layout["second"])

@@ -21,9 +21,9 @@ from ament_index_python.packages import get_package_prefix
 from ros_harness import new_domain
 
 from mllmseg_ros.geometry.localization import MIN_POINTS
-from mllmseg_ros.ros.demo.plan import judge, plan_commands, table
-from mllmseg_ros.ros.demo.sim_camera_node import swayed
-from mllmseg_ros.segmentation import Status, build_segmentation
+from mllmseg_ros.ros.demo.segment_plan import format_table, judge, plan_commands
+from mllmseg_ros.ros.demo.sim_camera_node import sway_poses
+from mllmseg_ros.segmentation import Status, segmentation_of
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample
@@ -73,9 +73,9 @@ def test_the_demo_answers_everything_and_ends(tmp_path: Path, gl: None) -> None:
     assert "pick: " in output
     assert "console at http://127.0.0.1:" in output or "no web console" in output
     assert "Traceback" not in output
-    pictures = sorted(tmp_path.glob("*.png"))
-    assert len(pictures) >= 5
-    assert cv2.imread(str(pictures[0])).shape == (480, 640, 3)
+    images = sorted(tmp_path.glob("*.png"))
+    assert len(images) >= 5
+    assert cv2.imread(str(images[0])).shape == (480, 640, 3)
 
 
 def test_live_commands_and_ctrl_c(tmp_path: Path, gl: None) -> None:
@@ -138,7 +138,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     assert both.centroid_error_mm == pytest.approx(10.0)
     rejected = judge([missed], [], (), view.instances, depth_m, K)
     assert (rejected.iou, rejected.should_be_found) == (None, False)
-    rows = table([(verdict, 12.0), (rejected, 3.0)]).splitlines()
+    rows = format_table([(verdict, 12.0), (rejected, 3.0)]).splitlines()
     assert "10.0 mm" in rows[1]
     assert "absent" in rows[2]
 
@@ -146,6 +146,6 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
 def test_objects_sway_little_and_keep_apart() -> None:
     scene = random_scene(17, "validation", 7)
     for time_s in np.linspace(0, 9, 10):
-        for instance_id, (x, y, _) in swayed(scene, time_s).items():
+        for instance_id, (x, y, _) in sway_poses(scene, time_s).items():
             x0, y0 = scene.objects[instance_id - 1].xy_m
             assert np.hypot(x - x0, y - y0) < 0.03

@@ -29,7 +29,7 @@ SAMPLE = load_sample(0)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def entry(expression: str, status: int, label: int, **fields: object) -> Segmentation:
+def make_entry(expression: str, status: int, label: int, **fields: object) -> Segmentation:
     return Segmentation(
         expression=expression,
         status=status,
@@ -41,8 +41,8 @@ def entry(expression: str, status: int, label: int, **fields: object) -> Segment
     )
 
 
-def placed(expression: str, label: int) -> Segmentation:
-    return entry(
+def make_placed_entry(expression: str, label: int) -> Segmentation:
+    return make_entry(
         expression,
         Segmentation.STATUS_FOUND,
         label,
@@ -61,10 +61,10 @@ def placed(expression: str, label: int) -> Segmentation:
 ARRAY = SegmentationArray(
     header=HEADER,
     segmentations=[
-        placed("the mugs", 1),
-        entry("the mugs", Segmentation.STATUS_FOUND, 2),
-        entry("the bowl", Segmentation.STATUS_NO_TARGET, 0),
-        entry("the can", Segmentation.STATUS_LOW_CONFIDENCE, 0),
+        make_placed_entry("the mugs", 1),
+        make_entry("the mugs", Segmentation.STATUS_FOUND, 2),
+        make_entry("the bowl", Segmentation.STATUS_NO_TARGET, 0),
+        make_entry("the can", Segmentation.STATUS_LOW_CONFIDENCE, 0),
     ],
 )
 
@@ -114,7 +114,7 @@ def test_found_without_a_position_is_not_nothing() -> None:
 
 
 def test_a_model_that_cannot_reject_is_as_sure_as_its_mask() -> None:
-    unsure = entry("the mug", Segmentation.STATUS_FOUND, 1)
+    unsure = make_entry("the mug", Segmentation.STATUS_FOUND, 1)
     unsure.score = math.nan
     array = SegmentationArray(header=HEADER, segmentations=[unsure])
     assert detections_2d(array).detections[0].results[0].hypothesis.score == 0.5
@@ -170,9 +170,9 @@ def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
     )
     client.spin(1.0)
     (last,) = client.solid[-1:]
-    answer = next(each for each in client.answers if each.header.stamp == last.header.stamp)
+    result = next(each for each in client.results if each.header.stamp == last.header.stamp)
     named = [each.results[0].hypothesis.class_id for each in last.detections]
-    assert named == [each.expression for each in answer.segmentations if each.has_position]
+    assert named == [each.expression for each in result.segmentations if each.has_position]
     assert stamps(client.flat)[-1] == stamps([last])[0]
     # Many answers later, the labels are still there for who listens only now, and once.
     infos: list[LabelInfo] = []
@@ -182,7 +182,7 @@ def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
     assert len(infos) == 1
     assert infos[0].threshold == 0.0
     names = {each.class_id: each.class_name for each in infos[0].class_map}
-    labels = {each.label: each.expression for each in answer.segmentations}
+    labels = {each.label: each.expression for each in result.segmentations}
     assert names == labels | {0: "background"}
     # Another command, other labels; and after a stop, nothing is detected.
     client.command("the can")

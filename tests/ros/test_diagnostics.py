@@ -91,18 +91,18 @@ def test_a_model(clock: list[float]) -> None:
         mismatches=(),
     )
 
-    def judged(**changes: object) -> tuple[bytes, str]:
+    def judge(**changes: object) -> tuple[bytes, str]:
         status = model_status("node: model", replace(reading, **changes), LIMITS)
         return status.level, status.message
 
-    assert judged() == (OK, "active")
-    assert judged(loading="other") == (OK, "loading other")
-    assert judged(failure="cannot replace")[0] == WARN
-    assert judged(failure="cannot configure", name="")[0] == ERROR
+    assert judge() == (OK, "active")
+    assert judge(loading="other") == (OK, "loading other")
+    assert judge(failure="cannot replace")[0] == WARN
+    assert judge(failure="cannot configure", name="")[0] == ERROR
     meter.failed("no position: no depth")
-    assert judged() == (WARN, "no position: no depth")
+    assert judge() == (WARN, "no position: no depth")
     clock[0] += LIMITS.error_shown_s + 1
-    assert judged()[0] == OK
+    assert judge()[0] == OK
     with pytest.raises(RuntimeError), meter.segmenting():
         raise RuntimeError
-    assert judged() == (ERROR, "no position: no depth")
+    assert judge() == (ERROR, "no position: no depth")

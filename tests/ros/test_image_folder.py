@@ -38,9 +38,9 @@ def start(domain: int, **parameters: object) -> NodeProcess:
 
 
 def test_pictures_come_in_order_with_their_calibration(tmp_path: Path) -> None:
-    pictures = [np.full((24, 32, 3), 60 * index, np.uint8) for index in range(3)]
-    for index, picture in enumerate(pictures):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
+    images = [np.full((24, 32, 3), 60 * index, np.uint8) for index in range(3)]
+    for index, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), image)
     (tmp_path / "1_broken.png").write_bytes(b"no picture")
     (tmp_path / "wrist.yaml").write_text(CALIBRATION)
     domain = new_domain()

@@ -17,7 +17,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.srv import Segment
-from ros_harness import ANSWER_S, START_S, Client, NodeProcess, new_domain, stamps
+from ros_harness import RESULT_S, START_S, Client, NodeProcess, new_domain, stamps
 from rosgraph_msgs.msg import Clock
 
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
@@ -54,7 +54,7 @@ class Managed:
         self.client.wait(future.done)
         return future.result().current_state.id
 
-    def answer(self, command: str) -> SegmentationArray:
+    def result(self, command: str) -> SegmentationArray:
         n_before = len(self.client.to(command))
         self.client.wait(self.client.connected)
         self.client.command(command)
@@ -77,7 +77,7 @@ def managed() -> Iterator[Managed]:
 def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     client = managed.client
     assert managed.state() == State.PRIMARY_STATE_UNCONFIGURED
-    assert managed.ask("the mug").text == "the node is not active"
+    assert managed.call_segment("the mug").text == "the node is not active"
 
     # A failed transition says what to do, in one error line, and the node can try again.
     (result,) = client.set_parameters(model=str(tmp_path / "nothing_here"))
@@ -95,9 +95,9 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
         assert managed.change(Transition.TRANSITION_ACTIVATE)
         assert managed.answer("the mug").segmentations
         assert managed.change(Transition.TRANSITION_DEACTIVATE)
-        n_answers = len(client.answers)
+        n_results = len(client.results)
         client.spin(0.5, each=lambda: client.send_image(RGB))
-        assert len(client.answers) == n_answers
+        assert len(client.results) == n_results
         assert managed.change(Transition.TRANSITION_CLEANUP)
         assert managed.state() == State.PRIMARY_STATE_UNCONFIGURED
 
@@ -185,19 +185,19 @@ def test_simulated_time_and_its_jump_back() -> None:
         client.spin(0.5, each=tick)
         client.command("the mug")
         client.wait(lambda: len(client.to("the mug")) > 2, each=tick)
-        answer = client.to("the mug")[-1]
-        assert 1000 * second < nanoseconds(answer.header.stamp) <= now_ns
-        assert 1000 * second < nanoseconds(answer.request_stamp) <= now_ns
+        result = client.to("the mug")[-1]
+        assert 1000 * second < nanoseconds(result.header.stamp) <= now_ns
+        assert 1000 * second < nanoseconds(result.request_stamp) <= now_ns
 
         # A recording starts anew: the command stays, answers come on the new time's images.
         now_ns = 10 * second
         client.spin(0.5, each=tick)
-        client.answers.clear()
-        client.wait(lambda: len(client.answers) > 2, ANSWER_S, each=tick)
-        assert all(10 * second < stamp_ns < 100 * second for stamp_ns in stamps(client.answers))
-        assert {answer.command for answer in client.answers} == {"the mug"}
+        client.results.clear()
+        client.wait(lambda: len(client.results) > 2, RESULT_S, each=tick)
+        assert all(10 * second < stamp_ns < 100 * second for stamp_ns in stamps(client.results))
+        assert {result.command for result in client.results} == {"the mug"}
         assert "ROS time jumped" in node.log
-        assert isinstance(answer.request_stamp, Time)
+        assert isinstance(result.request_stamp, Time)
     finally:
         client.close()
         assert node.end() == 0

@@ -210,8 +210,8 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         node.wait_for("listening on")
         client.wait(client.connected)
         client.command("the red mug")
-        client.wait(lambda: len(client.answers) > 3, each=client.send)
-        assert {answer.model for answer in client.answers} == {"mllmseg-tabletop"}
+        client.wait(lambda: len(client.results) > 3, each=client.send)
+        assert {result.model for result in client.results} == {"mllmseg-tabletop"}
 
         # What can be known at once is said at once.
         (result,) = client.set_parameters(model=str(tmp_path / "nowhere"))
@@ -226,18 +226,18 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         assert client.level(MODEL) == WARN
         client.wait(lambda: client.get_parameters("mllmseg", "model") == [""], each=client.send)
 
-        client.answers.clear()
+        client.results.clear()
         (result,) = client.set_parameters(model=str(other), dtype="float32")[:1]
         assert result.successful
-        client.wait(lambda: client.answers[-1:] and client.answers[-1].model == "the-other-one",
+        client.wait(lambda: client.results[-1:] and client.results[-1].model == "the-other-one",
                     START_S, each=client.send)  # fmt: skip
         client.spin(1.0, each=client.send)
-        models = [answer.model for answer in client.answers]
+        models = [result.model for result in client.results]
         first = models.index("the-other-one")
         assert models[:first] == ["mllmseg-tabletop"] * first
         assert first > 1  # the one before has answered meanwhile
         assert set(models[first:]) == {"the-other-one"}
-        assert {answer.status for answer in client.answers} == {client.answers[0].status}
+        assert {result.status for result in client.results} == {client.results[0].status}
         client.wait(lambda: client.value(MODEL, "model") == "the-other-one", each=client.send)
         client.wait(lambda: client.level(MODEL) == OK, each=client.send)
     finally:
@@ -283,5 +283,5 @@ def test_out_of_memory_names_what_would_fit_and_leaves_the_node_unconfigured(
     assert client.change(Transition.TRANSITION_ACTIVATE)
     client.wait(client.connected)
     client.command("the red mug")
-    client.wait(lambda: client.answers, each=client.send)
-    assert client.answers[0].segmentations
+    client.wait(lambda: client.results, each=client.send)
+    assert client.results[0].segmentations

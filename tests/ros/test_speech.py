@@ -29,7 +29,7 @@ from ros_harness import Client, NodeProcess, new_domain
 from speaking import MISSING, speak
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
-from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, samples_of
+from mllmseg_ros.ros.speech.audio_msgs import get_frame_id, read_samples
 from mllmseg_ros.speech.audio import SAMPLE_RATE
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -46,11 +46,11 @@ class Person:
         self.audio = client.node.create_publisher(UInt8MultiArray, "audio", 500)
         self.transcripts: list[Transcript] = []
         self.commands: list[str] = []
-        self.said: list[str] = []
+        self.spoken: list[str] = []
         node = client.node
         node.create_subscription(Transcript, "transcript", self.transcripts.append, 10)
         node.create_subscription(String, "command", lambda m: self.commands.append(m.data), 10)
-        node.create_subscription(String, "say", lambda m: self.said.append(m.data), 10)
+        node.create_subscription(String, "say", lambda m: self.spoken.append(m.data), 10)
 
     def send(self, data: bytes) -> None:
         self.audio.publish(UInt8MultiArray(data=data))
@@ -115,13 +115,13 @@ def test_a_voice_becomes_a_mask_and_an_answer(talking: Person, client: Client) -
     ) * 1e-9
     assert 0.8 < length_s < 2.5
     client.wait(lambda: client.to("show me the red mug"), each=lambda: client.send_image(RGB))
-    answer = client.to("show me the red mug")[0]
-    assert answer.status == SegmentationArray.STATUS_OK
-    client.wait(lambda: client.masks and talking.said)
+    result = client.to("show me the red mug")[0]
+    assert result.status == SegmentationArray.STATUS_OK
+    client.wait(lambda: client.masks and talking.spoken)
     assert np.count_nonzero(np.frombuffer(client.masks[-1].data, np.uint8)) > 100
-    assert talking.said == ["I see the red mug."]
+    assert talking.spoken == ["I see the red mug."]
     client.spin(0.5, each=lambda: client.send_image(RGB))
-    assert len(talking.said) == 1  # the first answer only
+    assert len(talking.spoken) == 1  # the first answer only
 
 
 def test_talk_becomes_no_command_and_says_why(talking: Person, client: Client) -> None:
@@ -229,11 +229,11 @@ def test_audio_common_s_messages_are_read_whichever_they_are() -> None:
         SimpleNamespace(header=header, audio=SimpleNamespace(audio=inner, info=info)),
     ]
     for message in (data, *stamped):
-        assert samples_of(message).tolist() == samples
-    assert [frame_id_of(each) for each in (data, *stamped)] == ["", "head", "head", "head"]
+        assert read_samples(message).tolist() == samples
+    assert [get_frame_id(each) for each in (data, *stamped)] == ["", "head", "head", "head"]
     info.channels = 2
     with pytest.raises(ValueError, match="2 channels; accepted: 16000 Hz, one channel"):
-        samples_of(stamped[1])
+        read_samples(stamped[1])
 
 
 def test_parameters_and_policy(client: Client, speech: NodeProcess, talking: Person) -> None:

@@ -23,7 +23,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 import rclpy
 import tf2_msgs_package
-from broadcaster import Broadcaster, stamped
+from broadcaster import Broadcaster, make_transform
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_harness import Client, NodeProcess, new_domain
@@ -127,13 +127,13 @@ def test_nothing_is_subscribed_to_before_it_is_needed(rig: Rig) -> None:
 
 def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
     # Latched before anybody listened.
-    rig.broadcaster.send_static(stamped("hand", "camera", 1, (0, 0, 0.1)))
+    rig.broadcaster.send_static(make_transform("hand", "camera", 1, (0, 0, 0.1)))
     rig.transforms.start("base")
     rig.until_subscribed()
     for second in (100, 101, 102):
         half = (second - 100) / 2  # it turns by 1 rad a second
         turn = (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
-        rig.broadcaster.send(stamped("base", "hand", second * SECOND, (second, 0, 0), turn))
+        rig.broadcaster.send(make_transform("base", "hand", second * SECOND, (second, 0, 0), turn))
     for at in (100.0, 100.5, 101.9):
         matrix = rig.transforms.matrix("base", "camera", int(at * SECOND), 10.0)
         np.testing.assert_allclose(matrix[:3, 3], [at, 0, 0.1], atol=1e-6)
@@ -146,10 +146,10 @@ def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
 def test_a_transform_that_is_late_is_waited_for_and_never_the_latest_taken(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
-    rig.broadcaster.send(stamped("base", "camera", 100 * SECOND, (1, 0, 0)))
+    rig.broadcaster.send(make_transform("base", "camera", 100 * SECOND, (1, 0, 0)))
     rig.transforms.matrix("base", "camera", 100 * SECOND, 10.0)
     timer = threading.Timer(
-        0.3, lambda: rig.broadcaster.send(stamped("base", "camera", 102 * SECOND, (3, 0, 0)))
+        0.3, lambda: rig.broadcaster.send(make_transform("base", "camera", 102 * SECOND, (3, 0, 0)))
     )
     timer.start()
     began_s = time.monotonic()
@@ -172,19 +172,19 @@ def test_what_is_malformed_does_not_count_and_does_not_hurt(rig: Rig, own: bool)
     rig.transforms.start("base")
     rig.until_subscribed()
     for wrong in (
-        stamped("base", "camera", SECOND, (float("nan"), 0, 0)),
-        stamped("base", "camera", SECOND, quaternion=(0, 0, 0, 0)),
-        stamped("base", "camera", SECOND, quaternion=(0, float("inf"), 0, 1)),
-        stamped("camera", "camera", SECOND),
-        stamped("base", "", SECOND),
-        stamped("", "camera", SECOND),
+        make_transform("base", "camera", SECOND, (float("nan"), 0, 0)),
+        make_transform("base", "camera", SECOND, quaternion=(0, 0, 0, 0)),
+        make_transform("base", "camera", SECOND, quaternion=(0, float("inf"), 0, 1)),
+        make_transform("camera", "camera", SECOND),
+        make_transform("base", "", SECOND),
+        make_transform("", "camera", SECOND),
     ):
         rig.broadcaster.send(wrong)
-    rig.broadcaster.send(stamped("base", "hand", SECOND))
+    rig.broadcaster.send(make_transform("base", "hand", SECOND))
     rig.transforms.matrix("base", "hand", SECOND, 10.0)
     with pytest.raises(TransformError, match="camera"):
         rig.transforms.matrix("base", "camera", SECOND, 0.0)
-    rig.broadcaster.send(stamped("base", "camera", SECOND, (1, 2, 3)))
+    rig.broadcaster.send(make_transform("base", "camera", SECOND, (1, 2, 3)))
     matrix = rig.transforms.matrix("base", "camera", SECOND, 10.0)
     assert matrix[:3, 3].tolist() == [1, 2, 3]
     # tf2 says so in its own log.
@@ -195,14 +195,14 @@ def test_what_is_malformed_does_not_count_and_does_not_hurt(rig: Rig, own: bool)
 def test_after_a_jump_of_time_only_what_is_static_is_known(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
-    rig.broadcaster.send_static(stamped("hand", "camera", 1, (0, 0, 0.1)))
-    rig.broadcaster.send(stamped("base", "hand", 100 * SECOND))
+    rig.broadcaster.send_static(make_transform("hand", "camera", 1, (0, 0, 0.1)))
+    rig.broadcaster.send(make_transform("base", "hand", 100 * SECOND))
     rig.transforms.matrix("base", "camera", 100 * SECOND, 10.0)
     rig.transforms.clear()
     assert rig.transforms.matrix("hand", "camera", 5 * SECOND, 0.0)[2, 3] == 0.1
     with pytest.raises(TransformError):
         rig.transforms.matrix("base", "camera", 100 * SECOND, 0.0)
-    rig.broadcaster.send(stamped("base", "hand", 5 * SECOND, (2, 0, 0)))
+    rig.broadcaster.send(make_transform("base", "hand", 5 * SECOND, (2, 0, 0)))
     assert rig.transforms.matrix("base", "camera", 5 * SECOND, 10.0)[0, 3] == 2
 
 
@@ -255,15 +255,15 @@ class RobotClient(Client):
 
         def fitting() -> list[SegmentationArray]:
             new = self.sent[n_before:]
-            answers = [each for each in self.to(COMMAND) if nanoseconds(each.header.stamp) in new]
-            return [each for each in answers if condition(each)]
+            results = [each for each in self.to(COMMAND) if nanoseconds(each.header.stamp) in new]
+            return [each for each in results if condition(each)]
 
         self.wait(fitting, each=each, every_s=0.3)
         return fitting()[0]
 
 
-def placed(answer: SegmentationArray) -> bool:
-    return bool(answer.segmentations) and answer.segmentations[0].has_position
+def has_position(result: SegmentationArray) -> bool:
+    return bool(result.segmentations) and result.segmentations[0].has_position
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,7 @@ def in_base(point: object) -> np.ndarray:
     return BASE_FROM_CAMERA[:3, :3] @ xyz(point) + BASE_FROM_CAMERA[:3, 3]
 
 
-def mean_of(cloud: PointCloud2) -> np.ndarray:
+def mean_point(cloud: PointCloud2) -> np.ndarray:
     records = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, cloud.point_step)
     return records[:, :12].copy().view("<f4").mean(axis=0)
 
@@ -298,20 +298,20 @@ def test_everything_in_metres_is_told_in_the_target_frame(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
     node, client = robot
-    seen = client.answer_where(placed, client.send_rgbd)
+    seen = client.wait_for_result(has_position, client.send_rgbd)
     client.wait(lambda: client.scenes and client.centroids, each=client.send_rgbd)
     assert seen.segmentations[0].frame_id == CAMERA
-    scene_before = mean_of(client.scenes[-1])
+    scene_before = mean_point(client.scenes[-1])
     assert client.node.count_subscribers("/tf") == 0  # nothing has asked for it
     client.forget()
 
-    client.broadcaster.send_static(stamped("base", CAMERA, 1, TRANSLATION, QUATERNION))
+    client.broadcaster.send_static(make_transform("base", CAMERA, 1, TRANSLATION, QUATERNION))
     assert client.set_parameters(target_frame="base")[0].successful
-    told = client.answer_where(placed, client.send_rgbd)
+    result = client.wait_for_result(has_position, client.send_rgbd)
     assert "transforms are kept by" in node.log
-    assert told.header.frame_id == CAMERA  # the image's: masks and boxes are in its pixels
+    assert result.header.frame_id == CAMERA  # the image's: masks and boxes are in its pixels
     by_place: list[tuple[Segmentation, Segmentation]] = list(
-        zip(seen.segmentations, told.segmentations, strict=True)
+        zip(seen.segmentations, result.segmentations, strict=True)
     )
     for before, after in by_place:
         assert after.has_position == before.has_position
@@ -334,11 +334,11 @@ def test_everything_in_metres_is_told_in_the_target_frame(
     client.forget()
     others = (client.centroids, client.poses, client.clouds, client.scenes, client.markers)
     client.wait(lambda: all(others), each=client.send_rgbd, every_s=0.3)
-    pick = told.segmentations[0]
+    pick = result.segmentations[0]
     np.testing.assert_allclose(xyz(client.centroids[-1].point), xyz(pick.position), atol=1e-3)
-    np.testing.assert_allclose(mean_of(client.clouds[-1]), xyz(pick.position), atol=1e-3)
+    np.testing.assert_allclose(mean_point(client.clouds[-1]), xyz(pick.position), atol=1e-3)
     np.testing.assert_allclose(
-        mean_of(client.scenes[-1]),
+        mean_point(client.scenes[-1]),
         BASE_FROM_CAMERA[:3, :3] @ scene_before + BASE_FROM_CAMERA[:3, 3],
         atol=2e-3,
     )
@@ -357,15 +357,15 @@ def test_without_its_transform_an_answer_stays_flat_and_says_why(
 ) -> None:
     _, client = robot
     client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
-    client.answer_where(lambda answer: "elsewhere" in answer.text, client.send_rgbd)
+    client.wait_for_result(lambda result: "elsewhere" in result.text, client.send_rgbd)
     client.forget()
-    answer = client.answer_where(lambda answer: True, client.send_rgbd)
-    assert "2 of 2 found; no position: no transform from" in answer.text
-    assert "elsewhere" in answer.text
-    assert [each.has_position for each in answer.segmentations] == [False] * len(
-        answer.segmentations
+    result = client.wait_for_result(lambda result: True, client.send_rgbd)
+    assert "2 of 2 found; no position: no transform from" in result.text
+    assert "elsewhere" in result.text
+    assert [each.has_position for each in result.segmentations] == [False] * len(
+        result.segmentations
     )
-    assert all(each.area_px and not each.frame_id for each in answer.segmentations)
+    assert all(each.area_px and not each.frame_id for each in result.segmentations)
     client.spin(0.5, each=client.send_rgbd)
     # Masks go out, and nothing in metres.
     assert client.masks
@@ -381,17 +381,20 @@ def test_a_late_transform_is_worth_waiting_for(robot: tuple[NodeProcess, RobotCl
     client.set_parameters(target_frame="world", transform_timeout=5.0)
 
     def send() -> None:
-        client.broadcaster.send(stamped("world", "base", client.send_rgbd() - SECOND, (1, 0, 0)))
+        client.broadcaster.send(
+            make_transform("world", "base", client.send_rgbd() - SECOND, (1, 0, 0))
+        )
         client.spin(0.1)
         stamp_ns = client.sent[-1]
-        client.broadcaster.send(stamped("world", "base", stamp_ns + SECOND, (3, 0, 0)))
+        client.broadcaster.send(make_transform("world", "base", stamp_ns + SECOND, (3, 0, 0)))
 
-    answer = client.answer_where(placed, send)
-    entry = answer.segmentations[0]
+    result = client.wait_for_result(has_position, send)
+    entry = result.segmentations[0]
     assert entry.frame_id == "world"
     client.set_parameters(target_frame="base")
-    fixed = client.answer_where(
-        lambda each: placed(each) and each.segmentations[0].frame_id == "base", client.send_rgbd
+    fixed = client.wait_for_result(
+        lambda each: has_position(each) and each.segmentations[0].frame_id == "base",
+        client.send_rgbd,
     ).segmentations[0]
     # Some of the images lie between others' transforms, so that only the range is certain.
     shift = xyz(entry.position) - xyz(fixed.position)
@@ -405,16 +408,16 @@ def test_depth_of_another_place_is_brought_into_the_picture(
     """As of a depth camera that stands 5 cm in front of the colour camera."""
     _, client = robot
     client.set_parameters(target_frame="")
-    near = client.answer_where(placed, client.send_rgbd).segmentations[0]
+    near = client.wait_for_result(has_position, client.send_rgbd).segmentations[0]
     client.broadcaster.send_static(
-        stamped("base", CAMERA, 1, TRANSLATION, QUATERNION),
-        stamped(CAMERA, "infra", 1, (0.0, 0.0, 0.05)),
+        make_transform("base", CAMERA, 1, TRANSLATION, QUATERNION),
+        make_transform(CAMERA, "infra", 1, (0.0, 0.0, 0.05)),
     )
-    answer = client.answer_where(
-        lambda each: placed(each) and "no position" not in each.text,
+    result = client.wait_for_result(
+        lambda each: has_position(each) and "no position" not in each.text,
         lambda: client.send_rgbd("infra"),
     )
-    moved = answer.segmentations[0]
+    moved = result.segmentations[0]
     assert moved.frame_id == CAMERA
     assert moved.position.z == pytest.approx(near.position.z + 0.05, abs=0.02)
 

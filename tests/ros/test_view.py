@@ -66,7 +66,7 @@ def test_a_recording_holds_what_was_published_under_its_stamps(
         client.wait(lambda: client.node.count_subscribers("segmentations") >= 2)
         client.wait(lambda: len(client.to(COMMAND)) >= 3, 30, each=lambda: say(client), every_s=2)
         client.spin(0.5)
-        answers = client.to(COMMAND)
+        results = client.to(COMMAND)
     finally:
         client.close()
     assert processes["view"].end(signal.SIGINT) == 0, processes["view"].log
@@ -76,10 +76,10 @@ def test_a_recording_holds_what_was_published_under_its_stamps(
         "/camera/image", "/camera/lens", "/camera/answer", "/scores/the\\ mug",
         "/scores/the\\ red\\ banana", "/answers", "/commands",
     } <= set(held)  # fmt: skip
-    stamps = {nanoseconds(answer.header.stamp) for answer in answers}
+    stamps = {nanoseconds(result.header.stamp) for result in results}
     assert stamps & held["/camera/answer"]
     assert held["/camera/answer"] <= held["/camera/image"] | stamps
-    found = [each.status == each.STATUS_FOUND for each in answers[-1].segmentations]
+    found = [each.status == each.STATUS_FOUND for each in results[-1].segmentations]
     if found[0]:
         assert {"/scene/boxes", "/scene/target"} <= set(held)
 
