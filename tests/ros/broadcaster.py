@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transforms on their way to a node, as tf2's broadcasters send them."""
+"""Publish transforms to a node as tf2's broadcasters do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What drivers, networks and people do to the node, one fault each, and the question that follows.
+"""Faults of drivers, networks and people, and the check that the node works after each.
 
-Used by ``test_faults.py`` in short and by ``benchmarks/soak.py`` at length.
+``test_faults.py`` runs each briefly, ``benchmarks/soak.py`` at length.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.samples import load_sample
 
 SAMPLE = load_sample(0)
-COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
+COMMAND, TARGET = "the red mug", 2  # and its instance id in the sample
 SECOND = 1_000_000_000
-GOOD_RESULT_S = 60.0  # a machine may be busy; how fast an answer comes is not asked here
+GOOD_RESULT_S = 60.0  # generous for a busy machine; latency is not tested here
 
 
 class Robot:
-    """A node, an RGB-D camera on an arm and a person before it."""
+    """A node, with an RGB-D camera on an arm and a person who sends commands."""
 
     def __init__(self) -> None:
         self.domain = new_domain()
@@ -91,7 +91,7 @@ class Robot:
         self.client.sent.append(nanoseconds(header.stamp))
 
     def send(self) -> None:
-        """Publish what a sound camera would."""
+        """Publish the messages of a working camera."""
         header = self.header()
         self.send_depth(header)
         self.send_info(header)
@@ -103,7 +103,7 @@ class Robot:
         command: str = COMMAND,
         send: Callable[[], object] | None = None,
     ) -> None:
-        """Ask until an answer is as it has to be."""
+        """Send a command and wait for a result that meets a condition."""
         client = self.client
         client.results.clear()
         client.command(command)
@@ -120,12 +120,12 @@ class Robot:
         assert future.result().success, self.node.log
 
     def check_good(self) -> None:
-        """Ask, and demand a right answer in metres on one of the images sent from now on."""
+        """Send a command and wait for a correct result with a position on a new image."""
         assert self.node.process.poll() is None, f"the node ended:\n{self.node.log[-4000:]}"
         client = self.client
         client.sent.clear()
         self._n_commands += 1
-        command = f"{' ' * (self._n_asked % 7)}{COMMAND}"  # tells this request from those before
+        command = f"{' ' * (self._n_commands % 7)}{COMMAND}"  # unlike earlier ones
         client.results.clear()
 
         def has_correct_result() -> bool:
@@ -147,7 +147,7 @@ class Robot:
 
 
 def is_correct(result: SegmentationArray) -> bool:
-    """Whether an answer shows the sample's red mug, and where it is."""
+    """Return whether a result has the sample's red mug at its position."""
     if result.status != SegmentationArray.STATUS_OK or result.image_width != 640:
         return False
     masks = [
@@ -162,7 +162,7 @@ def is_correct(result: SegmentationArray) -> bool:
 
 
 def camera_stops(robot: Robot, scale: int) -> None:
-    """No image for a while: said once, and it goes on when the camera returns."""
+    """No image for a while: reported once; results continue when the camera returns."""
     client = robot.client
     client.command(COMMAND)
     stale = SegmentationArray.STATUS_STALE_INPUT
@@ -192,7 +192,7 @@ def sizes_and_encodings_change(robot: Robot, scale: int) -> None:
 
 
 def color_without_depth(robot: Robot, scale: int) -> None:
-    """The depth stream breaks off."""
+    """The depth stream ends."""
     robot.client.command(COMMAND)
     for _ in range(5):
         robot.send_color(robot.header())
@@ -200,7 +200,7 @@ def color_without_depth(robot: Robot, scale: int) -> None:
 
 
 def depth_without_color(robot: Robot, scale: int) -> None:
-    """The colour stream breaks off."""
+    """The colour stream ends."""
     robot.client.command(COMMAND)
     for _ in range(20):
         header = robot.header()
@@ -210,7 +210,7 @@ def depth_without_color(robot: Robot, scale: int) -> None:
 
 
 def fields_are_absurd(robot: Robot, scale: int) -> None:
-    """Sizes that the data do not have, data cut short, a picture that claims to be enormous."""
+    """Sizes that do not match the data, truncated data, a claim of an enormous image."""
     client, data = robot.client, array.array("B", bytes(640 * 480 * 3))
     for height, width, step, n_bytes in (
         (480, 640, 1920, 100),
@@ -235,7 +235,7 @@ def fields_are_absurd(robot: Robot, scale: int) -> None:
 
 
 def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
-    """No focal length, NaN, distortion of a wrong length and of an unknown model."""
+    """No focal length, NaN, distortion of wrong length and of an unknown model."""
     robot.client.command(COMMAND)
     for fields in (
         {"k": [0.0] * 9},
@@ -253,14 +253,14 @@ def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
 
 
 def transforms_are_missing(robot: Robot, scale: int) -> None:
-    """Positions are asked for in a frame that nobody speaks of."""
+    """The target frame is not in TF."""
     robot.client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
     robot.wait_for_result(lambda result: _has_no_position(result, "no transform from"))
     _positions_in_the_camera_again(robot)
 
 
 def transforms_are_disconnected(robot: Robot, scale: int) -> None:
-    """The arm is known to the world, the camera on it to nobody."""
+    """The arm is connected to the world, the camera is not."""
     robot.client.set_parameters(target_frame="world", transform_timeout=0.05)
 
     def send() -> None:
@@ -272,7 +272,7 @@ def transforms_are_disconnected(robot: Robot, scale: int) -> None:
 
 
 def transforms_are_late(robot: Robot, scale: int) -> None:
-    """Where the camera was is told a while after its image; never the latest place is taken."""
+    """The transform arrives after its image; the latest one must not be used instead."""
     client = robot.client
     client.set_parameters(target_frame="base", transform_timeout=5.0)
 
@@ -305,17 +305,17 @@ def _positions_in_the_camera_again(robot: Robot) -> None:
 
 
 def the_model_raises(robot: Robot, scale: int) -> None:
-    """As of a CUDA kernel gone wrong: the command gets an error, with the reason."""
+    """Like a failed CUDA kernel: the command gets an error with the reason."""
     _fails(robot, failing_model.RAISES, "illegal memory access")
 
 
 def the_model_runs_out_of_memory(robot: Robot, scale: int) -> None:
-    """While it answers, on a GPU that others use too: the error says what would fit."""
+    """During an inference on a shared GPU: the error says what would fit."""
     _fails(robot, failing_model.OUT_OF_MEMORY, "memory ran out")
 
 
 def the_model_gives_nan(robot: Robot, scale: int) -> None:
-    """Which is not taken for a "not there"."""
+    """NaN is not taken for "not there"."""
     _fails(robot, failing_model.NOT_A_NUMBER, "not finite")
 
 
@@ -325,7 +325,7 @@ def _fails(robot: Robot, command: str, reason: str) -> None:
 
 
 def thousand_commands(robot: Robot, scale: int) -> None:
-    """As from a script that has gone wild, within about a second."""
+    """Like a script in a loop, within about a second."""
     for index in range(1000):
         robot.client.command(f"the mug, take {index}" if index % 3 else "stop")
         if index % 20 == 0:
@@ -335,7 +335,7 @@ def thousand_commands(robot: Robot, scale: int) -> None:
 
 
 def parameters_storm(robot: Robot, scale: int) -> None:
-    """Good and bad values, as fast as they are taken."""
+    """Good and bad values, as fast as they are accepted."""
     for index in range(25 * scale):
         robot.client.set_parameters(threshold=index % 3 / 2, max_rate=-float(index % 2))
         robot.client.set_parameters(prompt_mode=("single", "joint", "both")[index % 3])
@@ -346,7 +346,7 @@ def parameters_storm(robot: Robot, scale: int) -> None:
 
 
 def deactivated_and_activated(robot: Robot, scale: int) -> None:
-    """The lifecycle, again and again, with images and commands all the while."""
+    """Repeated lifecycle transitions while images and commands arrive."""
     for _ in range(10 * scale):
         robot.client.command(COMMAND)
         robot.send()
@@ -355,7 +355,7 @@ def deactivated_and_activated(robot: Robot, scale: int) -> None:
         robot.change(Transition.TRANSITION_ACTIVATE)
 
 
-_DEAF = """
+_STOPPED_SUBSCRIBER = """
 import rclpy, time
 from rclpy.qos import QoSProfile, HistoryPolicy
 from sensor_msgs.msg import Image
@@ -371,13 +371,13 @@ time.sleep(600)
 
 
 def a_consumer_never_reads(robot: Robot, scale: int) -> None:
-    """It has subscribed reliably to everything, and was stopped by a debugger."""
+    """A reliable subscriber of everything, stopped as by a debugger."""
     deaf = subprocess.Popen(
-        [sys.executable, "-c", _DEAF],
+        [sys.executable, "-c", _STOPPED_SUBSCRIBER],
         env={**os.environ, "ROS_DOMAIN_ID": str(robot.domain)},
         stdout=subprocess.PIPE,
         text=True,
-        cwd="/",  # where no source folder hides the messages
+        cwd="/",  # no source folder hides the messages there
     )
     try:
         assert deaf.stdout is not None
@@ -386,14 +386,14 @@ def a_consumer_never_reads(robot: Robot, scale: int) -> None:
         deaf.send_signal(signal.SIGSTOP)
         robot.client.command(COMMAND)
         robot.client.spin(2.0, each=robot.send)
-        robot.check_good()  # with the deaf one still there
+        robot.check_good()  # while the stopped one still exists
     finally:
         deaf.kill()
         deaf.wait()
 
 
 def a_second_node_of_the_same_name(robot: Robot, scale: int) -> None:
-    """Both answer; when one goes the other stays."""
+    """Both publish results; when one ends, the other goes on."""
     second = NodeProcess(robot.domain, "--ros-args", "-p", "device:=cpu")
     second.wait_for("listening on")
     robot.client.command(COMMAND)
@@ -416,7 +416,7 @@ def _headers(draw: st.DrawFn) -> Header:
     return Header(stamp=time_message(stamp_ns), frame_id=draw(st.text(_TEXT, max_size=20)))
 
 
-# What ROS 2's strings can carry.
+# Characters that ROS 2 strings can hold.
 _TEXT = st.characters(codec="utf-8", exclude_characters="\0")
 _IMAGES = st.builds(
     lambda data, **fields: Image(**fields, data=array.array("B", data)),
@@ -437,7 +437,7 @@ _STRINGS = st.builds(String, data=st.text(_TEXT, max_size=300))
 
 
 def fuzzed_messages(robot: Robot, scale: int) -> None:
-    """Anything that the types allow, on every input."""
+    """Any value that the types allow, on every input."""
     client = robot.client
     inputs = (
         (client.image, _IMAGES),
@@ -452,7 +452,7 @@ def fuzzed_messages(robot: Robot, scale: int) -> None:
     for publisher, messages in inputs:
         _publish(publisher, messages, each, client)
         client.spin(0.2)
-    # What was said of depth holds until it is said anew.
+    # The node keeps depth/camera_info until the next message.
     robot.depth_info.publish(CameraInfo(k=SAMPLE.K.ravel().tolist(), d=[0.0] * 5))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written into a bag without ROS is what a ROS node would have published."""
+"""Messages in a bag written without ROS equal those that the node publishes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STAMP_NS = 1_700_000_000_123_456_789
 
 
 def make_instance_set() -> InstanceSet:
-    """A thing with a position, one that is not sure, and one that is not there."""
+    """Make an instance with a position, an uncertain one, and an absent one."""
     mask = np.zeros((48, 64), np.bool_)
     mask[10:30, 20:50] = True
 
@@ -83,14 +83,13 @@ def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
     written.request_stamp = time_message(STAMP_NS)
     read = deserialize_message(bytes(serialized(written)), SegmentationArray)
     assert read.segmentations[0].has_position
-    # As text: NaN is not equal to itself.
-    # Both over the wire, which rounds to 32 bits; as text, for NaN is not equal to itself.
+    # Both serialised, which rounds to 32 bits; compared as text because NaN is not equal to itself.
     sent = deserialize_message(serialize_message(published), SegmentationArray)
     assert str(read) == str(sent)
 
 
-def test_a_bag_names_our_types_as_ros_does() -> None:
-    """The hash of a message's definition, by which Jazzy and later tell versions apart."""
+def test_type_hashes_in_a_bag_are_those_of_ros() -> None:
+    """Jazzy and later compare the hash of a message's definition."""
     share = Path(get_package_share_directory("mllmseg_ros"))
     description = share / "msg" / "SegmentationArray.json"
     if not description.is_file():

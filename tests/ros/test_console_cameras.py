@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web console where the segmenter looks through two cameras."""
+"""The web console with a segmenter that has two cameras."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[tuple[Browser, Client]]:
-    """The console in a browser, before a segmenter that two cameras send pictures to."""
+    """The console in a browser, with a segmenter that gets images of two cameras."""
     domain = new_domain()
     segmenter = NodeProcess(
         domain, "--ros-args", "-p", "device:=cpu", "-p", "cameras:=[front, back]"
@@ -70,7 +70,7 @@ def page(tmp_path: Path) -> Iterator[tuple[Browser, Client]]:
     assert statuses == [0, 0], console.log + segmenter.log
 
 
-def test_each_camera_has_its_picture_and_its_answer(page: tuple[Browser, Client]) -> None:
+def test_each_camera_has_its_image_and_its_result(page: tuple[Browser, Client]) -> None:
     browser, client = page
     browser.wait(f"{OPTIONS} === 'front,back'")
     assert not browser.run("document.getElementById('camera-choice').hidden")
@@ -80,7 +80,7 @@ def test_each_camera_has_its_picture_and_its_answer(page: tuple[Browser, Client]
     browser.wait(f"{RESULT_TEXT}.includes('1 of 1 found')")
     listening = dict(client.node.get_subscriber_names_and_types_by_node("console", "/"))
     assert "/front/segmentations" in listening
-    assert "/back/segmentations" not in listening  # nobody looks at it
+    assert "/back/segmentations" not in listening  # no page shows it
 
     browser.run(CHOOSE.format("back"))
     browser.wait(f"{SIZE} === '160x120'")

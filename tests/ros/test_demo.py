@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo as a user starts it: three processes, answers, pictures, nothing left behind."""
+"""The demo as a user starts it: results, images, and no processes left at the end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def is_gone(group: int) -> bool:
-    """Whether no process of a process group is left."""
+    """Return whether no process of a process group is left."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -60,7 +60,7 @@ def is_gone(group: int) -> bool:
     return False
 
 
-def test_the_demo_answers_everything_and_ends(tmp_path: Path, gl: None) -> None:
+def test_the_demo_gets_all_results_and_ends(tmp_path: Path, gl: None) -> None:
     demo = start(tmp_path)
     try:
         output, _ = demo.communicate(timeout=150)
@@ -101,7 +101,7 @@ def test_live_commands_and_ctrl_c(tmp_path: Path, gl: None) -> None:
 
 
 @pytest.mark.parametrize("index", range(N_SAMPLES))
-def test_planned_commands_say_what_is_there_and_what_is_not(index: int) -> None:
+def test_planned_commands_have_present_and_absent_targets(index: int) -> None:
     planned = plan_commands(load_sample(index).objects, seed=index)
     expressions = [each for command in planned for each in command.expressions]
     assert len(planned) >= 4
@@ -110,7 +110,7 @@ def test_planned_commands_say_what_is_there_and_what_is_not(index: int) -> None:
     assert plan_commands(load_sample(index).objects, seed=index) == planned
 
 
-def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
+def test_verdicts_on_the_truth_and_on_a_miss() -> None:
     view = load_sample(0)
     depth_m = np.where(view.depth_m > 0, view.depth_m, np.nan).astype(np.float32)
     truth = view.instances == 1
@@ -127,7 +127,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     assert verdict.centroid_error_mm == pytest.approx(10.0)
     missed = dataclasses.replace(perfect, status=Status.NO_TARGET)
     assert judge([missed], [], (1,), view.instances, depth_m, K).iou == 0.0
-    # Two halves of the target as two instances: one mask together, the worse place counts.
+    # Two halves of the target as two instances: one mask together, the larger error counts.
     left = truth & (np.arange(truth.shape[1]) < u.mean())
     halves = [
         build_segmentation("the can", Status.FOUND, 0.9, 0.9, half.astype(np.float32), half)

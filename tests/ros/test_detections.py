@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as vision_msgs: what their definitions ask for, field by field."""
+"""Results as vision_msgs, field by field."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ARRAY = SegmentationArray(
 )
 
 
-def test_a_flat_detection_per_instance_found() -> None:
+def test_a_2d_detection_per_instance_found() -> None:
     message = detections_2d(ARRAY)
     assert message.header == HEADER
     assert [each.id for each in message.detections] == ["7", ""]
@@ -78,12 +78,12 @@ def test_a_flat_detection_per_instance_found() -> None:
     (result,) = first.results
     assert (result.hypothesis.class_id, result.hypothesis.score) == ("the mugs", 0.75)
     center, box = first.bbox.center, first.bbox
-    # As everybody computes the corner: the half-open box of the entry.
+    # The corner as subscribers compute it: the half-open box of the entry.
     assert (center.position.x - box.size_x / 2, center.position.y - box.size_y / 2) == (10, 20)
     assert (box.size_x, box.size_y, center.theta) == (31, 6, 0)
 
 
-def test_a_solid_detection_per_instance_with_a_position_in_its_frame() -> None:
+def test_a_3d_detection_per_instance_with_a_position() -> None:
     message = detections_3d(ARRAY)
     assert message is not None
     assert (message.header.frame_id, message.header.stamp) == ("base", HEADER.stamp)
@@ -103,7 +103,7 @@ def test_a_solid_detection_per_instance_with_a_position_in_its_frame() -> None:
     assert not covariance[3:, :3].any()
 
 
-def test_found_without_a_position_is_not_nothing() -> None:
+def test_found_without_a_position_gives_no_empty_message() -> None:
     flat = SegmentationArray(header=HEADER, segmentations=ARRAY.segmentations[1:])
     assert detections_3d(flat) is None
     nothing = SegmentationArray(header=HEADER, segmentations=ARRAY.segmentations[2:])
@@ -113,7 +113,7 @@ def test_found_without_a_position_is_not_nothing() -> None:
     assert list(detections_2d(nothing).detections) == []
 
 
-def test_a_model_that_cannot_reject_is_as_sure_as_its_mask() -> None:
+def test_the_score_of_a_model_that_cannot_reject_is_its_mask_score() -> None:
     unsure = make_entry("the mug", Segmentation.STATUS_FOUND, 1)
     unsure.score = math.nan
     array = SegmentationArray(header=HEADER, segmentations=[unsure])
@@ -129,7 +129,7 @@ def test_the_label_image_s_values_have_names() -> None:
 
 
 class DetectorClient(Client):
-    """What a node written for any detector listens to."""
+    """Subscribes to the topics of a detector."""
 
     def __init__(self, domain: int) -> None:
         super().__init__(domain)
@@ -159,7 +159,7 @@ def detector() -> Iterator[DetectorClient]:
     assert "Traceback" not in node.log
 
 
-def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
+def test_over_dds_and_for_late_subscribers(detector: DetectorClient) -> None:
     client, command = detector, "the red mug; the bowl"
     client.set_parameters(decide_by="score", threshold=0.0)
     client.command(command)
@@ -174,7 +174,7 @@ def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
     named = [each.results[0].hypothesis.class_id for each in last.detections]
     assert named == [each.expression for each in result.segmentations if each.has_position]
     assert stamps(client.flat)[-1] == stamps([last])[0]
-    # Many answers later, the labels are still there for who listens only now, and once.
+    # After many results a late subscriber still gets the labels, once.
     infos: list[LabelInfo] = []
     client.node.create_subscription(LabelInfo, "label_info", infos.append, LATCHED)
     client.wait(lambda: infos, each=client.send_rgbd, every_s=0.3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings become levels by the thresholds alone."""
+"""Levels of diagnostics follow from readings and thresholds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_camera(clock: list[float]) -> None:
         clock[0] = 1000 + wait_s + 1
         meter.arrived(0)
         assert camera(meter, has_request=True)[0] == level
-        assert camera(meter, has_request=True, period_s=wait_s)[0] != level  # as asked for
+        assert camera(meter, has_request=True, period_s=wait_s)[0] != level  # as configured
     clock[0] += LIMITS.silent_warn_s + 0.1
     assert camera(meter)[0] == WARN
     clock[0] += LIMITS.silent_stale_s

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes in from strangers: malformed images, hostile commands, silence."""
+"""Bad input: malformed images, hostile commands, no images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MALFORMED = [
 ]
 
 
-def test_malformed_images_are_ignored_and_a_good_one_is_answered(
+def test_malformed_images_are_ignored_and_a_good_one_gets_a_result(
     client: Client, node: NodeProcess
 ) -> None:
     client.command("the mug")
@@ -58,7 +58,7 @@ def test_malformed_images_are_ignored_and_a_good_one_is_answered(
     assert "image ignored: image encoding 'nv12' is not known; accepted: rgb8" in node.log
 
 
-def test_only_malformed_images_are_stale_input_that_says_why(client: Client) -> None:
+def test_only_malformed_images_give_stale_input_with_the_reason(client: Client) -> None:
     def send() -> None:
         image = message("nv12", 120, 160, 160, 120 * 160)
         image.header = client.header()
@@ -72,7 +72,7 @@ def test_only_malformed_images_are_stale_input_that_says_why(client: Client) -> 
     assert "'nv12' is not known" in result.text
 
 
-def test_silence_is_stale_input_once_and_the_next_image_is_answered(client: Client) -> None:
+def test_no_image_gives_stale_input_once_and_the_next_image_a_result(client: Client) -> None:
     client.let_images_grow_old()
     client.command("the mug")
     client.wait(lambda: client.to("the mug"))
@@ -144,7 +144,7 @@ def test_hostile_and_foreign_text_stays_text(client: Client, command: str) -> No
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png"])
-def test_compressed_images_are_used_while_nobody_publishes_raw_ones(
+def test_compressed_images_are_used_while_raw_ones_have_no_publisher(
     client: Client, extension: str
 ) -> None:
     client.node.destroy_publisher(client.image)
@@ -162,7 +162,7 @@ def test_compressed_images_are_used_while_nobody_publishes_raw_ones(
     result = client.to("the mug")[-1]
     assert (result.image_height, result.image_width) == RGB.shape[:2]
     client.image = client.node.create_publisher(Image, "image", 5)
-    # Raw images are preferred again as soon as they are there.
+    # Raw images are preferred again as soon as they are published.
     client.wait(
         lambda: client.results and client.results[-1].camera == "/image",
         each=lambda: client.send_image(RGB),
@@ -185,5 +185,5 @@ def test_padded_and_bgr_images_are_read(client: Client) -> None:
     client.wait(lambda: client.overlays, each=send)
     client.set_parameters(decide_by="auto", threshold=-1.0)
     overlay = np.frombuffer(client.overlays[0].data, np.uint8).reshape(120, 160, 3)
-    # The overlay is the image in RGB but for the caption at its foot.
+    # The overlay is the image in RGB except for the caption at the bottom.
     np.testing.assert_array_equal(overlay[:90], RGB[:90])

@@ -101,7 +101,7 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
         assert managed.change(Transition.TRANSITION_CLEANUP)
         assert managed.state() == State.PRIMARY_STATE_UNCONFIGURED
 
-    # What waits is told that it will not be answered.
+    # A waiting call gets STOPPED.
     assert managed.change(Transition.TRANSITION_CONFIGURE)
     assert managed.change(Transition.TRANSITION_ACTIVATE)
     (result,) = client.set_parameters(max_age=100.0)
@@ -114,7 +114,7 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     assert client.to("the bowl")[0].status == SegmentationArray.STATUS_STOPPED
     assert waiting.result().answer.status == SegmentationArray.STATUS_STOPPED
 
-    # Parameters that take effect at configure cannot be changed behind the model's back.
+    # Parameters that take effect at configure cannot be changed while a model is loaded.
     (result,) = client.set_parameters(image_transport="raw")
     assert not result.successful
     assert "clean up the node first" in result.reason
@@ -146,7 +146,7 @@ def test_a_signal_ends_an_active_node_cleanly(number: signal.Signals) -> None:
     assert "stopped after 0 images" in node.log
 
 
-def test_a_waiting_call_does_not_keep_the_process(managed: Managed) -> None:
+def test_a_waiting_call_does_not_delay_the_end_of_the_process(managed: Managed) -> None:
     for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
         assert managed.change(transition)
     managed.client.set_parameters(max_age=100.0)
@@ -155,7 +155,7 @@ def test_a_waiting_call_does_not_keep_the_process(managed: Managed) -> None:
     assert managed.node.end() == 0
 
 
-def test_a_wrong_parameter_is_one_line_and_a_status() -> None:
+def test_a_wrong_parameter_gives_one_line_and_an_exit_status() -> None:
     node = NodeProcess(new_domain(), "--ros-args", "-p", "prompt:=both")
     assert node.process.wait(START_S) == 1
     node.end()
@@ -189,7 +189,7 @@ def test_simulated_time_and_its_jump_back() -> None:
         assert 1000 * second < nanoseconds(result.header.stamp) <= now_ns
         assert 1000 * second < nanoseconds(result.request_stamp) <= now_ns
 
-        # A recording starts anew: the command stays, answers come on the new time's images.
+        # A recording starts again: the command stays in force, and the new images get results.
         now_ns = 10 * second
         client.spin(0.5, each=tick)
         client.results.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markers: a box and a name per place, and nothing left of the answer before."""
+"""Markers: a box and a name per position, and none of the previous result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ K = np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]])
 
 
 def make_result(*, with_depth: bool) -> Result:
-    """Two patches, 0.6 and 0.8 m away, and something that is not there."""
+    """Make a result with two patches, 0.6 and 0.8 m away, and an absent target."""
     mask = np.zeros((120, 160), np.bool_)
     mask[40:80, 20:60] = mask[50:70, 100:120] = True
     depth = np.full(mask.shape, 0.8, np.float32)
@@ -50,7 +50,7 @@ def make_result(*, with_depth: bool) -> Result:
     )
 
 
-def test_a_box_and_a_name_per_place() -> None:
+def test_a_box_and_a_name_per_position() -> None:
     result = make_result(with_depth=True)
     first, *markers = marker_array(result).markers
     assert first.action == Marker.DELETEALL
@@ -65,21 +65,21 @@ def test_a_box_and_a_name_per_place() -> None:
     box, name = markers[:2]
     assert box.type == Marker.CUBE
     assert box.scale.x == pytest.approx(39 / 200 * 0.6, rel=1e-3)
-    assert box.scale.z > 0  # flat as it is, it shows
+    assert box.scale.z > 0  # visible although flat
     position = result.instances[0].position
     assert position is not None
     assert box.pose == pose_message(HEADER, position).pose
     assert name.text.startswith("the mugs 0.6")
-    assert name.pose.position.y < box.pose.position.y - 0.05  # over it: y points down
+    assert name.pose.position.y < box.pose.position.y - 0.05  # above it: y points down
 
 
-def test_without_places_all_is_deleted() -> None:
+def test_without_positions_all_markers_are_deleted() -> None:
     (only,) = marker_array(make_result(with_depth=False)).markers
     assert only.action == Marker.DELETEALL
     assert no_markers(HEADER).markers[0] == only
 
 
-def test_in_another_frame_names_stand_above_and_distances_are_the_camera_s() -> None:
+def test_in_a_target_frame_names_are_above_and_distances_from_the_camera() -> None:
     seen = make_result(with_depth=True)
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag([1.0, -1.0, -1.0])  # a camera that looks down from 2 m

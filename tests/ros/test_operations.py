@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The running node tells how it goes, says who does not match, and takes another model."""
+"""Diagnostics, quality of service and change of the model of a running node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RGB = load_sample(0).rgb
 
 
 class Watcher(Client):
-    """A client that reads `/diagnostics` too."""
+    """A client that also subscribes to `/diagnostics`."""
 
     def __init__(self, domain: int) -> None:
         super().__init__(domain)
@@ -185,7 +185,7 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
 
 
 def enlarged_copy(folder: Path, name: str) -> Path:
-    """The embedded model with rows of zeros, for words that nobody says: 0.3 GB in float32."""
+    """Write the embedded model with rows of zeros for unused words: 0.3 GB in float32."""
     shutil.copytree(EMBEDDED, folder)
     config = json.loads((folder / "config.json").read_text())
     config["mllmseg"]["name"] = name
@@ -199,7 +199,7 @@ def enlarged_copy(folder: Path, name: str) -> Path:
     return folder
 
 
-def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
+def test_a_model_is_replaced_between_two_inferences(tmp_path: Path) -> None:
     other = enlarged_copy(tmp_path / "other", "the-other-one")
     damaged = shutil.copytree(EMBEDDED, tmp_path / "damaged")
     weights = damaged / "model.safetensors"
@@ -213,11 +213,11 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         client.wait(lambda: len(client.results) > 3, each=client.send)
         assert {result.model for result in client.results} == {"mllmseg-tabletop"}
 
-        # What can be known at once is said at once.
+        # Errors that can be detected at once are reported at once.
         (result,) = client.set_parameters(model=str(tmp_path / "nowhere"))
         assert not result.successful
         assert "no checkpoint folder" in result.reason
-        # What cannot is said in the log and in the diagnostics; the model before it stays.
+        # Others are reported in the log and in the diagnostics; the current model stays in use.
         (result,) = client.set_parameters(model=str(damaged))
         assert result.successful
         client.wait(lambda: "the current one stays in use" in node.log, each=client.send)
@@ -235,7 +235,7 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         models = [result.model for result in client.results]
         first = models.index("the-other-one")
         assert models[:first] == ["mllmseg-tabletop"] * first
-        assert first > 1  # the one before has answered meanwhile
+        assert first > 1  # the previous model gave results meanwhile
         assert set(models[first:]) == {"the-other-one"}
         assert {result.status for result in client.results} == {client.results[0].status}
         client.wait(lambda: client.value(MODEL, "model") == "the-other-one", each=client.send)
@@ -264,7 +264,7 @@ def test_out_of_memory_names_what_would_fit_and_leaves_the_node_unconfigured(
 ) -> None:
     node, client = unconfigured
     large = enlarged_copy(tmp_path / "large", "large")
-    assert client.change(Transition.TRANSITION_CONFIGURE)  # torch is imported by now
+    assert client.change(Transition.TRANSITION_CONFIGURE)  # torch is imported now
     assert client.change(Transition.TRANSITION_CLEANUP)
     client.set_parameters(model=str(large), dtype="float32")
     pid = node.process.pid

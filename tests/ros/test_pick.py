@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example that picks: what it refuses, what it sends, and the demo around it."""
+"""The pick-and-place example: refusals, trajectories, and the demo with it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ EXAMPLE = Path(get_package_share_directory("mllmseg_ros")) / "examples" / "pick_
 HEADER = Header(frame_id="camera")
 SIZE_HW = (120, 160)
 K = np.array([[200.0, 0, 79.5], [0, 200, 59.5], [0, 0, 1]])
-HEIGHT_M = 0.6  # of the camera over the table; it looks straight down
-# Straight down: x right, y towards the picture's foot, z down.
+HEIGHT_M = 0.6  # of the camera above the table, pointing down
+# Pointing down: x right, y towards the bottom of the image, z down.
 ABOVE = Pose(
     position=Point(x=0.1, y=0.2, z=HEIGHT_M), orientation=Quaternion(x=1.0, y=0.0, z=0.0, w=0.0)
 )
@@ -67,7 +67,7 @@ def example() -> ModuleType:
 
 
 def make_blocks() -> tuple[np.ndarray, np.ndarray]:
-    """Depth of two blocks of 60 mm seen from above, and their labels 1 and 2."""
+    """Make the depth of two blocks of 60 mm seen from above, and their labels 1 and 2."""
     labels = np.zeros(SIZE_HW, np.uint8)
     half = round(0.03 / (HEIGHT_M - 0.06) * 200)
     labels[60 - half : 60 + half, 40 - half : 40 + half] = 1
@@ -84,7 +84,7 @@ def make_segmentation(
 def make_result(
     text: str, *segmentations: Segmentation, depth: np.ndarray | None = None, stamp_ns: int = 0
 ) -> Result:
-    """An answer on an image of stamp 0 to a command of the given stamp."""
+    """Make a result on an image of stamp 0 for a command of the given stamp."""
     seen = None
     if depth is not None:
         seen = Depth(metres=depth, intrinsics=Intrinsics(K=K, D=np.zeros(5)))
@@ -108,7 +108,7 @@ def make_clouds(result: Result) -> tuple:
     )
 
 
-def test_what_is_named_is_where_the_gripper_goes(example: ModuleType) -> None:
+def test_the_gripper_moves_to_the_target(example: ModuleType) -> None:
     depth, labels = make_blocks()
     result = make_result("pick: the cube", make_segmentation("the cube", labels == 1), depth=depth)
     message = array_message(result, "camera")
@@ -124,10 +124,10 @@ def test_what_is_named_is_where_the_gripper_goes(example: ModuleType) -> None:
     times = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in way.points]
     assert list(way.joint_names) == ["x", "y", "z", "yaw", "opening"]
     assert np.all(np.diff([0, *times]) > 0.15)
-    assert times[0] > 0.7 / 0.5  # the farthest joint goes 0.7 m
+    assert times[0] > 0.7 / 0.5  # the largest motion of a joint is 0.7 m
 
 
-def test_what_is_placed_is_let_go_over_the_container(example: ModuleType) -> None:
+def test_a_placed_object_is_released_over_the_container(example: ModuleType) -> None:
     depth, labels = make_blocks()
     result = make_result(
         "pick: a; place: b",
@@ -141,7 +141,7 @@ def test_what_is_placed_is_let_go_over_the_container(example: ModuleType) -> Non
     let_go = waypoints[6]
     np.testing.assert_allclose(let_go[:2], [x, 0.2], atol=0.004)
     assert let_go[4] > 0.06
-    assert let_go[2] - waypoints[1, 2] == pytest.approx(0.06, abs=0.005)  # as high as b is
+    assert let_go[2] - waypoints[1, 2] == pytest.approx(0.06, abs=0.005)  # the height of b
     np.testing.assert_array_equal(waypoints[-1], HOME)
 
 
@@ -220,7 +220,7 @@ def test_points_and_boxes_come_back_from_messages() -> None:
 
 
 class Robot(Client):
-    """What the example talks to: here this test answers in the node's place."""
+    """The topics of the example; the test publishes instead of the node."""
 
     def __init__(self, domain: int) -> None:
         super().__init__(domain)
@@ -272,7 +272,7 @@ def robot() -> Iterator[tuple[Robot, list[str]]]:
     assert "Traceback" not in "".join(lines)
 
 
-def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str]]) -> None:
+def test_only_a_usable_result_moves_the_gripper(robot: tuple[Robot, list[str]]) -> None:
     client, lines = robot
     depth, labels = make_blocks()
     absent = make_segmentation("a", np.zeros_like(labels, np.bool_), Status.NO_TARGET)
@@ -281,12 +281,12 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
     client.wait(
         lambda: "it is not there" in "".join(lines), each=lambda: client.publish_result(refused)
     )
-    # A later image of the same command finds it: the command is done with all the same.
+    # Found on a later image of the same command, which has been handled already.
     found, container = make_segmentation("a", labels == 1), make_segmentation("b", labels == 2)
     late = dataclasses.replace(make_result("pick: a", found, depth=depth), request=refused.request)
     client.spin(1.0, each=lambda: client.publish_result(late))
     assert client.trajectories == []
-    # Nor does an image from before the command count, which may have answered another one, too.
+    # An image from before the command does not count either: it may belong to another command.
     early = make_result("pick: a", found, depth=depth, stamp_ns=1)
     client.spin(1.0, each=lambda: client.publish_result(early))
     assert client.trajectories == []
@@ -295,7 +295,7 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
     client.spin(1.0, each=lambda: client.publish_result(asked))
     assert len(client.trajectories) == 1
     assert len(client.trajectories[0].points) == 9
-    # While it is under way, though still at home, where it ends, nothing else counts but "stop".
+    # While the trajectory runs, even if it has not left home, only "stop" counts.
     client.spin(2.0, each=lambda: client.publish_result(make_result("pick: a", found, depth=depth)))
     assert len(client.trajectories) == 1
     stopped = SegmentationArray(status=SegmentationArray.STATUS_STOPPED)
@@ -305,7 +305,7 @@ def test_only_an_answer_to_act_on_moves_the_gripper(robot: tuple[Robot, list[str
     assert halt.positions[4] < HOME[4]
 
 
-def test_the_demo_picks_and_places_and_leaves_what_is_not_there(tmp_path: Path) -> None:
+def test_the_demo_picks_and_places_and_ignores_an_absent_target(tmp_path: Path) -> None:
     try:
         TabletopCamera(64, 48).close()
     except RuntimeError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topic, service and action side by side, and two cameras before one model."""
+"""Topic, service and action at the same time, and two cameras with one model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEVER_FOUND = {"decide_by": "score", "threshold": 1.0}
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[NodeProcess]:
-    """A node with two cameras: one without a name, and one on the wrist."""
+    """A node with two cameras: one without a name and one on the wrist."""
     node = NodeProcess(
         new_domain(), "--ros-args", "-p", "device:=cpu", "-p", "cameras:=['', 'wrist']"
     )
@@ -43,7 +43,7 @@ def node() -> Iterator[NodeProcess]:
 
 
 class Caller:
-    """Calls services and actions, and is the camera on the wrist."""
+    """Calls services and actions, and publishes images of the wrist camera."""
 
     def __init__(self, client: Client) -> None:
         self.client, node = client, client.node
@@ -100,7 +100,7 @@ def caller(kept_caller: Caller, client: Client) -> Caller:
     return kept_caller
 
 
-def test_a_service_call_is_answered_on_an_image_taken_after_it(caller: Caller) -> None:
+def test_a_service_call_uses_an_image_taken_after_it(caller: Caller) -> None:
     caller.send()
     caller.client.spin(0.3)
     called_ns = caller.client.node.get_clock().now().nanoseconds
@@ -110,10 +110,10 @@ def test_a_service_call_is_answered_on_an_image_taken_after_it(caller: Caller) -
     assert nanoseconds(result.header.stamp) >= called_ns
     assert result.segmentations[0].area_px > 0
     assert result.request_id
-    assert not caller.client.results  # it is nobody else's
+    assert not caller.client.results  # nothing is published
 
 
-def test_a_service_call_brings_its_own_image(caller: Caller) -> None:
+def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
     image = image_from_array(SAMPLE.rgb, "rgb8", caller.client.header())
     request = Segment.Request(expressions=["pick: the green bowl", "the red mug"], image=image)
     result = caller.call(caller.segment, request, images=False).answer
@@ -170,7 +170,7 @@ def test_calls_overlap_with_each_other_and_with_the_command(caller: Caller) -> N
     assert len({result.request_id for result in client.results}) == 1
 
 
-def test_an_explanation_is_a_picture_of_the_image_that_is_there(caller: Caller) -> None:
+def test_an_explanation_shows_the_newest_image(caller: Caller) -> None:
     client = caller.client
     client.command("the red mug")
     client.wait(lambda: client.to("the red mug"), each=caller.send)
@@ -188,7 +188,7 @@ def test_an_explanation_is_a_picture_of_the_image_that_is_there(caller: Caller) 
     panel = cv2.imdecode(np.frombuffer(reply.panel.data, np.uint8), cv2.IMREAD_COLOR)
     assert reply.panel.format.startswith("rgb8; png")
     assert panel.shape[1] > 1000
-    # The command in force goes on as it was.
+    # The command in force is not affected.
     client.wait(lambda: len(client.results) > n_results, each=caller.send)
     assert {result.command for result in client.results} == {"the red mug"}
 
@@ -228,7 +228,7 @@ def test_an_action_says_that_nothing_is_there(caller: Caller) -> None:
     assert (status, result.outcome) == (GoalStatus.STATUS_SUCCEEDED, result.OUTCOME_NOT_THERE)
     assert result.answer.status == SegmentationArray.STATUS_NO_TARGET
 
-    # With time to wait it goes on looking, and finds what comes into sight.
+    # With a timeout it keeps looking and finds a target that comes into view.
     handle, feedback = caller.goal(expressions=["the red mug"], frames=2, timeout=60.0)
     caller.client.wait(lambda: len(feedback) > 3, each=caller.send)
     caller.client.set_parameters(**BY_THE_MODEL)
@@ -287,7 +287,7 @@ def test_topic_and_services_understand_sentences(caller: Caller) -> None:
     assert (result.intent, result.segmentations[0].role) == ("pick", "pick")
     assert result.segmentations[0].expression == "the red mug"
     assert "understood as 'pick: the red mug'" in result.text
-    # Beside the conversation: it may refer back, and is not referred to.
+    # Outside the conversation: it can refer back, but commands do not refer to it.
     request = Segment.Request(expressions=["where is the other one"])
     result = caller.call(caller.segment, request).answer
     assert result.segmentations[0].expression == "the other red mug"
@@ -298,7 +298,9 @@ def test_topic_and_services_understand_sentences(caller: Caller) -> None:
     assert "not understood as a command, looked for as said" in result.text
     entry = result.segmentations[0]
     assert entry.status in (Segmentation.STATUS_NO_TARGET, Segmentation.STATUS_LOW_CONFIDENCE)
-    client.command("turn off the lights")  # names nothing: is refused, and that before goes on
+    client.command(
+        "turn off the lights"
+    )  # names nothing: it is refused, and the command in force stays
     client.wait(lambda: client.to("turn off the lights"), each=caller.send)
     refusal = client.to("turn off the lights")[0]
     assert (refusal.status, refusal.segmentations) == (SegmentationArray.STATUS_ERROR, [])

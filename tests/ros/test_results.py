@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLE = load_sample(0)
 COMMAND = "pick: the red mug; place: the bowl"
-TARGETS = ((2,), (5,))  # instance ids that the sample's truth gives them
+TARGETS = ((2,), (5,))  # their instance ids in the sample
 ALWAYS_FOUND = {"decide_by": "score", "threshold": 0.0}
 NEVER_FOUND = {"decide_by": "score", "threshold": 1.0}
 BY_THE_MODEL = {"decide_by": "auto", "threshold": -1.0, "max_rate": 0.0, "max_age": 10.0}
@@ -38,7 +38,7 @@ def defaults(client: Client) -> None:
 
 
 def send_rgbd(client: Client) -> None:
-    """Publish the sample as an aligned RGB-D camera would."""
+    """Publish the sample like an aligned RGB-D camera."""
     header = client.header()
     depth_mm = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
     client.depth.publish(image_from_array(depth_mm, "16UC1", header))
@@ -89,13 +89,13 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         assert each.mask.encoding == "mono8"
         assert (each.mask.width, each.mask.height) == (each.box.width, each.box.height)
         assert each.track_id
-        # A picture that does not move is not looked at again: the age tells when it was.
+        # An image that does not move gets no new inference: the age gives the time of the last one.
         age_ns = nanoseconds(each.inference_age)
         assert each.propagated == (age_ns > 0)
         assert nanoseconds(result.header.stamp) - age_ns in client.sent
     assert len({each.track_id for each in result.segmentations}) == len(result.segmentations)
 
-    # The same image's mask and labels say the same as the entries.
+    # Mask and labels of the same image match the entries.
     stamp_ns = nanoseconds(result.header.stamp)
     masks = entry_masks(result)
     client.wait(lambda: stamp_ns in stamps(client.masks) and stamp_ns in stamps(client.labels))
@@ -122,7 +122,7 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         atol=1e-3,
     )
 
-    # Pose and markers say the same of the same image.
+    # Pose and markers of the same image match.
     client.wait(lambda: client.poses and client.markers)
     pose = client.poses[-1]
     assert pose.header.frame_id == "test_camera_optical_frame"
@@ -137,7 +137,7 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     n_places = sum(each.has_position for each in result.segmentations)
     assert len(shown) == 1 + 2 * n_places
 
-    # The cloud holds the points that the centroid is the mean of, in the image's colours.
+    # The cloud has the points whose mean is the centroid, in the image's colours.
     cloud = client.clouds[-1]
     client.wait(lambda: cloud.header.stamp in [each.header.stamp for each in client.centroids])
     records = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, cloud.point_step).copy()
@@ -149,8 +149,8 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     assert {tuple(bgr[::-1]) for bgr in records[:, 12:15]} <= shown
 
 
-def test_the_masks_land_on_what_was_named(client: Client) -> None:
-    """The embedded model, deciding by itself, on a picture of the package."""
+def test_the_masks_cover_the_targets(client: Client) -> None:
+    """The embedded model with its own threshold on a sample image of the package."""
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) > 0, each=lambda: send_rgbd(client))
     result = client.to(COMMAND)[0]
@@ -169,7 +169,7 @@ def test_the_masks_land_on_what_was_named(client: Client) -> None:
         np.testing.assert_allclose(position, [x.mean(), y.mean(), z.mean()], atol=0.03)
 
 
-def test_no_target_is_an_answer_with_an_empty_mask(client: Client) -> None:
+def test_no_target_is_a_result_with_an_empty_mask(client: Client) -> None:
     client.set_parameters(**NEVER_FOUND)
     client.command(COMMAND)
     client.wait(lambda: client.masks and client.to(COMMAND), each=lambda: send_rgbd(client))
@@ -203,12 +203,12 @@ def test_without_depth_there_is_no_position(client: Client) -> None:
     assert not entry.has_position
     assert entry.frame_id == ""
     client.spin(0.3)
-    # The last test's image may have been answered first.
+    # There may have been a result on the last test's image first.
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
 def send_with_depth(client: Client, late_ns: int) -> None:
-    """A picture with depth of half its size, stamped so much later."""
+    """Publish an image with depth of half its size and a later stamp."""
     header = client.header()
     K = SAMPLE.K.ravel().tolist()
     small = np.full((240, 320), 800, dtype=np.uint16)
@@ -221,7 +221,7 @@ def send_with_depth(client: Client, late_ns: int) -> None:
     client.sent.append(nanoseconds(header.stamp))
 
 
-def test_depth_of_another_time_is_no_position_and_the_text_says_so(client: Client) -> None:
+def test_depth_of_another_time_gives_no_position_and_the_text_says_so(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command("the green bowl")
     client.wait(
@@ -235,7 +235,7 @@ def test_depth_of_another_time_is_no_position_and_the_text_says_so(client: Clien
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
-def test_depth_of_another_size_a_moment_later_is_looked_up(client: Client) -> None:
+def test_depth_of_another_size_and_slightly_later_is_used(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command("the green bowl")
     client.wait(
@@ -247,7 +247,7 @@ def test_depth_of_another_size_a_moment_later_is_looked_up(client: Client) -> No
     assert abs(entry.position.z - 0.8) < 1e-6
 
 
-def test_an_answer_for_every_image_until_stop(client: Client) -> None:
+def test_a_result_for_every_image_until_stop(client: Client) -> None:
     client.command("the green bowl")
     client.wait(lambda: len(client.to("the green bowl")) >= 5, each=lambda: send_rgbd(client))
     results = client.to("the green bowl")
@@ -275,7 +275,7 @@ def test_max_rate_holds(client: Client) -> None:
     assert 2 <= len(client.to("the green bowl")) <= 4
 
 
-def test_a_fresh_image_answers_a_command_that_comes_after_it(client: Client) -> None:
+def test_a_fresh_image_is_used_for_a_later_command(client: Client) -> None:
     client.set_parameters(max_age=60.0)
     header = client.send_image(SAMPLE.rgb)
     client.spin(0.5)
@@ -286,7 +286,7 @@ def test_a_fresh_image_answers_a_command_that_comes_after_it(client: Client) -> 
     assert set(stamps(client.results)) == {nanoseconds(header.stamp)}
 
 
-def test_every_command_of_a_burst_gets_exactly_one_first_answer(client: Client) -> None:
+def test_every_command_of_a_burst_gets_exactly_one_first_result(client: Client) -> None:
     commands = [f"the green bowl number {index}" for index in range(10)]  # the depth of the topic
     send_rgbd(client)
     for command in commands:
@@ -311,7 +311,7 @@ def test_every_command_of_a_burst_gets_exactly_one_first_answer(client: Client) 
     assert all(result.status in with_result for result in client.to(last))
 
 
-def test_memory_stays_flat_under_frames_that_come_too_fast(client: Client, node) -> None:  # type: ignore[no-untyped-def]
+def test_memory_does_not_grow_when_images_arrive_too_fast(client: Client, node) -> None:  # type: ignore[no-untyped-def]
     def resident_mb() -> float:
         with open(f"/proc/{node.process.pid}/statm") as file:
             return int(file.read().split()[1]) * 4096 / 1e6

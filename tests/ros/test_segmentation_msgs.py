@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers to messages and back."""
+"""Results to messages and back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def position(x: float) -> Position:
         covariance=np.arange(9.0).reshape(3, 3),
         surface_point=np.array([x, 0.2, 0.8]),
         box_center=np.array([x, 0.2, 0.85]),
-        # Its x edge along the picture's y, its y edge against the picture's x.
+        # Its x edge along the image's y axis, its y edge against the image's x axis.
         box_axes=np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
         box_size=np.array([0.1, 0.2, 0.3]),
         valid_depth_ratio=0.5,
@@ -69,7 +69,7 @@ def make_result(command: str, statuses: list[Status], with_depth: bool = True) -
                 Instance(
                     expression_index=i,
                     instance_index=0,
-                    # Each overlaps the one before it.
+                    # Each overlaps the previous one.
                     segmentation=segmentation(
                         target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25)
                     ),
@@ -113,7 +113,7 @@ def test_every_field_of_a_found_target() -> None:
     assert list(entry.position_covariance) == list(range(9))
     assert entry.surface_point.z == 0.8
     assert entry.box_pose.position.z == 0.85
-    turn = entry.box_pose.orientation  # a quarter turn about z
+    turn = entry.box_pose.orientation  # a rotation by 90 degrees about z
     half = math.sqrt(0.5)
     assert (turn.x, turn.y, turn.z, turn.w) == pytest.approx((0, 0, half, half))
     assert (entry.box_size.x, entry.box_size.y, entry.box_size.z) == (0.1, 0.2, 0.3)
@@ -136,7 +136,7 @@ def test_array_status(statuses: list[Status], expected: int) -> None:
     assert len(message.segmentations) == 2
 
 
-def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
+def test_an_absent_target_has_no_mask_and_an_uncertain_one_no_label() -> None:
     both = make_result("a; b", [NO_TARGET, LOW])
     absent, unsure = array_message(both, "").segmentations
     assert (absent.box.width, absent.area_px, len(absent.mask.data), absent.label) == (0, 0, 0, 0)
@@ -147,7 +147,7 @@ def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
     assert not label_image(both).any()
 
 
-def test_the_first_asked_wins_an_overlap() -> None:
+def test_overlapping_pixels_belong_to_the_first_expression() -> None:
     both = make_result("a; b; c", [FOUND, NO_TARGET, FOUND])
     labels, union = label_image(both), union_image(both)
     assert (labels[10, 12], labels[10, 29], labels[10, 31], labels[10, 50]) == (1, 1, 3, 0)
@@ -177,7 +177,7 @@ def test_centroid_is_of_the_first_found_pick_else_the_first_found(
     assert chosen_position(make_result(command, statuses, with_depth=False)) is None
 
 
-def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
+def test_each_instance_of_an_expression_is_an_entry() -> None:
     one = make_result("the mugs; b", [FOUND, FOUND])
     first, second = one.instances
     other = segmentation("the mugs", FOUND, (60, 30, 70, 40))
@@ -201,13 +201,13 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
     assert chosen.mean[0] == 0.0
 
 
-def test_what_comes_after_the_last_label_is_not_drawn() -> None:
+def test_entries_after_the_last_label_are_not_drawn() -> None:
     one = make_result("things", [FOUND])
     twins = [replace(one.instances[0], instance_index=k) for k in range(300)]
     many = replace(one, instance_set=InstanceSet(instances=twins))
     labels = [entry.label for entry in array_message(many, "").segmentations]
     assert labels == [*range(1, 255), *[0] * 46]
-    assert label_image(many).max() == 1  # all lie upon each other: the first wins
+    assert label_image(many).max() == 1  # all overlap: the first one is drawn
 
 
 def test_a_failure_has_its_image_but_no_entries() -> None:
@@ -239,7 +239,7 @@ def test_events_have_no_image() -> None:
     assert all(message.text for message in messages)
 
 
-def test_a_listener_gets_the_masks_back() -> None:
+def test_a_subscriber_gets_the_masks_back() -> None:
     both = make_result("a; b; c", [FOUND, LOW, NO_TARGET])
     message = array_message(both, "")
     originals = [each.segmentation for each in both.instances]

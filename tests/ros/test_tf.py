@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF over real DDS: everything in metres goes out in the frame asked for, or not at all.
+"""TF over DDS: positions are in the target frame or missing.
 
-The first half runs over our own buffer and, where that is installed, over tf2_ros; the second
-asks the node as a process.
+The first half tests this package's buffer and, if it is installed, tf2_ros; the second half tests
+the node as a process.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SECOND = 1_000_000_000
 SAMPLE = load_sample(0)
 COMMAND = "pick: the red mug; place: the bowl"
 CAMERA = "test_camera_optical_frame"
-# A camera that looks down on a table from the side, as a calibration would say it.
+# A camera beside a table, pointing down, as from a calibration.
 TRANSLATION = (0.4, -0.1, 0.9)
 QUATERNION = tuple((np.array([0.9, 0.1, -0.2, 0.0]) / np.sqrt(0.86)).tolist())
 BASE_FROM_CAMERA = pose_to_matrix(TRANSLATION, QUATERNION)
@@ -50,14 +50,14 @@ BASE_FROM_CAMERA = pose_to_matrix(TRANSLATION, QUATERNION)
 
 @pytest.fixture(scope="module", autouse=True)
 def generated(tf2_msgs_prefix: Path | None) -> Iterator[Path | None]:
-    """Where the messages of TF were generated; None where they are installed."""
+    """Prefix of the generated TF messages; None if they are installed."""
     with pytest.MonkeyPatch.context() as patch:
         tf2_msgs_package.use(tf2_msgs_prefix, patch)
         yield tf2_msgs_prefix
 
 
 class Rig:
-    """A node that listens, spun by a thread of its own as the real one is by the main thread."""
+    """A node with TF, spun by a thread as the real one is by the main thread."""
 
     def __init__(self) -> None:
         self.context = Context()
@@ -87,12 +87,12 @@ class Rig:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        self.executor.create_task(self.transforms.stop)  # where the node is spun
+        self.executor.create_task(self.transforms.stop)  # in the thread that spins the node
 
 
 @pytest.fixture(params=[True, False], ids=["own", "tf2_ros"])
 def own(request: pytest.FixtureRequest) -> bool:
-    """Whether our own buffer is tested."""
+    """Whether this package's buffer is tested."""
     return request.param
 
 
@@ -118,7 +118,7 @@ def test_nothing_is_subscribed_to_before_it_is_needed(rig: Rig) -> None:
     rig.until_subscribed()
     rig.stop()
     rig.until_subscribed(False)
-    rig.transforms.listen()  # not before it is started again
+    rig.transforms.listen()  # has no effect before it is started again
     time.sleep(0.3)
     assert rig.node.count_subscribers("/tf") == 0
     rig.transforms.start("base")
@@ -126,12 +126,12 @@ def test_nothing_is_subscribed_to_before_it_is_needed(rig: Rig) -> None:
 
 
 def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
-    # Latched before anybody listened.
+    # Latched before the subscription.
     rig.broadcaster.send_static(make_transform("hand", "camera", 1, (0, 0, 0.1)))
     rig.transforms.start("base")
     rig.until_subscribed()
     for second in (100, 101, 102):
-        half = (second - 100) / 2  # it turns by 1 rad a second
+        half = (second - 100) / 2  # it rotates by 1 rad/s
         turn = (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
         rig.broadcaster.send(make_transform("base", "hand", second * SECOND, (second, 0, 0), turn))
     for at in (100.0, 100.5, 101.9):
@@ -143,7 +143,7 @@ def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
     np.testing.assert_allclose(back[:3, 3], [-100, 0, -0.1], atol=1e-6)
 
 
-def test_a_transform_that_is_late_is_waited_for_and_never_the_latest_taken(rig: Rig) -> None:
+def test_a_late_transform_is_waited_for_and_the_latest_not_used(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
     rig.broadcaster.send(make_transform("base", "camera", 100 * SECOND, (1, 0, 0)))
@@ -159,16 +159,16 @@ def test_a_transform_that_is_late_is_waited_for_and_never_the_latest_taken(rig: 
     timer.join()
     with pytest.raises(TransformError, match="into the future"):
         rig.transforms.matrix("base", "camera", 103 * SECOND, 0.1)
-    # What is forgotten does not come back: no waiting.
+    # An expired transform will not arrive: no waiting.
     began_s = time.monotonic()
     with pytest.raises(TransformError, match="into the past"):
         rig.transforms.matrix("base", "camera", 50 * SECOND, 10.0)
     assert time.monotonic() - began_s < 5
     with pytest.raises(TransformError, match="no stamp"):
-        rig.transforms.matrix("base", "camera", 0, 10.0)  # tf2 would take the latest
+        rig.transforms.matrix("base", "camera", 0, 10.0)  # tf2 would use the latest
 
 
-def test_what_is_malformed_does_not_count_and_does_not_hurt(rig: Rig, own: bool) -> None:
+def test_malformed_transforms_are_ignored(rig: Rig, own: bool) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
     for wrong in (
@@ -187,12 +187,12 @@ def test_what_is_malformed_does_not_count_and_does_not_hurt(rig: Rig, own: bool)
     rig.broadcaster.send(make_transform("base", "camera", SECOND, (1, 2, 3)))
     matrix = rig.transforms.matrix("base", "camera", SECOND, 10.0)
     assert matrix[:3, 3].tolist() == [1, 2, 3]
-    # tf2 says so in its own log.
+    # tf2 reports it in its own log.
     assert len(rig.reports) == (6 if own else 0)
     assert all(each.startswith("transform refused: ") for each in rig.reports)
 
 
-def test_after_a_jump_of_time_only_what_is_static_is_known(rig: Rig) -> None:
+def test_after_a_jump_of_time_only_static_transforms_are_known(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
     rig.broadcaster.send_static(make_transform("hand", "camera", 1, (0, 0, 0.1)))
@@ -206,7 +206,7 @@ def test_after_a_jump_of_time_only_what_is_static_is_known(rig: Rig) -> None:
     assert rig.transforms.matrix("base", "camera", 5 * SECOND, 10.0)[0, 3] == 2
 
 
-def test_who_waits_is_told_when_the_node_stops(rig: Rig) -> None:
+def test_a_waiting_lookup_ends_when_the_node_stops(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
     threading.Timer(0.3, rig.stop).start()
@@ -250,7 +250,7 @@ class RobotClient(Client):
     def answer_where(
         self, condition: Callable[[SegmentationArray], object], each: Callable[[], object]
     ) -> SegmentationArray:
-        """The first answer on an image sent from now on for which something holds."""
+        """Wait for the first result that meets a condition, on an image sent from now on."""
         n_before = len(self.sent)
 
         def fitting() -> list[SegmentationArray]:
@@ -294,7 +294,7 @@ def mean_point(cloud: PointCloud2) -> np.ndarray:
     return records[:, :12].copy().view("<f4").mean(axis=0)
 
 
-def test_everything_in_metres_is_told_in_the_target_frame(
+def test_positions_are_in_the_target_frame(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
     node, client = robot
@@ -302,7 +302,7 @@ def test_everything_in_metres_is_told_in_the_target_frame(
     client.wait(lambda: client.scenes and client.centroids, each=client.send_rgbd)
     assert seen.segmentations[0].frame_id == CAMERA
     scene_before = mean_point(client.scenes[-1])
-    assert client.node.count_subscribers("/tf") == 0  # nothing has asked for it
+    assert client.node.count_subscribers("/tf") == 0  # not needed yet
     client.forget()
 
     client.broadcaster.send_static(make_transform("base", CAMERA, 1, TRANSLATION, QUATERNION))
@@ -347,12 +347,12 @@ def test_everything_in_metres_is_told_in_the_target_frame(
         assert {nanoseconds(each.header.stamp) for each in received} <= set(client.sent)
     _, box, name, *_ = client.markers[-1].markers
     assert {each.header.frame_id for each in client.markers[-1].markers} == {"base"}
-    assert name.pose.position.z > box.pose.position.z + 0.03  # over it: z points up
+    assert name.pose.position.z > box.pose.position.z + 0.03  # above it: z points up
     distance = np.linalg.norm(xyz(seen.segmentations[0].position))  # from the camera
     assert name.text == f"the red mug {distance:.2f} m"
 
 
-def test_without_its_transform_an_answer_stays_flat_and_says_why(
+def test_without_its_transform_a_result_has_no_position_and_says_why(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
     _, client = robot
@@ -367,7 +367,7 @@ def test_without_its_transform_an_answer_stays_flat_and_says_why(
     )
     assert all(each.area_px and not each.frame_id for each in result.segmentations)
     client.spin(0.5, each=client.send_rgbd)
-    # Masks go out, and nothing in metres.
+    # Masks are published, positions are not.
     assert client.masks
     assert client.markers
     assert all(len(each.markers) == 1 for each in client.markers)
@@ -375,8 +375,8 @@ def test_without_its_transform_an_answer_stays_flat_and_says_why(
     assert [len(received) for received in in_metres] == [0, 0, 0, 0]
 
 
-def test_a_late_transform_is_worth_waiting_for(robot: tuple[NodeProcess, RobotClient]) -> None:
-    """The arm moves: its places before and after the image come later than the image."""
+def test_a_late_transform_is_waited_for(robot: tuple[NodeProcess, RobotClient]) -> None:
+    """The arm moves: its poses before and after the image arrive after the image."""
     _, client = robot
     client.set_parameters(target_frame="world", transform_timeout=5.0)
 
@@ -402,10 +402,10 @@ def test_a_late_transform_is_worth_waiting_for(robot: tuple[NodeProcess, RobotCl
     np.testing.assert_allclose(shift[1:], 0, atol=1e-3)
 
 
-def test_depth_of_another_place_is_brought_into_the_picture(
+def test_depth_of_a_separate_camera_is_registered(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
-    """As of a depth camera that stands 5 cm in front of the colour camera."""
+    """Like a depth camera 5 cm in front of the colour camera."""
     _, client = robot
     client.set_parameters(target_frame="")
     near = client.wait_for_result(has_position, client.send_rgbd).segmentations[0]
@@ -422,7 +422,7 @@ def test_depth_of_another_place_is_brought_into_the_picture(
     assert moved.position.z == pytest.approx(near.position.z + 0.05, abs=0.02)
 
 
-def test_without_tf_installed_the_remedy_is_named(generated: Path | None) -> None:
+def test_without_tf_the_error_says_what_to_install(generated: Path | None) -> None:
     if generated is None:
         pytest.skip("the messages of TF are installed")
     with pytest.MonkeyPatch.context() as patch:
