@@ -97,7 +97,7 @@ class Robot:
         self.send_info(header)
         self.send_color(header)
 
-    def answer_where(
+    def wait_for_result(
         self,
         condition: Callable[[SegmentationArray], object],
         command: str = COMMAND,

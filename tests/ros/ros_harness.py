@@ -176,7 +176,7 @@ class Client:
         end = time.monotonic() + seconds
         self.wait(lambda: time.monotonic() >= end, seconds + 5, each)
 
-    def said(self) -> list[tuple[str, int, str]]:
+    def summaries(self) -> list[tuple[str, int, str]]:
         return [(result.command[:40], result.status, result.text) for result in self.results]
 
     def to(self, command: str) -> list[SegmentationArray]:

@@ -65,7 +65,7 @@ class Robot(Client):
         )
         self.broadcaster.send_static(make_transform("map", CAMERA, 1, *self.place))
 
-    def look(self) -> None:
+    def send_rgbd(self) -> None:
         header = self.header()
         info = {"height": 480, "width": 640, "k": SAMPLE.K.ravel().tolist(), "d": [0.0] * 5}
         depth_mm = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
@@ -120,7 +120,7 @@ def test_the_tool_pose_points_down_and_closes_along_the_grasp() -> None:
 def test_a_destination_becomes_one_goal(robot: tuple[Robot, NodeProcess]) -> None:
     client, driver = robot
     client.command("go to the red mug")
-    client.wait(lambda: client.goals, each=client.send_image, every_s=0.3)
+    client.wait(lambda: client.goals, each=client.send_rgbd, every_s=0.3)
     goal = client.goals[0]
     mug = next(each for each in SAMPLE.objects if (each.color, each.kind) == ("red", "mug"))
     thing = (SAMPLE.camera_pose @ [*mug.position_m, 1.0])[:2]
@@ -132,18 +132,18 @@ def test_a_destination_becomes_one_goal(robot: tuple[Robot, NodeProcess]) -> Non
     assert abs(way[0] * left[1] - way[1] * left[0]) < 0.02 * np.hypot(*way)
     yaw = 2 * math.atan2(goal.pose.orientation.z, goal.pose.orientation.w)
     assert yaw == pytest.approx(math.atan2(left[1], left[0]), abs=0.05)
-    client.spin(0.6, each=client.send_image)
+    client.spin(0.6, each=client.send_rgbd)
     assert len(client.goals) == 1
 
     # Neither a pick target nor an absent target is a destination.
     client.command("pick: the red mug")
-    client.spin(0.6, each=client.send_image)
+    client.spin(0.6, each=client.send_rgbd)
     absent = next(expression.text for expression in sample_expressions(0) if not expression.targets)
     client.command(f"destination: {absent}")
-    client.wait(lambda: "not driving" in driver.log, each=client.send_image, every_s=0.3)
+    client.wait(lambda: "not driving" in driver.log, each=client.send_rgbd, every_s=0.3)
     assert len(client.goals) == 1
 
     client.command("stop")
-    client.wait(lambda: len(client.goals) > 1, each=client.send_image, every_s=0.3)
+    client.wait(lambda: len(client.goals) > 1, each=client.send_rgbd, every_s=0.3)
     halt = client.goals[1].pose.position
     assert (halt.x, halt.y) == pytest.approx(ROBOT_XY)

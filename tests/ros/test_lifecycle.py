@@ -38,7 +38,7 @@ class Managed:
         assert self._change.wait_for_service(START_S)
         assert self._state.wait_for_service(START_S)
 
-    def ask(self, expression: str) -> SegmentationArray:
+    def call_segment(self, expression: str) -> SegmentationArray:
         future = self.segment.call_async(Segment.Request(expressions=[expression]))
         self.client.wait(future.done)
         return future.result().answer
@@ -54,7 +54,7 @@ class Managed:
         self.client.wait(future.done)
         return future.result().current_state.id
 
-    def result(self, command: str) -> SegmentationArray:
+    def wait_for_result(self, command: str) -> SegmentationArray:
         n_before = len(self.client.to(command))
         self.client.wait(self.client.connected)
         self.client.command(command)
@@ -93,7 +93,7 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
         assert managed.change(Transition.TRANSITION_CONFIGURE)
         assert managed.state() == State.PRIMARY_STATE_INACTIVE
         assert managed.change(Transition.TRANSITION_ACTIVATE)
-        assert managed.answer("the mug").segmentations
+        assert managed.wait_for_result("the mug").segmentations
         assert managed.change(Transition.TRANSITION_DEACTIVATE)
         n_results = len(client.results)
         client.spin(0.5, each=lambda: client.send_image(RGB))

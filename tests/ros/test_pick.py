@@ -227,7 +227,7 @@ class Robot(Client):
         self.trajectories: list[JointTrajectory] = []
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node = self.node
-        self.results = node.create_publisher(SegmentationArray, "segmentations", 10)
+        self.result_publisher = node.create_publisher(SegmentationArray, "segmentations", 10)
         kind = type(make_clouds(make_result("a"))[0])
         self.clouds = [node.create_publisher(kind, f"{n}_cloud", 1) for n in ("target", "scene")]
         self.joints = node.create_publisher(JointState, "joint_states", 10)
@@ -235,10 +235,10 @@ class Robot(Client):
         self.pose.publish(PoseStamped(pose=ABOVE))
         node.create_subscription(JointTrajectory, "joint_trajectory", self.trajectories.append, 10)
 
-    def say(self, result: Result) -> None:
+    def publish_result(self, result: Result) -> None:
         state = JointState(name=["x", "y", "z", "yaw", "opening"], position=HOME.tolist())
         self.joints.publish(state)
-        self.results.publish(array_message(result, "c"))
+        self.result_publisher.publish(array_message(result, "c"))
         for publisher, cloud in zip(self.clouds, make_clouds(result), strict=True):
             publisher.publish(cloud)
 
@@ -299,7 +299,7 @@ def test_only_a_usable_result_moves_the_gripper(robot: tuple[Robot, list[str]]) 
     client.spin(2.0, each=lambda: client.publish_result(make_result("pick: a", found, depth=depth)))
     assert len(client.trajectories) == 1
     stopped = SegmentationArray(status=SegmentationArray.STATUS_STOPPED)
-    client.wait(lambda: len(client.trajectories) > 1, each=lambda: client.results.publish(stopped))
+    client.wait(lambda: len(client.trajectories) > 1, each=lambda: client.result_publisher.publish(stopped))
     (halt,) = client.trajectories[1].points
     np.testing.assert_allclose(halt.positions[:4], HOME[:4])
     assert halt.positions[4] < HOME[4]

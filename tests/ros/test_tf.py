@@ -247,7 +247,7 @@ class RobotClient(Client):
             received.clear()
         self.masks.clear()
 
-    def answer_where(
+    def wait_for_result(
         self, condition: Callable[[SegmentationArray], object], each: Callable[[], object]
     ) -> SegmentationArray:
         """Wait for the first result that meets a condition, on an image sent from now on."""
