@@ -299,7 +299,10 @@ def test_only_a_usable_result_moves_the_gripper(robot: tuple[Robot, list[str]]) 
     client.spin(2.0, each=lambda: client.publish_result(make_result("pick: a", found, depth=depth)))
     assert len(client.trajectories) == 1
     stopped = SegmentationArray(status=SegmentationArray.STATUS_STOPPED)
-    client.wait(lambda: len(client.trajectories) > 1, each=lambda: client.result_publisher.publish(stopped))
+    client.wait(
+        lambda: len(client.trajectories) > 1,
+        each=lambda: client.result_publisher.publish(stopped),
+    )
     (halt,) = client.trajectories[1].points
     np.testing.assert_allclose(halt.positions[:4], HOME[:4])
     assert halt.positions[4] < HOME[4]
