@@ -226,7 +226,7 @@ def build_messages(
         request=RequestFactory().receive(command.text, 0),
         header=Header(frame_id="camera"),
         rgb=view.rgb,
-        instance_set=InstanceSet(instances=instances_of(segmentations, depth), depth=depth),
+        instance_set=InstanceSet(instances=locate_instances(segmentations, depth), depth=depth),
         latency_ns=0,
     )
     position = chosen_position(result)

@@ -228,7 +228,9 @@ def segment_truth(recording: Recording, k: int) -> list[Segmentation]:
     for text, ids in recording.targets:
         mask = recording.truth(k, ids)
         status = Status.FOUND if mask.sum() >= MIN_PX / 4 else Status.NO_TARGET
-        segmentations.append(segmentation_of(text, status, 1.0, 1.0, mask.astype(np.float32), mask))
+        segmentations.append(
+            build_segmentation(text, status, 1.0, 1.0, mask.astype(np.float32), mask)
+        )
     return segmentations
 
 

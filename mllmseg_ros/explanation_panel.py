@@ -3,4 +3,5 @@
 
 from mllmseg_ros.deprecation import forward
 
-__getattr__ = forward(__name__, "mllmseg_ros.explain.panel")
+_RENAMED = {"reason": "describe_decision"}
+__getattr__ = forward(__name__, "mllmseg_ros.explain.panel", **_RENAMED)

@@ -3,4 +3,5 @@
 
 from mllmseg_ros.deprecation import forward
 
-__getattr__ = forward(__name__, "mllmseg_ros.geometry.localization")
+_RENAMED = {"transformed": "transform_position"}
+__getattr__ = forward(__name__, "mllmseg_ros.geometry.localization", **_RENAMED)

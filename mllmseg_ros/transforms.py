@@ -3,4 +3,5 @@
 
 from mllmseg_ros.deprecation import forward
 
-__getattr__ = forward(__name__, "mllmseg_ros.geometry.transforms")
+_RENAMED = {"inverse": "invert_transform", "matrix_of": "pose_to_matrix"}
+__getattr__ = forward(__name__, "mllmseg_ros.geometry.transforms", **_RENAMED)

@@ -7,7 +7,14 @@ import warnings
 from typing import Any
 
 # Importing them from here is deprecated; imported lazily, because they need torch.
-_MOVED = ("SEEN", "Explanation", "Region", "explain", "regions", "shortened")
+_MOVED = {
+    "SEEN": "SEEN",
+    "Explanation": "Explanation",
+    "Region": "Region",
+    "explain": "explain",
+    "regions": "find_regions",
+    "shortened": "leave_out_words",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +26,4 @@ def __getattr__(name: str) -> Any:
     warnings.warn(
         f"{__name__}.{name} has moved to {explanation.__name__}", DeprecationWarning, stacklevel=2
     )
-    return getattr(explanation, name)
+    return getattr(explanation, _MOVED[name])

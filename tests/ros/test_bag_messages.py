@@ -43,7 +43,7 @@ def make_instance_set() -> InstanceSet:
     mask[10:30, 20:50] = True
 
     def make_segmentation(expression: str, status: Status, score: float) -> Segmentation:
-        return segmentation_of(expression, status, score, 0.9, mask.astype(np.float32), mask)
+        return build_segmentation(expression, status, score, 0.9, mask.astype(np.float32), mask)
 
     camera = Intrinsics(K=np.array([[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]]), D=np.zeros(5))
     rows = np.linspace(0.7, 0.9, 48, dtype=np.float32)[:, None].repeat(64, axis=1)

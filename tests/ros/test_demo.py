@@ -23,7 +23,7 @@ from ros_harness import new_domain
 from mllmseg_ros.geometry.localization import MIN_POINTS
 from mllmseg_ros.ros.demo.segment_plan import format_table, judge, plan_commands
 from mllmseg_ros.ros.demo.sim_camera_node import sway_poses
-from mllmseg_ros.segmentation import Status, segmentation_of
+from mllmseg_ros.segmentation import Status, build_segmentation
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.draw_scene import random_scene
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample

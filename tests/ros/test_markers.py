@@ -33,8 +33,8 @@ def make_result(*, with_depth: bool) -> Result:
     depth[:, :80] = 0.6
     none = np.zeros_like(mask)
     segmentations = [
-        segmentation_of("the mugs", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask),
-        segmentation_of("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
+        build_segmentation("the mugs", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask),
+        build_segmentation("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
     ]
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
     return Result(
@@ -42,7 +42,7 @@ def make_result(*, with_depth: bool) -> Result:
         header=HEADER,
         rgb=np.zeros((120, 160, 3), np.uint8),
         instance_set=InstanceSet(
-            instances=instances_of(
+            instances=locate_instances(
                 segmentations, Depth(metres=depth, intrinsics=intrinsics) if with_depth else None
             )
         ),

@@ -78,7 +78,7 @@ def make_blocks() -> tuple[np.ndarray, np.ndarray]:
 def make_segmentation(
     expression: str, mask: np.ndarray, status: Status = Status.FOUND
 ) -> Segmentation:
-    return segmentation_of(expression, status, 0.9, 0.9, mask.astype(np.float32), mask)
+    return build_segmentation(expression, status, 0.9, 0.9, mask.astype(np.float32), mask)
 
 
 def make_result(
@@ -92,7 +92,7 @@ def make_result(
         request=RequestFactory().receive(text, stamp_ns),
         header=HEADER,
         rgb=np.zeros((*SIZE_HW, 3), np.uint8),
-        instance_set=InstanceSet(instances=instances_of(segmentations, seen), depth=seen),
+        instance_set=InstanceSet(instances=locate_instances(segmentations, seen), depth=seen),
         latency_ns=0,
     )
 

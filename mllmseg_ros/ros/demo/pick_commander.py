@@ -117,7 +117,7 @@ class PickCommander(Commander[PickTask]):
             self._panels[f"{camera}: {moment}"] = rgb_from_image(image)
 
     def _handle_result(self, command: PickTask, result: SegmentationArray) -> None:
-        image = self._images.at(nanoseconds(result.header.stamp))
+        image = self._images.get(nanoseconds(result.header.stamp))
         if image is not None:
             self._panels["camera: before"] = draw_result(rgb_from_image(image), result)
 

@@ -154,8 +154,8 @@ class SegmentCommander(Commander[SegmentCommand]):
         size_hw = (result.image_height, result.image_width)
         segmentations = [segmentation_from_message(each, size_hw) for each in result.segmentations]
         stamp_ns = nanoseconds(result.header.stamp)
-        image, depth = self._images.at(stamp_ns), self._depths.at(stamp_ns)
-        instances = self._instances.at(stamp_ns)
+        image, depth = self._images.get(stamp_ns), self._depths.get(stamp_ns)
+        instances = self._instances.get(stamp_ns)
         path = self._next_path()
         if image is not None:
             write_image(path, draw_result(rgb_from_image(image), result))

@@ -19,9 +19,9 @@ __all__ = ["box_corners", "extent_center_xy", "tool_pose", "transform_points"]
 
 def transform_points(pose: Pose, points: NDArray[np.floating]) -> NDArray[np.float64]:
     """Transform points (N, 3) from the frame that has this pose to the frame of the pose."""
-    axis, shift = ([each.x, each.y, each.z] for each in (pose.orientation, pose.position))
-    turn = 2 * np.cross(axis, points)
-    return np.asarray(points + pose.orientation.w * turn + np.cross(axis, turn) + shift)
+    quaternion, origin = pose.orientation, pose.position
+    rotation = Rotation.from_quat([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
+    return np.asarray(rotation.apply(points) + np.array([origin.x, origin.y, origin.z]))
 
 
 def box_corners(entry: Segmentation) -> NDArray[np.float64]:

@@ -62,12 +62,12 @@ def main(args: list[str] | None = None) -> int:
     )
     command_line = sys.argv if args is None else ["doctor", *args]
     arguments = parser.parse_args(remove_ros_args(command_line)[1:])
-    status = report(examine(arguments.model, arguments.device, arguments.dtype))
+    status = print_findings(check_machine(arguments.model, arguments.device, arguments.dtype))
     rclpy.init(args=command_line)
     try:
-        status |= report([_check_cv_bridge(), *_check_transport()])
+        status |= print_findings([_check_cv_bridge(), *_check_transport()])
         if arguments.seconds > 0:
-            status |= report(_check_topics(arguments.seconds))
+            status |= print_findings(_check_topics(arguments.seconds))
     finally:
         rclpy.try_shutdown()
     return status

@@ -107,7 +107,7 @@ class ViewNode(Node):
     def _on_result(self, message: SegmentationArray) -> None:
         size_hw = (message.image_height, message.image_width)
         if not size_hw[0]:  # a result without an image
-            self._log.command(self._now_ns(), f"({message.command}: {message.text})")
+            self._log.log_command(self._now_ns(), f"({message.command}: {message.text})")
             return
         try:
             shown = [_convert_entry(each, size_hw) for each in message.segmentations]
@@ -129,7 +129,7 @@ class ViewNode(Node):
     def _on_transforms(self, message: Any, static: bool = False) -> None:
         for each in message.transforms:
             translation, rotation = each.transform.translation, each.transform.rotation
-            self._log.transform(
+            self._log.log_transform(
                 None if static else nanoseconds(each.header.stamp),
                 each.header.frame_id,
                 each.child_frame_id,
@@ -144,7 +144,7 @@ class ViewNode(Node):
         return int(self.get_clock().now().nanoseconds)
 
 
-def _convert_entry(entry: Segmentation, size_hw: tuple[int, int]) -> Shown:
+def _convert_entry(entry: Segmentation, size_hw: tuple[int, int]) -> LoggedSegmentation:
     box = None
     if entry.has_position:
         center, rotation = entry.box_pose.position, entry.box_pose.orientation
