@@ -236,7 +236,7 @@ def _explain_silence(node: Node, topic: _Topic) -> str:
 
 def _check_info(topic: _Topic) -> Finding:
     if topic.newest is None:
-        return warn("camera_info", f"{topic.name}: nothing; without it there are no metres")
+        return warn("camera_info", f"{topic.name}: no messages; without it there are no positions")
     if not (topic.newest.k[0] > 0 and topic.newest.k[4] > 0):
         return fail("camera_info", f"{topic.name}: K has no focal length; calibrate the camera")
     return ok("camera_info", str(topic))
@@ -244,7 +244,7 @@ def _check_info(topic: _Topic) -> Finding:
 
 def _check_depth(topic: _Topic) -> Finding:
     if topic.newest is None:
-        return warn("depth", f"{topic.name}: nothing; answers stay in the image, without metres")
+        return warn("depth", f"{topic.name}: no messages; results have no position")
     message = topic.newest
     try:
         if isinstance(message, CompressedImage):
