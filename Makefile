@@ -5,12 +5,13 @@
 #                               suite in two processes, what ARGS chooses in one
 #   make lint                   ruff, mypy and the layers of the package (import-linter)
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
+#   make parameters             write config/*.yaml and the README's table from the nodes' parameters
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test parity lint lock clean FORCE
+.PHONY: build demo test parity lint lock parameters clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
@@ -93,6 +94,9 @@ $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in 
 lock:
 	$(V)/bin/python tools/lock.py requirements/lock.txt \
 	  $(CORE) requirements/{train,docs,test,lint,wheels}.txt
+
+parameters: $(BUILT)
+	@$(SOURCED) $(V)/bin/python tools/write_parameters.py
 
 clean:
 	rm -rf .venv build install log

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node itself costs per frame, without the model.
+"""Measure the node's own time per image, without the model.
 
     python benchmarks/node.py [--size 640x480] [--repeats 30] [--json]
 
-Measured in one process, from the image message to the messages of the answer: conversion, and
-answers of four targets with and without listeners, against the naive way, which assigns numpy
-arrays to Image.data and builds every output for every frame. Publishing and DDS are not in it.
+Measured in one process, from the image message to the messages of the result: conversion, and
+results with four targets with and without subscribers. The baseline assigns NumPy arrays to
+Image.data and builds every output for every image. Publishing and DDS are not included.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SIZES = ("640x480", "1920x1080")
 N_TARGETS = 4
 
 
-def made_up_answer(width: int, height: int) -> Result:
-    """Four ellipses over noise, each about 3 % of the image."""
+def make_result(width: int, height: int) -> Result:
+    """Make a result with four ellipses over noise, each about 3 % of the image."""
     rng = np.random.default_rng(0)
     v, u = np.mgrid[:height, :width]
     segmentations = []
@@ -57,13 +57,13 @@ def made_up_answer(width: int, height: int) -> Result:
         request=RequestFactory().receive(text, 0),
         header=Header(frame_id="camera"),
         rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        instance_set=InstanceSet(instances=instances(segmentations, width, height)),
+        instance_set=InstanceSet(instances=find_instances(segmentations, width, height)),
         latency_ns=0,
     )
 
 
-def instances(segmentations: list[Segmentation], width: int, height: int) -> list[Instance]:
-    """Part and measure every target on a tilted plane."""
+def find_instances(segmentations: list[Segmentation], width: int, height: int) -> list[Instance]:
+    """Split and locate every target on a tilted plane."""
     depth_m = np.broadcast_to(np.linspace(0.8, 1.2, height)[:, None], (height, width))
     K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
@@ -72,56 +72,56 @@ def instances(segmentations: list[Segmentation], width: int, height: int) -> lis
 
 
 def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """Build an image message the way one would first write it."""
+    """Build an image message in the straightforward way."""
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     message.step = pixels.nbytes // pixels.shape[0]
     message.data = pixels.ravel()
     return message
 
 
-def everything(answer: Result, build: Callable[[np.ndarray, str, Header], Image]) -> None:
-    """Build all outputs of one answer."""
-    array_message(answer, "/image")
-    position = chosen_position(answer)
+def build_all_outputs(result: Result, build: Callable[[np.ndarray, str, Header], Image]) -> None:
+    """Build all outputs of a result."""
+    array_message(result, "/image")
+    position = chosen_position(result)
     assert position is not None
-    centroid_message(answer.header, position)
-    build(union_image(answer), "mono8", answer.header)
-    build(label_image(answer), "mono8", answer.header)
-    found = [each.segmentation for each in answer.instances]
-    build(draw_overlay(answer.rgb, found), "rgb8", answer.header)
+    centroid_message(result.header, position)
+    build(union_image(result), "mono8", result.header)
+    build(label_image(result), "mono8", result.header)
+    found = [each.segmentation for each in result.instances]
+    build(draw_overlay(result.rgb, found), "rgb8", result.header)
 
 
-def milliseconds(step: Callable[[], object], repeats: int) -> float:
-    """Median time of a step."""
+def median_ms(step: Callable[[], object], repeats: int) -> float:
+    """Return the median time of a step, ms."""
     times = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        start = time.perf_counter()
         step()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times)
 
 
 def measure(size: str, repeats: int) -> dict[str, float]:
-    """Times in ms by step, and naive over ours."""
+    """Measure the steps in ms, and the ratio of the baseline."""
     width, height = (int(side) for side in size.split("x"))
-    answer = made_up_answer(width, height)
-    segmentations = [each.segmentation for each in answer.instances]
-    message = image_from_array(answer.rgb[:, :, ::-1], "bgr8", Header())
+    result = make_result(width, height)
+    segmentations = [each.segmentation for each in result.instances]
+    message = image_from_array(result.rgb[:, :, ::-1], "bgr8", Header())
     steps: dict[str, Callable[[], object]] = {
         "image to RGB (bgr8)": lambda: rgb_from_image(message),
-        "instances, positions of 4 targets": lambda: instances(segmentations, width, height),
-        "segmentations only": lambda: array_message(answer, "/image"),
-        "mask": lambda: image_from_array(union_image(answer), "mono8", answer.header),
-        "labels": lambda: image_from_array(label_image(answer), "mono8", answer.header),
+        "instances, positions of 4 targets": lambda: find_instances(segmentations, width, height),
+        "segmentations only": lambda: array_message(result, "/image"),
+        "mask": lambda: image_from_array(union_image(result), "mono8", result.header),
+        "labels": lambda: image_from_array(label_image(result), "mono8", result.header),
         "overlay": lambda: image_from_array(
-            draw_overlay(answer.rgb, segmentations), "rgb8", answer.header
+            draw_overlay(result.rgb, segmentations), "rgb8", result.header
         ),
-        "all outputs": lambda: everything(answer, image_from_array),
+        "all outputs": lambda: build_all_outputs(result, image_from_array),
     }
-    results = {name: milliseconds(step, repeats) for name, step in steps.items()}
+    results = {name: median_ms(step, repeats) for name, step in steps.items()}
     naive_repeats = max(3, repeats // 10)
-    results["all outputs, naive"] = milliseconds(
-        lambda: everything(answer, naive_image), naive_repeats
+    results["all outputs, naive"] = median_ms(
+        lambda: build_all_outputs(result, naive_image), naive_repeats
     )
     results["naive / all outputs"] = results["all outputs, naive"] / results["all outputs"]
     results["naive / segmentations only"] = (

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a simulated gripper ends up with what was named, driven by the example's own decisions.
+"""Measure how often a simulated gripper picks the named object, driven by the example.
 
     python benchmarks/pick.py [--scenes 200] [--json FILE]     # in a sourced workspace
 
-No DDS: the node's messages are built as the node builds them, from a picture with a stereo camera's
-depth, and handed to ``examples/pick_and_place.py``; its waypoints drive the physics. Each scene is
-asked three things: pick something that is there, pick something that is not, and pick something
-and place it in the bowl; once with true masks, once with a model's.
+Without DDS: the node's messages are built from an image with the depth of a stereo camera and
+passed to ``examples/pick_and_place.py``, whose waypoints drive the physics. Each scene has three
+commands: pick an object, pick an absent object, and pick an object and place it in the bowl; each
+runs once with true masks and once with a model's.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from mllmseg_ros.sim.view import View
 
 FIRST_SEED = 1_000
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pick_and_place.py"
-PUSHED_M = 0.020  # what else moves farther was run into
-CAUSES = {  # words of a refusal -> cause
+PUSHED_M = 0.020  # another object that moves farther was hit
+CAUSES = {  # words of the refusal -> cause
     "not there": "not found",
     "not all of it": "not found",
     "uncertain": "not found",
@@ -62,20 +62,20 @@ CAUSES = {  # words of a refusal -> cause
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Command:
     """A command in one scene, and the truth about it."""
 
     text: str
-    truth: Sequence[tuple[str, int | None]]  # expression, instance id; None: not there
+    truth: Sequence[tuple[str, int | None]]  # expression, instance id; None: absent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One scene as the camera sees it."""
+    """One scene and its camera image."""
 
     world: GripperWorld
     view: View
-    depth_m: NDArray[np.float32]  # (H, W), as a stereo camera measures it
+    depth_m: NDArray[np.float32]  # (H, W), with the errors of a stereo camera
     bowl: int  # instance id
 
 
@@ -86,24 +86,24 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first scene")
     parser.add_argument("--model")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     example = load_example()
-    segmenter = Segmenter.from_pretrained(asked.model)
+    segmenter = Segmenter.from_pretrained(arguments.model)
     outcomes: dict[str, list[tuple[int, str, str]]] = {}
     with TabletopCamera() as camera:
-        for seed in tqdm(range(asked.first, asked.first + asked.scenes), unit="scene"):
+        for seed in tqdm(range(arguments.first, arguments.first + arguments.scenes), unit="scene"):
             rng = np.random.default_rng(seed)
-            scene = take_picture(camera, seed, rng)
+            scene = render_scene(camera, seed, rng)
             context = segmenter.encode(scene.view.rgb)
-            for name, question in questions(scene, rng).items():
-                expressions = [expression for expression, _ in question.truth]
-                for masks, answers in (
-                    ("true masks", [true_answer(scene.view, *each) for each in question.truth]),
+            for name, command in plan_commands(scene, rng).items():
+                expressions = [expression for expression, _ in command.truth]
+                for masks, segmentations in (
+                    ("true masks", [segment_truth(scene.view, *each) for each in command.truth]),
                     ("model", segmenter.segment(context, expressions)),
                 ):
-                    outcome = episode(example, scene, question, answers)
+                    outcome = run_episode(example, scene, command, segmentations)
                     row = outcomes.setdefault(f"{name}, {masks}", [])
-                    row.append((seed, question.text, outcome))
+                    row.append((seed, command.text, outcome))
     for name, row in outcomes.items():
         counts = Counter(outcome for _, _, outcome in row)
         right = counts.pop("right", 0)
@@ -111,12 +111,12 @@ def main() -> None:
         print(
             f"{name:<22} {100 * right / len(row):5.1f} % of {len(row)} right; {rest or 'no other'}"
         )
-    if asked.json:
-        asked.json.write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
 
 
 def load_example() -> ModuleType:
-    """Import the example, which is a script and in no package."""
+    """Import the example, a script outside the package."""
     spec = importlib.util.spec_from_file_location("pick_and_place", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
@@ -125,8 +125,8 @@ def load_example() -> ModuleType:
     return module
 
 
-def take_picture(camera: TabletopCamera, seed: int, rng: np.random.Generator) -> Scene:
-    """Build a scene's world and look at it."""
+def render_scene(camera: TabletopCamera, seed: int, rng: np.random.Generator) -> Scene:
+    """Build a scene's world and render it."""
     world = GripperWorld(pick_scene(seed))
     camera.load_world(world.scene, world.model, world.data)
     view = camera.render()
@@ -135,8 +135,8 @@ def take_picture(camera: TabletopCamera, seed: int, rng: np.random.Generator) ->
     return Scene(world=world, view=view, depth_m=depth_m, bowl=bowl)
 
 
-def questions(scene: Scene, rng: np.random.Generator) -> dict[str, Question]:
-    """One of each sort, where the scene allows it."""
+def plan_commands(scene: Scene, rng: np.random.Generator) -> dict[str, Command]:
+    """Plan a command of each kind that the scene allows."""
     things = [each for each in scene.view.objects if each.nameable and each.kind in GRASPABLE]
     on_table = {(each.color, each.kind) for each in scene.view.objects}
     absent = [
@@ -145,14 +145,14 @@ def questions(scene: Scene, rng: np.random.Generator) -> dict[str, Question]:
         for kind in GRASPABLE
         if (color, kind) not in on_table | HELD_OUT
     ]
-    asked: dict[str, Question] = {}
+    commands: dict[str, Command] = {}
     if things:
         thing = things[int(rng.integers(len(things)))]
         name = f"the {thing.color} {thing.kind}"
         truth = [(name, thing.instance_id)]
-        asked["pick"] = Question(text=f"pick: {name}", truth=truth)
+        commands["pick"] = Command(text=f"pick: {name}", truth=truth)
     name = absent[int(rng.integers(len(absent)))]
-    asked["absent"] = Question(text=f"pick: {name}", truth=[(name, None)])
+    commands["absent"] = Command(text=f"pick: {name}", truth=[(name, None)])
     things = [each for each in things if each.kind != "bowl"]
     if things and any(
         each.instance_id == scene.bowl and each.nameable for each in scene.view.objects
@@ -160,27 +160,27 @@ def questions(scene: Scene, rng: np.random.Generator) -> dict[str, Question]:
         thing = things[int(rng.integers(len(things)))]
         name = f"the {thing.color} {thing.kind}"
         truth = [(name, thing.instance_id), ("the bowl", scene.bowl)]
-        asked["pick and place"] = Question(text=f"pick: {name}; place: the bowl", truth=truth)
-    return asked
+        commands["pick and place"] = Command(text=f"pick: {name}; place: the bowl", truth=truth)
+    return commands
 
 
-def true_answer(view: View, expression: str, instance_id: int | None) -> Segmentation:
-    """What a model that is never wrong would say."""
+def segment_truth(view: View, expression: str, instance_id: int | None) -> Segmentation:
+    """Build the segmentation of a model without errors."""
     mask = view.instances == (256 if instance_id is None else instance_id)
     status = Status.NO_TARGET if instance_id is None else Status.FOUND
     score = float(instance_id is not None)
     return build_segmentation(expression, status, score, score, mask.astype(np.float32), mask)
 
 
-def episode(
-    example: ModuleType, scene: Scene, question: Question, answers: Sequence[Segmentation]
+def run_episode(
+    example: ModuleType, scene: Scene, command: Command, segmentations: Sequence[Segmentation]
 ) -> str:
-    """Let the example act on these answers. Returns "right", or what went wrong."""
-    world, target = scene.world, question.truth[0][1]
+    """Let the example act on segmentations; return "right", or what went wrong."""
+    world, target = scene.world, command.truth[0][1]
     world.reset()
     try:
         waypoints = example.plan(
-            *messages(scene, question, answers), camera_pose(scene.view), world.home
+            *build_messages(scene, command, segmentations), camera_pose(scene.view), world.home
         )
     except NoGrasp as reason:
         if target is None:
@@ -188,12 +188,12 @@ def episode(
         return next((cause for words, cause in CAUSES.items() if words in str(reason)), str(reason))
     if target is None:
         return "false motion"
-    seen = np.bincount(scene.view.instances[answers[0].mask], minlength=target + 1)
+    seen = np.bincount(scene.view.instances[segmentations[0].mask], minlength=target + 1)
     seen[0] = 0
     if int(np.argmax(seen)) != target:
         return "wrong thing"
-    way = example.timed(waypoints, world.home)
-    times = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in way.points]
+    trajectory = example.time_waypoints(waypoints, world.home)
+    times = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in trajectory.points]
     world.follow(np.array(times), waypoints)
     began_s = 0.0
     for index, until_s in enumerate(times[:4]):
@@ -209,36 +209,38 @@ def episode(
     world.step(0.5)
     if target not in world.lifted() or target not in world.held():
         return "slipped"
-    if len(question.truth) > 1:
+    if len(command.truth) > 1:
         world.step(times[-1] - began_s + 0.5)
         if not world.is_inside(target, scene.bowl):
             return "not in the bowl"
     return "right"
 
 
-def messages(scene: Scene, question: Question, answers: Sequence[Segmentation]) -> tuple[Any, ...]:
-    """Build what the node would publish: the answer, target_cloud, scene_cloud."""
+def build_messages(
+    scene: Scene, command: Command, segmentations: Sequence[Segmentation]
+) -> tuple[Any, ...]:
+    """Build what the node would publish: the result, target_cloud, scene_cloud."""
     view = scene.view
     depth = Depth(metres=scene.depth_m, intrinsics=Intrinsics(K=view.K, D=np.zeros(5)))
-    answer = Result(
-        request=RequestFactory().receive(question.text, 0),
+    result = Result(
+        request=RequestFactory().receive(command.text, 0),
         header=Header(frame_id="camera"),
         rgb=view.rgb,
-        instance_set=InstanceSet(instances=locate_instances(answers, depth), depth=depth),
+        instance_set=InstanceSet(instances=locate_instances(segmentations, depth), depth=depth),
         latency_ns=0,
     )
-    position = chosen_position(answer)
+    position = chosen_position(result)
     points = np.zeros((0, 3), np.float32) if position is None else position.points
-    rest, _ = scene_points(view.rgb, depth, union_image(answer) > 0)
+    rest, _ = scene_points(view.rgb, depth, union_image(result) > 0)
     return (
-        array_message(answer, "camera"),
-        cloud_from_points(answer.header, points, np.zeros((len(points), 3), np.uint8)),
-        cloud_from_points(answer.header, rest, np.zeros((len(rest), 3), np.uint8)),
+        array_message(result, "camera"),
+        cloud_from_points(result.header, points, np.zeros((len(points), 3), np.uint8)),
+        cloud_from_points(result.header, rest, np.zeros((len(rest), 3), np.uint8)),
     )
 
 
 def camera_pose(view: View) -> Pose:
-    """Where the camera is, in the table's frame."""
+    """Return the pose of the camera in the table's frame."""
     return Pose(
         position=point_message(view.camera_pose[:3, 3]),
         orientation=quaternion_message(view.camera_pose[:3, :3]),

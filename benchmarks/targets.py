@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far from the truth a target's position is, on depth with a stereo camera's faults.
+"""Measure the error of target positions on depth with the errors of a stereo camera.
 
     python benchmarks/targets.py                  # --frames 300 --model
 
-Truth is the mean of the exact points at the true mask's pixels. Positions come from noisy depth:
-with true masks, by this project's way and by the plain mean of all valid points (the baseline); and
-with the masks that the model draws. Then masks of two to four things at once are split_right.
+The truth is the mean of the exact points of the true mask. Positions are computed from noisy depth,
+by this package and as the plain mean of all valid points (the baseline), with true masks and with
+the model's masks. Then masks of two to four objects are split.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--model")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    segmenter = Segmenter.from_pretrained(asked.model)
+    arguments = parser.parse_args()
+    segmenter = Segmenter.from_pretrained(arguments.model)
     errors: dict[str, list[float]] = {
         "true masks, plain mean": [],
         "true masks": [],
@@ -49,7 +49,7 @@ def main() -> None:
     split_right: list[bool] = []
     missed = 0
     with TabletopCamera(640, 480) as camera:
-        for seed in tqdm(range(FIRST_SEED, FIRST_SEED + asked.frames), unit="frame"):
+        for seed in tqdm(range(FIRST_SEED, FIRST_SEED + arguments.frames), unit="frame"):
             rng = np.random.default_rng(seed)
             camera.load(random_scene(seed, "test"))
             view = camera.render()
@@ -61,22 +61,24 @@ def main() -> None:
                     errors["true masks, plain mean"].append(
                         error(mean_point(depth, mask, view), truth)
                     )
-                    errors["true masks"].append(error(located(mask, depth, view), truth))
+                    errors["true masks"].append(error(locate_target(mask, depth, view), truth))
             context = segmenter.encode(view.rgb)
-            for said in draw_expressions(view.objects, rng, 3, no_target_share=0.0):
-                if len(said.targets) != 1:
+            for expression in draw_expressions(view.objects, rng, 3, no_target_share=0.0):
+                if len(expression.targets) != 1:
                     continue
-                truth = mean_point(view.depth_m, np.isin(view.instances, said.targets), view)
+                truth = mean_point(view.depth_m, np.isin(view.instances, expression.targets), view)
                 if not NEAREST_M <= truth[2] <= FARTHEST_M:
                     continue
-                (answer,) = segmenter.segment(context, [said.text])
-                if answer.found and answer.area_px:
-                    plain = mean_point(depth, answer.mask, view)
+                (segmentation,) = segmenter.segment(context, [expression.text])
+                if segmentation.found and segmentation.area_px:
+                    plain = mean_point(depth, segmentation.mask, view)
                     errors["model's masks, plain mean"].append(error(plain, truth))
-                    errors["model's masks"].append(error(located(answer.mask, depth, view), truth))
+                    errors["model's masks"].append(
+                        error(locate_target(segmentation.mask, depth, view), truth)
+                    )
                 else:
                     missed += 1
-            split_right += [right for right in parts_right(view, depth, rng) if right is not None]
+            split_right += [right for right in check_split(view, depth, rng) if right is not None]
     rows = {
         name: {
             "n": len(values),
@@ -94,14 +96,14 @@ def main() -> None:
     print(f"model: {missed} targets not found")
     share = 100 * np.mean(split_right)
     print(f"split right: {sum(split_right)} of {len(split_right)} ({share:.1f} %)")
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
-def points_of(
+def compute_points(
     depth: NDArray[np.float32], mask: NDArray[np.bool_], view: View
 ) -> NDArray[np.float64]:
-    """Points (N, 3) of the mask's valid depths."""
+    """Compute the points (N, 3) of the mask's valid depths."""
     v, u = np.nonzero(mask & np.isfinite(depth) & (depth > 0))
     z = depth[v, u].astype(np.float64)
     x = (u - view.K[0, 2]) / view.K[0, 0] * z
@@ -112,34 +114,36 @@ def points_of(
 def mean_point(
     depth: NDArray[np.float32], mask: NDArray[np.bool_], view: View
 ) -> NDArray[np.float64]:
-    """Mean of these points; infinitely far without one."""
-    points = points_of(depth, mask, view)
+    """Return the mean of these points; infinite if there are none."""
+    points = compute_points(depth, mask, view)
     return points.mean(axis=0) if len(points) else np.full(3, np.inf)
 
 
-def located(mask: NDArray[np.bool_], depth: NDArray[np.float32], view: View) -> NDArray[np.float64]:
-    """Position as the node gives it; infinitely far without one."""
+def locate_target(
+    mask: NDArray[np.bool_], depth: NDArray[np.float32], view: View
+) -> NDArray[np.float64]:
+    """Return the position as the node computes it; infinite without one."""
     inside = inside_uv(mask)
     position = inside and locate(mask, depth, Intrinsics(K=view.K, D=np.zeros(5)), inside)
     return position.mean if position else np.full(3, np.inf)
 
 
 def error(measured: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Distance, m."""
+    """Return the distance, m."""
     return float(np.linalg.norm(measured - truth))
 
 
-def parts_right(
+def check_split(
     view: View, depth: NDArray[np.float32], rng: np.random.Generator
 ) -> list[bool | None]:
-    """Whether each thing of a mask of several comes out as one part that covers it."""
-    things = [thing for thing in view.objects if thing.nameable]
-    if len(things) < 2:
+    """Check whether each object in a common mask is split into one part that covers it."""
+    objects = [thing for thing in view.objects if thing.nameable]
+    if len(objects) < 2:
         return []
-    n = int(rng.integers(2, min(4, len(things)) + 1))
+    n = int(rng.integers(2, min(4, len(objects)) + 1))
     masks = [
-        view.instances == things[int(k)].instance_id
-        for k in rng.choice(len(things), n, replace=False)
+        view.instances == objects[int(k)].instance_id
+        for k in rng.choice(len(objects), n, replace=False)
     ]
     parts = split_mask(np.any(masks, axis=0), depth)
     right: list[bool | None] = []
@@ -147,7 +151,7 @@ def parts_right(
         overlaps = [(part & mask).sum() / (part | mask).sum() for part in parts]
         right.append(max(overlaps) > 0.7)
     if len(parts) > n:
-        right.append(False)  # something that is one was split_right
+        right.append(False)  # one object was split
     return right
 
 

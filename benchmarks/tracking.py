@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera rate from a slower model: what is published against the truth at its own stamp.
+"""Measure tracking: results at the camera's rate against the truth at their stamps.
 
     python benchmarks/tracking.py CACHE            # --no-depth --sequences crossing --seconds 12
 
-Sequences of a tabletop on which things move and pass behind each other, seen by a camera that moves
-too, are rendered once into the folder CACHE (about 0.9 GB each) and replayed in real time at 30 Hz.
-The model runs in a thread of its own beside it: true masks that arrive 0.5 s late and keep a core
-busy, at most 2 and 0.5 times a second, and the embedded model, at most 2 times a second. Baselines
-of the same run: a model without latency (for true masks IoU 100, for the embedded model its answers
-on the frames themselves), and the last answer frozen until the next. Read the ratios; the load of
-the machine is printed with them.
+Sequences of a tabletop with objects that move and pass behind each other, seen by a moving camera,
+are rendered once into the folder CACHE (about 0.9 GB each) and replayed in real time at 30 Hz. The
+model runs in a thread: true masks that arrive 0.5 s late and keep a core busy, at most 2 and 0.5
+times a second, and the embedded model, at most 2 times a second. Baselines of the same run: a model
+without latency (for true masks IoU 100, for the embedded model its results on the frames
+themselves), and the last result frozen until the next. The ratios matter; the load of the machine
+is printed with them.
 """
 
 from __future__ import annotations
@@ -50,14 +50,13 @@ class Motion:
     """How a sequence moves."""
 
     seed: int  # of the scene
-    rows: (
-        bool  # things drive along three rows one behind another, else each circles about its place
-    )
-    camera: float  # how much the camera moves; 1: about as in a careful hand
+    # Objects drive along three rows, one behind the other; else each circles about its place.
+    rows: bool
+    camera: float  # amount of camera motion; 1: about that of a steady hand
 
 
-# What is tried out on the first four is measured on the others, whose seeds were drawn blindly.
-TRIED_OUT = ("sway", "crossing", "crowd", "swing")
+# Settings were tuned on the first four; the others, with random seeds, are measured.
+TUNED_ON = ("sway", "crossing", "crowd", "swing")
 SEQUENCES = {
     "sway": Motion(seed=17, rows=False, camera=1.0),
     "crossing": Motion(seed=23, rows=True, camera=0.5),
@@ -68,7 +67,7 @@ SEQUENCES = {
     "books": Motion(seed=103, rows=True, camera=1.0),
     "mugs": Motion(seed=104, rows=False, camera=2.0),
 }
-MEASURED = [name for name in SEQUENCES if name not in TRIED_OUT]
+MEASURED = [name for name in SEQUENCES if name not in TUNED_ON]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +85,22 @@ class Recording:
         return Frame(rgb=self.rgb[k], stamp_ns=round(1e9 * k / RATE), frame_id="camera")
 
     def depth(self, k: int) -> Depth:
-        """Its depth."""
+        """Depth of frame k."""
         metres = self.depth_mm[k].astype(np.float32) / 1000
         metres[metres == 0] = np.nan
         return Depth(metres=metres, intrinsics=Intrinsics(K=self.K, D=np.zeros(5)))
 
     def truth(self, k: int, ids: Sequence[int]) -> NDArray[np.bool_]:
-        """Where these objects are in frame k."""
+        """True mask of these objects in frame k."""
         return np.isin(self.instances[k], ids)
 
 
 # Sequences
 
 
-def rows_at(scene: Scene, time_s: float) -> dict[int, Pose]:
-    """Things in three rows across the camera's sight: the middle one stands, the others drive."""
-    forward, right = _on_table(scene.camera)
+def compute_row_poses(scene: Scene, time_s: float) -> dict[int, Pose]:
+    """Compute poses in three rows across the view: the middle row stands, the others drive."""
+    forward, right = _table_axes(scene.camera)
     poses = {}
     for index, thing in enumerate(scene.objects):
         row, place = index % 3, index // 3
@@ -114,8 +113,8 @@ def rows_at(scene: Scene, time_s: float) -> dict[int, Pose]:
     return poses
 
 
-def sway_at(scene: Scene, time_s: float) -> dict[int, Pose]:
-    """Each thing circles about its place, by less than the gaps between them."""
+def compute_sway_poses(scene: Scene, time_s: float) -> dict[int, Pose]:
+    """Compute poses that circle about their places, by less than the gaps between objects."""
     poses = {}
     for index, thing in enumerate(scene.objects):
         phase = 2 * math.pi * (time_s / 4.0 + index / len(scene.objects))
@@ -124,9 +123,9 @@ def sway_at(scene: Scene, time_s: float) -> dict[int, Pose]:
     return poses
 
 
-def camera_at(scene: Scene, motion: Motion, time_s: float) -> CameraView:
-    """The camera on a curve about its place, its eyes on a point that wanders over the table."""
-    forward, right = _on_table(scene.camera)
+def compute_camera_view(scene: Scene, motion: Motion, time_s: float) -> CameraView:
+    """Compute the view of a camera on a curve, aimed at a point that moves over the table."""
+    forward, right = _table_axes(scene.camera)
     amount = motion.camera
     turn = [2 * math.pi * time_s / period for period in (6.1, 4.3, 7.7, 5.2)]
     aim = amount * (
@@ -153,14 +152,14 @@ def camera_at(scene: Scene, motion: Motion, time_s: float) -> CameraView:
     )
 
 
-def _on_table(camera: CameraView) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The camera's forward and right on the table, (2,) each."""
+def _table_axes(camera: CameraView) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the camera's forward and right axes on the table, (2,) each."""
     forward = camera.rotation[:2, 2] / np.linalg.norm(camera.rotation[:2, 2])
     return forward, np.array([forward[1], -forward[0]])
 
 
-def targets_of(scene: Scene, seen: set[int]) -> list[tuple[str, tuple[int, ...]]]:
-    """Expressions that mean the same throughout: a kind of several things, and single things."""
+def choose_targets(scene: Scene, seen: set[int]) -> list[tuple[str, tuple[int, ...]]]:
+    """Choose expressions with constant targets: one for several objects, and single ones."""
     names = [(thing.color, thing.kind) for thing in scene.objects]
     kinds: dict[str, list[int]] = {}
     for index, (_, kind) in enumerate(names):
@@ -178,8 +177,8 @@ def targets_of(scene: Scene, seen: set[int]) -> list[tuple[str, tuple[int, ...]]
     return (several[:1] + single)[:MAX_EXPRESSIONS]
 
 
-def recorded(name: str, seconds: float, cache: Path) -> Recording:
-    """Render a sequence into the cache, unless it is there."""
+def load_recording(name: str, seconds: float, cache: Path) -> Recording:
+    """Load a sequence from the cache; render it first if needed."""
     motion = SEQUENCES[name]
     n = round(seconds * RATE)
     folder = cache / f"{name}_{n}"
@@ -195,14 +194,14 @@ def recorded(name: str, seconds: float, cache: Path) -> Recording:
             for key in shapes
         }
         scene = random_scene(motion.seed, "validation", 7)
-        moved = rows_at if motion.rows else sway_at
+        compute_poses = compute_row_poses if motion.rows else compute_sway_poses
         print(f"rendering {name}, {n} frames", flush=True)
         with TabletopCamera(WIDTH, HEIGHT) as camera:
             camera.load(scene)
             for k in range(n):
                 view = camera.render(
-                    moved(scene, k / RATE),
-                    camera=camera_at(scene, motion, k / RATE),
+                    compute_poses(scene, k / RATE),
+                    camera=compute_camera_view(scene, motion, k / RATE),
                     describe=k == 0,
                 )
                 if k == 0:
@@ -210,7 +209,7 @@ def recorded(name: str, seconds: float, cache: Path) -> Recording:
                 arrays["rgb"][k] = view.rgb
                 arrays["depth_mm"][k] = np.round(1000 * view.depth_m).astype(np.uint16)
                 arrays["instances"][k] = view.instances
-        about = {"K": view.K.tolist(), "targets": targets_of(scene, seen)}
+        about = {"K": view.K.tolist(), "targets": choose_targets(scene, seen)}
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     return Recording(
@@ -223,31 +222,35 @@ def recorded(name: str, seconds: float, cache: Path) -> Recording:
 # Models
 
 
-def true_answers(recording: Recording, k: int) -> list[Segmentation]:
-    """What a model without faults says of frame k."""
-    answers = []
+def segment_truth(recording: Recording, k: int) -> list[Segmentation]:
+    """Build the segmentations of a model without errors for frame k."""
+    segmentations = []
     for text, ids in recording.targets:
         mask = recording.truth(k, ids)
         status = Status.FOUND if mask.sum() >= MIN_PX / 4 else Status.NO_TARGET
-        answers.append(build_segmentation(text, status, 1.0, 1.0, mask.astype(np.float32), mask))
-    return answers
+        segmentations.append(
+            build_segmentation(text, status, 1.0, 1.0, mask.astype(np.float32), mask)
+        )
+    return segmentations
 
 
-def late_truth(recording: Recording) -> Callable[[int], list[Segmentation]]:
-    """True masks after half a second in which a core is busy."""
+def make_late_truth_model(recording: Recording) -> Callable[[int], list[Segmentation]]:
+    """Make a model that returns true masks after keeping a core busy for half a second."""
 
-    def answer(k: int) -> list[Segmentation]:
+    def segment(k: int) -> list[Segmentation]:
         done = time.perf_counter() + LATE_S
         block = np.ones((256, 256), np.float32)
         while time.perf_counter() < done:
             block @ block
-        return true_answers(recording, k)
+        return segment_truth(recording, k)
 
-    return answer
+    return segment
 
 
-def embedded(recording: Recording, segmenter: Segmenter) -> Callable[[int], list[Segmentation]]:
-    """The model that comes with the package."""
+def make_embedded_model(
+    recording: Recording, segmenter: Segmenter
+) -> Callable[[int], list[Segmentation]]:
+    """Make a model of the embedded checkpoint."""
     texts = [text for text, _ in recording.targets]
     return lambda k: segmenter(np.asarray(recording.rgb[k]), texts)
 
@@ -269,23 +272,23 @@ class Entry:
 class Replay:
     """What one run published."""
 
-    entries: dict[int, list[Entry]] = field(default_factory=dict)  # frame -> what was published
+    entries: dict[int, list[Entry]] = field(default_factory=dict)  # frame -> published entries
     age_s: list[float] = field(default_factory=list)
-    cost_s: list[float] = field(default_factory=list)  # of update() and current(), each frame
-    answers: list[list[Segmentation]] = field(default_factory=list)  # as they arrived
-    n_answers: dict[int, int] = field(default_factory=dict)  # frame -> how many had arrived
+    cost_s: list[float] = field(default_factory=list)  # of both tracker calls, each frame
+    inferred: list[list[Segmentation]] = field(default_factory=list)  # in order of arrival
+    n_inferred: dict[int, int] = field(default_factory=dict)  # frame -> number of arrived
 
 
 def replay(
     recording: Recording, model: Callable[[int], list[Segmentation]], hz: float, with_depth: bool
 ) -> Replay:
-    """Play a sequence in real time, with the model beside it."""
+    """Play a sequence in real time while the model runs in a thread."""
     n = len(recording.rgb)
     tracker, lock, over = Tracker(key_age_s=0.0), threading.Lock(), threading.Event()
     done = Replay()
     start = time.perf_counter() + 0.1
 
-    def look() -> None:
+    def infer() -> None:
         due = 0.0
         while not over.is_set():
             if time.perf_counter() < due:
@@ -300,13 +303,13 @@ def replay(
                 continue
             due = time.perf_counter() + 1 / hz
             k = round(frame.stamp_ns * RATE / 1e9)
-            answers = model(k)
+            segmentations = model(k)
             depth = recording.depth(k) if with_depth else None
             with lock:
-                if tracker.finish_inference(key, answers, depth):
-                    done.answers.append(answers)
+                if tracker.finish_inference(key, segmentations, depth):
+                    done.inferred.append(segmentations)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=infer)
     thread.start()
     k = 0
     while k < n:
@@ -318,12 +321,12 @@ def replay(
         frame = recording.frame(k)
         with lock:
             began = time.perf_counter()
-            tracker.encode_vision(frame, depth)
+            tracker.update(frame, depth)
             shown = tracker.current()
             ended = time.perf_counter()
-            done.n_answers[k] = len(done.answers)
+            done.n_inferred[k] = len(done.inferred)
         if shown:
-            done.entries[k] = [_entry(each) for each in shown]
+            done.entries[k] = [_crop_entry(each) for each in shown]
             done.age_s.append(ended - start - k / RATE)
             done.cost_s.append(ended - began)
         k += 1
@@ -332,23 +335,23 @@ def replay(
     return done
 
 
-def _entry(each: TrackedInstance) -> Entry:
-    segmentation = each.segmentation
+def _crop_entry(instance: TrackedInstance) -> Entry:
+    segmentation = instance.segmentation
     found = segmentation.status is Status.FOUND
     x0, y0, x1, y1 = (found and segmentation.box_xyxy) or (0, 0, 0, 0)
     return Entry(
-        expression_index=each.expression_index,
-        track_id=each.track_id if found else "",
+        expression_index=instance.expression_index,
+        track_id=instance.track_id if found else "",
         mask=segmentation.mask[y0:y1, x0:x1].copy(),
         origin_uv=(x0, y0),
     )
 
 
-# What came of it
+# Figures
 
 
-def whole(entries: Sequence[Entry]) -> NDArray[np.bool_]:
-    """Union of entries, (H, W)."""
+def unite_masks(entries: Sequence[Entry]) -> NDArray[np.bool_]:
+    """Return the union of the entries' masks, (H, W)."""
     mask = np.zeros((HEIGHT, WIDTH), np.bool_)
     for entry in entries:
         (u, v), (h, w) = entry.origin_uv, entry.mask.shape
@@ -357,51 +360,61 @@ def whole(entries: Sequence[Entry]) -> NDArray[np.bool_]:
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Intersection over union."""
+    """Return the intersection over union."""
     both = np.count_nonzero(a & b)
     return both / max(1, np.count_nonzero(a) + np.count_nonzero(b) - both)
 
 
-def published_iou(recording: Recording, done: Replay) -> tuple[float, float]:
-    """Mean IoU of what was published, and of the last answer frozen, over frames and targets."""
+def compute_published_iou(recording: Recording, done: Replay) -> tuple[float, float]:
+    """Return the mean IoU of the published masks and of the last result frozen."""
     ours, frozen = [], []
     for k, entries in done.entries.items():
-        last = done.answers[done.n_answers[k] - 1]
+        last = done.inferred[done.n_inferred[k] - 1]
         for index, (_, ids) in enumerate(recording.targets):
             truth = recording.truth(k, ids)
             if truth.sum() < MIN_PX:
                 continue
-            ours.append(iou(whole([e for e in entries if e.expression_index == index]), truth))
-            answer = last[index]
-            mask = answer.mask if answer.status is Status.FOUND else np.zeros_like(truth)
+            ours.append(
+                iou(unite_masks([e for e in entries if e.expression_index == index]), truth)
+            )
+            segmentation = last[index]
+            mask = (
+                segmentation.mask if segmentation.status is Status.FOUND else np.zeros_like(truth)
+            )
             frozen.append(iou(mask, truth))
     return float(np.mean(ours)), float(np.mean(frozen))
 
 
-def zero_latency_iou(recording: Recording, model: Callable[[int], list[Segmentation]]) -> float:
-    """Mean IoU of the model's answers on every fifth frame."""
+def compute_zero_latency_iou(
+    recording: Recording, model: Callable[[int], list[Segmentation]]
+) -> float:
+    """Return the mean IoU of the model's results on every fifth frame."""
     values = []
     for k in range(0, len(recording.rgb), 5):
-        for answer, (_, ids) in zip(model(k), recording.targets, strict=True):
+        for segmentation, (_, ids) in zip(model(k), recording.targets, strict=True):
             truth = recording.truth(k, ids)
             if truth.sum() >= MIN_PX:
-                mask = answer.mask if answer.status is Status.FOUND else np.zeros_like(truth)
+                mask = (
+                    segmentation.mask
+                    if segmentation.status is Status.FOUND
+                    else np.zeros_like(truth)
+                )
                 values.append(iou(mask, truth))
     return float(np.mean(values))
 
 
 @dataclass
 class TrackIds:
-    """What became of the objects' identities."""
+    """Counts of changes of track ids."""
 
-    switches: int = 0  # another id than last time, without full occlusion in between
-    switches_hidden: int = 0  # the same after full occlusion
-    lost: int = 0  # not shown any more though visible
-    regained: int = 0  # shown again under the old id
+    switches: int = 0  # id changed without full occlusion
+    switches_hidden: int = 0  # id changed after full occlusion
+    lost: int = 0  # no longer published although visible
+    regained: int = 0  # published again with the old id
 
 
-def identities(recording: Recording, done: Replay) -> TrackIds:
-    """Follow each true object through what was published."""
+def count_id_changes(recording: Recording, done: Replay) -> TrackIds:
+    """Follow each true object through the published entries."""
     count = TrackIds()
     for index, (_, ids) in enumerate(recording.targets):
         last_id: dict[int, str] = {}
@@ -410,7 +423,7 @@ def identities(recording: Recording, done: Replay) -> TrackIds:
         for k, entries in done.entries.items():
             mine = [e for e in entries if e.expression_index == index and e.track_id]
             truths = [recording.truth(k, [i]) for i in ids]
-            gain = np.array([[iou(whole([e]), t) for e in mine] for t in truths])
+            gain = np.array([[iou(unite_masks([e]), t) for e in mine] for t in truths])
             gain = np.where(gain >= 0.5, gain, 0.0).reshape(len(ids), len(mine))
             owner = {ids[row]: mine[column].track_id for row, column in assign_pairs(gain)}
             for i, truth in zip(ids, truths, strict=True):
@@ -432,11 +445,11 @@ def identities(recording: Recording, done: Replay) -> TrackIds:
     return count
 
 
-def row(recording: Recording, done: Replay, reference: float) -> dict[str, float]:
-    """The figures of one run."""
-    ours, frozen = published_iou(recording, done)
+def compute_row(recording: Recording, done: Replay, reference: float) -> dict[str, float]:
+    """Compute the figures of one run."""
+    ours, frozen = compute_published_iou(recording, done)
     first, last = min(done.entries), max(done.entries)
-    who = identities(recording, done)
+    changes = count_id_changes(recording, done)
     return {
         "zero_latency_iou": reference,
         "iou": ours,
@@ -448,11 +461,11 @@ def row(recording: Recording, done: Replay, reference: float) -> dict[str, float
         "age_p95_ms": 1000 * float(np.percentile(done.age_s, 95)),
         "cost_p50_ms": 1000 * float(np.percentile(done.cost_s, 50)),
         "cost_p95_ms": 1000 * float(np.percentile(done.cost_s, 95)),
-        "answers": len(done.answers),
-        "switches": who.switches,
-        "switches_after_occlusion": who.switches_hidden,
-        "lost": who.lost,
-        "regained": who.regained,
+        "answers": len(done.inferred),
+        "switches": changes.switches,
+        "switches_after_occlusion": changes.switches_hidden,
+        "lost": changes.lost,
+        "regained": changes.regained,
     }
 
 
@@ -464,7 +477,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--no-depth", action="store_true", help="a camera without depth images")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     segmenter = Segmenter.from_pretrained()
     rows: dict[str, dict[str, float]] = {}
@@ -472,19 +485,21 @@ def main() -> None:
         f"{'':24}{'IoU':>6}{'of 0 s':>8}{'frozen':>8}{'Hz':>6}{'age ms p50/p95':>16}{'cost ms':>12}"
         f"{'answers':>9}{'switch':>8}{'hidden':>8}{'lost':>6}{'regained':>10}{'load':>6}"
     )
-    for name in asked.sequences:
-        recording = recorded(name, asked.seconds, asked.cache)
+    for name in arguments.sequences:
+        recording = load_recording(name, arguments.seconds, arguments.cache)
         for array in (recording.rgb, recording.depth_mm):
             array.max()  # into memory
-        own = embedded(recording, segmenter)
+        embedded = make_embedded_model(recording, segmenter)
         cases = {
-            "truth 2 Hz": (late_truth(recording), 2.0, 1.0),
-            "truth 0.5 Hz": (late_truth(recording), 0.5, 1.0),
-            "embedded 2 Hz": (own, 2.0, zero_latency_iou(recording, own)),
+            "truth 2 Hz": (make_late_truth_model(recording), 2.0, 1.0),
+            "truth 0.5 Hz": (make_late_truth_model(recording), 0.5, 1.0),
+            "embedded 2 Hz": (embedded, 2.0, compute_zero_latency_iou(recording, embedded)),
         }
         for case, (model, hz, reference) in cases.items():
             load = os.getloadavg()[0]
-            r = row(recording, replay(recording, model, hz, not asked.no_depth), reference)
+            r = compute_row(
+                recording, replay(recording, model, hz, not arguments.no_depth), reference
+            )
             rows[f"{name}, {case}"] = r
             print(
                 f"{name + ', ' + case:24}{100 * r['iou']:6.1f}{100 * r['ratio']:7.1f}%"
@@ -495,8 +510,8 @@ def main() -> None:
                 f"{r['regained']:10.0f}{load:6.1f}",
                 flush=True,
             )
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
     ros2 launch mllmseg_ros console.launch.py image:=/camera/color/image_raw
 
-It says its address: http://127.0.0.1:8642/ unless told otherwise.
+It logs its address, by default http://127.0.0.1:8642/.
 """
 
 from launch.substitutions import LaunchConfiguration

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the simulated camera, the node and the command sender; ends when all is answered.
+"""Start the simulated camera, the segmenter and the commander; end with the commander.
 
 ros2 launch mllmseg_ros demo.launch.py rviz:=true
 """
@@ -24,14 +24,14 @@ def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("mllmseg_ros")
     return LaunchDescription(
         [
-            *(SetEnvironmentVariable(*each) for each in large_images.environment().items()),
-            DeclareLaunchArgument("model", default_value="", description="as in mllmseg.launch.py"),
-            DeclareLaunchArgument("device", default_value="cpu", description="torch device"),
-            DeclareLaunchArgument("seed", default_value="17", description="number of the scene"),
+            *(SetEnvironmentVariable(*item) for item in large_images.environment().items()),
+            DeclareLaunchArgument("model", default_value="", description="Checkpoint."),
+            DeclareLaunchArgument("device", default_value="cpu", description="Torch device."),
+            DeclareLaunchArgument("seed", default_value="17", description="Number of the scene."),
             DeclareLaunchArgument(
-                "out", default_value="demo_overlays", description="folder for the overlays"
+                "out", default_value="demo_overlays", description="Folder for the overlays."
             ),
-            DeclareLaunchArgument("rviz", default_value="false", description="show it in RViz"),
+            DeclareLaunchArgument("rviz", default_value="false", description="Start RViz."),
             Node(
                 package="mllmseg_ros",
                 executable="sim_camera",

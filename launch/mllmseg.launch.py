@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the node on a camera.
+"""Start the segmenter on the topics of a camera.
 
     ros2 launch mllmseg_ros mllmseg.launch.py image:=/camera/color/image_raw \
         camera_info:=/camera/color/camera_info depth:=/camera/aligned_depth_to_color/image_raw
 
-Usable inside a larger launch by IncludeLaunchDescription with the same arguments.
+Another launch file can include it with the same arguments (IncludeLaunchDescription).
 """
 
 from launch.substitutions import LaunchConfiguration
@@ -14,7 +14,7 @@ from launch import LaunchDescription
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.support.launch_files import Topic, describe_node
 
-# What has a default is called as image_transport calls it.
+# The defaults are the names that image_transport uses.
 TOPICS = {
     "image": Topic("image", "colour images"),
     "image_compressed": Topic(
@@ -29,7 +29,7 @@ TOPICS = {
         "compressed depth images",
         [LaunchConfiguration("depth"), "/compressedDepth"],
     ),
-    "depth_camera_info": Topic("depth/camera_info", "intrinsics of depth that is not aligned"),
+    "depth_camera_info": Topic("depth/camera_info", "intrinsics of unaligned depth images"),
     "command": Topic("command", "commands"),
 }
 

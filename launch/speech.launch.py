@@ -3,7 +3,7 @@
 
     ros2 launch mllmseg_ros speech.launch.py source:=microphone speak:=true
 
-Usable inside a larger launch by IncludeLaunchDescription with the same arguments.
+Another launch file can include it with the same arguments (IncludeLaunchDescription).
 """
 
 from launch import LaunchDescription
@@ -14,7 +14,7 @@ TOPICS = {
     "audio": Topic("audio", "audio"),
     "text": Topic("text", "text of another recogniser"),
     "command": Topic("command", "commands"),
-    "segmentations": Topic("segmentations", "answers"),
+    "segmentations": Topic("segmentations", "results"),
 }
 
 

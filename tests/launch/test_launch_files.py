@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files as a robot starts them; where ROS 2's launch is installed."""
+"""The launch files as started on a robot; needs ROS 2's launch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ament_index_python.packages import get_package_share_directory
 from ros_harness import START_S, Client, new_domain
 
 LAUNCH = Path(get_package_share_directory("mllmseg_ros")) / "launch"
-# What `ros2 launch FILE name:=value` does; ros2cli is not everywhere that launch is.
+# Does what `ros2 launch FILE name:=value` does; ros2cli may not be installed.
 RUN = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -40,7 +40,7 @@ RGB = np.random.default_rng(3).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 pytestmark = pytest.mark.ros
 
 
-def launched(name: str, domain: int, *arguments: str) -> subprocess.Popen[str]:
+def start_launch(name: str, domain: int, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(LAUNCH / name), *arguments],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
@@ -55,7 +55,7 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     parameters = tmp_path / "mine.yaml"
     parameters.write_text("/**:\n  ros__parameters:\n    max_rate: 7.0\n    device: cpu\n")
     domain = new_domain()
-    process = launched(
+    process = start_launch(
         "mllmseg.launch.py", domain, "namespace:=robot", f"params_file:={parameters}",
         "image:=/camera/color", "command:=/say", "cameras:=['']",
         "key_frame_age:=1", "tracking:=False",
@@ -79,9 +79,9 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_the_console_says_its_address() -> None:
+def test_the_console_logs_its_address() -> None:
     pytest.importorskip("aiohttp", reason="needs aiohttp")
-    process = launched("console.launch.py", new_domain(), "port:=0")
+    process = start_launch("console.launch.py", new_domain(), "port:=0")
     assert process.stdout is not None
     lines = []
     while "console at http://127.0.0.1:" not in "".join(lines):
@@ -94,7 +94,7 @@ def test_the_console_says_its_address() -> None:
 
 
 def test_the_demo_ends_by_itself(tmp_path: Path) -> None:
-    process = launched("demo.launch.py", new_domain(), f"out:={tmp_path}")
+    process = start_launch("demo.launch.py", new_domain(), f"out:={tmp_path}")
     output, _ = process.communicate(timeout=150)
     assert process.returncode == 0, output
     assert "camera at" in output
@@ -107,7 +107,7 @@ def test_the_speech_node_with_its_arguments() -> None:
     pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
     pytest.importorskip("silero_vad", reason="silero-vad is not installed")
     domain = new_domain()
-    process = launched(
+    process = start_launch(
         "speech.launch.py", domain, "namespace:=robot", "wake_word:=robot", "pause:=1"
     )
     client = Client(domain, command="/robot/command")

@@ -13,7 +13,7 @@ from named_weights import RECORDED, write_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mllmseg_ros.eval.paper import PaperAnswer, ask_as_in_paper
+from mllmseg_ros.eval.paper import PaperOutput, run_paper_protocol
 from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
 from mllmseg_ros.segmenter import Segmenter
 
@@ -43,7 +43,7 @@ class RecordedModel:
         own = RECORDED / model / "vision.safetensors"
         self.vision = load_file(own) if own.is_file() else self.images
         self.segmenter = segmenter or load_segmenter(model)
-        self._results: dict[tuple[str, bool], PaperAnswer] = {}
+        self._results: dict[tuple[str, bool], PaperOutput] = {}
         self._vision_outputs: dict[str, tuple[Tensor, Tensor]] = {}
 
     def image(self, case: str) -> Tensor:
@@ -62,10 +62,10 @@ class RecordedModel:
             self._vision_outputs[case] = tokens[0], embeds[0]
         return self._vision_outputs[case]
 
-    def result(self, case: str, two_passes: bool) -> PaperAnswer:
+    def result(self, case: str, two_passes: bool) -> PaperOutput:
         """Run the original's evaluation protocol: RES (one pass) or GRES (two passes)."""
         if (case, two_passes) not in self._results:
-            self._results[case, two_passes] = ask_as_in_paper(
+            self._results[case, two_passes] = run_paper_protocol(
                 self.segmenter.model,
                 self.segmenter.prompts,
                 self.pixel_values(case)[None],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transforms on their way to a node, as tf2's broadcasters send them."""
+"""Publish transforms to a node as tf2's broadcasters do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 from mllmseg_ros.ros.messages.image_msgs import time_message
 
 
-def stamped(
+def make_transform(
     parent: str,
     child: str,
     stamp_ns: int,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headless Chromium, driven over the DevTools protocol: just what the console's tests do in it."""
+"""Drive headless Chromium over the DevTools protocol, for the tests of the console."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CALL_S = 20.0
 
 
 class Browser:
-    """One page. Requests and errors of it are kept: ``requests``, ``complaints``."""
+    """One page; its requests and errors are kept in ``requests`` and ``complaints``."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         assert PROGRAM is not None
@@ -56,7 +56,7 @@ class Browser:
         self._process.wait(20)
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Ask the browser for something; returns its result."""
+        """Call a method of the protocol and return its result."""
         call = self._call(method, parameters)
         return self._loop.run_until_complete(asyncio.wait_for(call, _CALL_S))
 
@@ -64,7 +64,7 @@ class Browser:
         self.call("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page; a promise is waited for."""
+        """Return the value of an expression in the page; await a promise."""
         result = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -72,14 +72,14 @@ class Browser:
         return result["result"].get("value")
 
     def wait(self, script: str, timeout_s: float = 20.0) -> Any:
-        """Wait until an expression is true; returns its value. One that fails is not true yet."""
+        """Wait until an expression is true and return its value; one that fails is not true yet."""
         deadline = time.monotonic() + timeout_s
         attempt = f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()"
         while not (value := self.run(attempt)):
             if time.monotonic() > deadline:
                 shown = self.run("document.body.innerText")
                 raise AssertionError(
-                    f"waited in vain for {script}; {self.complaints}; the page says {shown!r}"
+                    f"timed out: {script}; {self.complaints}; the page says {shown!r}"
                 )
             time.sleep(0.05)
         return value
@@ -152,7 +152,7 @@ class Browser:
         elif event["method"] == "Runtime.exceptionThrown":
             details = values["exceptionDetails"]
             self.complaints.append(details.get("exception", {}).get("description", str(details)))
-        # The page itself tells of requests that fail or are refused.
+        # The page reports failed and refused requests itself.
         elif event["method"] == "Log.entryAdded" and values["entry"]["source"] not in (
             "network",
             "rendering",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node for a test file, and a client for each test. The classes are in ``ros_harness``."""
+"""One node per test file and a client per test. The classes are in ``ros_harness``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Test folders are no packages and not on the path.
+# Test folders are not packages and not on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tf2_msgs_prefix(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Where the messages of TF were generated; None where they are installed."""
+    """Prefix of the generated TF messages; None if they are installed."""
     import tf2_msgs_package
 
     return tf2_msgs_package.build(tmp_path_factory.mktemp("tf2_msgs"))
@@ -34,7 +34,7 @@ def tf2_msgs_prefix(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[NodeProcess]:
-    """An active node with the embedded model, on a domain of its own."""
+    """An active node with the embedded model, in its own domain."""
     from ros_harness import NodeProcess, new_domain
 
     node = NodeProcess(new_domain(), "--ros-args", "-p", "device:=cpu")
@@ -55,6 +55,6 @@ def connection(node: NodeProcess) -> Iterator[Client]:
 
 @pytest.fixture
 def client(connection: Client) -> Client:
-    """A client that the node has no command of, and that remembers nothing."""
+    """A client without received messages, and a node without a command in force."""
     connection.reset()
     return connection

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node with a model that fails where it is asked for the word of a failure; run as a script.
+"""The node with a model that fails on certain expressions; run as a script.
 
 Everything else is the node's own. The errors are those that PyTorch raises; what is not a number
 is put into an image's features, and comes out of the model by its own arithmetic.

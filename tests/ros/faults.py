@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What drivers, networks and people do to the node, one fault each, and the question that follows.
+"""Faults of drivers, networks and people, and the check that the node works after each.
 
-Used by ``test_faults.py`` in short and by ``benchmarks/soak.py`` at length.
+``test_faults.py`` runs each briefly, ``benchmarks/soak.py`` at length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import failing_model
 import numpy as np
-from broadcaster import Broadcaster, stamped
+from broadcaster import Broadcaster, make_transform
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
@@ -34,13 +34,13 @@ from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.samples import load_sample
 
 SAMPLE = load_sample(0)
-COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
+COMMAND, TARGET = "the red mug", 2  # and its instance id in the sample
 SECOND = 1_000_000_000
-GOOD_ANSWER_S = 60.0  # a machine may be busy; how fast an answer comes is not asked here
+GOOD_RESULT_S = 60.0  # generous for a busy machine; latency is not tested here
 
 
 class Robot:
-    """A node, an RGB-D camera on an arm and a person before it."""
+    """A node, with an RGB-D camera on an arm and a person who sends commands."""
 
     def __init__(self) -> None:
         self.domain = new_domain()
@@ -56,7 +56,7 @@ class Robot:
         )
         self.depth_info = node.create_publisher(CameraInfo, "depth/camera_info", 5)
         self._change = node.create_client(ChangeState, "mllmseg/change_state")
-        self._n_asked = 0
+        self._n_commands = 0
         self.client.wait(self.client.connected, START_S)
 
     def close(self) -> None:
@@ -91,25 +91,25 @@ class Robot:
         self.client.sent.append(nanoseconds(header.stamp))
 
     def send(self) -> None:
-        """Publish what a sound camera would."""
+        """Publish the messages of a working camera."""
         header = self.header()
         self.send_depth(header)
         self.send_info(header)
         self.send_color(header)
 
-    def answer_where(
+    def wait_for_result(
         self,
         condition: Callable[[SegmentationArray], object],
         command: str = COMMAND,
         send: Callable[[], object] | None = None,
     ) -> None:
-        """Ask until an answer is as it has to be."""
+        """Send a command and wait for a result that meets a condition."""
         client = self.client
-        client.answers.clear()
+        client.results.clear()
         client.command(command)
         client.wait(
             lambda: any(condition(each) for each in client.to(command)),
-            GOOD_ANSWER_S,
+            GOOD_RESULT_S,
             each=send or self.send,
         )
 
@@ -120,53 +120,53 @@ class Robot:
         assert future.result().success, self.node.log
 
     def check_good(self) -> None:
-        """Ask, and demand a right answer in metres on one of the images sent from now on."""
+        """Send a command and wait for a correct result with a position on a new image."""
         assert self.node.process.poll() is None, f"the node ended:\n{self.node.log[-4000:]}"
         client = self.client
         client.sent.clear()
-        self._n_asked += 1
-        command = f"{' ' * (self._n_asked % 7)}{COMMAND}"  # tells this request from those before
-        client.answers.clear()
+        self._n_commands += 1
+        command = f"{' ' * (self._n_commands % 7)}{COMMAND}"  # unlike earlier ones
+        client.results.clear()
 
-        def right() -> bool:
-            return any(is_right(each) for each in client.to(command) if self._is_new(each))
+        def has_correct_result() -> bool:
+            return any(is_correct(each) for each in client.to(command) if self._is_new(each))
 
         due_s = 0.0
 
-        def ask_and_send() -> None:
+        def send_command_and_image() -> None:
             nonlocal due_s
             if time.monotonic() >= due_s:
                 client.command(command)
                 due_s = time.monotonic() + 5.0
             self.send()
 
-        client.wait(right, GOOD_ANSWER_S, each=ask_and_send)
+        client.wait(has_correct_result, GOOD_RESULT_S, each=send_command_and_image)
 
-    def _is_new(self, answer: SegmentationArray) -> bool:
-        return nanoseconds(answer.header.stamp) in self.client.sent
+    def _is_new(self, result: SegmentationArray) -> bool:
+        return nanoseconds(result.header.stamp) in self.client.sent
 
 
-def is_right(answer: SegmentationArray) -> bool:
-    """Whether an answer shows the sample's red mug, and where it is."""
-    if answer.status != SegmentationArray.STATUS_OK or answer.image_width != 640:
+def is_correct(result: SegmentationArray) -> bool:
+    """Return whether a result has the sample's red mug at its position."""
+    if result.status != SegmentationArray.STATUS_OK or result.image_width != 640:
         return False
     masks = [
-        segmentation_from_message(each, (answer.image_height, answer.image_width)).mask
-        for each in answer.segmentations
+        segmentation_from_message(each, (result.image_height, result.image_width)).mask
+        for each in result.segmentations
     ]
     mask, truth = np.any(masks, axis=0), SAMPLE.instances == TARGET
     iou = (mask & truth).sum() / (mask | truth).sum()
-    entry = answer.segmentations[0]
+    entry = result.segmentations[0]
     z = float(SAMPLE.depth_m[truth].mean())
     return bool(iou > 0.6 and entry.has_position and abs(entry.position.z - z) < 0.05)
 
 
 def camera_stops(robot: Robot, scale: int) -> None:
-    """No image for a while: said once, and it goes on when the camera returns."""
+    """No image for a while: reported once; results continue when the camera returns."""
     client = robot.client
     client.command(COMMAND)
     stale = SegmentationArray.STATUS_STALE_INPUT
-    client.wait(lambda: any(each.status == stale for each in client.to(COMMAND)), GOOD_ANSWER_S)
+    client.wait(lambda: any(each.status == stale for each in client.to(COMMAND)), GOOD_RESULT_S)
 
 
 def stamps_are_wrong(robot: Robot, scale: int) -> None:
@@ -192,7 +192,7 @@ def sizes_and_encodings_change(robot: Robot, scale: int) -> None:
 
 
 def color_without_depth(robot: Robot, scale: int) -> None:
-    """The depth stream breaks off."""
+    """The depth stream ends."""
     robot.client.command(COMMAND)
     for _ in range(5):
         robot.send_color(robot.header())
@@ -200,7 +200,7 @@ def color_without_depth(robot: Robot, scale: int) -> None:
 
 
 def depth_without_color(robot: Robot, scale: int) -> None:
-    """The colour stream breaks off."""
+    """The colour stream ends."""
     robot.client.command(COMMAND)
     for _ in range(20):
         header = robot.header()
@@ -210,7 +210,7 @@ def depth_without_color(robot: Robot, scale: int) -> None:
 
 
 def fields_are_absurd(robot: Robot, scale: int) -> None:
-    """Sizes that the data do not have, data cut short, a picture that claims to be enormous."""
+    """Sizes that do not match the data, truncated data, a claim of an enormous image."""
     client, data = robot.client, array.array("B", bytes(640 * 480 * 3))
     for height, width, step, n_bytes in (
         (480, 640, 1920, 100),
@@ -235,7 +235,7 @@ def fields_are_absurd(robot: Robot, scale: int) -> None:
 
 
 def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
-    """No focal length, NaN, distortion of a wrong length and of an unknown model."""
+    """No focal length, NaN, distortion of wrong length and of an unknown model."""
     robot.client.command(COMMAND)
     for fields in (
         {"k": [0.0] * 9},
@@ -253,26 +253,26 @@ def intrinsics_are_wrong(robot: Robot, scale: int) -> None:
 
 
 def transforms_are_missing(robot: Robot, scale: int) -> None:
-    """Positions are asked for in a frame that nobody speaks of."""
+    """The target frame is not in TF."""
     robot.client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
-    robot.answer_where(lambda answer: _flat(answer, "no transform from"))
+    robot.wait_for_result(lambda result: _has_no_position(result, "no transform from"))
     _positions_in_the_camera_again(robot)
 
 
 def transforms_are_disconnected(robot: Robot, scale: int) -> None:
-    """The arm is known to the world, the camera on it to nobody."""
+    """The arm is connected to the world, the camera is not."""
     robot.client.set_parameters(target_frame="world", transform_timeout=0.05)
 
     def send() -> None:
-        robot.broadcaster.send(stamped("world", "arm", robot.header().stamp.sec * SECOND))
+        robot.broadcaster.send(make_transform("world", "arm", robot.header().stamp.sec * SECOND))
         robot.send()
 
-    robot.answer_where(lambda answer: _flat(answer, "no transform from"), send=send)
+    robot.wait_for_result(lambda result: _has_no_position(result, "no transform from"), send=send)
     _positions_in_the_camera_again(robot)
 
 
 def transforms_are_late(robot: Robot, scale: int) -> None:
-    """Where the camera was is told a while after its image; never the latest place is taken."""
+    """The transform arrives after its image; the latest one must not be used instead."""
     client = robot.client
     client.set_parameters(target_frame="base", transform_timeout=5.0)
 
@@ -280,23 +280,23 @@ def transforms_are_late(robot: Robot, scale: int) -> None:
         robot.send()
         stamp_ns = client.sent[-1]
         frame = "test_camera_optical_frame"
-        robot.broadcaster.send(stamped("base", frame, stamp_ns - SECOND // 100, (0, 0, 1)))
+        robot.broadcaster.send(make_transform("base", frame, stamp_ns - SECOND // 100, (0, 0, 1)))
         client.spin(0.2)
-        robot.broadcaster.send(stamped("base", frame, stamp_ns + SECOND // 100, (0, 0, 1)))
+        robot.broadcaster.send(make_transform("base", frame, stamp_ns + SECOND // 100, (0, 0, 1)))
 
-    def placed(answer: SegmentationArray) -> bool:
-        entries = answer.segmentations
+    def placed(result: SegmentationArray) -> bool:
+        entries = result.segmentations
         if not entries or not entries[0].has_position or entries[0].frame_id != "base":
             return False
         z = float(SAMPLE.depth_m[SAMPLE.instances == TARGET].mean())
         return bool(abs(entries[0].position.z - z - 1) < 0.05)
 
-    robot.answer_where(placed, send=send)
+    robot.wait_for_result(placed, send=send)
     _positions_in_the_camera_again(robot)
 
 
-def _flat(answer: SegmentationArray, reason: str) -> bool:
-    return reason in answer.text and not any(each.has_position for each in answer.segmentations)
+def _has_no_position(result: SegmentationArray, reason: str) -> bool:
+    return reason in result.text and not any(each.has_position for each in result.segmentations)
 
 
 def _positions_in_the_camera_again(robot: Robot) -> None:
@@ -305,27 +305,27 @@ def _positions_in_the_camera_again(robot: Robot) -> None:
 
 
 def the_model_raises(robot: Robot, scale: int) -> None:
-    """As of a CUDA kernel gone wrong: the command gets an error, with the reason."""
+    """Like a failed CUDA kernel: the command gets an error with the reason."""
     _fails(robot, failing_model.RAISES, "illegal memory access")
 
 
 def the_model_runs_out_of_memory(robot: Robot, scale: int) -> None:
-    """While it answers, on a GPU that others use too: the error says what would fit."""
+    """During an inference on a shared GPU: the error says what would fit."""
     _fails(robot, failing_model.OUT_OF_MEMORY, "memory ran out")
 
 
 def the_model_gives_nan(robot: Robot, scale: int) -> None:
-    """Which is not taken for a "not there"."""
+    """NaN is not taken for "not there"."""
     _fails(robot, failing_model.NOT_A_NUMBER, "not finite")
 
 
 def _fails(robot: Robot, command: str, reason: str) -> None:
     error = SegmentationArray.STATUS_ERROR
-    robot.answer_where(lambda each: each.status == error and reason in each.text, command)
+    robot.wait_for_result(lambda each: each.status == error and reason in each.text, command)
 
 
 def thousand_commands(robot: Robot, scale: int) -> None:
-    """As from a script that has gone wild, within about a second."""
+    """Like a script in a loop, within about a second."""
     for index in range(1000):
         robot.client.command(f"the mug, take {index}" if index % 3 else "stop")
         if index % 20 == 0:
@@ -335,7 +335,7 @@ def thousand_commands(robot: Robot, scale: int) -> None:
 
 
 def parameters_storm(robot: Robot, scale: int) -> None:
-    """Good and bad values, as fast as they are taken."""
+    """Good and bad values, as fast as they are accepted."""
     for index in range(25 * scale):
         robot.client.set_parameters(threshold=index % 3 / 2, max_rate=-float(index % 2))
         robot.client.set_parameters(prompt_mode=("single", "joint", "both")[index % 3])
@@ -346,7 +346,7 @@ def parameters_storm(robot: Robot, scale: int) -> None:
 
 
 def deactivated_and_activated(robot: Robot, scale: int) -> None:
-    """The lifecycle, again and again, with images and commands all the while."""
+    """Repeated lifecycle transitions while images and commands arrive."""
     for _ in range(10 * scale):
         robot.client.command(COMMAND)
         robot.send()
@@ -355,7 +355,7 @@ def deactivated_and_activated(robot: Robot, scale: int) -> None:
         robot.change(Transition.TRANSITION_ACTIVATE)
 
 
-_DEAF = """
+_STOPPED_SUBSCRIBER = """
 import rclpy, time
 from rclpy.qos import QoSProfile, HistoryPolicy
 from sensor_msgs.msg import Image
@@ -371,13 +371,13 @@ time.sleep(600)
 
 
 def a_consumer_never_reads(robot: Robot, scale: int) -> None:
-    """It has subscribed reliably to everything, and was stopped by a debugger."""
+    """A reliable subscriber of everything, stopped as by a debugger."""
     deaf = subprocess.Popen(
-        [sys.executable, "-c", _DEAF],
+        [sys.executable, "-c", _STOPPED_SUBSCRIBER],
         env={**os.environ, "ROS_DOMAIN_ID": str(robot.domain)},
         stdout=subprocess.PIPE,
         text=True,
-        cwd="/",  # where no source folder hides the messages
+        cwd="/",  # no source folder hides the messages there
     )
     try:
         assert deaf.stdout is not None
@@ -386,14 +386,14 @@ def a_consumer_never_reads(robot: Robot, scale: int) -> None:
         deaf.send_signal(signal.SIGSTOP)
         robot.client.command(COMMAND)
         robot.client.spin(2.0, each=robot.send)
-        robot.check_good()  # with the deaf one still there
+        robot.check_good()  # while the stopped one still exists
     finally:
         deaf.kill()
         deaf.wait()
 
 
 def a_second_node_of_the_same_name(robot: Robot, scale: int) -> None:
-    """Both answer; when one goes the other stays."""
+    """Both publish results; when one ends, the other goes on."""
     second = NodeProcess(robot.domain, "--ros-args", "-p", "device:=cpu")
     second.wait_for("listening on")
     robot.client.command(COMMAND)
@@ -416,7 +416,7 @@ def _headers(draw: st.DrawFn) -> Header:
     return Header(stamp=time_message(stamp_ns), frame_id=draw(st.text(_TEXT, max_size=20)))
 
 
-# What ROS 2's strings can carry.
+# Characters that ROS 2 strings can hold.
 _TEXT = st.characters(codec="utf-8", exclude_characters="\0")
 _IMAGES = st.builds(
     lambda data, **fields: Image(**fields, data=array.array("B", data)),
@@ -437,7 +437,7 @@ _STRINGS = st.builds(String, data=st.text(_TEXT, max_size=300))
 
 
 def fuzzed_messages(robot: Robot, scale: int) -> None:
-    """Anything that the types allow, on every input."""
+    """Any value that the types allow, on every input."""
     client = robot.client
     inputs = (
         (client.image, _IMAGES),
@@ -452,7 +452,7 @@ def fuzzed_messages(robot: Robot, scale: int) -> None:
     for publisher, messages in inputs:
         _publish(publisher, messages, each, client)
         client.spin(0.2)
-    # What was said of depth holds until it is said anew.
+    # The node keeps depth/camera_info until the next message.
     robot.depth_info.publish(CameraInfo(k=SAMPLE.K.ravel().tolist(), d=[0.0] * 5))
 
 

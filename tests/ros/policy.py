@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the SROS 2 policy with what a running node has in the graph."""
+"""Compare the SROS 2 policy with the graph of a running node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POLICY = Path(__file__).resolve().parents[2] / "config" / "mllmseg.policy.xml"
 
 
 def allowed(name: str, kind: str, right: str) -> set[str]:
-    """Fully qualified names that the policy allows a node."""
+    """Return the fully qualified names that the policy allows a node."""
     profiles = ElementTree.parse(POLICY).getroot().iter("profile")
     (profile,) = (each for each in profiles if each.get("node") == name)
     names = {
@@ -25,12 +25,12 @@ def allowed(name: str, kind: str, right: str) -> set[str]:
 
 
 def check(watcher: Node, name: str, at_times: set[str]) -> None:
-    """The policy allows what a running node has, and nothing else.
+    """Assert that the policy allows exactly what a running node uses.
 
     Args:
         watcher: sees the graph.
         name: of the node.
-        at_times: made only where they are needed, or where a package or a newer ROS 2 is there.
+        at_times: names used only in some configurations, or with a certain package or newer ROS 2.
     """
     found = {
         ("topics", "publish"): watcher.get_publisher_names_and_types_by_node(name, "/"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node as a process of its own, and a client that talks to it over DDS."""
+"""The node as a process, and a client that talks to it over DDS."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from mllmseg_ros.ros.support import large_images
 os.environ.update(large_images.environment())
 
 START_S = 90.0  # importing torch takes a while on a busy machine
-ANSWER_S = 20.0
+RESULT_S = 20.0
 _domains = itertools.count(os.getpid() % 50 * 2)
-# Where several processes test side by side each has domains of its own.
+# Parallel test processes use different domains.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 _DOMAINS_EACH = 100 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
@@ -46,7 +46,7 @@ def new_domain() -> int:
 
 
 class NodeProcess:
-    """The installed executable, or a script; its log is read as it comes."""
+    """A process of the installed executable, or of a script; its log is read continuously."""
 
     def __init__(
         self, domain: int, *arguments: str, executable: str = "mllmseg_node", script: str = ""
@@ -94,7 +94,7 @@ class NodeProcess:
 
 
 class Client:
-    """Publishes what a camera and a person would, and collects what the node answers."""
+    """Publishes images and commands, and collects what the node publishes."""
 
     def __init__(
         self, domain: int, image: str = "image", command: str = "command", namespace: str = "/"
@@ -105,14 +105,14 @@ class Client:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         node = self.node
-        # One for all calls: each brings twelve endpoints, which the node's DDS has to remember.
+        # Shared by all calls: each client adds twelve endpoints to the graph.
         self.parameters = AsyncParameterClient(node, "mllmseg")
         self.image = node.create_publisher(Image, image, 5)
         self.compressed = node.create_publisher(CompressedImage, "image/compressed", 5)
         self.depth = node.create_publisher(Image, "depth/image", 5)
         self.info = node.create_publisher(CameraInfo, "camera_info", 5)
         self.commands = node.create_publisher(String, command, 100)
-        self.answers: list[SegmentationArray] = []
+        self.results: list[SegmentationArray] = []
         self.masks: list[Image] = []
         self.labels: list[Image] = []
         self.overlays: list[Image] = []
@@ -121,7 +121,7 @@ class Client:
         self.poses: list[PoseStamped] = []
         self.markers: list[MarkerArray] = []
         for kind, topic, received in (
-            (SegmentationArray, "segmentations", self.answers),
+            (SegmentationArray, "segmentations", self.results),
             (Image, "mask", self.masks),
             (Image, "labels", self.labels),
             (Image, "overlay", self.overlays),
@@ -140,7 +140,7 @@ class Client:
         rclpy.shutdown(context=self.context)
 
     def now(self) -> Time:
-        """A stamp that no image had before."""
+        """Return a new stamp."""
         self._last_ns = max(self.node.get_clock().now().nanoseconds, self._last_ns + 1)
         return time_message(self._last_ns)
 
@@ -159,14 +159,14 @@ class Client:
     def wait(
         self,
         condition: Callable[[], object],
-        timeout_s: float = ANSWER_S,
+        timeout_s: float = RESULT_S,
         each: Callable[[], object] | None = None,
         every_s: float = 0.1,
     ) -> None:
-        """Spin until something holds, doing ``each`` every tenth of a second meanwhile."""
+        """Spin until a condition holds; call ``each`` periodically."""
         deadline, due = time.monotonic() + timeout_s, 0.0
         while not condition():
-            assert time.monotonic() < deadline, f"waited in vain; answers: {self.said()}"
+            assert time.monotonic() < deadline, f"timed out; results: {self.summaries()}"
             if each is not None and time.monotonic() >= due:
                 each()
                 due = time.monotonic() + every_s
@@ -176,17 +176,17 @@ class Client:
         end = time.monotonic() + seconds
         self.wait(lambda: time.monotonic() >= end, seconds + 5, each)
 
-    def said(self) -> list[tuple[str, int, str]]:
-        return [(answer.command[:40], answer.status, answer.text) for answer in self.answers]
+    def summaries(self) -> list[tuple[str, int, str]]:
+        return [(result.command[:40], result.status, result.text) for result in self.results]
 
     def to(self, command: str) -> list[SegmentationArray]:
-        return [answer for answer in self.answers if answer.command == command]
+        return [result for result in self.results if result.command == command]
 
     def reset(self) -> None:
-        """Stop what is in force and forget what was received."""
+        """Stop the command in force and clear the received messages."""
         n_stopped = len(self.to("stop"))
         self.wait(self.connected)
-        # The node may still be finding us: then its first answer is lost.
+        # The node may not have discovered the client yet; then its first result is lost.
         self.wait(
             lambda: len(self.to("stop")) > n_stopped,
             each=lambda: self.command("stop"),
@@ -195,7 +195,7 @@ class Client:
         self.spin(0.2)
         images = (self.masks, self.labels, self.overlays)
         others = (self.centroids, self.clouds, self.poses, self.markers)
-        for messages in (*images, *others, self.answers, self.sent):
+        for messages in (*images, *others, self.results, self.sent):
             messages.clear()
 
     def let_images_grow_old(self) -> None:
@@ -203,7 +203,7 @@ class Client:
         self.spin(1.2)
 
     def connected(self) -> bool:
-        """Whether discovery is complete, in both directions."""
+        """Return whether discovery is complete in both directions."""
         counts = (publisher.get_subscription_count() for publisher in (self.commands, self.image))
         publishers = (self.node.count_publishers(topic) for topic in ("segmentations", "mask"))
         return all(counts) and all(publishers)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written into a bag without ROS is what a ROS node would have published."""
+"""Messages in a bag written without ROS equal those that the node publishes."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 STAMP_NS = 1_700_000_000_123_456_789
 
 
-def answers() -> InstanceSet:
-    """A thing with a position, one that is not sure, and one that is not there."""
+def make_instance_set() -> InstanceSet:
+    """Make an instance with a position, an uncertain one, and an absent one."""
     mask = np.zeros((48, 64), np.bool_)
     mask[10:30, 20:50] = True
 
-    def say(said: str, status: Status, score: float) -> Segmentation:
-        return build_segmentation(said, status, score, 0.9, mask.astype(np.float32), mask)
+    def make_segmentation(expression: str, status: Status, score: float) -> Segmentation:
+        return build_segmentation(expression, status, score, 0.9, mask.astype(np.float32), mask)
 
     camera = Intrinsics(K=np.array([[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]]), D=np.zeros(5))
     rows = np.linspace(0.7, 0.9, 48, dtype=np.float32)[:, None].repeat(64, axis=1)
     found = [
-        say("the mug", Status.FOUND, 0.75),
-        say("the bowl", Status.LOW_CONFIDENCE, float("nan")),
-        say("the can", Status.NO_TARGET, 0.25),
+        make_segmentation("the mug", Status.FOUND, 0.75),
+        make_segmentation("the bowl", Status.LOW_CONFIDENCE, float("nan")),
+        make_segmentation("the can", Status.NO_TARGET, 0.25),
     ]
     return InstanceSet(instances=locate_instances(found, Depth(metres=rows, intrinsics=camera)))
 
@@ -64,7 +64,7 @@ def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
             request=request,
             header=header,
             rgb=np.zeros((48, 64, 3), np.uint8),
-            instance_set=answers(),
+            instance_set=make_instance_set(),
             latency_ns=0,
             model="tabletop",
         ),
@@ -75,7 +75,7 @@ def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
         command=command,
         header=header_message(STAMP_NS, "camera"),
         size_hw=(48, 64),
-        instance_set=answers(),
+        instance_set=make_instance_set(),
         camera="/image",
         model="tabletop",
     )
@@ -83,14 +83,13 @@ def test_a_bag_holds_the_message_that_the_node_publishes() -> None:
     written.request_stamp = time_message(STAMP_NS)
     read = deserialize_message(bytes(serialize(written)), SegmentationArray)
     assert read.segmentations[0].has_position
-    # As text: NaN is not equal to itself.
-    # Both over the wire, which rounds to 32 bits; as text, for NaN is not equal to itself.
+    # Both serialised, which rounds to 32 bits; compared as text because NaN is not equal to itself.
     sent = deserialize_message(serialize_message(published), SegmentationArray)
     assert str(read) == str(sent)
 
 
-def test_a_bag_names_our_types_as_ros_does() -> None:
-    """The hash of a message's definition, by which Jazzy and later tell versions apart."""
+def test_type_hashes_in_a_bag_are_those_of_ros() -> None:
+    """Jazzy and later compare the hash of a message's definition."""
     share = Path(get_package_share_directory("mllmseg_ros"))
     description = share / "msg" / "SegmentationArray.json"
     if not description.is_file():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web console as people use it: in a browser, on a simulated camera and the segmenter."""
+"""The web console in a browser, with a simulated camera and the segmenter."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
 
 
 class World:
-    """A camera, the segmenter and the console as processes, and a node that listens."""
+    """Camera, segmenter and console as processes, and a node with subscriptions."""
 
     def __init__(self) -> None:
         self.domain = new_domain()
@@ -86,11 +86,11 @@ class World:
     def wait(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, "timed out"
             self.executor.spin_once(timeout_sec=0.02)
 
     def parameter(self, name: str, value: float | None = None) -> float:
-        """A parameter of the segmenter; set before where a value is given."""
+        """Return a parameter of the segmenter; set it first if a value is given."""
         client = AsyncParameterClient(self.node, "mllmseg")
         assert client.wait_for_services(20)
         if value is not None:
@@ -101,15 +101,15 @@ class World:
         return read.result().values[0].double_value
 
     def topics(self) -> set[str]:
-        """What the console listens to."""
+        """Return the topics that the console subscribes to."""
         listening = self.node.get_subscriber_names_and_types_by_node("console", "/")
         return {name for name, _ in listening}
 
     def is_idle(self) -> bool:
-        """Whether the console listens to nothing, but for its own clock and parameters."""
+        """Return whether the console has no subscriptions but its own clock and parameters."""
         try:
             return self.topics() <= {"/parameter_events", "/clock"}
-        except NodeNameNonExistentError:  # for a moment, after it was started again
+        except NodeNameNonExistentError:  # briefly, after a restart
             return False
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def page(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser with a microphone that hears a tone; one page for all tests."""
+    """A browser whose microphone picks up a tone; one page for all tests."""
     folder = tmp_path_factory.mktemp("browser")
     with wave.open(str(folder / "tone.wav"), "wb") as tone:
         tone.setnchannels(1)
@@ -161,7 +161,7 @@ def page(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bro
         own = world.url.removeprefix("http")
         foreign = {each for each in browser.requests if own not in each}
         assert {each for each in foreign if not each.startswith("blob:")} == set()
-    world.wait(world.is_idle)  # nobody looks any more
+    world.wait(world.is_idle)  # no page is open
 
 
 def command(page: Browser, text: str) -> None:
@@ -169,7 +169,7 @@ def command(page: Browser, text: str) -> None:
     page.type(text)
 
 
-def test_without_aiohttp_one_line_says_what_to_install() -> None:
+def test_without_aiohttp_an_error_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['aiohttp'] = None;"
         "from mllmseg_ros.ros.console.start import main; sys.exit(main([]))"
@@ -182,7 +182,7 @@ def test_without_aiohttp_one_line_says_what_to_install() -> None:
 
 
 BADGE = "document.getElementById('badge').dataset.kind"
-ANSWER = "document.getElementById('answer-text').textContent"
+RESULT_TEXT = "document.getElementById('answer-text').textContent"
 SELECTED = "document.querySelector('.entry[aria-pressed=true]')?.textContent ?? 'none'"
 
 
@@ -191,7 +191,7 @@ def pixel(page: Browser, u: float, v: float) -> list[int]:
     return list(page.run(f"Array.from({script})"))[:3]
 
 
-def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page: Browser) -> None:
+def test_a_command_marks_its_target_and_a_click_selects_it(world: World, page: Browser) -> None:
     page.wait(f"{BADGE} === 'live'")
     world.wait(lambda: "blue cube" in world.objects)
     cube, bottle = (world.objects[name].centroid_uv for name in ("blue cube", "orange bottle"))
@@ -199,7 +199,7 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     before = pixel(page, u, v)
     command(page, "the blue cube; the bowl")
     page.wait(f"{BADGE} === 'overlay'")
-    page.wait(f"{ANSWER}.includes('1 of 2 found')")
+    page.wait(f"{RESULT_TEXT}.includes('1 of 2 found')")
     tinted = pixel(page, u, v)
     assert tinted[0] > before[0] + 40, "the first entry's orange is not on the cube"
     assert page.run("document.querySelectorAll('.entry .distance')[0].textContent").endswith(" m")
@@ -217,14 +217,14 @@ def test_a_command_marks_the_right_thing_and_a_click_finds_it(world: World, page
     assert "the bowl" in page.run("document.querySelector('#history b').textContent")
 
 
-def test_it_explains_what_was_asked(page: Browser) -> None:
+def test_it_explains_the_result(page: Browser) -> None:
     page.wait("!document.getElementById('why').disabled")
     page.run("document.getElementById('why').click()")
     page.wait("document.getElementById('why-image').naturalWidth > 200")
     assert "blue cube" in page.run("document.getElementById('why-text').textContent")
 
 
-def test_what_the_console_may_do_is_what_the_policy_says(world: World, page: Browser) -> None:
+def test_the_policy_is_what_the_console_needs(world: World, page: Browser) -> None:
     page.wait(f"{BADGE} !== 'lost'")
     world.wait(lambda: "/overlay/compressed" in world.topics())
     policy.check(world.node, "console", AT_TIMES)
@@ -247,20 +247,20 @@ def test_parameters_are_shown_changed_and_refused(world: World, page: Browser) -
 def test_a_refused_command_says_why_and_changes_nothing(page: Browser) -> None:
     command(page, ";".join(f"thing {number}" for number in range(17)))
     page.wait("document.getElementById('problem').textContent.includes('16')")
-    time.sleep(0.5)  # an answer or two
-    assert "the blue cube" in page.run(ANSWER)
+    time.sleep(0.5)  # a result or two
+    assert "the blue cube" in page.run(RESULT_TEXT)
     assert "thing 0" in page.run("document.querySelector('#history b').textContent")
 
 
-def test_escape_stops_and_the_live_image_comes_back(page: Browser) -> None:
+def test_escape_stops_and_the_live_image_returns(page: Browser) -> None:
     page.run("document.getElementById('command').focus()")
     page.press("Escape")
-    page.wait(f"{ANSWER}.includes('stopped')")
+    page.wait(f"{RESULT_TEXT}.includes('stopped')")
     page.wait(f"{BADGE} === 'live'")
     assert page.run("document.querySelectorAll('.entry').length") == 0
 
 
-def test_held_to_talk_it_sends_what_the_microphone_hears(world: World, page: Browser) -> None:
+def test_push_to_talk_sends_audio_of_the_microphone(world: World, page: Browser) -> None:
     page.wait("!document.getElementById('talk').disabled")
     at = page.center("#talk")
     page.mouse("mousePressed", *at)
@@ -280,9 +280,9 @@ def test_held_to_talk_it_sends_what_the_microphone_hears(world: World, page: Bro
 
 
 def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
-    """A page that confirms no image gets two, and then the newest."""
+    """A page that does not confirm images gets two, and then only the newest."""
 
-    async def look(url: str, n: int, seconds: float, *, shows: bool) -> list[list[int]]:
+    async def open_page(url: str, n: int, seconds: float, *, shows: bool) -> list[list[int]]:
         async with aiohttp.ClientSession() as session:
             sockets = [await session.ws_connect(f"{url}socket") for _ in range(n)]
 
@@ -314,7 +314,7 @@ def test_twenty_pages_and_a_slow_one(world: World, page: Browser) -> None:
 
     async def together() -> tuple[list[list[int]], list[list[int]]]:
         return await asyncio.gather(
-            look(world.url, 20, 2.0, shows=True), look(world.url, 1, 2.0, shows=False)
+            open_page(world.url, 20, 2.0, shows=True), open_page(world.url, 1, 2.0, shows=False)
         )
 
     quick, slow = asyncio.run(together())
@@ -357,7 +357,7 @@ def test_nothing_that_a_page_sends_breaks_the_console(world: World, page: Browse
     page.wait(f"{BADGE} === 'live'")
 
 
-def test_a_lost_connection_heals(world: World, page: Browser) -> None:
+def test_a_lost_connection_is_restored(world: World, page: Browser) -> None:
     page.run("window.stayed = true")
     page.run("document.getElementById('theme').click()")
     assert world.console.end() == 0, world.console.log
@@ -369,4 +369,4 @@ def test_a_lost_connection_heals(world: World, page: Browser) -> None:
     assert page.run("window.stayed") is True
     page.wait("document.getElementById('state').dataset.level === 'ok'")
     command(page, "the orange bottle")
-    page.wait(f"{ANSWER}.includes('1 of 1 found')")
+    page.wait(f"{RESULT_TEXT}.includes('1 of 1 found')")

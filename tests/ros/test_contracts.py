@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other packages' nodes accept of this one, each by its own rules.
+"""Outputs in the form that nodes of other packages need.
 
 All of them pair by equal stamps and drop what does not fit, without a word.
 """
@@ -22,7 +22,7 @@ from rclpy.qos import qos_profile_sensor_data
 from ros_harness import stamps
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
-from mllmseg_ros.ros.demo.camera_topics import FRAME_ID
+from mllmseg_ros.ros.demo.camera_publisher import FRAME_ID
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.samples import load_sample
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ros_harness import Client
 
 SAMPLE = load_sample(0)
-COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
+COMMAND, TARGET = "the red mug", 2  # and its instance id in the sample
 TOPICS = {
     "mask": Image,
     "labels": Image,
@@ -71,7 +71,7 @@ FOXGLOVE_3D = {
 
 @pytest.fixture(scope="module")
 def synchronised(connection: Client) -> Iterator[dict[str, Any]]:
-    """One message of each output, all of one stamp, received as sensor data (best effort)."""
+    """One message of each output with the same stamp, received with best effort."""
     connection.reset()
     received: dict[str, list] = {topic: [] for topic in TOPICS}
     subscriptions = [
@@ -132,7 +132,7 @@ def test_the_mask_is_binary_and_covers_the_object(synchronised: dict[str, Any]) 
 def test_labels_and_confidence_are_those_of_the_navigation_layer(
     synchronised: dict[str, Any],
 ) -> None:
-    """As Nav2's semantic segmentation layer reads them: a class and how sure it is, per pixel."""
+    """As Nav2's semantic segmentation layer reads them: class and confidence of each pixel."""
     labels, confidence = pixels(synchronised["labels"]), pixels(synchronised["confidence"])
     np.testing.assert_array_equal(labels > 0, pixels(synchronised["mask"]) > 0)
     assert confidence[labels > 0].min() >= 127  # the model's soft mask, from one half on
@@ -154,8 +154,8 @@ def test_clouds_are_what_planners_read(synchronised: dict[str, Any], topic: str)
     assert cloud.header == synchronised["camera_info"].header
 
 
-def test_target_and_scene_share_nothing(synchronised: dict[str, Any]) -> None:
-    """A planner may touch the one and not the other."""
+def test_target_and_scene_have_no_common_points(synchronised: dict[str, Any]) -> None:
+    """A planner may touch the target but not the scene."""
     points = {}
     for topic in ("target_cloud", "scene_cloud"):
         cloud = synchronised[topic]
@@ -167,7 +167,7 @@ def test_target_and_scene_share_nothing(synchronised: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def types(connection: Client) -> dict[str, str]:
-    """Type by topic of all that the node publishes or listens to."""
+    """Types of all topics that the node publishes or subscribes to."""
     node = connection.node
     connection.wait(lambda: ("mllmseg", "/") in node.get_node_names_and_namespaces())
     connection.wait(connection.connected)
@@ -178,10 +178,10 @@ def types(connection: Client) -> dict[str, str]:
     return {topic: kind for ends in by_node for topic, (kind, *_) in ends("mllmseg", "/")}
 
 
-def test_rviz_shows_topics_of_the_node_in_displays_that_it_has(types: dict[str, str]) -> None:
-    shown = yaml.safe_load((SHARE / "rviz" / "mllmseg.rviz").read_text())
-    manager = shown["Visualization Manager"]
-    others = [*shown["Panels"], *manager["Tools"], manager["Views"]["Current"]]
+def test_rviz_displays_match_the_topics(types: dict[str, str]) -> None:
+    config = yaml.safe_load((SHARE / "rviz" / "mllmseg.rviz").read_text())
+    manager = config["Visualization Manager"]
+    others = [*config["Panels"], *manager["Tools"], manager["Views"]["Current"]]
     assert {each["Class"] for each in others} <= RVIZ_OTHERS
     topics = set()
     for display in manager["Displays"]:
@@ -197,10 +197,10 @@ def test_rviz_shows_topics_of_the_node_in_displays_that_it_has(types: dict[str, 
     assert manager["Global Options"]["Fixed Frame"] == FRAME_ID
 
 
-def test_foxglove_shows_topics_of_the_node_in_panels_that_draw_them(types: dict[str, str]) -> None:
+def test_foxglove_panels_match_the_topics(types: dict[str, str]) -> None:
     layout = json.loads((SHARE / "config" / "foxglove_layout.json").read_text())
     panels = layout["configById"]
-    assert sorted(placed(layout["layout"])) == sorted(panels)
+    assert sorted(list_panels(layout["layout"])) == sorted(panels)
     kinds = {}
     for name, panel in panels.items():
         kind = kinds[name] = name.partition("!")[0]
@@ -219,8 +219,8 @@ def test_foxglove_shows_topics_of_the_node_in_panels_that_draw_them(types: dict[
     assert set(kinds.values()) == {"Image", "3D", "Publish", "RawMessages", "DiagnosticSummary"}
 
 
-def placed(layout: Any) -> list[str]:
-    """Names of the panels that a layout has room for."""
+def list_panels(layout: Any) -> list[str]:
+    """Return the names of the panels in a layout."""
     if isinstance(layout, str):
         return [layout]
-    return placed(layout["first"]) + placed(layout["second"])
+    return list_panels(layout["first"]) + list_panels(layout["second"])

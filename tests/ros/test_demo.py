@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo as a user starts it: three processes, answers, pictures, nothing left behind."""
+"""The demo as a user starts it: results, images, and no processes left at the end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ament_index_python.packages import get_package_prefix
 from ros_harness import new_domain
 
 from mllmseg_ros.geometry.localization import MIN_POINTS
-from mllmseg_ros.ros.demo.plan import judge, plan_commands, table
-from mllmseg_ros.ros.demo.sim_camera_node import swayed
+from mllmseg_ros.ros.demo.segment_plan import format_table, judge, plan_commands
+from mllmseg_ros.ros.demo.sim_camera_node import sway_poses
 from mllmseg_ros.segmentation import Status, build_segmentation
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.random_scenes import random_scene
@@ -52,7 +52,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def is_gone(group: int) -> bool:
-    """Whether no process of a process group is left."""
+    """Return whether no process of a process group is left."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -60,7 +60,7 @@ def is_gone(group: int) -> bool:
     return False
 
 
-def test_the_demo_answers_everything_and_ends(tmp_path: Path, gl: None) -> None:
+def test_the_demo_gets_all_results_and_ends(tmp_path: Path, gl: None) -> None:
     demo = start(tmp_path)
     try:
         output, _ = demo.communicate(timeout=150)
@@ -73,9 +73,9 @@ def test_the_demo_answers_everything_and_ends(tmp_path: Path, gl: None) -> None:
     assert "pick: " in output
     assert "console at http://127.0.0.1:" in output or "no web console" in output
     assert "Traceback" not in output
-    pictures = sorted(tmp_path.glob("*.png"))
-    assert len(pictures) >= 5
-    assert cv2.imread(str(pictures[0])).shape == (480, 640, 3)
+    images = sorted(tmp_path.glob("*.png"))
+    assert len(images) >= 5
+    assert cv2.imread(str(images[0])).shape == (480, 640, 3)
 
 
 def test_live_commands_and_ctrl_c(tmp_path: Path, gl: None) -> None:
@@ -101,7 +101,7 @@ def test_live_commands_and_ctrl_c(tmp_path: Path, gl: None) -> None:
 
 
 @pytest.mark.parametrize("index", range(N_SAMPLES))
-def test_planned_commands_say_what_is_there_and_what_is_not(index: int) -> None:
+def test_planned_commands_have_present_and_absent_targets(index: int) -> None:
     planned = plan_commands(load_sample(index).objects, seed=index)
     expressions = [each for command in planned for each in command.expressions]
     assert len(planned) >= 4
@@ -110,7 +110,7 @@ def test_planned_commands_say_what_is_there_and_what_is_not(index: int) -> None:
     assert plan_commands(load_sample(index).objects, seed=index) == planned
 
 
-def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
+def test_verdicts_on_the_truth_and_on_a_miss() -> None:
     view = load_sample(0)
     depth_m = np.where(view.depth_m > 0, view.depth_m, np.nan).astype(np.float32)
     truth = view.instances == 1
@@ -127,7 +127,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     assert verdict.centroid_error_mm == pytest.approx(10.0)
     missed = dataclasses.replace(perfect, status=Status.NO_TARGET)
     assert judge([missed], [], (1,), view.instances, depth_m, K).iou == 0.0
-    # Two halves of the target as two instances: one mask together, the worse place counts.
+    # Two halves of the target as two instances: one mask together, the larger error counts.
     left = truth & (np.arange(truth.shape[1]) < u.mean())
     halves = [
         build_segmentation("the can", Status.FOUND, 0.9, 0.9, half.astype(np.float32), half)
@@ -138,7 +138,7 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
     assert both.centroid_error_mm == pytest.approx(10.0)
     rejected = judge([missed], [], (), view.instances, depth_m, K)
     assert (rejected.iou, rejected.should_be_found) == (None, False)
-    rows = table([(verdict, 12.0), (rejected, 3.0)]).splitlines()
+    rows = format_table([(verdict, 12.0), (rejected, 3.0)]).splitlines()
     assert "10.0 mm" in rows[1]
     assert "absent" in rows[2]
 
@@ -146,6 +146,6 @@ def test_the_truth_is_judged_perfect_and_a_miss_is_not() -> None:
 def test_objects_sway_little_and_keep_apart() -> None:
     scene = random_scene(17, "validation", 7)
     for time_s in np.linspace(0, 9, 10):
-        for instance_id, (x, y, _) in swayed(scene, time_s).items():
+        for instance_id, (x, y, _) in sway_poses(scene, time_s).items():
             x0, y0 = scene.objects[instance_id - 1].xy_m
             assert np.hypot(x - x0, y - y0) < 0.03

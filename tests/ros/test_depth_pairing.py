@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth belongs to one image: that of the same stamp, whatever else is asked for meanwhile."""
+"""Depth is paired with the image of the same stamp."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tree(TransformBuffer):
     """Transforms without topics."""
 
     def listen(self) -> None:
-        """Nothing to listen to."""
+        """Nothing to subscribe to."""
 
     def matrix(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> np.ndarray:
         return self.lookup(target, source, stamp_ns)
@@ -102,30 +102,30 @@ def test_the_depth_of_the_same_stamp_is_used(rig: Rig) -> None:
         assert rig.note == ""
 
 
-def test_what_belongs_to_an_image_stays_with_it(rig: Rig) -> None:
+def test_an_image_keeps_its_depth(rig: Rig) -> None:
     first = rig.image(1)
-    for stamp_ns in range(3, 40):  # while somebody slow looks at it
+    for stamp_ns in range(3, 40):  # while the first image is being processed
         rig.depth(stamp_ns, 2.0)
         rig.info(stamp_ns)
     assert rig.z_of(first) == pytest.approx(0.5)
-    assert rig.z_of(rig.image(1)) is None  # what nobody held on to is gone
+    assert rig.z_of(rig.image(1)) is None  # depth that no image has taken is dropped
 
 
-def test_a_stamp_nearby_will_do_where_that_is_allowed(rig: Rig) -> None:
+def test_a_near_stamp_is_used_within_the_tolerance(rig: Rig) -> None:
     assert rig.z_of(rig.image(4, 2)) == pytest.approx(0.9)
     assert rig.z_of(rig.image(5, 2)) is None
     assert rig.note == "no position: no depth image has the stamp of the colour image"
 
 
-def test_depth_of_another_size_is_looked_up(rig: Rig) -> None:
+def test_depth_of_another_size_is_sampled(rig: Rig) -> None:
     rig.depth(3, 0.7, (HEIGHT // 2, WIDTH // 2))
     rig.info(3)
     assert rig.z_of(rig.image(3)) == pytest.approx(0.7)
     assert rig.note == ""
 
 
-def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
-    """Its lens sees a narrower field: the target at the picture's left lies outside it."""
+def test_a_separate_depth_camera_is_used(rig: Rig) -> None:
+    """Its field of view is narrower: the target at the left of the image is outside."""
     k = [300.0, 0.0, 15.5, 0.0, 300.0, 11.5, 0.0, 0.0, 1.0]
     rig.pairing.put_depth_info(CameraInfo(k=k))
     assert rig.z_of(rig.image(2)) is None
@@ -138,9 +138,9 @@ def test_a_depth_camera_of_its_own_is_believed(rig: Rig) -> None:
     )
 
 
-def test_depth_of_another_frame_is_brought_over_by_its_transform(rig: Rig) -> None:
+def test_depth_in_another_frame_is_registered_by_its_transform(rig: Rig) -> None:
     k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
-    assert not rig.is_of_another_frame  # all was in one frame until here
+    assert not rig.is_of_another_frame  # everything was in one frame until here
     rig.depth(3, 0.7, frame_id="infra")
     rig.info(3)
     assert rig.is_of_another_frame
@@ -154,22 +154,22 @@ def test_depth_of_another_frame_is_brought_over_by_its_transform(rig: Rig) -> No
     assert rig.note == ""
 
 
-def test_positions_are_told_in_the_target_frame_or_not_at_all(rig: Rig) -> None:
+def test_positions_are_in_the_target_frame_or_missing(rig: Rig) -> None:
     assert rig.z_of(rig.image(2)) == pytest.approx(0.9)
     assert rig.instance_set.frame is None
     rig.target_frame = "base"
     assert rig.z_of(rig.image(2)) is None
     assert rig.note.startswith("no position: no transform from 'camera' to 'base': frame 'base'")
-    assert rig.instance_set.depth is None  # nothing is left to publish in a wrong frame
+    assert rig.instance_set.depth is None  # nothing can be published in a wrong frame
     rig.tree.put("base", "camera", 2, (0.0, 0.0, 1.5), (1.0, 0.0, 0.0, 0.0))  # looks down
     assert rig.z_of(rig.image(2)) == pytest.approx(0.6)
     assert rig.instance_set.frame is not None
     assert rig.instance_set.frame.frame_id == "base"
-    assert rig.z_of(rig.image(1)) is None  # at another moment it is not known
+    assert rig.z_of(rig.image(1)) is None  # there is no transform at another time
     assert "into the past" in rig.note
 
 
-def test_what_does_not_pair_is_said(rig: Rig) -> None:
+def test_missing_depth_is_reported(rig: Rig) -> None:
     assert rig.z_of(rig.image(3)) is None
     assert rig.note == "no position: no depth image has the stamp of the colour image"
     rig.depth(3, 0.7)
@@ -177,13 +177,13 @@ def test_what_does_not_pair_is_said(rig: Rig) -> None:
     assert rig.note == "no position: no camera_info has the stamp of the colour image"
 
 
-def test_without_any_depth_nothing_is_said() -> None:
+def test_without_depth_topics_nothing_is_reported() -> None:
     rig = Rig()
     assert rig.z_of(rig.image(1)) is None
     assert rig.note == ""
 
 
-def test_wrong_intrinsics_cost_the_position_alone(rig: Rig) -> None:
+def test_wrong_intrinsics_remove_only_the_position(rig: Rig) -> None:
     rig.depth(3, 0.7)
     rig.info(3, distortion_model="plumb_bob", d=[float("nan")] * 5)
     assert rig.z_of(rig.image(3)) is None

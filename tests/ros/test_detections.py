@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as vision_msgs: what their definitions ask for, field by field."""
+"""Results as vision_msgs, field by field."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLE = load_sample(0)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def entry(expression: str, status: int, label: int, **fields: object) -> Segmentation:
+def make_entry(expression: str, status: int, label: int, **fields: object) -> Segmentation:
     return Segmentation(
         expression=expression,
         status=status,
@@ -41,8 +41,8 @@ def entry(expression: str, status: int, label: int, **fields: object) -> Segment
     )
 
 
-def placed(expression: str, label: int) -> Segmentation:
-    return entry(
+def make_placed_entry(expression: str, label: int) -> Segmentation:
+    return make_entry(
         expression,
         Segmentation.STATUS_FOUND,
         label,
@@ -61,15 +61,15 @@ def placed(expression: str, label: int) -> Segmentation:
 ARRAY = SegmentationArray(
     header=HEADER,
     segmentations=[
-        placed("the mugs", 1),
-        entry("the mugs", Segmentation.STATUS_FOUND, 2),
-        entry("the bowl", Segmentation.STATUS_NO_TARGET, 0),
-        entry("the can", Segmentation.STATUS_LOW_CONFIDENCE, 0),
+        make_placed_entry("the mugs", 1),
+        make_entry("the mugs", Segmentation.STATUS_FOUND, 2),
+        make_entry("the bowl", Segmentation.STATUS_NO_TARGET, 0),
+        make_entry("the can", Segmentation.STATUS_LOW_CONFIDENCE, 0),
     ],
 )
 
 
-def test_a_flat_detection_per_instance_found() -> None:
+def test_a_2d_detection_per_instance_found() -> None:
     message = detections_2d(ARRAY)
     assert message.header == HEADER
     assert [each.id for each in message.detections] == ["7", ""]
@@ -78,12 +78,12 @@ def test_a_flat_detection_per_instance_found() -> None:
     (result,) = first.results
     assert (result.hypothesis.class_id, result.hypothesis.score) == ("the mugs", 0.75)
     center, box = first.bbox.center, first.bbox
-    # As everybody computes the corner: the half-open box of the entry.
+    # The corner as subscribers compute it: the half-open box of the entry.
     assert (center.position.x - box.size_x / 2, center.position.y - box.size_y / 2) == (10, 20)
     assert (box.size_x, box.size_y, center.theta) == (31, 6, 0)
 
 
-def test_a_solid_detection_per_instance_with_a_position_in_its_frame() -> None:
+def test_a_3d_detection_per_instance_with_a_position() -> None:
     message = detections_3d(ARRAY)
     assert message is not None
     assert (message.header.frame_id, message.header.stamp) == ("base", HEADER.stamp)
@@ -103,7 +103,7 @@ def test_a_solid_detection_per_instance_with_a_position_in_its_frame() -> None:
     assert not covariance[3:, :3].any()
 
 
-def test_found_without_a_position_is_not_nothing() -> None:
+def test_found_without_a_position_gives_no_empty_message() -> None:
     flat = SegmentationArray(header=HEADER, segmentations=ARRAY.segmentations[1:])
     assert detections_3d(flat) is None
     nothing = SegmentationArray(header=HEADER, segmentations=ARRAY.segmentations[2:])
@@ -113,8 +113,8 @@ def test_found_without_a_position_is_not_nothing() -> None:
     assert list(detections_2d(nothing).detections) == []
 
 
-def test_a_model_that_cannot_reject_is_as_sure_as_its_mask() -> None:
-    unsure = entry("the mug", Segmentation.STATUS_FOUND, 1)
+def test_the_score_of_a_model_that_cannot_reject_is_its_mask_score() -> None:
+    unsure = make_entry("the mug", Segmentation.STATUS_FOUND, 1)
     unsure.score = math.nan
     array = SegmentationArray(header=HEADER, segmentations=[unsure])
     assert detections_2d(array).detections[0].results[0].hypothesis.score == 0.5
@@ -129,7 +129,7 @@ def test_the_label_image_s_values_have_names() -> None:
 
 
 class DetectorClient(Client):
-    """What a node written for any detector listens to."""
+    """Subscribes to the topics of a detector."""
 
     def __init__(self, domain: int) -> None:
         super().__init__(domain)
@@ -159,7 +159,7 @@ def detector() -> Iterator[DetectorClient]:
     assert "Traceback" not in node.log
 
 
-def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
+def test_over_dds_and_for_late_subscribers(detector: DetectorClient) -> None:
     client, command = detector, "the red mug; the bowl"
     client.set_parameters(decide_by="score", threshold=0.0)
     client.command(command)
@@ -170,11 +170,11 @@ def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
     )
     client.spin(1.0)
     (last,) = client.solid[-1:]
-    answer = next(each for each in client.answers if each.header.stamp == last.header.stamp)
+    result = next(each for each in client.results if each.header.stamp == last.header.stamp)
     named = [each.results[0].hypothesis.class_id for each in last.detections]
-    assert named == [each.expression for each in answer.segmentations if each.has_position]
+    assert named == [each.expression for each in result.segmentations if each.has_position]
     assert stamps(client.flat)[-1] == stamps([last])[0]
-    # Many answers later, the labels are still there for who listens only now, and once.
+    # After many results a late subscriber still gets the labels, once.
     infos: list[LabelInfo] = []
     client.node.create_subscription(LabelInfo, "label_info", infos.append, LATCHED)
     client.wait(lambda: infos, each=client.send_rgbd, every_s=0.3)
@@ -182,7 +182,7 @@ def test_over_dds_and_for_who_comes_later(detector: DetectorClient) -> None:
     assert len(infos) == 1
     assert infos[0].threshold == 0.0
     names = {each.class_id: each.class_name for each in infos[0].class_map}
-    labels = {each.label: each.expression for each in answer.segmentations}
+    labels = {each.label: each.expression for each in result.segmentations}
     assert names == labels | {0: "background"}
     # Another command, other labels; and after a stop, nothing is detected.
     client.command("the can")

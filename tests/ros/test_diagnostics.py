@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings become levels by the thresholds alone."""
+"""Levels of diagnostics follow from readings and thresholds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_camera(clock: list[float]) -> None:
         clock[0] = 1000 + wait_s + 1
         meter.arrived(0)
         assert camera(meter, has_request=True)[0] == level
-        assert camera(meter, has_request=True, period_s=wait_s)[0] != level  # as asked for
+        assert camera(meter, has_request=True, period_s=wait_s)[0] != level  # as configured
     clock[0] += LIMITS.silent_warn_s + 0.1
     assert camera(meter)[0] == WARN
     clock[0] += LIMITS.silent_stale_s
@@ -91,18 +91,18 @@ def test_a_model(clock: list[float]) -> None:
         mismatches=(),
     )
 
-    def judged(**changes: object) -> tuple[bytes, str]:
+    def judge(**changes: object) -> tuple[bytes, str]:
         status = model_status("node: model", replace(reading, **changes), LIMITS)
         return status.level, status.message
 
-    assert judged() == (OK, "active")
-    assert judged(loading="other") == (OK, "loading other")
-    assert judged(failure="cannot replace")[0] == WARN
-    assert judged(failure="cannot configure", name="")[0] == ERROR
+    assert judge() == (OK, "active")
+    assert judge(loading="other") == (OK, "loading other")
+    assert judge(failure="cannot replace")[0] == WARN
+    assert judge(failure="cannot configure", name="")[0] == ERROR
     meter.failed("no position: no depth")
-    assert judged() == (WARN, "no position: no depth")
+    assert judge() == (WARN, "no position: no depth")
     clock[0] += LIMITS.error_shown_s + 1
-    assert judged()[0] == OK
+    assert judge()[0] == OK
     with pytest.raises(RuntimeError), meter.segmenting():
         raise RuntimeError
-    assert judged() == (ERROR, "no position: no depth")
+    assert judge() == (ERROR, "no position: no depth")

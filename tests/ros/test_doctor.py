@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ros2 run mllmseg_ros doctor`` hears what the node would hear."""
+"""``ros2 run mllmseg_ros doctor`` checks the topics of the node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPTH = np.ones((120, 160), np.float32)
 
 
 def run(client: Client, each=None) -> tuple[int, dict[str, list[str]]]:
-    """The exit status and the lines, as words by subject."""
+    """Return the exit status and the lines, as words by subject."""
     doctor = NodeProcess(
         client.context.get_domain_id(), "--device", "cpu", "--seconds", "6", executable="doctor"
     )
@@ -30,7 +30,7 @@ def run(client: Client, each=None) -> tuple[int, dict[str, list[str]]]:
     return status, {line[5:21].strip(): [line[:5].strip(), line[21:]] for line in doctor.lines}
 
 
-def test_a_robot_in_order_and_one_that_is_not() -> None:
+def test_a_working_robot_and_a_broken_one() -> None:
     client = Client(new_domain())
 
     def send() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing that is sent stops the node: after each fault it answers the next good image rightly."""
+"""After each fault the node gives a correct result on the next good image."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def robot(tf2_msgs_prefix: Path | None) -> Iterator[Robot]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_next_good_image_is_answered_rightly(robot: Robot, fault: str) -> None:
+def test_the_next_good_image_gets_a_correct_result(robot: Robot, fault: str) -> None:
     n_threads = robot.n_threads
     FAULTS[fault](robot, 1)
     robot.check_good()
-    assert robot.n_threads <= n_threads + 1  # what a library keeps ready
+    assert robot.n_threads <= n_threads + 1  # a library may keep one
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -50,7 +50,7 @@ def test_a_signal_at_any_moment_ends_it_cleanly(after_s: float, number: signal.S
     assert "Traceback" not in node.log
 
 
-def test_a_model_that_gives_nan_is_not_taken(tmp_path: Path) -> None:
+def test_a_model_that_gives_nan_is_not_used(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(find_checkpoint(None), broken)
     (weights,) = broken.glob("*.safetensors")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures as a camera: in order, stamped, with its calibration."""
+"""The image folder node: images in order, stamped, with calibration."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def start(domain: int, **parameters: object) -> NodeProcess:
     return NodeProcess(domain, "--ros-args", *given, executable="image_folder")
 
 
-def test_pictures_come_in_order_with_their_calibration(tmp_path: Path) -> None:
-    pictures = [np.full((24, 32, 3), 60 * index, np.uint8) for index in range(3)]
-    for index, picture in enumerate(pictures):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
-    (tmp_path / "1_broken.png").write_bytes(b"no picture")
+def test_images_are_published_in_order_with_their_calibration(tmp_path: Path) -> None:
+    images = [np.full((24, 32, 3), 60 * index, np.uint8) for index in range(3)]
+    for index, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), image)
+    (tmp_path / "1_broken.png").write_bytes(b"no image")
     (tmp_path / "wrist.yaml").write_text(CALIBRATION)
     domain = new_domain()
     context = Context()
@@ -82,7 +82,7 @@ def test_pictures_come_in_order_with_their_calibration(tmp_path: Path) -> None:
     assert {nanoseconds(info.header.stamp) for info in infos} & set(stamps)
 
 
-def test_what_cannot_be_shown_is_named() -> None:
+def test_unreadable_input_is_named() -> None:
     node = start(new_domain(), path="/no/such/folder")
     assert node.process.wait(20) == 1
     node.end()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every encoding against what it means, and against cv_bridge where that is installed."""
+"""Every encoding against its definition, and against cv_bridge if that is installed."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def random_pixels(name: str, height: int = 24, width: int = 32) -> np.ndarray:
     return random.integers(0, top, shape, dtype=encoding.dtype, endpoint=True)
 
 
-def padded(message: Image, n_bytes: int) -> Image:
-    """The same image with bytes of no meaning behind each row."""
+def pad_rows(message: Image, n_bytes: int) -> Image:
+    """Return the same image with padding bytes after each row."""
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     rubbish = np.full((message.height, n_bytes), 77, dtype=np.uint8)
     message.step += n_bytes
@@ -103,7 +103,7 @@ def test_bayer_gives_back_the_colour_that_was_sampled(name: str) -> None:
 )
 @pytest.mark.parametrize("rgb", [(255, 255, 255), (0, 0, 0), (200, 60, 30), (20, 90, 220)])
 def test_yuv422_gives_back_the_colour(name: str, order: str, rgb: tuple[int, int, int]) -> None:
-    # ITU-R BT.601, limited range, as OpenCV and cameras have it.
+    # ITU-R BT.601, limited range, as in OpenCV and cameras.
     r, g, b = (value / 255 for value in rgb)
     luma = 0.299 * r + 0.587 * g + 0.114 * b
     y = round(16 + 219 * luma)
@@ -119,17 +119,17 @@ def test_yuv422_gives_back_the_colour(name: str, order: str, rgb: tuple[int, int
 def test_row_padding_changes_nothing(name: str, padding: int) -> None:
     message = image_from_array(random_pixels(name), name, Header())
     plain = rgb_from_image(message)
-    np.testing.assert_array_equal(rgb_from_image(padded(message, padding)), plain)
+    np.testing.assert_array_equal(rgb_from_image(pad_rows(message, padding)), plain)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_byte_order_changes_nothing(name: str) -> None:
     message = image_from_array(random_pixels(name), name, Header())
     plain = rgb_from_image(message)
-    swapped = random_pixels(name).byteswap()  # does nothing to bytes
+    swapped = random_pixels(name).byteswap()  # no change to single bytes
     message = image_from_array(swapped, name, Header())
     message.is_bigendian = 1
-    np.testing.assert_array_equal(rgb_from_image(padded(message, 3)), plain)
+    np.testing.assert_array_equal(rgb_from_image(pad_rows(message, 3)), plain)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -144,7 +144,7 @@ def test_byte_order_changes_nothing(name: str) -> None:
         ({"data": array.array("B")}, "image has 0 bytes"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(name: str, changes: dict, reason: str) -> None:
+def test_inconsistent_sizes_are_refused(name: str, changes: dict, reason: str) -> None:
     message = image_from_array(random_pixels(name), name, Header())
     for field, value in changes.items():
         setattr(message, field, value)
@@ -174,18 +174,18 @@ def test_odd_width_of_yuv422_and_unknown_encodings_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def sound_cv_bridge() -> bool:
-    """Whether cv_bridge can be called at all; a difference to ours is no excuse."""
+def working_cv_bridge() -> bool:
+    """Whether cv_bridge can be called; a difference in its output does not count."""
     convert, line = cv_bridge_path.choose_rgb_conversion()
     return convert is cv_bridge_path.rgb_by_cv_bridge or "differs from ours" in line
 
 
 @pytest.mark.parametrize("name", BRIDGED_ENCODINGS)
-def test_cv_bridge_gives_the_same_bytes(name: str, sound_cv_bridge: bool) -> None:
-    if not sound_cv_bridge:
+def test_cv_bridge_gives_the_same_bytes(name: str, working_cv_bridge: bool) -> None:
+    if not working_cv_bridge:
         pytest.skip("cv_bridge is not installed or cannot run here")
     message = image_from_array(random_pixels(name), name, Header())
-    for each in (message, padded(message, 4 if ENCODINGS[name].dtype == np.uint16 else 12)):
+    for each in (message, pad_rows(message, 4 if ENCODINGS[name].dtype == np.uint16 else 12)):
         theirs = cv_bridge_path.rgb_by_cv_bridge(each)
         np.testing.assert_array_equal(theirs, rgb_from_image(each))
 
@@ -211,11 +211,11 @@ def test_the_conversion_in_use_is_named() -> None:
     ],
     ids=["NumPy ABI", "crash", "other bytes"],
 )
-def test_an_unsound_cv_bridge_is_not_used(
+def test_a_broken_cv_bridge_is_not_used(
     source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cv_bridge.py").write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path))  # for the search for it here
+    monkeypatch.syspath_prepend(str(tmp_path))  # where this process searches for it
     paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     monkeypatch.setenv("PYTHONPATH", paths)  # for the child that tries it
     convert, line = cv_bridge_path.choose_rgb_conversion()
@@ -223,23 +223,23 @@ def test_an_unsound_cv_bridge_is_not_used(
     assert reason in line
 
 
-def encoded(rgb: np.ndarray, extension: str) -> array.array:
+def encode(rgb: np.ndarray, extension: str) -> array.array:
     return array.array("B", cv2.imencode(extension, rgb[:, :, ::-1])[1].tobytes())
 
 
 def test_compressed_images() -> None:
     rgb = np.full((40, 60, 3), (200, 60, 30), dtype=np.uint8)
-    png = CompressedImage(format="rgb8; png compressed bgr8", data=encoded(rgb, ".png"))
+    png = CompressedImage(format="rgb8; png compressed bgr8", data=encode(rgb, ".png"))
     np.testing.assert_array_equal(rgb_from_compressed(png), rgb)
-    jpeg = CompressedImage(format="jpeg", data=encoded(rgb, ".jpg"))
+    jpeg = CompressedImage(format="jpeg", data=encode(rgb, ".jpg"))
     np.testing.assert_allclose(rgb_from_compressed(jpeg), rgb, atol=4)
-    grey = CompressedImage(format="png", data=encoded(rgb[:, :, :1], ".png"))
+    grey = CompressedImage(format="png", data=encode(rgb[:, :, :1], ".png"))
     assert rgb_from_compressed(grey).shape == (40, 60, 3)
 
 
-def test_a_turned_jpeg_stays_as_the_camera_has_it() -> None:
+def test_the_exif_rotation_of_a_jpeg_is_ignored() -> None:
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # turned by a right angle
+    exif[0x0112] = 6  # rotated by 90 degrees
     buffer = io.BytesIO()
     PIL.Image.new("RGB", (60, 40)).save(buffer, "JPEG", exif=exif)
     message = CompressedImage(format="jpeg", data=array.array("B", buffer.getvalue()))
@@ -247,7 +247,7 @@ def test_a_turned_jpeg_stays_as_the_camera_has_it() -> None:
 
 
 def test_broken_and_huge_compressed_images_are_refused() -> None:
-    whole = encoded(np.zeros((40, 60, 3), np.uint8), ".png").tobytes()
+    whole = encode(np.zeros((40, 60, 3), np.uint8), ".png").tobytes()
     side = int(MAX_COMPRESSED_PX**0.5) + 1
     buffer = io.BytesIO()
     PIL.Image.new("1", (side, side)).save(buffer, "PNG")
@@ -273,14 +273,14 @@ def test_depth_in_millimetres_and_metres() -> None:
     mm = np.array([[0, 1, 1500], [65535, 2, 3]], dtype=np.uint16)
     expected = np.array([[np.nan, 0.001, 1.5], [65.535, 0.002, 0.003]], dtype=np.float32)
     for encoding in ("16UC1", "mono16"):
-        message = padded(image_from_array(mm, encoding, Header()), 3)
+        message = pad_rows(image_from_array(mm, encoding, Header()), 3)
         np.testing.assert_allclose(depth_from_image(message), expected, rtol=1e-6)
         message = image_from_array(mm.byteswap(), encoding, Header())
         message.is_bigendian = 1
         np.testing.assert_allclose(depth_from_image(message), expected, rtol=1e-6)
     metres = np.array([[np.nan, np.inf, -np.inf], [0.0, -1.0, 2.5]], dtype=np.float32)
     expected = np.array([[np.nan] * 3, [np.nan, np.nan, 2.5]], dtype=np.float32)
-    message = padded(image_from_array(metres, "32FC1", Header()), 5)
+    message = pad_rows(image_from_array(metres, "32FC1", Header()), 5)
     np.testing.assert_array_equal(depth_from_image(message), expected)
     message = image_from_array(metres.byteswap(), "32FC1", Header())
     message.is_bigendian = 1
@@ -322,7 +322,7 @@ def test_intrinsics() -> None:
         ("equidistant", [0.1] * 5),
     ],
 )
-def test_distortion_that_fits_no_model_is_named(model: str, D: list[float]) -> None:
+def test_unsupported_distortion_is_named(model: str, D: list[float]) -> None:
     info = CameraInfo(distortion_model=model, d=D, k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
     with pytest.raises(ValueError, match=r"expected .* finite numbers"):
         intrinsics_from_info(info, rectified=False)
@@ -369,6 +369,6 @@ def test_compressed_depth_in_millimetres_and_in_metres() -> None:
         ),
     ],
 )
-def test_compressed_depth_that_is_none_is_named(message: CompressedImage, reason: str) -> None:
+def test_bad_compressed_depth_is_named(message: CompressedImage, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         depth_from_compressed(message)

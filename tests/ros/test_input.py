@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes in from strangers: malformed images, hostile commands, silence."""
+"""Bad input: malformed images, hostile commands, no images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MALFORMED = [
 ]
 
 
-def test_malformed_images_are_ignored_and_a_good_one_is_answered(
+def test_malformed_images_are_ignored_and_a_good_one_gets_a_result(
     client: Client, node: NodeProcess
 ) -> None:
     client.command("the mug")
@@ -51,14 +51,14 @@ def test_malformed_images_are_ignored_and_a_good_one_is_answered(
         image.header = client.header()
         client.image.publish(image)
         client.spin(0.1)
-    assert not client.answers
+    assert not client.results
     header = client.send_image(RGB)
     client.wait(lambda: client.to("the mug"))
-    assert stamps(client.answers) == [nanoseconds(header.stamp)]
+    assert stamps(client.results) == [nanoseconds(header.stamp)]
     assert "image ignored: image encoding 'nv12' is not known; accepted: rgb8" in node.log
 
 
-def test_only_malformed_images_are_stale_input_that_says_why(client: Client) -> None:
+def test_only_malformed_images_give_stale_input_with_the_reason(client: Client) -> None:
     def send() -> None:
         image = message("nv12", 120, 160, 160, 120 * 160)
         image.header = client.header()
@@ -67,23 +67,23 @@ def test_only_malformed_images_are_stale_input_that_says_why(client: Client) -> 
     client.let_images_grow_old()
     client.command("the mug")
     client.wait(lambda: client.to("the mug"), each=send)
-    (answer,) = client.to("the mug")
-    assert answer.status == SegmentationArray.STATUS_STALE_INPUT
-    assert "'nv12' is not known" in answer.text
+    (result,) = client.to("the mug")
+    assert result.status == SegmentationArray.STATUS_STALE_INPUT
+    assert "'nv12' is not known" in result.text
 
 
-def test_silence_is_stale_input_once_and_the_next_image_is_answered(client: Client) -> None:
+def test_no_image_gives_stale_input_once_and_the_next_image_a_result(client: Client) -> None:
     client.let_images_grow_old()
     client.command("the mug")
     client.wait(lambda: client.to("the mug"))
     client.spin(1.5)
-    (answer,) = client.to("the mug")
-    assert answer.status == SegmentationArray.STATUS_STALE_INPUT
-    assert (answer.header.stamp.sec, answer.header.frame_id) == (0, "")
+    (result,) = client.to("the mug")
+    assert result.status == SegmentationArray.STATUS_STALE_INPUT
+    assert (result.header.stamp.sec, result.header.frame_id) == (0, "")
     assert not client.masks
     header = client.send_image(RGB)
     client.wait(lambda: len(client.to("the mug")) == 2)
-    assert stamps(client.answers)[-1] == nanoseconds(header.stamp)
+    assert stamps(client.results)[-1] == nanoseconds(header.stamp)
 
 
 def test_old_images_are_stale_input(client: Client) -> None:
@@ -95,9 +95,9 @@ def test_old_images_are_stale_input(client: Client) -> None:
     client.let_images_grow_old()
     client.command("the mug")
     client.wait(lambda: client.to("the mug"), each=send_old)
-    (answer,) = client.to("the mug")
-    assert answer.status == SegmentationArray.STATUS_STALE_INPUT
-    assert "s old, max_age is 1.0" in answer.text
+    (result,) = client.to("the mug")
+    assert result.status == SegmentationArray.STATUS_STALE_INPUT
+    assert "s old, max_age is 1.0" in result.text
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_old_images_are_stale_input(client: Client) -> None:
 )
 def test_refused_commands_get_an_error(client: Client, command: str, reason: str) -> None:
     client.command(command)
-    client.wait(lambda: client.answers)
-    (answer,) = client.answers
-    assert answer.status == SegmentationArray.STATUS_ERROR
-    assert reason in answer.text
-    assert answer.command == command[:256] if len(command) <= 4096 else len(answer.command) <= 256
-    assert answer.request_id
-    assert answer.intent == ""
-    assert (answer.header.stamp.sec, answer.header.frame_id) == (0, "")
+    client.wait(lambda: client.results)
+    (result,) = client.results
+    assert result.status == SegmentationArray.STATUS_ERROR
+    assert reason in result.text
+    assert result.command == command[:256] if len(command) <= 4096 else len(result.command) <= 256
+    assert result.request_id
+    assert result.intent == ""
+    assert (result.header.stamp.sec, result.header.frame_id) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_refused_commands_get_an_error(client: Client, command: str, reason: str
 def test_hostile_and_foreign_text_stays_text(client: Client, command: str) -> None:
     client.command(command)
     client.wait(lambda: client.to(command), each=lambda: client.send_image(RGB))
-    answer = client.to(command)[0]
-    assert answer.segmentations or answer.status == SegmentationArray.STATUS_ERROR
-    for entry in answer.segmentations:
+    result = client.to(command)[0]
+    assert result.segmentations or result.status == SegmentationArray.STATUS_ERROR
+    for entry in result.segmentations:
         assert entry.expression == command
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png"])
-def test_compressed_images_are_used_while_nobody_publishes_raw_ones(
+def test_compressed_images_are_used_while_raw_ones_have_no_publisher(
     client: Client, extension: str
 ) -> None:
     client.node.destroy_publisher(client.image)
@@ -156,15 +156,15 @@ def test_compressed_images_are_used_while_nobody_publishes_raw_ones(
 
     client.command("the mug")
     client.wait(
-        lambda: any(answer.camera == "/image/compressed" for answer in client.to("the mug")),
+        lambda: any(result.camera == "/image/compressed" for result in client.to("the mug")),
         each=send,
     )
-    answer = client.to("the mug")[-1]
-    assert (answer.image_height, answer.image_width) == RGB.shape[:2]
+    result = client.to("the mug")[-1]
+    assert (result.image_height, result.image_width) == RGB.shape[:2]
     client.image = client.node.create_publisher(Image, "image", 5)
-    # Raw images are preferred again as soon as they are there.
+    # Raw images are preferred again as soon as they are published.
     client.wait(
-        lambda: client.answers and client.answers[-1].camera == "/image",
+        lambda: client.results and client.results[-1].camera == "/image",
         each=lambda: client.send_image(RGB),
     )
 
@@ -185,5 +185,5 @@ def test_padded_and_bgr_images_are_read(client: Client) -> None:
     client.wait(lambda: client.overlays, each=send)
     client.set_parameters(decide_by="auto", threshold=-1.0)
     overlay = np.frombuffer(client.overlays[0].data, np.uint8).reshape(120, 160, 3)
-    # The overlay is the image in RGB but for the caption at its foot.
+    # The overlay is the image in RGB except for the caption at the bottom.
     np.testing.assert_array_equal(overlay[:90], RGB[:90])

@@ -17,7 +17,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.srv import Segment
-from ros_harness import ANSWER_S, START_S, Client, NodeProcess, new_domain, stamps
+from ros_harness import RESULT_S, START_S, Client, NodeProcess, new_domain, stamps
 from rosgraph_msgs.msg import Clock
 
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
@@ -38,7 +38,7 @@ class Managed:
         assert self._change.wait_for_service(START_S)
         assert self._state.wait_for_service(START_S)
 
-    def ask(self, expression: str) -> SegmentationArray:
+    def call_segment(self, expression: str) -> SegmentationArray:
         future = self.segment.call_async(Segment.Request(expressions=[expression]))
         self.client.wait(future.done)
         return future.result().answer
@@ -54,7 +54,7 @@ class Managed:
         self.client.wait(future.done)
         return future.result().current_state.id
 
-    def answer(self, command: str) -> SegmentationArray:
+    def wait_for_result(self, command: str) -> SegmentationArray:
         n_before = len(self.client.to(command))
         self.client.wait(self.client.connected)
         self.client.command(command)
@@ -77,7 +77,7 @@ def managed() -> Iterator[Managed]:
 def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     client = managed.client
     assert managed.state() == State.PRIMARY_STATE_UNCONFIGURED
-    assert managed.ask("the mug").text == "the node is not active"
+    assert managed.call_segment("the mug").text == "the node is not active"
 
     # A failed transition says what to do, in one error line, and the node can try again.
     (result,) = client.set_parameters(model=str(tmp_path / "nothing_here"))
@@ -93,15 +93,15 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
         assert managed.change(Transition.TRANSITION_CONFIGURE)
         assert managed.state() == State.PRIMARY_STATE_INACTIVE
         assert managed.change(Transition.TRANSITION_ACTIVATE)
-        assert managed.answer("the mug").segmentations
+        assert managed.wait_for_result("the mug").segmentations
         assert managed.change(Transition.TRANSITION_DEACTIVATE)
-        n_answers = len(client.answers)
+        n_results = len(client.results)
         client.spin(0.5, each=lambda: client.send_image(RGB))
-        assert len(client.answers) == n_answers
+        assert len(client.results) == n_results
         assert managed.change(Transition.TRANSITION_CLEANUP)
         assert managed.state() == State.PRIMARY_STATE_UNCONFIGURED
 
-    # What waits is told that it will not be answered.
+    # A waiting call gets STOPPED.
     assert managed.change(Transition.TRANSITION_CONFIGURE)
     assert managed.change(Transition.TRANSITION_ACTIVATE)
     (result,) = client.set_parameters(max_age=100.0)
@@ -114,7 +114,7 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     assert client.to("the bowl")[0].status == SegmentationArray.STATUS_STOPPED
     assert waiting.result().answer.status == SegmentationArray.STATUS_STOPPED
 
-    # Parameters that take effect at configure cannot be changed behind the model's back.
+    # Parameters that take effect at configure cannot be changed while a model is loaded.
     (result,) = client.set_parameters(image_transport="raw")
     assert not result.successful
     assert "clean up the node first" in result.reason
@@ -146,7 +146,7 @@ def test_a_signal_ends_an_active_node_cleanly(number: signal.Signals) -> None:
     assert "stopped after 0 images" in node.log
 
 
-def test_a_waiting_call_does_not_keep_the_process(managed: Managed) -> None:
+def test_a_waiting_call_does_not_delay_the_end_of_the_process(managed: Managed) -> None:
     for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
         assert managed.change(transition)
     managed.client.set_parameters(max_age=100.0)
@@ -155,7 +155,7 @@ def test_a_waiting_call_does_not_keep_the_process(managed: Managed) -> None:
     assert managed.node.end() == 0
 
 
-def test_a_wrong_parameter_is_one_line_and_a_status() -> None:
+def test_a_wrong_parameter_gives_one_line_and_an_exit_status() -> None:
     node = NodeProcess(new_domain(), "--ros-args", "-p", "prompt:=both")
     assert node.process.wait(START_S) == 1
     node.end()
@@ -185,19 +185,19 @@ def test_simulated_time_and_its_jump_back() -> None:
         client.spin(0.5, each=tick)
         client.command("the mug")
         client.wait(lambda: len(client.to("the mug")) > 2, each=tick)
-        answer = client.to("the mug")[-1]
-        assert 1000 * second < nanoseconds(answer.header.stamp) <= now_ns
-        assert 1000 * second < nanoseconds(answer.request_stamp) <= now_ns
+        result = client.to("the mug")[-1]
+        assert 1000 * second < nanoseconds(result.header.stamp) <= now_ns
+        assert 1000 * second < nanoseconds(result.request_stamp) <= now_ns
 
-        # A recording starts anew: the command stays, answers come on the new time's images.
+        # A recording starts again: the command stays in force, and the new images get results.
         now_ns = 10 * second
         client.spin(0.5, each=tick)
-        client.answers.clear()
-        client.wait(lambda: len(client.answers) > 2, ANSWER_S, each=tick)
-        assert all(10 * second < stamp_ns < 100 * second for stamp_ns in stamps(client.answers))
-        assert {answer.command for answer in client.answers} == {"the mug"}
+        client.results.clear()
+        client.wait(lambda: len(client.results) > 2, RESULT_S, each=tick)
+        assert all(10 * second < stamp_ns < 100 * second for stamp_ns in stamps(client.results))
+        assert {result.command for result in client.results} == {"the mug"}
         assert "ROS time jumped" in node.log
-        assert isinstance(answer.request_stamp, Time)
+        assert isinstance(result.request_stamp, Time)
     finally:
         client.close()
         assert node.end() == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markers: a box and a name per place, and nothing left of the answer before."""
+"""Markers: a box and a name per position, and none of the previous result."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HEADER = Header(frame_id="camera")
 K = np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]])
 
 
-def answered(*, with_depth: bool) -> Result:
-    """Two patches, 0.6 and 0.8 m away, and something that is not there."""
+def make_result(*, with_depth: bool) -> Result:
+    """Make a result with two patches, 0.6 and 0.8 m away, and an absent target."""
     mask = np.zeros((120, 160), np.bool_)
     mask[40:80, 20:60] = mask[50:70, 100:120] = True
     depth = np.full(mask.shape, 0.8, np.float32)
     depth[:, :80] = 0.6
     none = np.zeros_like(mask)
-    answers = [
+    segmentations = [
         build_segmentation("the mugs", Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask),
         build_segmentation("a", Status.NO_TARGET, 0.0, 0.0, none.astype(np.float32), none),
     ]
@@ -43,16 +43,16 @@ def answered(*, with_depth: bool) -> Result:
         rgb=np.zeros((120, 160, 3), np.uint8),
         instance_set=InstanceSet(
             instances=locate_instances(
-                answers, Depth(metres=depth, intrinsics=intrinsics) if with_depth else None
+                segmentations, Depth(metres=depth, intrinsics=intrinsics) if with_depth else None
             )
         ),
         latency_ns=0,
     )
 
 
-def test_a_box_and_a_name_per_place() -> None:
-    answer = answered(with_depth=True)
-    first, *markers = marker_array(answer).markers
+def test_a_box_and_a_name_per_position() -> None:
+    result = make_result(with_depth=True)
+    first, *markers = marker_array(result).markers
     assert first.action == Marker.DELETEALL
     assert [(each.ns, each.id) for each in markers] == [
         ("boxes", 0),
@@ -65,22 +65,22 @@ def test_a_box_and_a_name_per_place() -> None:
     box, name = markers[:2]
     assert box.type == Marker.CUBE
     assert box.scale.x == pytest.approx(39 / 200 * 0.6, rel=1e-3)
-    assert box.scale.z > 0  # flat as it is, it shows
-    position = answer.instances[0].position
+    assert box.scale.z > 0  # visible although flat
+    position = result.instances[0].position
     assert position is not None
     assert box.pose == pose_message(HEADER, position).pose
     assert name.text.startswith("the mugs 0.6")
-    assert name.pose.position.y < box.pose.position.y - 0.05  # over it: y points down
+    assert name.pose.position.y < box.pose.position.y - 0.05  # above it: y points down
 
 
-def test_without_places_all_is_deleted() -> None:
-    (only,) = marker_array(answered(with_depth=False)).markers
+def test_without_positions_all_markers_are_deleted() -> None:
+    (only,) = marker_array(make_result(with_depth=False)).markers
     assert only.action == Marker.DELETEALL
     assert no_markers(HEADER).markers[0] == only
 
 
-def test_in_another_frame_names_stand_above_and_distances_are_the_camera_s() -> None:
-    seen = answered(with_depth=True)
+def test_in_a_target_frame_names_are_above_and_distances_from_the_camera() -> None:
+    seen = make_result(with_depth=True)
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag([1.0, -1.0, -1.0])  # a camera that looks down from 2 m
     matrix[2, 3] = 2.0
@@ -89,8 +89,8 @@ def test_in_another_frame_names_stand_above_and_distances_are_the_camera_s() -> 
         for each in seen.instances
     ]
     frame = TargetFrame(frame_id="base", from_camera=matrix)
-    told = replace(seen, instance_set=InstanceSet(instances=instances, frame=frame))
-    first, box, name, *_ = marker_array(told).markers
+    result = replace(seen, instance_set=InstanceSet(instances=instances, frame=frame))
+    first, box, name, *_ = marker_array(result).markers
     assert {each.header.frame_id for each in (first, box, name)} == {"base"}
     assert box.pose.position.z == pytest.approx(1.4)
     assert name.pose.position.z > 1.42

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node says where a GPU's memory runs out; CUDA's error is raised here, not caused."""
+"""Errors when a GPU's memory runs out; CUDA's error is raised artificially."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.segmenter import Segmenter
 
 
-def test_a_gpu_out_of_memory_is_told_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_out_of_memory_error_says_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_pretrained(*_: object, **__: object) -> Segmenter:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.2 GiB")
 
@@ -30,7 +30,7 @@ def test_a_gpu_out_of_memory_is_told_what_would_fit(monkeypatch: pytest.MonkeyPa
     assert "Tried to allocate 1.2 GiB" in text
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_not_changed() -> None:
     with (
         pytest.raises(RuntimeError, match=r"^something else$"),
         out_of_memory_advice(SegmenterParameters()),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The running node tells how it goes, says who does not match, and takes another model."""
+"""Diagnostics, quality of service and change of the model of a running node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RGB = load_sample(0).rgb
 
 
 class Watcher(Client):
-    """A client that reads `/diagnostics` too."""
+    """A client that also subscribes to `/diagnostics`."""
 
     def __init__(self, domain: int) -> None:
         super().__init__(domain)
@@ -167,9 +167,9 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
         )
         wanted = (
-            "/image: /client offers best_effort and this node asks for reliable",
+            "/image: /client offers best_effort and this node requests reliable",
             "qos_overrides./image.subscription.reliability:=best_effort",
-            "/segmentations: /client asks for transient_local and this node offers volatile",
+            "/segmentations: /client requests transient_local and this node offers volatile",
             "qos_overrides./segmentations.publisher.durability:=transient_local",
         )
         client.wait(lambda: all(each in client.message(CAMERA) for each in wanted))
@@ -185,7 +185,7 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
 
 
 def enlarged_copy(folder: Path, name: str) -> Path:
-    """The embedded model with rows of zeros, for words that nobody says: 0.3 GB in float32."""
+    """Write the embedded model with rows of zeros for unused words: 0.3 GB in float32."""
     shutil.copytree(EMBEDDED, folder)
     config = json.loads((folder / "config.json").read_text())
     config["mllmseg"]["name"] = name
@@ -199,7 +199,7 @@ def enlarged_copy(folder: Path, name: str) -> Path:
     return folder
 
 
-def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
+def test_a_model_is_replaced_between_two_inferences(tmp_path: Path) -> None:
     other = enlarged_copy(tmp_path / "other", "the-other-one")
     damaged = shutil.copytree(EMBEDDED, tmp_path / "damaged")
     weights = damaged / "model.safetensors"
@@ -210,14 +210,14 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         node.wait_for("listening on")
         client.wait(client.connected)
         client.command("the red mug")
-        client.wait(lambda: len(client.answers) > 3, each=client.send)
-        assert {answer.model for answer in client.answers} == {"mllmseg-tabletop"}
+        client.wait(lambda: len(client.results) > 3, each=client.send)
+        assert {result.model for result in client.results} == {"mllmseg-tabletop"}
 
-        # What can be known at once is said at once.
+        # Errors that can be detected at once are reported at once.
         (result,) = client.set_parameters(model=str(tmp_path / "nowhere"))
         assert not result.successful
         assert "no checkpoint folder" in result.reason
-        # What cannot is said in the log and in the diagnostics; the model before it stays.
+        # Others are reported in the log and in the diagnostics; the current model stays in use.
         (result,) = client.set_parameters(model=str(damaged))
         assert result.successful
         client.wait(lambda: "the current one stays in use" in node.log, each=client.send)
@@ -226,18 +226,18 @@ def test_a_model_is_replaced_between_two_looks(tmp_path: Path) -> None:
         assert client.level(MODEL) == WARN
         client.wait(lambda: client.get_parameters("mllmseg", "model") == [""], each=client.send)
 
-        client.answers.clear()
+        client.results.clear()
         (result,) = client.set_parameters(model=str(other), dtype="float32")[:1]
         assert result.successful
-        client.wait(lambda: client.answers[-1:] and client.answers[-1].model == "the-other-one",
+        client.wait(lambda: client.results[-1:] and client.results[-1].model == "the-other-one",
                     START_S, each=client.send)  # fmt: skip
         client.spin(1.0, each=client.send)
-        models = [answer.model for answer in client.answers]
+        models = [result.model for result in client.results]
         first = models.index("the-other-one")
         assert models[:first] == ["mllmseg-tabletop"] * first
-        assert first > 1  # the one before has answered meanwhile
+        assert first > 1  # the previous model gave results meanwhile
         assert set(models[first:]) == {"the-other-one"}
-        assert {answer.status for answer in client.answers} == {client.answers[0].status}
+        assert {result.status for result in client.results} == {client.results[0].status}
         client.wait(lambda: client.value(MODEL, "model") == "the-other-one", each=client.send)
         client.wait(lambda: client.level(MODEL) == OK, each=client.send)
     finally:
@@ -264,7 +264,7 @@ def test_out_of_memory_names_what_would_fit_and_leaves_the_node_unconfigured(
 ) -> None:
     node, client = unconfigured
     large = enlarged_copy(tmp_path / "large", "large")
-    assert client.change(Transition.TRANSITION_CONFIGURE)  # torch is imported by now
+    assert client.change(Transition.TRANSITION_CONFIGURE)  # torch is imported now
     assert client.change(Transition.TRANSITION_CLEANUP)
     client.set_parameters(model=str(large), dtype="float32")
     pid = node.process.pid
@@ -283,5 +283,5 @@ def test_out_of_memory_names_what_would_fit_and_leaves_the_node_unconfigured(
     assert client.change(Transition.TRANSITION_ACTIVATE)
     client.wait(client.connected)
     client.command("the red mug")
-    client.wait(lambda: client.answers, each=client.send)
-    assert client.answers[0].segmentations
+    client.wait(lambda: client.results, each=client.send)
+    assert client.results[0].segmentations

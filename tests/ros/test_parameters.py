@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters and the file that explains them say the same."""
+"""Parameters: the files written from them, changes, former names."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,46 +16,39 @@ import yaml
 from rclpy.parameter import Parameter
 
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
-from mllmseg_ros.ros.speech.parameters import SpeechParameters
 from mllmseg_ros.ros.support.parameter_fields import changed
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
-FILES = [("mllmseg.yaml", SegmenterParameters), ("speech.yaml", SpeechParameters)]
-if importlib.util.find_spec("aiohttp"):
-    from mllmseg_ros.ros.console.parameters import ConsoleParameters
-
-    FILES.append(("console.yaml", ConsoleParameters))
-EACH = pytest.mark.parametrize(("file", "kind"), FILES)
+ROOT = Path(__file__).resolve().parents[2]
 
 
-@EACH
-def test_the_file_has_every_parameter_with_its_default(file: str, kind: type) -> None:
-    values = yaml.safe_load((CONFIG / file).read_text())["/**"]["ros__parameters"]
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    pytest.importorskip("aiohttp", reason="the console's parameters need aiohttp")
+    path = ROOT / "tools" / "write_parameters.py"
+    spec = importlib.util.spec_from_file_location("write_parameters", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_files_are_what_make_parameters_writes(script: ModuleType) -> None:
+    for path, text in script.rendered_files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run make parameters"
+
+
+@pytest.mark.parametrize("node", ["mllmseg", "speech", "console"])
+def test_a_written_file_sets_every_parameter_to_its_default(script: ModuleType, node: str) -> None:
+    name = {"mllmseg": "SegmenterParameters", "speech": "SpeechParameters"}.get(node)
+    kind = getattr(script, name or "ConsoleParameters")
+    values = yaml.safe_load(script.render_config(node, kind))["/**"]["ros__parameters"]
     defaults = {
         field.name: list(field.default) if isinstance(field.default, tuple) else field.default
         for field in dataclasses.fields(kind)
     }
     assert values == defaults
     assert [type(each) for each in values.values()] == [type(each) for each in defaults.values()]
-
-
-@EACH
-def test_the_file_explains_every_parameter_in_the_code_s_words(file: str, kind: type) -> None:
-    def words(text: str) -> str:
-        return " ".join(re.findall(r"[a-z0-9_]+", text.lower()))
-
-    comments, explained = [], {}
-    for line in (CONFIG / file).read_text().splitlines():
-        text = line.strip()
-        if text.startswith("#"):
-            comments.append(text.lstrip("# "))
-        elif text:
-            explained[text.split(":")[0]] = " ".join(comments)
-            comments = []
-    for field in dataclasses.fields(kind):
-        comment = explained[field.name]
-        assert words(field.metadata["description"]) in words(comment), field.name
-        assert comment.startswith("live.") == field.metadata["live"], field.name
 
 
 def test_a_change_is_checked() -> None:
@@ -90,7 +83,7 @@ def test_former_names_are_accepted() -> None:
         changed(current, [Parameter("prompt", value="both")], configured=True)
 
 
-def test_the_console_reads_its_token_from_a_file_and_asks_for_one_where_others_can_reach_it(
+def test_the_console_reads_its_token_from_a_file_and_requires_one_on_other_addresses(
     tmp_path: Path,
 ) -> None:
     console_parameters = pytest.importorskip("mllmseg_ros.ros.console.parameters")

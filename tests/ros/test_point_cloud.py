@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Point clouds byte by byte, and against sensor_msgs_py where that is installed."""
+"""Point clouds byte by byte, and against sensor_msgs_py if that is installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random_points(n: int) -> tuple[np.ndarray, np.ndarray]:
     return points, rng.integers(0, 256, (n, 3), dtype=np.uint8)
 
 
-def test_points_and_colours_lie_where_the_fields_say() -> None:
+def test_points_and_colours_are_at_their_fields() -> None:
     points, rgb = random_points(50)
     cloud = point_cloud.cloud_from_points(HEADER, points, rgb)
     assert cloud.header == HEADER
@@ -79,7 +79,7 @@ def test_the_builder_in_use_is_named() -> None:
     ],
     ids=["import", "other bytes"],
 )
-def test_an_unsound_sensor_msgs_py_is_not_used(
+def test_a_broken_sensor_msgs_py_is_not_used(
     source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "sensor_msgs_py"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy allows what a running node does, and nothing else."""
+"""The SROS 2 policy allows exactly what a running node uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import policy
 if TYPE_CHECKING:
     from ros_harness import Client
 
-# Made only where they are needed, or only where a package or a newer ROS 2 is there.
+# Used only in some configurations, or with a certain package or newer ROS 2.
 AT_TIMES = {
     "/clock", "/tf", "/tf_static", "/image/compressed", "/depth/image/compressedDepth",
     "/detections_2d", "/detections_3d", "/label_info", "/mllmseg/get_type_description",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers to messages and back."""
+"""Results to messages and back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def position(x: float) -> Position:
         covariance=np.arange(9.0).reshape(3, 3),
         surface_point=np.array([x, 0.2, 0.8]),
         box_center=np.array([x, 0.2, 0.85]),
-        # Its x edge along the picture's y, its y edge against the picture's x.
+        # Its x edge along the image's y axis, its y edge against the image's x axis.
         box_axes=np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
         box_size=np.array([0.1, 0.2, 0.3]),
         valid_depth_ratio=0.5,
@@ -57,7 +57,7 @@ def position(x: float) -> Position:
     )
 
 
-def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Result:
+def make_result(command: str, statuses: list[Status], with_depth: bool = True) -> Result:
     request = RequestFactory().receive(command, 5_000_000_007)
     assert request.command is not None
     return Result(
@@ -69,7 +69,7 @@ def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Res
                 Instance(
                     expression_index=i,
                     instance_index=0,
-                    # Each overlaps the one before it.
+                    # Each overlaps the previous one.
                     segmentation=segmentation(
                         target.expression, status, (10 + 10 * i, 5, 30 + 10 * i, 25)
                     ),
@@ -86,7 +86,7 @@ def answer(command: str, statuses: list[Status], with_depth: bool = True) -> Res
 
 
 def test_every_field_of_a_found_target() -> None:
-    message = array_message(answer("pick: the mug", [FOUND]), "/camera/image")
+    message = array_message(make_result("pick: the mug", [FOUND]), "/camera/image")
     assert message.header == HEADER
     assert (message.image_height, message.image_width) == (60, 80)
     assert (message.camera, message.model) == ("/camera/image", "tiny")
@@ -113,7 +113,7 @@ def test_every_field_of_a_found_target() -> None:
     assert list(entry.position_covariance) == list(range(9))
     assert entry.surface_point.z == 0.8
     assert entry.box_pose.position.z == 0.85
-    turn = entry.box_pose.orientation  # a quarter turn about z
+    turn = entry.box_pose.orientation  # a rotation by 90 degrees about z
     half = math.sqrt(0.5)
     assert (turn.x, turn.y, turn.z, turn.w) == pytest.approx((0, 0, half, half))
     assert (entry.box_size.x, entry.box_size.y, entry.box_size.z) == (0.1, 0.2, 0.3)
@@ -131,13 +131,13 @@ def test_every_field_of_a_found_target() -> None:
     ],
 )
 def test_array_status(statuses: list[Status], expected: int) -> None:
-    message = array_message(answer("a; b", statuses), "")
+    message = array_message(make_result("a; b", statuses), "")
     assert message.status == expected
     assert len(message.segmentations) == 2
 
 
-def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
-    both = answer("a; b", [NO_TARGET, LOW])
+def test_an_absent_target_has_no_mask_and_an_uncertain_one_no_label() -> None:
+    both = make_result("a; b", [NO_TARGET, LOW])
     absent, unsure = array_message(both, "").segmentations
     assert (absent.box.width, absent.area_px, len(absent.mask.data), absent.label) == (0, 0, 0, 0)
     assert math.isnan(absent.centroid_uv[0])
@@ -147,8 +147,8 @@ def test_what_is_absent_leaves_no_trace_and_what_is_unsure_no_label() -> None:
     assert not label_image(both).any()
 
 
-def test_the_first_asked_wins_an_overlap() -> None:
-    both = answer("a; b; c", [FOUND, NO_TARGET, FOUND])
+def test_overlapping_pixels_belong_to_the_first_expression() -> None:
+    both = make_result("a; b; c", [FOUND, NO_TARGET, FOUND])
     labels, union = label_image(both), union_image(both)
     assert (labels[10, 12], labels[10, 29], labels[10, 31], labels[10, 50]) == (1, 1, 3, 0)
     np.testing.assert_array_equal(union > 0, labels > 0)
@@ -169,16 +169,16 @@ def test_the_first_asked_wins_an_overlap() -> None:
 def test_centroid_is_of_the_first_found_pick_else_the_first_found(
     command: str, statuses: list[Status], x: float | None
 ) -> None:
-    chosen = chosen_position(answer(command, statuses))
+    chosen = chosen_position(make_result(command, statuses))
     assert (None if chosen is None else chosen.mean[0]) == x
     if chosen is not None:
         centroid = centroid_message(HEADER, chosen)
         assert (centroid.header, centroid.point.x) == (HEADER, x)
-    assert chosen_position(answer(command, statuses, with_depth=False)) is None
+    assert chosen_position(make_result(command, statuses, with_depth=False)) is None
 
 
-def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
-    one = answer("the mugs; b", [FOUND, FOUND])
+def test_each_instance_of_an_expression_is_an_entry() -> None:
+    one = make_result("the mugs; b", [FOUND, FOUND])
     first, second = one.instances
     other = segmentation("the mugs", FOUND, (60, 30, 70, 40))
     twin = replace(first, instance_index=1, segmentation=other, position=position(9.0))
@@ -201,17 +201,17 @@ def test_several_instances_of_one_expression_are_entries_of_their_own() -> None:
     assert chosen.mean[0] == 0.0
 
 
-def test_what_comes_after_the_last_label_is_not_drawn() -> None:
-    one = answer("things", [FOUND])
+def test_entries_after_the_last_label_are_not_drawn() -> None:
+    one = make_result("things", [FOUND])
     twins = [replace(one.instances[0], instance_index=k) for k in range(300)]
     many = replace(one, instance_set=InstanceSet(instances=twins))
     labels = [entry.label for entry in array_message(many, "").segmentations]
     assert labels == [*range(1, 255), *[0] * 46]
-    assert label_image(many).max() == 1  # all lie upon each other: the first wins
+    assert label_image(many).max() == 1  # all overlap: the first one is drawn
 
 
 def test_a_failure_has_its_image_but_no_entries() -> None:
-    failed = answer("a", [FOUND])
+    failed = make_result("a", [FOUND])
     failed = Result(
         **{**failed.__dict__, "instance_set": InstanceSet(instances=()), "error": "broken"}
     )
@@ -239,8 +239,8 @@ def test_events_have_no_image() -> None:
     assert all(message.text for message in messages)
 
 
-def test_a_listener_gets_the_masks_back() -> None:
-    both = answer("a; b; c", [FOUND, LOW, NO_TARGET])
+def test_a_subscriber_gets_the_masks_back() -> None:
+    both = make_result("a; b; c", [FOUND, LOW, NO_TARGET])
     message = array_message(both, "")
     originals = [each.segmentation for each in both.instances]
     for entry, original in zip(message.segmentations, originals, strict=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a voice on a topic to a mask, and back to what the robot says: two nodes, real audio."""
+"""From audio on a topic to a mask and a spoken reply: two nodes, real audio."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ros_harness import Client, NodeProcess, new_domain
 from speaking import MISSING, speak
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
-from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, samples_of
+from mllmseg_ros.ros.speech.audio_msgs import get_frame_id, read_samples
 from mllmseg_ros.speech.audio import SAMPLE_RATE
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -39,31 +39,31 @@ RGB = cv2.cvtColor(cv2.imread(str(FRAME)), cv2.COLOR_BGR2RGB)
 
 
 class Person:
-    """Speaks into the topic, and collects what becomes of it."""
+    """Publishes speech and collects transcripts and replies."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.audio = client.node.create_publisher(UInt8MultiArray, "audio", 500)
         self.transcripts: list[Transcript] = []
         self.commands: list[str] = []
-        self.said: list[str] = []
+        self.spoken: list[str] = []
         node = client.node
         node.create_subscription(Transcript, "transcript", self.transcripts.append, 10)
         node.create_subscription(String, "command", lambda m: self.commands.append(m.data), 10)
-        node.create_subscription(String, "say", lambda m: self.said.append(m.data), 10)
+        node.create_subscription(String, "say", lambda m: self.spoken.append(m.data), 10)
 
     def send(self, data: bytes) -> None:
         self.audio.publish(UInt8MultiArray(data=data))
 
     def say(self, text: str) -> None:
-        """Speak."""
+        """Publish speech."""
         samples = speak(text)
         for at in range(0, len(samples), SAMPLE_RATE // 10):
             self.send(samples[at : at + SAMPLE_RATE // 10].tobytes())
             self.client.spin(0.01)
 
     def speak(self, text: str) -> Transcript:
-        """Speak, and wait for what was understood."""
+        """Publish speech and wait for its transcript."""
         n = len(self.transcripts)
         self.say(text)
         self.client.wait(lambda: len(self.transcripts) > n)
@@ -72,7 +72,7 @@ class Person:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[NodeProcess]]:
-    """Both on one domain; they load at the same time."""
+    """Both nodes in one domain, started at the same time."""
     domain = new_domain()
     both = [
         NodeProcess(domain, "--ros-args", "-p", "device:=cpu"),
@@ -104,7 +104,7 @@ def talking(speech: NodeProcess, connection: Client) -> Person:
     return person
 
 
-def test_a_voice_becomes_a_mask_and_an_answer(talking: Person, client: Client) -> None:
+def test_a_spoken_command_gets_a_mask_and_a_reply(talking: Person, client: Client) -> None:
     client.send_image(RGB)
     transcript = talking.speak("show me the red mug")
     assert (transcript.text, transcript.is_command) == ("show me the red mug", True)
@@ -115,16 +115,16 @@ def test_a_voice_becomes_a_mask_and_an_answer(talking: Person, client: Client) -
     ) * 1e-9
     assert 0.8 < length_s < 2.5
     client.wait(lambda: client.to("show me the red mug"), each=lambda: client.send_image(RGB))
-    answer = client.to("show me the red mug")[0]
-    assert answer.status == SegmentationArray.STATUS_OK
-    client.wait(lambda: client.masks and talking.said)
+    result = client.to("show me the red mug")[0]
+    assert result.status == SegmentationArray.STATUS_OK
+    client.wait(lambda: client.masks and talking.spoken)
     assert np.count_nonzero(np.frombuffer(client.masks[-1].data, np.uint8)) > 100
-    assert talking.said == ["I see the red mug."]
+    assert talking.spoken == ["I see the red mug."]
     client.spin(0.5, each=lambda: client.send_image(RGB))
-    assert len(talking.said) == 1  # the first answer only
+    assert len(talking.spoken) == 1  # for the first result only
 
 
-def test_talk_becomes_no_command_and_says_why(talking: Person, client: Client) -> None:
+def test_talk_is_no_command_and_the_transcript_says_why(talking: Person, client: Client) -> None:
     n = len(talking.commands)
     transcript = talking.speak("how was your weekend at the lake")
     assert not transcript.is_command
@@ -133,7 +133,7 @@ def test_talk_becomes_no_command_and_says_why(talking: Person, client: Client) -
     assert len(talking.commands) == n
 
 
-def test_bad_audio_is_named_and_the_node_goes_on(
+def test_bad_audio_is_reported_and_the_node_goes_on(
     talking: Person, client: Client, speech: NodeProcess
 ) -> None:
     talking.send(b"abc")
@@ -145,7 +145,7 @@ def test_bad_audio_is_named_and_the_node_goes_on(
 
 @contextmanager
 def _talking_alone_to(*parameters: str) -> Iterator[tuple[Person, NodeProcess]]:
-    """A speech node with parameters, and nobody else on its domain."""
+    """Start a speech node with parameters, alone in its domain."""
     domain = new_domain()
     arguments = [part for parameter in parameters for part in ("-p", parameter)]
     process = NodeProcess(domain, "--ros-args", *arguments, executable="speech")
@@ -179,7 +179,7 @@ def test_text_of_another_recogniser_becomes_commands() -> None:
         assert person.commands == ["pick up the red mug."]
 
 
-def test_only_what_is_said_while_the_button_is_held_is_heard() -> None:
+def test_push_to_talk_limits_recognition_to_held_time() -> None:
     with _talking_alone_to("push_to_talk:=true") as (person, _):
         client = person.client
         button = client.node.create_publisher(Bool, "push_to_talk", 10)
@@ -188,7 +188,7 @@ def test_only_what_is_said_while_the_button_is_held_is_heard() -> None:
         person.say("show me the banana")
         client.spin(0.5)
         button.publish(Bool(data=True))
-        client.spin(0.5)  # audio and button are topics of their own
+        client.spin(0.5)  # audio and button are different topics
         person.say("show me the red mug")
         client.spin(0.5)
         assert not person.transcripts
@@ -197,8 +197,10 @@ def test_only_what_is_said_while_the_button_is_held_is_heard() -> None:
         assert [each.text for each in person.transcripts] == ["show me the red mug"]
 
 
-def test_it_does_not_hear_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The real one ends at once where a sound device is missing; this one takes its time.
+def test_it_does_not_recognise_its_own_voice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The real one ends at once without a sound device; this one takes a while.
     (tmp_path / "espeak-ng").write_text("#!/bin/sh\ncat >/dev/null\nexec sleep 3\n")
     (tmp_path / "espeak-ng").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -216,8 +218,8 @@ def test_it_does_not_hear_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert person.speak("show me the red mug").text == "show me the red mug"
 
 
-def test_audio_common_s_messages_are_read_whichever_they_are() -> None:
-    """Of packages that are not installed here; their fields, from their definitions."""
+def test_messages_of_both_audio_common_packages_are_read() -> None:
+    """The packages are not installed here; the fields are those of their definitions."""
     samples = [1, -2, 300]
     data = SimpleNamespace(data=array("B", np.array(samples, "<i2").tobytes()))
     header = SimpleNamespace(frame_id="head")
@@ -229,11 +231,11 @@ def test_audio_common_s_messages_are_read_whichever_they_are() -> None:
         SimpleNamespace(header=header, audio=SimpleNamespace(audio=inner, info=info)),
     ]
     for message in (data, *stamped):
-        assert samples_of(message).tolist() == samples
-    assert [frame_id_of(each) for each in (data, *stamped)] == ["", "head", "head", "head"]
+        assert read_samples(message).tolist() == samples
+    assert [get_frame_id(each) for each in (data, *stamped)] == ["", "head", "head", "head"]
     info.channels = 2
     with pytest.raises(ValueError, match="2 channels; accepted: 16000 Hz, one channel"):
-        samples_of(stamped[1])
+        read_samples(stamped[1])
 
 
 def test_parameters_and_policy(client: Client, speech: NodeProcess, talking: Person) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF over real DDS: everything in metres goes out in the frame asked for, or not at all.
+"""TF over DDS: positions are in the target frame or missing.
 
-The first half runs over our own buffer and, where that is installed, over tf2_ros; the second
-asks the node as a process.
+The first half tests this package's buffer and, if it is installed, tf2_ros; the second half tests
+the node as a process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 import rclpy
 import tf2_msgs_package
-from broadcaster import Broadcaster, stamped
+from broadcaster import Broadcaster, make_transform
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_harness import Client, NodeProcess, new_domain
@@ -42,7 +42,7 @@ SECOND = 1_000_000_000
 SAMPLE = load_sample(0)
 COMMAND = "pick: the red mug; place: the bowl"
 CAMERA = "test_camera_optical_frame"
-# A camera that looks down on a table from the side, as a calibration would say it.
+# A camera beside a table, pointing down, as from a calibration.
 TRANSLATION = (0.4, -0.1, 0.9)
 QUATERNION = tuple((np.array([0.9, 0.1, -0.2, 0.0]) / np.sqrt(0.86)).tolist())
 BASE_FROM_CAMERA = pose_to_matrix(TRANSLATION, QUATERNION)
@@ -50,14 +50,14 @@ BASE_FROM_CAMERA = pose_to_matrix(TRANSLATION, QUATERNION)
 
 @pytest.fixture(scope="module", autouse=True)
 def generated(tf2_msgs_prefix: Path | None) -> Iterator[Path | None]:
-    """Where the messages of TF were generated; None where they are installed."""
+    """Prefix of the generated TF messages; None if they are installed."""
     with pytest.MonkeyPatch.context() as patch:
         tf2_msgs_package.use(tf2_msgs_prefix, patch)
         yield tf2_msgs_prefix
 
 
 class Rig:
-    """A node that listens, spun by a thread of its own as the real one is by the main thread."""
+    """A node with TF, spun by a thread as the real one is by the main thread."""
 
     def __init__(self) -> None:
         self.context = Context()
@@ -87,12 +87,12 @@ class Rig:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        self.executor.create_task(self.transforms.stop)  # where the node is spun
+        self.executor.create_task(self.transforms.stop)  # in the thread that spins the node
 
 
 @pytest.fixture(params=[True, False], ids=["own", "tf2_ros"])
 def own(request: pytest.FixtureRequest) -> bool:
-    """Whether our own buffer is tested."""
+    """Whether this package's buffer is tested."""
     return request.param
 
 
@@ -118,7 +118,7 @@ def test_nothing_is_subscribed_to_before_it_is_needed(rig: Rig) -> None:
     rig.until_subscribed()
     rig.stop()
     rig.until_subscribed(False)
-    rig.transforms.listen()  # not before it is started again
+    rig.transforms.listen()  # has no effect before it is started again
     time.sleep(0.3)
     assert rig.node.count_subscribers("/tf") == 0
     rig.transforms.start("base")
@@ -126,14 +126,14 @@ def test_nothing_is_subscribed_to_before_it_is_needed(rig: Rig) -> None:
 
 
 def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
-    # Latched before anybody listened.
-    rig.broadcaster.send_static(stamped("hand", "camera", 1, (0, 0, 0.1)))
+    # Latched before the subscription.
+    rig.broadcaster.send_static(make_transform("hand", "camera", 1, (0, 0, 0.1)))
     rig.transforms.start("base")
     rig.until_subscribed()
     for second in (100, 101, 102):
-        half = (second - 100) / 2  # it turns by 1 rad a second
+        half = (second - 100) / 2  # it rotates by 1 rad/s
         turn = (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
-        rig.broadcaster.send(stamped("base", "hand", second * SECOND, (second, 0, 0), turn))
+        rig.broadcaster.send(make_transform("base", "hand", second * SECOND, (second, 0, 0), turn))
     for at in (100.0, 100.5, 101.9):
         matrix = rig.transforms.matrix("base", "camera", int(at * SECOND), 10.0)
         np.testing.assert_allclose(matrix[:3, 3], [at, 0, 0.1], atol=1e-6)
@@ -143,13 +143,13 @@ def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
     np.testing.assert_allclose(back[:3, 3], [-100, 0, -0.1], atol=1e-6)
 
 
-def test_a_transform_that_is_late_is_waited_for_and_never_the_latest_taken(rig: Rig) -> None:
+def test_a_late_transform_is_waited_for_and_the_latest_not_used(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
-    rig.broadcaster.send(stamped("base", "camera", 100 * SECOND, (1, 0, 0)))
+    rig.broadcaster.send(make_transform("base", "camera", 100 * SECOND, (1, 0, 0)))
     rig.transforms.matrix("base", "camera", 100 * SECOND, 10.0)
     timer = threading.Timer(
-        0.3, lambda: rig.broadcaster.send(stamped("base", "camera", 102 * SECOND, (3, 0, 0)))
+        0.3, lambda: rig.broadcaster.send(make_transform("base", "camera", 102 * SECOND, (3, 0, 0)))
     )
     timer.start()
     began_s = time.monotonic()
@@ -159,54 +159,54 @@ def test_a_transform_that_is_late_is_waited_for_and_never_the_latest_taken(rig: 
     timer.join()
     with pytest.raises(TransformError, match="into the future"):
         rig.transforms.matrix("base", "camera", 103 * SECOND, 0.1)
-    # What is forgotten does not come back: no waiting.
+    # An expired transform will not arrive: no waiting.
     began_s = time.monotonic()
     with pytest.raises(TransformError, match="into the past"):
         rig.transforms.matrix("base", "camera", 50 * SECOND, 10.0)
     assert time.monotonic() - began_s < 5
     with pytest.raises(TransformError, match="no stamp"):
-        rig.transforms.matrix("base", "camera", 0, 10.0)  # tf2 would take the latest
+        rig.transforms.matrix("base", "camera", 0, 10.0)  # tf2 would use the latest
 
 
-def test_what_is_malformed_does_not_count_and_does_not_hurt(rig: Rig, own: bool) -> None:
+def test_malformed_transforms_are_ignored(rig: Rig, own: bool) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
     for wrong in (
-        stamped("base", "camera", SECOND, (float("nan"), 0, 0)),
-        stamped("base", "camera", SECOND, quaternion=(0, 0, 0, 0)),
-        stamped("base", "camera", SECOND, quaternion=(0, float("inf"), 0, 1)),
-        stamped("camera", "camera", SECOND),
-        stamped("base", "", SECOND),
-        stamped("", "camera", SECOND),
+        make_transform("base", "camera", SECOND, (float("nan"), 0, 0)),
+        make_transform("base", "camera", SECOND, quaternion=(0, 0, 0, 0)),
+        make_transform("base", "camera", SECOND, quaternion=(0, float("inf"), 0, 1)),
+        make_transform("camera", "camera", SECOND),
+        make_transform("base", "", SECOND),
+        make_transform("", "camera", SECOND),
     ):
         rig.broadcaster.send(wrong)
-    rig.broadcaster.send(stamped("base", "hand", SECOND))
+    rig.broadcaster.send(make_transform("base", "hand", SECOND))
     rig.transforms.matrix("base", "hand", SECOND, 10.0)
     with pytest.raises(TransformError, match="camera"):
         rig.transforms.matrix("base", "camera", SECOND, 0.0)
-    rig.broadcaster.send(stamped("base", "camera", SECOND, (1, 2, 3)))
+    rig.broadcaster.send(make_transform("base", "camera", SECOND, (1, 2, 3)))
     matrix = rig.transforms.matrix("base", "camera", SECOND, 10.0)
     assert matrix[:3, 3].tolist() == [1, 2, 3]
-    # tf2 says so in its own log.
+    # tf2 reports it in its own log.
     assert len(rig.reports) == (6 if own else 0)
     assert all(each.startswith("transform refused: ") for each in rig.reports)
 
 
-def test_after_a_jump_of_time_only_what_is_static_is_known(rig: Rig) -> None:
+def test_after_a_jump_of_time_only_static_transforms_are_known(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
-    rig.broadcaster.send_static(stamped("hand", "camera", 1, (0, 0, 0.1)))
-    rig.broadcaster.send(stamped("base", "hand", 100 * SECOND))
+    rig.broadcaster.send_static(make_transform("hand", "camera", 1, (0, 0, 0.1)))
+    rig.broadcaster.send(make_transform("base", "hand", 100 * SECOND))
     rig.transforms.matrix("base", "camera", 100 * SECOND, 10.0)
     rig.transforms.clear()
     assert rig.transforms.matrix("hand", "camera", 5 * SECOND, 0.0)[2, 3] == 0.1
     with pytest.raises(TransformError):
         rig.transforms.matrix("base", "camera", 100 * SECOND, 0.0)
-    rig.broadcaster.send(stamped("base", "hand", 5 * SECOND, (2, 0, 0)))
+    rig.broadcaster.send(make_transform("base", "hand", 5 * SECOND, (2, 0, 0)))
     assert rig.transforms.matrix("base", "camera", 5 * SECOND, 10.0)[0, 3] == 2
 
 
-def test_who_waits_is_told_when_the_node_stops(rig: Rig) -> None:
+def test_a_waiting_lookup_ends_when_the_node_stops(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
     threading.Timer(0.3, rig.stop).start()
@@ -247,23 +247,23 @@ class RobotClient(Client):
             received.clear()
         self.masks.clear()
 
-    def answer_where(
+    def wait_for_result(
         self, condition: Callable[[SegmentationArray], object], each: Callable[[], object]
     ) -> SegmentationArray:
-        """The first answer on an image sent from now on for which something holds."""
+        """Wait for the first result that meets a condition, on an image sent from now on."""
         n_before = len(self.sent)
 
         def fitting() -> list[SegmentationArray]:
             new = self.sent[n_before:]
-            answers = [each for each in self.to(COMMAND) if nanoseconds(each.header.stamp) in new]
-            return [each for each in answers if condition(each)]
+            results = [each for each in self.to(COMMAND) if nanoseconds(each.header.stamp) in new]
+            return [each for each in results if condition(each)]
 
         self.wait(fitting, each=each, every_s=0.3)
         return fitting()[0]
 
 
-def placed(answer: SegmentationArray) -> bool:
-    return bool(answer.segmentations) and answer.segmentations[0].has_position
+def has_position(result: SegmentationArray) -> bool:
+    return bool(result.segmentations) and result.segmentations[0].has_position
 
 
 @pytest.fixture(scope="module")
@@ -289,29 +289,29 @@ def in_base(point: object) -> np.ndarray:
     return BASE_FROM_CAMERA[:3, :3] @ xyz(point) + BASE_FROM_CAMERA[:3, 3]
 
 
-def mean_of(cloud: PointCloud2) -> np.ndarray:
+def mean_point(cloud: PointCloud2) -> np.ndarray:
     records = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, cloud.point_step)
     return records[:, :12].copy().view("<f4").mean(axis=0)
 
 
-def test_everything_in_metres_is_told_in_the_target_frame(
+def test_positions_are_in_the_target_frame(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
     node, client = robot
-    seen = client.answer_where(placed, client.send_rgbd)
+    seen = client.wait_for_result(has_position, client.send_rgbd)
     client.wait(lambda: client.scenes and client.centroids, each=client.send_rgbd)
     assert seen.segmentations[0].frame_id == CAMERA
-    scene_before = mean_of(client.scenes[-1])
-    assert client.node.count_subscribers("/tf") == 0  # nothing has asked for it
+    scene_before = mean_point(client.scenes[-1])
+    assert client.node.count_subscribers("/tf") == 0  # not needed yet
     client.forget()
 
-    client.broadcaster.send_static(stamped("base", CAMERA, 1, TRANSLATION, QUATERNION))
+    client.broadcaster.send_static(make_transform("base", CAMERA, 1, TRANSLATION, QUATERNION))
     assert client.set_parameters(target_frame="base")[0].successful
-    told = client.answer_where(placed, client.send_rgbd)
+    result = client.wait_for_result(has_position, client.send_rgbd)
     assert "transforms are kept by" in node.log
-    assert told.header.frame_id == CAMERA  # the image's: masks and boxes are in its pixels
+    assert result.header.frame_id == CAMERA  # the image's: masks and boxes are in its pixels
     by_place: list[tuple[Segmentation, Segmentation]] = list(
-        zip(seen.segmentations, told.segmentations, strict=True)
+        zip(seen.segmentations, result.segmentations, strict=True)
     )
     for before, after in by_place:
         assert after.has_position == before.has_position
@@ -334,11 +334,11 @@ def test_everything_in_metres_is_told_in_the_target_frame(
     client.forget()
     others = (client.centroids, client.poses, client.clouds, client.scenes, client.markers)
     client.wait(lambda: all(others), each=client.send_rgbd, every_s=0.3)
-    pick = told.segmentations[0]
+    pick = result.segmentations[0]
     np.testing.assert_allclose(xyz(client.centroids[-1].point), xyz(pick.position), atol=1e-3)
-    np.testing.assert_allclose(mean_of(client.clouds[-1]), xyz(pick.position), atol=1e-3)
+    np.testing.assert_allclose(mean_point(client.clouds[-1]), xyz(pick.position), atol=1e-3)
     np.testing.assert_allclose(
-        mean_of(client.scenes[-1]),
+        mean_point(client.scenes[-1]),
         BASE_FROM_CAMERA[:3, :3] @ scene_before + BASE_FROM_CAMERA[:3, 3],
         atol=2e-3,
     )
@@ -347,27 +347,27 @@ def test_everything_in_metres_is_told_in_the_target_frame(
         assert {nanoseconds(each.header.stamp) for each in received} <= set(client.sent)
     _, box, name, *_ = client.markers[-1].markers
     assert {each.header.frame_id for each in client.markers[-1].markers} == {"base"}
-    assert name.pose.position.z > box.pose.position.z + 0.03  # over it: z points up
+    assert name.pose.position.z > box.pose.position.z + 0.03  # above it: z points up
     distance = np.linalg.norm(xyz(seen.segmentations[0].position))  # from the camera
     assert name.text == f"the red mug {distance:.2f} m"
 
 
-def test_without_its_transform_an_answer_stays_flat_and_says_why(
+def test_without_its_transform_a_result_has_no_position_and_says_why(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
     _, client = robot
     client.set_parameters(target_frame="elsewhere", transform_timeout=0.05)
-    client.answer_where(lambda answer: "elsewhere" in answer.text, client.send_rgbd)
+    client.wait_for_result(lambda result: "elsewhere" in result.text, client.send_rgbd)
     client.forget()
-    answer = client.answer_where(lambda answer: True, client.send_rgbd)
-    assert "2 of 2 found; no position: no transform from" in answer.text
-    assert "elsewhere" in answer.text
-    assert [each.has_position for each in answer.segmentations] == [False] * len(
-        answer.segmentations
+    result = client.wait_for_result(lambda result: True, client.send_rgbd)
+    assert "2 of 2 found; no position: no transform from" in result.text
+    assert "elsewhere" in result.text
+    assert [each.has_position for each in result.segmentations] == [False] * len(
+        result.segmentations
     )
-    assert all(each.area_px and not each.frame_id for each in answer.segmentations)
+    assert all(each.area_px and not each.frame_id for each in result.segmentations)
     client.spin(0.5, each=client.send_rgbd)
-    # Masks go out, and nothing in metres.
+    # Masks are published, positions are not.
     assert client.masks
     assert client.markers
     assert all(len(each.markers) == 1 for each in client.markers)
@@ -375,23 +375,26 @@ def test_without_its_transform_an_answer_stays_flat_and_says_why(
     assert [len(received) for received in in_metres] == [0, 0, 0, 0]
 
 
-def test_a_late_transform_is_worth_waiting_for(robot: tuple[NodeProcess, RobotClient]) -> None:
-    """The arm moves: its places before and after the image come later than the image."""
+def test_a_late_transform_is_waited_for(robot: tuple[NodeProcess, RobotClient]) -> None:
+    """The arm moves: its poses before and after the image arrive after the image."""
     _, client = robot
     client.set_parameters(target_frame="world", transform_timeout=5.0)
 
     def send() -> None:
-        client.broadcaster.send(stamped("world", "base", client.send_rgbd() - SECOND, (1, 0, 0)))
+        client.broadcaster.send(
+            make_transform("world", "base", client.send_rgbd() - SECOND, (1, 0, 0))
+        )
         client.spin(0.1)
         stamp_ns = client.sent[-1]
-        client.broadcaster.send(stamped("world", "base", stamp_ns + SECOND, (3, 0, 0)))
+        client.broadcaster.send(make_transform("world", "base", stamp_ns + SECOND, (3, 0, 0)))
 
-    answer = client.answer_where(placed, send)
-    entry = answer.segmentations[0]
+    result = client.wait_for_result(has_position, send)
+    entry = result.segmentations[0]
     assert entry.frame_id == "world"
     client.set_parameters(target_frame="base")
-    fixed = client.answer_where(
-        lambda each: placed(each) and each.segmentations[0].frame_id == "base", client.send_rgbd
+    fixed = client.wait_for_result(
+        lambda each: has_position(each) and each.segmentations[0].frame_id == "base",
+        client.send_rgbd,
     ).segmentations[0]
     # Some of the images lie between others' transforms, so that only the range is certain.
     shift = xyz(entry.position) - xyz(fixed.position)
@@ -399,27 +402,27 @@ def test_a_late_transform_is_worth_waiting_for(robot: tuple[NodeProcess, RobotCl
     np.testing.assert_allclose(shift[1:], 0, atol=1e-3)
 
 
-def test_depth_of_another_place_is_brought_into_the_picture(
+def test_depth_of_a_separate_camera_is_registered(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:
-    """As of a depth camera that stands 5 cm in front of the colour camera."""
+    """Like a depth camera 5 cm in front of the colour camera."""
     _, client = robot
     client.set_parameters(target_frame="")
-    near = client.answer_where(placed, client.send_rgbd).segmentations[0]
+    near = client.wait_for_result(has_position, client.send_rgbd).segmentations[0]
     client.broadcaster.send_static(
-        stamped("base", CAMERA, 1, TRANSLATION, QUATERNION),
-        stamped(CAMERA, "infra", 1, (0.0, 0.0, 0.05)),
+        make_transform("base", CAMERA, 1, TRANSLATION, QUATERNION),
+        make_transform(CAMERA, "infra", 1, (0.0, 0.0, 0.05)),
     )
-    answer = client.answer_where(
-        lambda each: placed(each) and "no position" not in each.text,
+    result = client.wait_for_result(
+        lambda each: has_position(each) and "no position" not in each.text,
         lambda: client.send_rgbd("infra"),
     )
-    moved = answer.segmentations[0]
+    moved = result.segmentations[0]
     assert moved.frame_id == CAMERA
     assert moved.position.z == pytest.approx(near.position.z + 0.05, abs=0.02)
 
 
-def test_without_tf_installed_the_remedy_is_named(generated: Path | None) -> None:
+def test_without_tf_the_error_says_what_to_install(generated: Path | None) -> None:
     if generated is None:
         pytest.skip("the messages of TF are installed")
     with pytest.MonkeyPatch.context() as patch:

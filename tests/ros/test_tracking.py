@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks that follow the picture between two looks of the model."""
+"""Masks that follow the image between two inferences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ros_harness import Client
 
 SAMPLE = load_sample(0)
-COMMAND, TARGET = "the red mug", 2  # and the instance id that the sample's truth gives it
-ONE_LOOK = {
+COMMAND, TARGET = "the red mug", 2  # and its instance id in the sample
+ONE_INFERENCE = {
     "decide_by": "auto",
     "threshold": -1.0,
     "tracking": True,
@@ -31,12 +31,12 @@ ONE_LOOK = {
 
 
 @pytest.fixture(autouse=True)
-def one_look(client: Client) -> None:
-    assert all(result.successful for result in client.set_parameters(**ONE_LOOK))
+def one_inference(client: Client) -> None:
+    assert all(result.successful for result in client.set_parameters(**ONE_INFERENCE))
 
 
 class PanningCamera:
-    """Shows the sample from the side, two pixels further to the right each time."""
+    """Publishes the sample, shifted by two more pixels each time."""
 
     def __init__(self, client: Client) -> None:
         self.client, self.shift_px = client, 0
@@ -47,40 +47,40 @@ class PanningCamera:
         header = self.client.send_image(np.roll(SAMPLE.rgb, -self.shift_px, axis=1))
         self.shifts[nanoseconds(header.stamp)] = self.shift_px
 
-    def iou(self, answer: SegmentationArray) -> float:
-        shift_px = self.shifts[nanoseconds(answer.header.stamp)]
+    def iou(self, result: SegmentationArray) -> float:
+        shift_px = self.shifts[nanoseconds(result.header.stamp)]
         truth = np.roll(SAMPLE.instances == TARGET, -shift_px, axis=1)
-        size_hw = (answer.image_height, answer.image_width)
-        mask = segmentation_from_message(answer.segmentations[0], size_hw).mask
+        size_hw = (result.image_height, result.image_width)
+        mask = segmentation_from_message(result.segmentations[0], size_hw).mask
         return float((mask & truth).sum() / (mask | truth).sum())
 
 
-def test_every_image_is_answered_by_one_look(client: Client) -> None:
+def test_one_inference_gives_a_result_for_every_image(client: Client) -> None:
     camera = PanningCamera(client)
-    client.spin(0.5, each=camera.send)  # the newest image that the node has is none of before
+    client.spin(0.5, each=camera.send)  # so that the node's newest image is one of these
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) >= 20, timeout_s=40.0, each=camera.send)
-    answers = client.to(COMMAND)
-    first, last = answers[0], answers[-1]
-    assert len(answers) >= 0.7 * (
+    results = client.to(COMMAND)
+    first, last = results[0], results[-1]
+    assert len(results) >= 0.7 * (
         camera.shift_px // 2 - 5
-    )  # those before the first answer are free
-    (track_id,) = {answer.segmentations[0].track_id for answer in answers}
+    )  # images before the first result do not count
+    (track_id,) = {result.segmentations[0].track_id for result in results}
     assert track_id
-    assert all(answer.segmentations[0].status == Segmentation.STATUS_FOUND for answer in answers)
+    assert all(result.segmentations[0].status == Segmentation.STATUS_FOUND for result in results)
     assert last.segmentations[0].propagated
-    looked = {
-        nanoseconds(answer.header.stamp) - nanoseconds(answer.segmentations[0].inference_age)
-        for answer in answers
+    inferred_ns = {
+        nanoseconds(result.header.stamp) - nanoseconds(result.segmentations[0].inference_age)
+        for result in results
     }
-    assert len(looked) == 1
-    assert looked <= set(camera.shifts)
+    assert len(inferred_ns) == 1
+    assert inferred_ns <= set(camera.shifts)
     assert camera.iou(last) > camera.iou(first) - 0.1
     assert camera.iou(last) > 0.7
 
 
-def test_what_the_model_decides_by_is_asked_anew(client: Client) -> None:
-    """A still picture is looked at once, until a parameter says what counts as found."""
+def test_a_change_of_the_decision_triggers_an_inference(client: Client) -> None:
+    """A still image gets one inference, until a parameter changes the decision."""
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) > 3, each=lambda: client.send_image(SAMPLE.rgb))
     assert client.to(COMMAND)[-1].status == SegmentationArray.STATUS_OK
@@ -91,33 +91,33 @@ def test_what_the_model_decides_by_is_asked_anew(client: Client) -> None:
     )
 
 
-def test_a_cut_is_looked_at_at_once(client: Client) -> None:
+def test_a_cut_triggers_an_inference_at_once(client: Client) -> None:
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) > 2, each=lambda: client.send_image(SAMPLE.rgb))
     mirrored = np.ascontiguousarray(SAMPLE.rgb[::-1])
     sent = nanoseconds(client.send_image(mirrored).stamp)
 
-    def is_looked_at() -> bool:
-        answer = client.to(COMMAND)[-1]
-        age_ns = nanoseconds(answer.segmentations[0].inference_age)
-        return nanoseconds(answer.header.stamp) - age_ns >= sent
+    def is_inferred() -> bool:
+        result = client.to(COMMAND)[-1]
+        age_ns = nanoseconds(result.segmentations[0].inference_age)
+        return nanoseconds(result.header.stamp) - age_ns >= sent
 
-    client.wait(is_looked_at, each=lambda: client.send_image(mirrored))
+    client.wait(is_inferred, each=lambda: client.send_image(mirrored))
 
 
-def test_without_tracking_an_answer_is_of_the_image_looked_at(client: Client) -> None:
+def test_without_tracking_a_result_is_on_the_image_of_the_inference(client: Client) -> None:
     client.set_parameters(tracking=False)
     camera = PanningCamera(client)
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) >= 5, each=camera.send)
-    for answer in client.to(COMMAND):
-        for entry in answer.segmentations:
+    for result in client.to(COMMAND):
+        for entry in result.segmentations:
             assert (entry.track_id, entry.propagated) == ("", False)
             assert nanoseconds(entry.inference_age) == 0
 
 
-def test_a_picture_that_jumps_all_the_time_is_answered_all_the_same(client: Client) -> None:
-    """As of a slow camera on a fast robot: nothing can be followed from one image to the next."""
+def test_images_that_cannot_be_tracked_still_get_results(client: Client) -> None:
+    """Like a slow camera on a fast robot: nothing can be tracked from one image to the next."""
     rng = np.random.default_rng(0)
     client.set_parameters(key_frame_age=0.0)
 
@@ -126,8 +126,8 @@ def test_a_picture_that_jumps_all_the_time_is_answered_all_the_same(client: Clie
 
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) >= 4, each=send, every_s=0.03)
-    looked = {
-        nanoseconds(answer.header.stamp) - nanoseconds(answer.segmentations[0].inference_age)
-        for answer in client.to(COMMAND)
+    inferred_ns = {
+        nanoseconds(result.header.stamp) - nanoseconds(result.segmentations[0].inference_age)
+        for result in client.to(COMMAND)
     }
-    assert len(looked) > 1
+    assert len(inferred_ns) > 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg view`` beside a real camera and node, and what its recording holds."""
+"""``mllmseg view`` with camera and node as processes, and the contents of its recording."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def domain() -> int:
 
 @pytest.fixture(scope="module")
 def processes(domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The simulated camera, the node, and the view, each a process of its own."""
+    """The simulated camera, the node and the view as processes."""
     path = tmp_path_factory.mktemp("view") / "what we saw.rrd"
     started = {
         "node": NodeProcess(domain, "--ros-args", "-p", "device:=cpu"),
@@ -56,7 +56,7 @@ def processes(domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         process.end()
 
 
-def test_a_recording_holds_what_was_published_under_its_stamps(
+def test_a_recording_has_the_published_data_with_its_stamps(
     processes: dict[str, Any], domain: int
 ) -> None:
     processes["node"].wait_for("listening on")
@@ -66,7 +66,7 @@ def test_a_recording_holds_what_was_published_under_its_stamps(
         client.wait(lambda: client.node.count_subscribers("segmentations") >= 2)
         client.wait(lambda: len(client.to(COMMAND)) >= 3, 30, each=lambda: say(client), every_s=2)
         client.spin(0.5)
-        answers = client.to(COMMAND)
+        results = client.to(COMMAND)
     finally:
         client.close()
     assert processes["view"].end(signal.SIGINT) == 0, processes["view"].log
@@ -76,10 +76,10 @@ def test_a_recording_holds_what_was_published_under_its_stamps(
         "/camera/image", "/camera/lens", "/camera/answer", "/scores/the\\ mug",
         "/scores/the\\ red\\ banana", "/answers", "/commands",
     } <= set(held)  # fmt: skip
-    stamps = {nanoseconds(answer.header.stamp) for answer in answers}
+    stamps = {nanoseconds(result.header.stamp) for result in results}
     assert stamps & held["/camera/answer"]
     assert held["/camera/answer"] <= held["/camera/image"] | stamps
-    found = [each.status == each.STATUS_FOUND for each in answers[-1].segmentations]
+    found = [each.status == each.STATUS_FOUND for each in results[-1].segmentations]
     if found[0]:
         assert {"/scene/boxes", "/scene/target"} <= set(held)
 
@@ -90,7 +90,7 @@ def say(client: Client) -> None:
 
 
 def read(path: Path) -> dict[str, set[int]]:
-    """Stamps, ns, by entity."""
+    """Return the stamps, ns, of each entity."""
     held: dict[str, set[int]] = {}
     for chunk in rerun.chunk.RrdReader(path).stream():
         batch = chunk.to_record_batch()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web console on topics, services and parameters."""
+"""The web console: a page on the segmenter's topics, services and parameters."""

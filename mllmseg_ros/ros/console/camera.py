@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera of the segmenter as the console shows it: the overlay, else the image; the answers.
+"""Subscribe to a camera of the segmenter for the console: overlay or image, and results.
 
-Subscribed to as long as somebody looks at it. The overlay is the segmenter's own drawing; while
-nothing is asked there is none, and the camera's image takes its place.
+Subscriptions exist while a page shows the camera. While there is no overlay, because no command is
+in force, the camera's image is shown.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from mllmseg_ros.drawing.overlay import choose_colors
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
-from mllmseg_ros.ros.messages.overlay import distance_m
+from mllmseg_ros.ros.messages.overlay import camera_distance_m
 from mllmseg_ros.web.console import Console
 from mllmseg_ros.web.state import ConsoleImage, ConsoleResult, Entry
 
 __all__ = ["ConsoleCamera"]
 
-_OVERLAY_HELD_S = 10.0  # an overlay that is older says less than the image
-_ANSWERS_DEPTH = 10
+_OVERLAY_HELD_S = 10.0  # an older overlay is replaced by the image
+_RESULTS_DEPTH = 10
 _MAX_SIDE_PX = 1280  # of an image that is encoded here
 _MAX_JPEG_BYTES = 8 << 20
 _JPEG_QUALITY = 85
-_CHECK_AGAIN_S = 2.0  # which transport the camera has
+_TRANSPORT_CHECK_S = 2.0
 
 _STATUSES = {
     getattr(SegmentationArray, f"STATUS_{name.upper()}"): name
@@ -49,18 +49,18 @@ _ENTRY_STATUSES = {
 
 
 class ConsoleCamera:
-    """Subscriptions to what one camera shows."""
+    """Subscriptions to the topics of one camera."""
 
     def __init__(self, node: Node, name: str, console: Console) -> None:
-        """Subscribe; what comes is told to the console under the camera's name."""
+        """Subscribe; messages are passed to the console under the camera's name."""
         self._node, self._name, self._console = node, name, console
         self._prefix = f"{name}/" if name else ""
         self._overlay_s, self._checked_s = -math.inf, -math.inf  # monotonic
-        self._image: Subscription | None = None
+        self._image_subscription: Subscription | None = None
         reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._others = [
+        self._permanent = [
             node.create_subscription(
-                SegmentationArray, f"{self._prefix}segmentations", self._on_answer, _ANSWERS_DEPTH
+                SegmentationArray, f"{self._prefix}segmentations", self._on_result, _RESULTS_DEPTH
             ),
             node.create_subscription(
                 CompressedImage, f"{self._prefix}overlay/compressed", self._on_overlay, reliable
@@ -68,36 +68,38 @@ class ConsoleCamera:
         ]
 
     def destroy(self) -> None:
-        """Stop to listen."""
-        for subscription in self._others:
+        """Unsubscribe."""
+        for subscription in self._permanent:
             self._node.destroy_subscription(subscription)
-        self._drop_image()
+        self._unsubscribe_from_image()
 
-    def choose(self) -> None:
-        """Listen to the camera's image only while there is no overlay; called now and then."""
+    def choose_image(self) -> None:
+        """Subscribe to the camera's image while there is no overlay; called periodically."""
         now_s = time.monotonic()
         if now_s < self._overlay_s + _OVERLAY_HELD_S:
-            self._drop_image()
-        elif now_s >= self._checked_s + _CHECK_AGAIN_S:
+            self._unsubscribe_from_image()
+        elif now_s >= self._checked_s + _TRANSPORT_CHECK_S:
             self._checked_s = now_s
-            self._listen_to_image()
+            self._subscribe_to_image()
 
-    def _listen_to_image(self) -> None:
-        """Compressed where somebody publishes that: nothing to encode then."""
+    def _subscribe_to_image(self) -> None:
+        """Prefer the compressed image, which needs no encoding here."""
         topic = self._node.resolve_topic_name(f"{self._prefix}image/compressed")
         is_compressed = self._node.count_publishers(topic) > 0
         kind = CompressedImage if is_compressed else Image
         topic = topic if is_compressed else self._node.resolve_topic_name(f"{self._prefix}image")
-        if self._image is not None and self._image.topic_name == topic:
+        if self._image_subscription is not None and self._image_subscription.topic_name == topic:
             return
-        self._drop_image()
+        self._unsubscribe_from_image()
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._image = self._node.create_subscription(kind, topic, self._on_image, newest)
+        self._image_subscription = self._node.create_subscription(
+            kind, topic, self._on_image, newest
+        )
 
-    def _drop_image(self) -> None:
-        if self._image is not None:
-            self._node.destroy_subscription(self._image)
-        self._image = None
+    def _unsubscribe_from_image(self) -> None:
+        if self._image_subscription is not None:
+            self._node.destroy_subscription(self._image_subscription)
+        self._image_subscription = None
 
     def _on_overlay(self, message: CompressedImage) -> None:
         self._overlay_s = time.monotonic()
@@ -112,21 +114,21 @@ class ConsoleCamera:
         age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
         image = ConsoleImage(
             stamp_ns=stamp_ns,
-            encode=lambda: jpeg_of(message),
+            encode=lambda: encode_jpeg(message),
             is_overlay=is_overlay,
             age_ms=age_ms,
         )
         self._console.show_image(self._name, image)
 
-    def _on_answer(self, message: SegmentationArray) -> None:
+    def _on_result(self, message: SegmentationArray) -> None:
         if message.status == SegmentationArray.STATUS_STOPPED:
             self._overlay_s = self._checked_s = -math.inf
-            self.choose()
-        self._console.show_result(answer_of(message, self._name))
+            self.choose_image()
+        self._console.show_result(convert_result(message, self._name))
 
 
-def jpeg_of(message: Image | CompressedImage) -> bytes:
-    """The picture of a message, as a browser shows it.
+def encode_jpeg(message: Image | CompressedImage) -> bytes:
+    """Encode the image of a message as JPEG for a browser.
 
     Raises:
         ValueError: if the message is malformed or too large.
@@ -145,8 +147,8 @@ def jpeg_of(message: Image | CompressedImage) -> bytes:
     return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].tobytes()
 
 
-def answer_of(message: SegmentationArray, camera: str) -> ConsoleResult:
-    """Read an answer, of a camera of the console's."""
+def convert_result(message: SegmentationArray, camera: str) -> ConsoleResult:
+    """Convert the result message of a camera for the page."""
     latency, frame_id = message.latency, message.header.frame_id
     colors = choose_colors([each.track_id for each in message.segmentations])
     return ConsoleResult(
@@ -160,13 +162,13 @@ def answer_of(message: SegmentationArray, camera: str) -> ConsoleResult:
         model=message.model,
         latency_ms=latency.sec * 1e3 + latency.nanosec / 1e6,
         entries=[
-            _entry(each, color, distance_m(each, frame_id))
+            _convert_entry(each, color, camera_distance_m(each, frame_id))
             for each, color in zip(message.segmentations, colors, strict=True)
         ],
     )
 
 
-def _entry(
+def _convert_entry(
     message: SegmentationMsg, color_rgb: tuple[int, int, int], distance_m: float | None
 ) -> Entry:
     box, point, age = message.box, message.position, message.inference_age
@@ -180,7 +182,7 @@ def _entry(
         track_id=message.track_id,
         color_rgb=color_rgb,
         box_xyxy=(x0, y0, x0 + box.width, y0 + box.height) if box.width else None,
-        mask=_mask(message),
+        mask=_decode_mask(message),
         area_px=message.area_px,
         position_m=(point.x, point.y, point.z) if message.has_position else None,
         frame_id=message.frame_id,
@@ -189,7 +191,7 @@ def _entry(
     )
 
 
-def _mask(message: SegmentationMsg) -> NDArray[np.bool_] | None:
+def _decode_mask(message: SegmentationMsg) -> NDArray[np.bool_] | None:
     height, width = message.box.height, message.box.width
     if not width or len(message.mask.data) != height * width:
         return None

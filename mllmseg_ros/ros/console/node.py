@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node ``console``: a web page on the segmenter's topics, services and parameters.
+"""Node ``console``: a web page on the segmenter's topics, services and parameters.
 
-rclpy has the main thread and the page's event loop another; each hands the other its work and goes
-on. While no page is open, nothing is subscribed to, so that the segmenter draws nothing for it.
+rclpy runs in the main thread and the page's event loop in another; they pass work to each other
+without waiting. While no page is open, the node has no subscriptions, so that the segmenter draws
+nothing for it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _LEVELS = {
 
 
 class ConsoleNode(Node):
-    """What people want of the robot (:class:`mllmseg_ros.web.console.RobotInterface`), by ROS."""
+    """Implements :class:`~mllmseg_ros.web.console.RobotInterface` over ROS."""
 
     def __init__(self) -> None:
         super().__init__("console")
@@ -56,11 +57,11 @@ class ConsoleNode(Node):
         self._audio = self.create_publisher(UInt8MultiArray, "audio", 100)
         self._remote = RemoteParameters(self, self._segmenter, self._on_parameters)
         self._explain: Client = self.create_client(Explain, "explain")
-        # Not executor.create_task: pages may come before there is an executor.
-        self._errands: deque[Callable[[], object]] = deque()
-        self._wake = self.create_guard_condition(self._do_errands)
+        # Not executor.create_task: a page may connect before there is an executor.
+        self._calls: deque[Callable[[], object]] = deque()
+        self._wake = self.create_guard_condition(self._run_calls)
         self._cameras: dict[str, ConsoleCamera] = {}
-        self._listeners: list[Subscription] = []
+        self._page_subscriptions: list[Subscription] = []
         self._timer: Timer | None = None
         self._parameters_are_known = self._is_found = False
         self._console = Console(self, rate_hz=settings.rate)
@@ -72,51 +73,51 @@ class ConsoleNode(Node):
         self.get_logger().info(f"console at {self._web.url}")
 
     def stop(self) -> None:
-        """Send the pages away."""
+        """Stop the web server."""
         self._web.stop()
 
-    # From the pages; called in their thread
+    # Called by the pages, in the web server's thread
 
     def watch(self, cameras: frozenset[str]) -> None:
-        """Listen to these cameras; to nothing where there are none."""
-        self._soon(self._watch, cameras)
+        """Subscribe to these cameras; without cameras to nothing."""
+        self._call_soon(self._watch, cameras)
 
     def command(self, text: str) -> Future[str]:
         """Publish a command."""
         refusal: Future[str] = Future()
-        self._soon(self._publish_command, text, refusal)
+        self._call_soon(self._publish_command, text, refusal)
         return refusal
 
     def talk(self, held: bool) -> None:
-        """Publish that somebody begins or ends to speak."""
-        self._soon(self._talk.publish, Bool(data=held))
+        """Publish whether push to talk is held."""
+        self._call_soon(self._talk.publish, Bool(data=held))
 
     def audio(self, pcm: bytes) -> None:
-        """Publish what is said."""
-        self._soon(self._audio.publish, UInt8MultiArray(data=array.array("B", pcm)))
+        """Publish audio."""
+        self._call_soon(self._audio.publish, UInt8MultiArray(data=array.array("B", pcm)))
 
     def set(self, name: str, value: SettingValue) -> Future[str]:
         """Change a parameter of the segmenter."""
         refusal: Future[str] = Future()
-        self._soon(self._remote.set, name, value, refusal)
+        self._call_soon(self._remote.set, name, value, refusal)
         return refusal
 
     def explain(self, expression: str, camera: str) -> Future[Explanation]:
-        """Ask the segmenter why."""
+        """Request an explanation from the segmenter."""
         explanation: Future[Explanation] = Future()
-        self._soon(self._ask_why, expression, camera, explanation)
+        self._call_soon(self._request_explanation, expression, camera, explanation)
         return explanation
 
-    def _soon(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]
-        """Have the executor do something between two callbacks, in the order asked."""
-        self._errands.append(partial(function, *arguments))
+    def _call_soon(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]
+        """Call a function in the executor's thread; calls run in order."""
+        self._calls.append(partial(function, *arguments))
         self._wake.trigger()
 
-    # In the executor's thread
+    # Called in the executor's thread
 
-    def _do_errands(self) -> None:
-        while self._errands:
-            self._errands.popleft()()
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
 
     def _watch(self, cameras: frozenset[str]) -> None:
         for name in set(self._cameras) - cameras:
@@ -124,19 +125,19 @@ class ConsoleNode(Node):
         for name in cameras - set(self._cameras):
             self._cameras[name] = ConsoleCamera(self, name, self._console)
         if cameras and self._timer is None:
-            self._listen()
+            self._subscribe()
         elif not cameras and self._timer is not None:
-            self._silence()
+            self._unsubscribe()
 
-    def _listen(self) -> None:
+    def _subscribe(self) -> None:
         console = self._console
-        self._listeners = [
+        self._page_subscriptions = [
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
             self.create_subscription(ParameterEvent, "/parameter_events", self._on_event, 10),
             self.create_subscription(
                 Transcript,
                 "transcript",
-                lambda each: console.show_text("transcript", _text(each)),
+                lambda each: console.show_text("transcript", _format_transcript(each)),
                 10,
             ),
             self.create_subscription(
@@ -149,28 +150,28 @@ class ConsoleNode(Node):
         self._parameters_are_known = False
         self._check()
 
-    def _silence(self) -> None:
-        for listener in self._listeners:
-            self.destroy_subscription(listener)
+    def _unsubscribe(self) -> None:
+        for subscription in self._page_subscriptions:
+            self.destroy_subscription(subscription)
         assert self._timer is not None
         self.destroy_timer(self._timer)
-        self._listeners, self._timer = [], None
+        self._page_subscriptions, self._timer = [], None
 
     def _check(self) -> None:
-        """Look what is there."""
+        """Check which services, topics and nodes are available."""
         for camera in self._cameras.values():
-            camera.choose()
-        # One check later than it is found: until then it may not have found this node, and what is
-        # sent to it would be lost.
+            camera.choose_image()
+        # One check after discovery: before, the segmenter may not have discovered this node, and
+        # messages would be lost.
         was_found, self._is_found = self._is_found, self._command.get_subscription_count() > 0
-        is_there = self._remote.are_there and was_found and self._is_found
-        if is_there and not self._parameters_are_known:
+        is_available = self._remote.is_available and was_found and self._is_found
+        if is_available and not self._parameters_are_known:
             self._remote.read()
-        self._parameters_are_known = is_there
+        self._parameters_are_known = is_available
         self._console.set_presence(
             Presence(
                 node=self._segmenter,
-                is_there=is_there,
+                is_there=is_available,
                 explains=self._explain.service_is_ready(),
                 hears=self.count_subscribers(self._audio.topic_name) > 0,
             )
@@ -181,12 +182,12 @@ class ConsoleNode(Node):
         self._console.set_cameras(cameras)
 
     def _on_event(self, event: ParameterEvent) -> None:
-        if event.node == self._segmenter and self._remote.are_there:
+        if event.node == self._segmenter and self._remote.is_available:
             self._remote.read()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         prefix = f"{self._segmenter.lstrip('/')}: "
-        ours = [
+        statuses = [
             Health(
                 name=each.name.removeprefix(prefix),
                 level=_LEVELS.get(each.level, "error"),
@@ -196,15 +197,19 @@ class ConsoleNode(Node):
             for each in message.status
             if each.name.startswith(prefix)
         ]
-        if ours:
-            self._console.set_health(ours)
+        if statuses:
+            self._console.set_health(statuses)
 
     def _publish_command(self, text: str, refusal: Future[str]) -> None:
-        is_heard = self._command.get_subscription_count() > 0
+        has_subscriber = self._command.get_subscription_count() > 0
         self._command.publish(String(data=text))
-        refusal.set_result("" if is_heard else f"nobody listens to {self._command.topic_name}")
+        refusal.set_result(
+            "" if has_subscriber else f"{self._command.topic_name} has no subscriber"
+        )
 
-    def _ask_why(self, expression: str, camera: str, explanation: Future[Explanation]) -> None:
+    def _request_explanation(
+        self, expression: str, camera: str, explanation: Future[Explanation]
+    ) -> None:
         if not self._explain.service_is_ready():
             explanation.set_exception(ValueError("the segmenter offers no service `explain`"))
             return
@@ -223,7 +228,7 @@ class ConsoleNode(Node):
         self._explain.call_async(request).add_done_callback(finish)
 
 
-def _text(transcript: Transcript) -> str:
-    """What was heard, and why it is no command where it is none."""
+def _format_transcript(transcript: Transcript) -> str:
+    """Format recognised speech, with the reason if it is no command."""
     heard = transcript.text or "(nothing)"
     return f"{heard}: {transcript.reason}" if transcript.reason else str(heard)

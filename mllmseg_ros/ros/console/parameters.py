@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console's parameters; ``config/console.yaml`` mirrors them, and a test compares the two."""
+"""The console's parameters. ``make parameters`` writes ``config/console.yaml`` from this file."""
 
 from __future__ import annotations
 
@@ -14,49 +14,52 @@ __all__ = ["ConsoleParameters"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleParameters:
-    """A snapshot of all parameters; none changes while the node runs."""
+    """A snapshot of all parameters. All are read at start."""
 
     address: str = parameter(
         "127.0.0.1",
-        "IP address to serve the page at; any but this machine's own needs a token_file",
+        "IP address to serve the page on. Any other than this machine's own needs a token_file.",
         read_only=True,
     )
-    port: int = parameter(8642, "TCP port of the page; 0: any that is free", read_only=True)
+    port: int = parameter(8642, "TCP port of the page; 0: any free port.", read_only=True)
     token_file: str = parameter(
         "",
-        "file that holds the token that a page is opened with; a file, because everybody may read "
-        "a parameter; empty: no token",
+        "File with the token that is needed to open the page; empty: no token. It is a file "
+        "because everybody may read a parameter; docs/console.md shows how to make one.",
         read_only=True,
     )
     origins: str = parameter(
         "",
-        "further addresses under which the page may be opened, such as a proxy's "
-        "https://robot.example, with blanks between",
+        "Further addresses under which the page may be opened, separated by blanks, such as a "
+        "proxy's https://robot.example.",
         read_only=True,
     )
     segmenter: str = parameter(
-        "mllmseg", "name of the segmenter node, whose parameters and health are shown",
+        "mllmseg", "Name of the segmenter node whose parameters and diagnostics are shown.",
         read_only=True,
     )  # fmt: skip
     rate: float = parameter(
-        15.0, "Hz, most pictures per second that a page gets", range_=(0.1, 60.0), read_only=True
+        15.0,
+        "Maximum number of images per second that a page gets.",
+        range_=(0.1, 60.0),
+        read_only=True,
     )
 
     def access(self) -> Access:
-        """Who may see the page.
+        """Build the access rules of the page.
 
         Raises:
-            ValueError: if that would be everybody, or a value is none.
+            ValueError: if everybody could open the page, or a value is invalid.
         """
         return Access(
             address=self.address,
             port=self.port,
-            token=_first_line(self.token_file) if self.token_file else "",
+            token=_read_token(self.token_file) if self.token_file else "",
             origins=tuple(self.origins.split()),
         )
 
 
-def _first_line(path: str) -> str:
+def _read_token(path: str) -> str:
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segmenter's parameters as another node sees them: read, described and set by its services."""
+"""Read, describe and set the segmenter's parameters through its services."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHOICES = "one of: "  # as the segmenter writes them into additional_constraint
 
 
 class RemoteParameters:
-    """What may change while a segmenter runs, and the names of its cameras."""
+    """The live parameters of a segmenter and the names of its cameras."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class RemoteParameters:
         segmenter: str,
         on_read: Callable[[Sequence[Setting], Sequence[str]], None],
     ) -> None:
-        """Make the clients.
+        """Create the clients.
 
         Args:
-            node: owner of the clients.
-            segmenter: name of the other node.
+            node: node to create the clients with.
+            segmenter: name of the segmenter node.
             on_read: called with the parameters and the cameras' names after each :meth:`read`.
         """
         self._on_read = on_read
@@ -49,12 +49,12 @@ class RemoteParameters:
         self._set: Client = node.create_client(SetParameters, f"{segmenter}/set_parameters")
 
     @property
-    def are_there(self) -> bool:
-        """Whether the other node is."""
+    def is_available(self) -> bool:
+        """Whether the segmenter's parameter services are available."""
         return all(each.service_is_ready() for each in (self._describe, self._get, self._set))
 
     def read(self) -> None:
-        """Ask for all of them; ``on_read`` is called when they have come."""
+        """Request all parameters; ``on_read`` is called when they arrive."""
         request = DescribeParameters.Request(names=_LIVE)
         self._describe.call_async(request).add_done_callback(self._on_described)
 
@@ -68,19 +68,19 @@ class RemoteParameters:
         values: list[Any] = [parameter_value_to_python(each) for each in future.result().values]
         cameras = values.pop()
         settings = [
-            _setting(descriptor, value)
+            _convert_setting(descriptor, value)
             for descriptor, value in zip(self._descriptors, values, strict=True)
             if isinstance(value, SettingValue)
         ]
         self._settings = {each.name: each for each in settings}
-        # They become parts of topics' names.
+        # They become parts of topic names.
         names = [
             each for each in cameras or () if not each or (each.isascii() and each.isidentifier())
         ]
         self._on_read(settings, names or [""])
 
     def set(self, name: str, value: SettingValue, refusal: Future[str]) -> None:
-        """Change one; ``refusal`` gets "" or why it was refused."""
+        """Set a parameter; ``refusal`` gets "" or the reason of a refusal."""
         known = self._settings.get(name)
         if known is None or not self._set.service_is_ready():
             refusal.set_result(f"{name[:64]!r} cannot be set now")
@@ -104,7 +104,7 @@ class RemoteParameters:
         self._set.call_async(request).add_done_callback(finish)
 
 
-def _setting(descriptor: ParameterDescriptor, value: SettingValue) -> Setting:
+def _convert_setting(descriptor: ParameterDescriptor, value: SettingValue) -> Setting:
     range_, constraints = None, descriptor.additional_constraints
     for each in (*descriptor.floating_point_range, *descriptor.integer_range):
         range_ = (each.from_value, each.to_value)

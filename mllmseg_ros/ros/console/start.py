@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the web console, or say what it lacks."""
+"""Start the web console, or print which package is missing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["main"]
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; returns the exit status."""
+    """Run the node until a signal ends it; return the exit status."""
     try:
         from mllmseg_ros.ros.console.node import ConsoleNode
-    except ImportError as error:  # aiohttp is not everywhere
+    except ImportError as error:  # aiohttp is optional
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     return run(ConsoleNode, args)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated robots of `make demo`: processes, cameras, commanders."""
+"""The demos of `make demo`: simulated camera and robot, commanders, start."""

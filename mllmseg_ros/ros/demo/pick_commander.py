@@ -1,48 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends pick commands to the node, watches what the robot does, and judges it by the world's truth.
+"""Send pick commands to the segmenter and judge what the robot does by the simulator's truth.
 
-Speaks to the node alone: what moves the gripper is the example that listens to the node. Entry
-point: :func:`main`.
+The commander talks to the segmenter only; the example that subscribes to the segmenter moves the
+gripper.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.client import Client
-from rclpy.node import Node
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from mllmseg_ros.codecs.stamp_history import StampHistory
 from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.ros.demo.commander import (
+    Commander,
+    commander_parser,
+    run_commander,
+    write_image,
+)
 from mllmseg_ros.ros.demo.pick_plan import (
     PickTask,
     WorldTruth,
     contact_sheet,
+    format_table,
     judge,
     plan_tasks,
-    table,
 )
-from mllmseg_ros.ros.demo.pictures import empty_folder
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_image
-from mllmseg_ros.ros.messages.overlay import overlay_of
-from mllmseg_ros.ros.support.spin import run
+from mllmseg_ros.ros.messages.overlay import draw_result
 
-_STEP_S = 0.05
-_START_TIMEOUT_S = 120.0  # loading a model takes its time on a busy machine
+__all__ = ["main"]
+
 _TASK_TIMEOUT_S = 60.0
-_STILL_S = 3.0  # so long nothing may move where nothing is to be picked up
-_HELD_S = 1.5  # so long an outcome has to last
+_STILL_S = 3.0  # nothing may move for so long if nothing is to be picked up
+_HELD_S = 1.5  # an outcome has to last so long
 _HISTORY = 40  # images
 _MOMENTS = ("before", "during", "after")
 _STATUS = {
@@ -51,163 +50,119 @@ _STATUS = {
 }
 
 
-class PickCommander(Node):
-    """Does one task after the other; ``done`` is the exit status after the last one."""
+class PickCommander(Commander[PickTask]):
+    """Sends the tasks, resets the world between them, and writes images of each."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__("pick_commander")
-        self.done: int | None = None
-        self._folder = folder
-        self._tasks: deque[PickTask] | None = None
-        self._task: PickTask | None = None
-        self._answer: SegmentationArray | None = None
+        super().__init__("pick_commander", folder, _HISTORY, _TASK_TIMEOUT_S)
         self._rows: list[tuple[PickTask, str, str, float]] = []
         self._truth: WorldTruth | None = None
-        self._images: StampHistory[Image] = StampHistory(_HISTORY)
-        self._pictures: dict[str, Image] = {}  # the newest of each topic
+        self._newest: dict[str, Image] = {}  # the newest image of each camera
         self._panels: dict[str, NDArray[np.uint8] | None] = {}
-        self._reset_ns: int | None = None  # when the world was last put back; None: under way
-        self._sent_ns, self._answered_s, self._right_since_s = 0, 0.0, 0.0
-        self._deadline_s = time.monotonic() + _START_TIMEOUT_S
-        self.create_subscription(Image, "image", self._on_image, 10)
+        self._reset_ns: int | None = None  # time of the last reset; None: not finished
+        self._undecided_s = 0.0  # monotonic time until which the outcome was undecided
         self.create_subscription(
-            Image, "onlooker/image", lambda image: self._pictures.update(onlooker=image), 1
+            Image, "onlooker/image", lambda image: self._newest.update(onlooker=image), 1
         )
         self.create_subscription(String, "truth/grasp", self._on_truth, 1)
-        self._answers = self.create_subscription(
-            SegmentationArray, "segmentations", self._on_answer, 100
-        )
-        self._commands = self.create_publisher(String, "command", 10)
         self._reset: Client = self.create_client(Trigger, "reset")
-        self.create_timer(_STEP_S, self._step)
 
-    def stop(self) -> None:
-        """End the command in force."""
-        self._commands.publish(String(data="stop"))
-
-    def _on_image(self, image: Image) -> None:
-        self._images.put(nanoseconds(image.header.stamp), image)
-        self._pictures["camera"] = image
+    def _on_image(self, message: Image) -> None:
+        super()._on_image(message)
+        self._newest["camera"] = message
 
     def _on_truth(self, message: String) -> None:
         self._truth = WorldTruth.from_json(message.data)
 
-    def _on_answer(self, message: SegmentationArray) -> None:
-        if (
-            self._task is None
-            or self._answer is not None
-            or message.command != self._task.text
-            or nanoseconds(message.request_stamp) < self._sent_ns
-            or message.status == SegmentationArray.STATUS_STALE_INPUT
-        ):
-            return
-        self._answer, self._answered_s = message, time.monotonic()
-        image = self._images.get(nanoseconds(message.header.stamp))
-        if image is not None:
-            self._panels["camera: before"] = overlay_of(rgb_from_image(image), message)
-
-    def _step(self) -> None:
-        now_s = time.monotonic()
-        if self.done is not None:
-            return
-        if self._tasks is None:
-            if self._ready() and self._truth is not None:
-                self._tasks = deque(plan_tasks(self._truth.names))
-                self._put_back()
-            elif now_s > self._deadline_s:
-                print("demo failed: robot, node or example did not start", file=sys.stderr)
-                self.done = 1
-        elif self._task is not None:
-            self._look(now_s)
-        elif self._reset_ns is not None and self._newest_ns() > self._reset_ns:
-            self._begin(self._tasks.popleft())
-
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         return bool(
-            {"camera", "onlooker"} <= set(self._pictures)
-            and self._commands.get_subscription_count()
-            and self.count_publishers(self._answers.topic_name)
-            and self.count_subscribers("segmentations") > 1  # the example listens, too
+            {"camera", "onlooker"} <= set(self._newest)
+            and super()._is_ready()
+            and self.count_subscribers("segmentations") > 1  # the example, too
             and self.count_publishers("joint_trajectory")
             and self._reset.service_is_ready()
+            and self._truth is not None
         )
 
-    def _newest_ns(self) -> int:
-        return min(nanoseconds(each.header.stamp) for each in self._pictures.values())
+    def _describe_start_failure(self) -> str:
+        return "robot, node or example did not start"
 
-    def _put_back(self) -> None:
-        """Have the world put back; what was seen before that does not count."""
+    def _plan(self) -> Sequence[PickTask]:
+        assert self._truth is not None
+        self._reset_world()
+        return plan_tasks(self._truth.names)
+
+    def _reset_world(self) -> None:
         self._reset_ns = None
 
-        def is_back(_: object) -> None:
+        def finish(_: object) -> None:
             self._reset_ns = self.get_clock().now().nanoseconds
 
-        self._reset.call_async(Trigger.Request()).add_done_callback(is_back)
+        self._reset.call_async(Trigger.Request()).add_done_callback(finish)
 
-    def _begin(self, task: PickTask) -> None:
-        self._task, self._answer = task, None
-        views = (f"{who}: {when}" for who in ("camera", "onlooker") for when in _MOMENTS)
+    def _may_send(self, now_s: float) -> bool:
+        """Return whether all cameras have sent an image of the world since the reset."""
+        newest_ns = min(nanoseconds(each.header.stamp) for each in self._newest.values())
+        return self._reset_ns is not None and newest_ns > self._reset_ns
+
+    def _send(self, command: PickTask) -> None:
+        views = (f"{camera}: {when}" for camera in ("camera", "onlooker") for when in _MOMENTS)
         self._panels = dict.fromkeys(views)
-        self._show("before")
-        self._sent_ns = self.get_clock().now().nanoseconds
-        self._right_since_s = time.monotonic()
-        self._deadline_s = self._right_since_s + _TASK_TIMEOUT_S
-        self._commands.publish(String(data=task.text))
+        self._keep_images("before")
+        self._undecided_s = time.monotonic()
+        super()._send(command)
 
-    def _show(self, moment: str) -> None:
-        for who, image in self._pictures.items():
-            self._panels[f"{who}: {moment}"] = rgb_from_image(image)
+    def _keep_images(self, moment: str) -> None:
+        for camera, image in self._newest.items():
+            self._panels[f"{camera}: {moment}"] = rgb_from_image(image)
 
-    def _look(self, now_s: float) -> None:
-        """Judge the task in hand, and end it once it is decided."""
-        assert self._task is not None
+    def _handle_result(self, command: PickTask, result: SegmentationArray) -> None:
+        image = self._images.get(nanoseconds(result.header.stamp))
+        if image is not None:
+            self._panels["camera: before"] = draw_result(rgb_from_image(image), result)
+
+    def _follow(self, command: PickTask, now_s: float) -> None:
+        """Judge the current task and finish it when its outcome is decided."""
         assert self._truth is not None
-        outcome = judge(self._task, self._truth)
+        outcome = judge(command, self._truth)
         if self._truth.held and self._panels["onlooker: during"] is None and self._truth.lifted:
-            self._show("during")
-        if self._answer is None:
+            self._keep_images("during")
+        if self._result is None:
             if now_s > self._deadline_s:
-                self._end("no answer")
+                self._finish(command, "no result")
             return
-        waited_s = now_s - self._answered_s
-        if outcome is None and waited_s > _STILL_S and not self._truth.away:
-            outcome = "right" if self._task.target is None else "did not move"
+        if outcome is None and now_s - self._result_s > _STILL_S and not self._truth.away:
+            outcome = "right" if command.target is None else "did not move"
         if outcome is None and now_s > self._deadline_s:
             outcome = "lifted nothing"
         if outcome is None:
-            self._right_since_s = now_s
-        elif self._task.target is None or now_s - self._right_since_s > _HELD_S:
-            self._end(outcome)
+            self._undecided_s = now_s
+        elif command.target is None or now_s - self._undecided_s > _HELD_S:
+            self._finish(command, outcome)
 
-    def _end(self, outcome: str) -> None:
-        assert self._task is not None
-        self._show("after")
-        path = self._folder / f"{len(self._rows) + 1:02d}.png"
-        sheet = contact_sheet(self._panels)
-        cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-        status = "none" if self._answer is None else _STATUS[self._answer.status]
+    def _finish(self, command: PickTask, outcome: str) -> None:
+        """Write the images of a task and note its outcome."""
+        self._keep_images("after")
+        path = self._next_path()
+        write_image(path, contact_sheet(self._panels))
+        status = "none" if self._result is None else _STATUS[self._result.status]
         seconds = (self.get_clock().now().nanoseconds - self._sent_ns) / 1e9
-        self._rows.append((self._task, status, outcome, seconds))
-        print(f"{self._task.text!r}: {outcome}, see {path}", flush=True)
-        self._task = None
-        if self._tasks:
-            self._put_back()
-        else:
-            print(f"\n{table(self._rows)}", flush=True)
-            self.done = int(any(each != "right" for _, _, each, _ in self._rows))
+        self._rows.append((command, status, outcome, seconds))
+        print(f"{command.text!r}: {outcome}, see {path}", flush=True)
+        self._current = None
+        if self._planned:
+            self._reset_world()
+
+    def _report(self) -> None:
+        print(f"\n{format_table(self._rows)}", flush=True)
+        self.done = int(any(outcome != "right" for _, _, outcome, _ in self._rows))
 
 
 def arguments_parser() -> argparse.ArgumentParser:
-    """What the commander can be told."""
-    parser = argparse.ArgumentParser(description="have the simulated robot pick things up")
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo_overlays"), help="folder for the pictures"
-    )
-    return parser
+    """Create the command line parser."""
+    return commander_parser("have the simulated robot pick things up", "folder for the images")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the commander; returns 0 when the robot did what it was told, and nothing else."""
-    arguments = arguments_parser().parse_args(remove_ros_args(args or sys.argv)[1:])
-    empty_folder(arguments.out)
-    return run(lambda: PickCommander(arguments.out), args)
+    """Run the commander; return 0 if the robot did what it was told and nothing else."""
+    return run_commander(lambda arguments: PickCommander(arguments.out), arguments_parser(), args)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated RGB-D camera over a table with slowly moving objects, as a ROS node.
+"""Node that simulates an RGB-D camera over a table with slowly moving objects.
 
-Publishes what a real aligned RGB-D driver does, and the truth about it for who wants to compare.
+It publishes the topics of an aligned RGB-D driver, and the truth to compare results with.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 
 from rclpy.node import Node
 
-from mllmseg_ros.ros.demo.camera_topics import (
+from mllmseg_ros.ros.demo.camera_publisher import (
     HEIGHT,
     WIDTH,
-    CameraTopics,
+    CameraPublisher,
     declare_rate,
     declare_seed,
 )
@@ -29,8 +29,8 @@ _SWAY_M, _SWAY_RAD = 0.012, 0.25  # less than the gaps that scenes leave between
 _SWAY_PERIOD_S = 9.0
 
 
-def swayed(scene: Scene, time_s: float) -> dict[int, Pose]:
-    """Where the objects of a scene are at a time: each circles slowly about its place."""
+def sway_poses(scene: Scene, time_s: float) -> dict[int, Pose]:
+    """Compute the poses of a scene's objects at a time: each circles slowly about its place."""
     poses = {}
     for index, thing in enumerate(scene.objects):
         phase = 2 * math.pi * (time_s / _SWAY_PERIOD_S + index / len(scene.objects))
@@ -45,13 +45,13 @@ class SimCameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_camera")
-        meaning = "number of the scene; its objects were never seen in training"
-        seed = declare_seed(self, 17, meaning)
+        description = "Number of the scene; its objects were never seen in training."
+        seed = declare_seed(self, 17, description)
         rate = declare_rate(self, 10.0)
         self._scene = random_scene(seed, "validation", _N_OBJECTS)
         self._camera = TabletopCamera(WIDTH, HEIGHT)
         self._camera.load(self._scene)
-        self._topics = CameraTopics(self)
+        self._publisher = CameraPublisher(self)
         self._first_ns = self.get_clock().now().nanoseconds
         self.create_timer(1 / rate, self._publish_image)
         self.get_logger().info(
@@ -64,11 +64,11 @@ class SimCameraNode(Node):
 
     def _publish_image(self) -> None:
         now = self.get_clock().now()
-        poses = swayed(self._scene, (now.nanoseconds - self._first_ns) / 1e9)
-        view = self._camera.render(poses, describe=self._topics.wants_objects)
-        self._topics.publish(view, now.to_msg())
+        poses = sway_poses(self._scene, (now.nanoseconds - self._first_ns) / 1e9)
+        view = self._camera.render(poses, describe=self._publisher.has_object_subscribers)
+        self._publisher.publish(view, now.to_msg())
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; returns the exit status."""
+    """Run the node until a signal ends it; return the exit status."""
     return run(SimCameraNode, args)

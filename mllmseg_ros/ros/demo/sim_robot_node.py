@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated robot: a table with physics, an RGB-D camera that looks at it, a gripper over it.
+"""Node that simulates a robot: a table with physics, an RGB-D camera and a gripper.
 
-The camera publishes what the simulated camera does, its depth with a stereo camera's faults. The
-gripper follows ``joint_trajectory`` and publishes ``joint_states``. ``reset`` puts everything back.
+The camera has the topics of the simulated camera; its depth has the errors of a stereo camera. The
+gripper follows ``joint_trajectory`` and publishes ``joint_states``. Service ``reset`` resets the
+world.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from mllmseg_ros.ros.demo.camera_topics import (
+from mllmseg_ros.ros.demo.camera_publisher import (
     HEIGHT,
     WIDTH,
-    CameraTopics,
+    CameraPublisher,
     declare_rate,
     declare_seed,
 )
@@ -39,23 +40,21 @@ from mllmseg_ros.sim.pick_scenes import pick_scene
 __all__ = ["main"]
 
 TABLE_FRAME = "table"
-WANTED = (("red", "mug"), ("red", "cube"), ("blue", "bowl"))  # stand on the table in every scene
-_STEP_S, _LONGEST_STEP_S = (
-    0.03,
-    0.09,
-)  # of the world; where rendering takes longer, time goes slower
-_AWAY_M = 0.01  # from home: it has moved
+REQUIRED_OBJECTS = (("red", "mug"), ("red", "cube"), ("blue", "bowl"))  # objects in every scene
+# Of the world; if rendering takes longer than the maximum, simulated time slows down.
+_STEP_S, _MAX_STEP_S = 0.03, 0.09
+_AWAY_M = 0.01  # minimum distance from home of a gripper that has moved
 
 
 class SimRobotNode(Node):
-    """Steps the world, takes pictures of it, and moves the gripper as it is told."""
+    """Steps the world, publishes images of it, and moves the gripper along trajectories."""
 
     def __init__(self) -> None:
         super().__init__("sim_robot")
-        meaning = "number of the scene; a red mug, a red cube and a bowl are in each"
-        seed = declare_seed(self, 22, meaning)
+        description = "Number of the scene; each has a red mug, a red cube and a bowl."
+        seed = declare_seed(self, 22, description)
         rate = declare_rate(self, 4.0)
-        self._world = GripperWorld(pick_scene(seed, WANTED), (WIDTH, HEIGHT))
+        self._world = GripperWorld(pick_scene(seed, REQUIRED_OBJECTS), (WIDTH, HEIGHT))
         self._rng = np.random.default_rng(seed)
         self._camera = TabletopCamera(WIDTH, HEIGHT)
         scene = self._world.scene
@@ -67,8 +66,8 @@ class SimRobotNode(Node):
             azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.4,
             elevation_rad=0.45,
         )
-        self._topics = CameraTopics(self)
-        self._picture = self.create_publisher(Image, "onlooker/image", 1)
+        self._publisher = CameraPublisher(self)
+        self._onlooker_image = self.create_publisher(Image, "onlooker/image", 1)
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._truth = self.create_publisher(String, "truth/grasp", 1)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -101,11 +100,11 @@ class SimRobotNode(Node):
             times = [
                 p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in message.points
             ]
-            places = np.array([np.array(point.positions)[order] for point in message.points])
-            self._world.follow(np.array(times), places)
+            positions = np.array([np.array(point.positions)[order] for point in message.points])
+            self._world.follow(np.array(times), positions)
         except (ValueError, IndexError) as error:
             names = ", ".join(JOINTS)
-            self.get_logger().error(f"trajectory refused, accepted are the joints {names}: {error}")
+            self.get_logger().error(f"trajectory refused, accepted joints: {names} ({error})")
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._world.reset()
@@ -114,7 +113,7 @@ class SimRobotNode(Node):
 
     def _step(self) -> None:
         now_s = time.monotonic()
-        self._world.step(min(now_s - self._stepped_s, _LONGEST_STEP_S))
+        self._world.step(min(now_s - self._stepped_s, _MAX_STEP_S))
         self._stepped_s = now_s
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=TABLE_FRAME)
         self._states.publish(
@@ -129,32 +128,32 @@ class SimRobotNode(Node):
             self._truth.publish(String(data=json.dumps(self._describe())))
 
     def _describe(self) -> dict[str, object]:
-        """What the gripper has done: instance ids are places in ``names``, from 1."""
+        """Describe what the gripper has done; instance ids are indices of ``names``, from 1."""
         world = self._world
         objects = world.scene.objects
         (bowl,) = (index + 1 for index, each in enumerate(objects) if each.kind == "bowl")
-        others = [each for each in range(1, len(objects) + 1) if each != bowl]
+        others = [k for k in range(1, len(objects) + 1) if k != bowl]
         away_m = np.abs(world.joints - world.home)[:3].max()
         return {
             "names": [f"{each.color} {each.kind}" for each in objects],
             "lifted": world.lifted(),
             "held": world.held(),
-            "in_bowl": [each for each in others if world.is_inside(each, bowl)],
+            "in_bowl": [k for k in others if world.is_inside(k, bowl)],
             "away": bool(away_m > _AWAY_M),
             "done": world.is_done,
         }
 
     def _publish_image(self) -> None:
         stamp = self.get_clock().now().to_msg()
-        view = self._camera.render(describe=self._topics.wants_objects)
+        view = self._camera.render(describe=self._publisher.has_object_subscribers)
         noisy_m = add_stereo_noise(view.depth_m, float(view.K[0, 0]), self._rng)
-        self._topics.publish(replace(view, depth_m=noisy_m), stamp)
-        if self._picture.get_subscription_count():
+        self._publisher.publish(replace(view, depth_m=noisy_m), stamp)
+        if self._onlooker_image.get_subscription_count():
             rgb = self._camera.photograph(self._aim_m, self._onlooker)
             header = Header(stamp=stamp, frame_id="onlooker")
-            self._picture.publish(image_from_array(rgb, "rgb8", header))
+            self._onlooker_image.publish(image_from_array(rgb, "rgb8", header))
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; returns the exit status."""
+    """Run the node until a signal ends it; return the exit status."""
     return run(SimRobotNode, args)

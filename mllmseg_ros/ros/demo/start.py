@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo without ``ros2 launch``: camera, node and commander as processes of their own.
+"""Start the demo without ``ros2 launch``: camera, segmenter and commander as processes.
 
-With ``--pick`` a robot takes the camera's place, and the example that drives its gripper comes in.
-A web console runs beside them where aiohttp is installed; it says its address. They talk over real
-DDS, and none of them outlives this one.
+With ``--pick`` a simulated robot replaces the camera, and the pick-and-place example runs, too. A
+web console runs if aiohttp is installed, and prints its address. The processes talk over DDS and
+end with this one.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pathlib import Path
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from rclpy.utilities import remove_ros_args
 
-from mllmseg_ros.ros.demo import commander, pick_commander
+from mllmseg_ros.ros.demo import pick_commander, segment_commander
 from mllmseg_ros.ros.support import large_images
 
 __all__ = ["main"]
 
 _CONSOLE_PORT = 8642  # as in config/console.yaml
 _POLL_S = 0.1
-_GRACE_S = 10.0  # between asking a process to end and ending it
+_GRACE_S = 10.0  # between SIGTERM and SIGKILL
 
 
 def main(args: list[str] | None = None) -> int:
-    """Start the processes; arguments but ``--pick`` go to the commander. Returns its exit status.
+    """Start the processes; return the commander's exit status, which gets the other arguments.
 
-    A free ROS_DOMAIN_ID cannot be asked for, so one is drawn where the user has set none: the demo
-    must not talk into a robot's network by accident.
+    If ROS_DOMAIN_ID is not set, a random one is used, so that the demo does not talk to a robot in
+    the same network by accident.
     """
     arguments = sys.argv[1:] if args is None else args
-    _check(arguments)
+    _check_arguments(arguments)
     environment = dict(os.environ)
     environment.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
     environment |= large_images.environment()
@@ -46,30 +46,30 @@ def main(args: list[str] | None = None) -> int:
     interrupted: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: interrupted.append(number))
-    commands = _commands(arguments)
+    commands = _list_commands(arguments)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
             processes[name] = subprocess.Popen(command, env=environment)
         return _watch(processes, interrupted)
     finally:
-        _end(list(processes.values()))
+        _end_processes(list(processes.values()))
 
 
-def _check(arguments: list[str]) -> None:
-    """End with the usage where the commander would, before anything is started."""
-    commander_of = pick_commander if "--pick" in arguments else commander
-    parser = commander_of.arguments_parser()
+def _check_arguments(arguments: list[str]) -> None:
+    """Exit with the usage if the commander would, before anything is started."""
+    commander = pick_commander if "--pick" in arguments else segment_commander
+    parser = commander.arguments_parser()
     parser.prog = "demo"
-    parser.add_argument("--pick", action="store_true", help="a robot picks what is named")
+    parser.add_argument("--pick", action="store_true", help="a simulated robot picks objects up")
     parser.parse_args(remove_ros_args(arguments))
 
 
-def _commands(arguments: list[str]) -> dict[str, list[str]]:
-    """The processes by name; the commander ends the demo."""
+def _list_commands(arguments: list[str]) -> dict[str, list[str]]:
+    """Return the command lines of the processes by name."""
     folder = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
     node = [str(folder / "mllmseg_node"), "--ros-args", "-p", "device:=cpu"]
-    console = _console(str(folder / "console"))
+    console = _console_command(str(folder / "console"))
     if "--pick" not in arguments:
         return {
             "camera": [str(folder / "sim_camera")],
@@ -77,7 +77,7 @@ def _commands(arguments: list[str]) -> dict[str, list[str]]:
             **console,
             "commander": [str(folder / "demo_commander"), *arguments],
         }
-    arguments = [each for each in arguments if each != "--pick"]
+    arguments = [argument for argument in arguments if argument != "--pick"]
     examples = Path(get_package_share_directory("mllmseg_ros")) / "examples"
     return {
         "robot": [str(folder / "sim_robot")],
@@ -88,8 +88,8 @@ def _commands(arguments: list[str]) -> dict[str, list[str]]:
     }
 
 
-def _console(executable: str) -> dict[str, list[str]]:
-    """The web console, on its usual port if that is free; without aiohttp there is none."""
+def _console_command(executable: str) -> dict[str, list[str]]:
+    """Return the command line of the web console, on its usual port if that is free."""
     if importlib.util.find_spec("aiohttp") is None:
         print("no web console: pip install aiohttp", flush=True)
         return {}
@@ -104,7 +104,7 @@ def _console(executable: str) -> dict[str, list[str]]:
 
 
 def _watch(processes: dict[str, subprocess.Popen[bytes]], interrupted: list[int]) -> int:
-    """Wait until the commander is done, somebody interrupts, or a process that it needs fails."""
+    """Wait until the commander is done, a signal arrives, or another needed process ends."""
     needed = {name: process for name, process in processes.items() if name != "console"}
     while not interrupted:
         for name, process in needed.items():
@@ -118,7 +118,7 @@ def _watch(processes: dict[str, subprocess.Popen[bytes]], interrupted: list[int]
     return 0
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+def _end_processes(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         if process.poll() is None:
             process.terminate()

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cv_bridge instead of our own image conversion, where it is installed and sound.
+"""Convert images with cv_bridge where it is installed and works, else with NumPy.
 
-cv_bridge built against another NumPy than the one running does not merely raise: it can crash the
-process. So its self-check runs in a process of its own, once at start.
+cv_bridge can crash the process, so its self-check runs in a child process, once at start.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mllmseg_ros.doctor.child_process import run_child
 from mllmseg_ros.ros.messages.image_msgs import (
     ENCODINGS,
     check_image,
     image_from_array,
     rgb_from_image,
 )
+from mllmseg_ros.ros.package_choice import choose_implementation, run_check_in_child
 
 __all__ = ["choose_rgb_conversion"]
 
@@ -34,25 +33,24 @@ _SELF_CHECK_TIMEOUT_S = 30.0
 
 
 def choose_rgb_conversion() -> tuple[RgbConversion, str]:
-    """Pick the way from sensor_msgs/Image to RGB (H, W, 3) uint8.
+    """Choose the conversion of sensor_msgs/Image to RGB (H, W, 3) uint8.
 
     Returns:
-        The conversion, which raises ValueError for a bad image, and one line that says which it is
-        and why.
+        The conversion, which raises ValueError for a malformed image, and one line for the log.
     """
-    if importlib.util.find_spec("cv_bridge") is None:
-        return rgb_from_image, "images are converted by numpy (cv_bridge is not installed)"
-    # In a child: a cv_bridge that was built for another NumPy crashes instead of raising.
-    problem, _ = run_child(_SELF_CHECK, _SELF_CHECK_TIMEOUT_S)
-    if problem:
-        return rgb_from_image, (
-            f"images are converted by numpy (cv_bridge failed its self-check: {problem})"
-        )
-    return rgb_by_cv_bridge, "images are converted by cv_bridge (self-check passed)"
+    choice = choose_implementation(
+        "images are converted",
+        package="cv_bridge",
+        check=partial(run_check_in_child, _SELF_CHECK, _SELF_CHECK_TIMEOUT_S),
+        from_package=rgb_by_cv_bridge,
+        own=rgb_from_image,
+        own_name="numpy",
+    )
+    return choice.implementation, choice.line
 
 
 def rgb_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
-    """Convert a colour or grey image to RGB (H, W, 3) uint8 by cv_bridge.
+    """Convert a colour or grey image to RGB (H, W, 3) uint8 with cv_bridge.
 
     Raises:
         ValueError: as :func:`~mllmseg_ros.codecs.images.check_image` does; cv_bridge checks less.
@@ -60,17 +58,17 @@ def rgb_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
     from cv_bridge import CvBridge
 
     check_image(msg)
-    # cv_bridge's byte swapping calls a method that NumPy 2 no longer has.
+    # For big-endian images cv_bridge calls a method that NumPy 2 no longer has.
     if msg.encoding not in BRIDGED_ENCODINGS or msg.is_bigendian:
         return rgb_from_image(msg)
     return CvBridge().imgmsg_to_cv2(msg, "rgb8")
 
 
 def self_check() -> None:
-    """Convert one small image per encoding both ways.
+    """Compare both conversions on a small image of each encoding.
 
     Raises:
-        ValueError: naming the encoding for which the bytes differ.
+        ValueError: naming an encoding whose results differ.
     """
     random = np.random.default_rng(0)
     for name in BRIDGED_ENCODINGS:

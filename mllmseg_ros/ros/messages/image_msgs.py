@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs images and camera infos to plain arrays, and arrays to images.
+"""Convert sensor_msgs images and camera infos to arrays, and arrays to images.
 
-The way in is :mod:`mllmseg_ros.codecs.images`, which bags go through, too. Knows nothing of models.
+Decoding is in :mod:`mllmseg_ros.codecs.images`, which recordings use, too.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def image_from_array(pixels: NDArray, encoding: str, header: Header) -> Image:
     """Build an image message without padding, little-endian.
 
     Args:
-        pixels: (H, W) or (H, W, channels), of the encoding's type; written as it is.
-        encoding: of ``pixels``.
+        pixels: (H, W) or (H, W, channels), of the encoding's type; copied unchanged.
+        encoding: encoding of ``pixels``, such as "rgb8".
         header: copied by reference.
     """
     height, width = pixels.shape[:2]
@@ -62,7 +62,7 @@ def image_from_array(pixels: NDArray, encoding: str, header: Header) -> Image:
 def compressed_from_array(
     pixels: NDArray[np.uint8], encoding: str, header: Header
 ) -> CompressedImage:
-    """Build a compressed image as image_transport does: rgb8 as JPEG, mono8 without loss as PNG.
+    """Build a compressed image as image_transport does: rgb8 as JPEG, mono8 as PNG (lossless).
 
     Args:
         pixels: (H, W, 3) RGB for rgb8, (H, W) for mono8.
@@ -81,5 +81,5 @@ def compressed_from_array(
 
 
 def time_message(stamp_ns: int) -> Time:
-    """Nanoseconds, not negative, as a message's time."""
+    """Convert a time in ns, not negative, to a message."""
     return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coloured points to sensor_msgs/PointCloud2: by sensor_msgs_py where it is installed and sound.
+"""Convert coloured points to sensor_msgs/PointCloud2 and back.
 
-Both ways give the same bytes: x, y, z in metres and rgb packed into a float, as RViz and PCL read
-it.
+The fields are x, y, z in metres and rgb packed into a float, as RViz and PCL read them. Clouds are
+built with sensor_msgs_py where it is installed and works, else with NumPy; the bytes are the same.
 """
 
 from __future__ import annotations
 
 import array
-import importlib.util
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +17,7 @@ from std_msgs.msg import Header
 
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
 from mllmseg_ros.geometry.localization import unit_depth_rays
+from mllmseg_ros.ros.package_choice import choose_implementation
 
 CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
 
@@ -25,23 +25,20 @@ _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4")])
 
 
 def choose_cloud_builder() -> tuple[CloudBuilder, str]:
-    """Pick the way from points to PointCloud2.
+    """Choose the function that builds a PointCloud2 from points.
 
     Returns:
-        The builder and one line that says which it is and why.
+        The function and one line for the log.
     """
-    if importlib.util.find_spec("sensor_msgs_py") is None:
-        return (
-            cloud_from_points,
-            "point clouds are built by numpy (sensor_msgs_py is not installed)",
-        )
-    try:
-        self_check()
-    except Exception as error:  # whatever an unfit installation raises, ours serves
-        return cloud_from_points, (
-            f"point clouds are built by numpy (sensor_msgs_py failed its self-check: {error})"
-        )
-    return cloud_by_sensor_msgs_py, "point clouds are built by sensor_msgs_py (self-check passed)"
+    choice = choose_implementation(
+        "point clouds are built",
+        package="sensor_msgs_py",
+        check=self_check,
+        from_package=cloud_by_sensor_msgs_py,
+        own=cloud_from_points,
+        own_name="numpy",
+    )
+    return choice.implementation, choice.line
 
 
 def cloud_from_points(
@@ -50,11 +47,11 @@ def cloud_from_points(
     """Build an unorganised cloud.
 
     Args:
-        header: of the image that shows the points; copied by reference.
+        header: header of the image that the points belong to; copied by reference.
         points: (N, 3) m, finite.
         rgb: (N, 3) RGB.
     """
-    packed = _packed(points, rgb)
+    packed = _pack(points, rgb)
     cloud = PointCloud2(
         header=header,
         height=1,
@@ -65,18 +62,18 @@ def cloud_from_points(
         row_step=packed.nbytes,
         is_dense=True,
     )
-    # As with images: rclpy checks every element of any other type.
+    # rclpy checks every element of any other type, which is slow.
     cloud.data = array.array("B", packed.tobytes())
     return cloud
 
 
 def points_from_cloud(cloud: PointCloud2) -> NDArray[np.float32]:
-    """Read the points (N, 3) in metres of one of our clouds back."""
+    """Read the points (N, 3), in metres, of a cloud that this package has built."""
     return np.frombuffer(cloud.data, np.float32).reshape(-1, _POINT.itemsize // 4)[:, :3]
 
 
 def colors_from_cloud(cloud: PointCloud2) -> NDArray[np.uint8]:
-    """Read the colours (N, 3) RGB of one of our clouds back."""
+    """Read the colours (N, 3), RGB, of a cloud that this package has built."""
     packed = np.frombuffer(cloud.data, np.uint32).reshape(-1, _POINT.itemsize // 4)[:, 3]
     return np.stack([packed >> 16, packed >> 8, packed], axis=1).astype(np.uint8)
 
@@ -87,13 +84,13 @@ def scene_points(
     targets: NDArray[np.bool_],
     frame: TargetFrame | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Everything that is no target: what a planner must not run into.
+    """Compute the points of everything but the targets: the obstacles of a motion planner.
 
     Args:
-        rgb: (H, W, 3).
-        depth: of the same image.
-        targets: (H, W).
-        frame: to tell the points in; None: the camera's optical frame.
+        rgb: (H, W, 3) RGB image.
+        depth: depth of the same image.
+        targets: (H, W) mask of all targets.
+        frame: frame of the points; None: the camera's optical frame.
 
     Returns:
         Points (N, 3) in metres and their colours (N, 3).
@@ -109,19 +106,19 @@ def scene_points(
 def cloud_by_sensor_msgs_py(
     header: Header, points: NDArray[np.float32], rgb: NDArray[np.uint8]
 ) -> PointCloud2:
-    """Build the same cloud by sensor_msgs_py."""
+    """Build the same cloud with sensor_msgs_py."""
     from sensor_msgs_py import point_cloud2
 
-    cloud = point_cloud2.create_cloud(header, _fields(), _packed(points, rgb))
-    cloud.is_dense = True  # no NaN in it; sensor_msgs_py never says so
+    cloud = point_cloud2.create_cloud(header, _fields(), _pack(points, rgb))
+    cloud.is_dense = True  # it has no NaN; sensor_msgs_py never sets this
     return cloud
 
 
 def self_check() -> None:
-    """Build one small cloud both ways.
+    """Compare both builders on a small cloud.
 
     Raises:
-        ValueError: if they differ.
+        ValueError: if the clouds differ.
     """
     points = np.arange(12, dtype=np.float32).reshape(4, 3)
     rgb = np.arange(12, dtype=np.uint8).reshape(4, 3)
@@ -129,8 +126,8 @@ def self_check() -> None:
         raise ValueError("its cloud differs from ours")
 
 
-def _packed(points: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.void]:
-    """One record per point; the colour is 0x00RRGGBB, its bits taken for a float's."""
+def _pack(points: NDArray[np.float32], rgb: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Pack each point into a record; the colour is 0x00RRGGBB, its bits read as a float."""
     r, g, b = rgb.astype(np.uint32).T
     packed = np.empty(len(points), dtype=_POINT)
     packed["x"], packed["y"], packed["z"] = points.T

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation messages and positions, to and from arrays."""
+"""Build messages of positions, and the types that segmentation messages are built from."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ MESSAGE_TYPES = MessageTypes(
 
 
 def centroid_message(header: Header, position: Position) -> PointStamped:
-    """Build the message that says where a target is.
+    """Build the message of a target's position.
 
     Args:
         header: with the frame of the position.
-        position: the target's.
+        position: position of the target.
     """
     return PointStamped(header=header, point=point_message(position.mean))
 
 
 def pose_message(header: Header, position: Position) -> PoseStamped:
-    """Build the message that says where a target's box is and how it lies.
+    """Build the message of the pose of a target's box.
 
     Args:
         header: with the frame of the position.
-        position: the target's.
+        position: position of the target.
     """
     return PoseStamped(header=header, pose=segmentations.box_pose_message(MESSAGE_TYPES, position))
 
 
 def point_message(xyz: NDArray[np.float64]) -> Point:
-    """A place (3,), m."""
+    """Convert a point (3,), m, to a message."""
     return segmentations.point_message(MESSAGE_TYPES, xyz)
 
 
 def quaternion_message(rotation: NDArray[np.float64]) -> Quaternion:
-    """The rotation (3, 3) as a unit quaternion with w >= 0."""
+    """Convert a rotation (3, 3) to a unit quaternion with w >= 0."""
     return segmentations.quaternion_message(MESSAGE_TYPES, rotation)

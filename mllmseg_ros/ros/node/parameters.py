@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segmenter's parameters: names, defaults, descriptions, ranges, and what they accept.
 
-``config/mllmseg.yaml`` mirrors this file and a test compares the two.
+``make parameters`` writes ``config/mllmseg.yaml`` and the README's table from this file.
 """
 
 from __future__ import annotations
@@ -25,124 +25,134 @@ class SegmenterParameters:
 
     autostart: bool = _parameter(
         True,
-        "configure and activate at start; false where a lifecycle manager does that",
+        "Configure and activate the node at start. Set it to false where a lifecycle manager "
+        "does that.",
         read_only=True,
     )
     cameras: tuple[str, ...] = _parameter(
         ("",),
-        "names of the cameras that one model looks through; a camera's topics are under its name "
-        "(front/image, front/segmentations), those of the empty name are image, segmentations",
+        "Names of the cameras that share the model. A camera's topics are prefixed with its "
+        "name (front/image, front/segmentations); those of the empty name have no prefix.",
         read_only=True,
     )
     model: str = _parameter(
         "",
-        "checkpoint: local folder, or name that mllmseg models download has brought here; empty: "
-        "the embedded model; a change is loaded in the background, that before answers meanwhile",
+        "Checkpoint: a local folder or the name of a downloaded model; empty: the embedded "
+        "model. A change is loaded in the background while the current model stays in use.",
         live=True,
     )
-    device: str = _parameter("auto", "torch device: auto, cpu, cuda or cuda:N", live=True)
+    device: str = _parameter(
+        "auto",
+        "Torch device: auto, cpu, cuda or cuda:N; auto: CUDA where it is available, else the CPU.",
+        live=True,
+    )
     dtype: str = _parameter(
         "auto",
-        "number format of the model; auto: bfloat16 where the device has it, else float32",
+        "Number format of the model; auto: bfloat16 where the device supports it, else float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
         live=True,
     )
     image_transport: str = _parameter(
         "auto",
-        "auto: `image`, or `image/compressed` while nobody publishes `image`; raw or compressed: "
-        "that one only",
+        "Image topic to use; auto: `image`, or `image/compressed` while `image` has no "
+        "publisher. raw and compressed use only that topic.",
         choices=("auto", "raw", "compressed"),
     )
     mode: str = _parameter(
         "continuous",
-        "continuous: a message on command is answered for every image until another comes; "
-        "on_demand: once",
+        "continuous: a command is answered for every image until the next command; on_demand: "
+        "once.",
         choices=("continuous", "on_demand"),
         live=True,
     )
     language: str = _parameter(
         "en",
-        "in which commands are said in words (docs/commands.md); what is named reaches the model "
-        "in English",
+        "Language of commands in words (docs/commands.md). Expressions are passed to the model "
+        "in English.",
         choices=tuple(LANGUAGES),
         live=True,
     )
     tracking: bool = _parameter(
         True,
-        "between two looks of the model the masks follow the image by optical flow and go out at "
-        "the camera's rate, with a track_id; false: an answer goes out per look, on the image "
-        "looked at",
+        "Carry the masks from one inference to the next by optical flow and publish them at the "
+        "camera's rate, with a track_id. false: publish one result per inference, on the image "
+        "of that inference.",
         live=True,
     )
     key_frame_age: float = _parameter(
         0.5,
-        "s, tracking; a picture that moves is looked at again when the last look is this old, one "
-        "that does not move is not; 0: as often as the model can",
+        "Tracking: a moving image triggers an inference when the last one is this old, in "
+        "seconds; 0: as often as possible. An image that does not move triggers none.",
         range_=(0.0, 1e6),
         live=True,
     )
     prompt_mode: str = _parameter(
         "single",
-        "single: each expression is asked on its own; joint: all in one prompt, as in the paper",
+        "single: one prompt per expression; joint: all expressions in one prompt, as in the paper.",
         choices=("single", "joint"),
         live=True,
         formerly="prompt",
     )
     decide_by: str = _parameter(
         "auto",
-        "what decides whether a target is there: score (a checkpoint trained to reject), mask (any "
-        "other: a mask that is not empty), auto (what the checkpoint was trained for)",
+        "What decides whether a target is there: auto, score or mask. score: for checkpoints "
+        "trained to reject; mask: for all others, a mask that is not empty; auto: what the "
+        "checkpoint was trained for.",
         choices=("auto", "score", "mask"),
         live=True,
     )
     threshold: float = _parameter(
         -1.0,
-        "deciding by score: found from this score on; negative: the model's own",
+        "Deciding by score: the minimum score of a target that is found; negative: the model's "
+        "own.",
         range_=(-1.0, 1.0),
         live=True,
     )
     min_mask_score: float = _parameter(
         -1.0,
-        "deciding by mask: below this mean probability the result is LOW_CONFIDENCE; negative: the "
-        "model's own",
+        "Deciding by mask: with a lower mean probability over the mask a result is "
+        "LOW_CONFIDENCE; negative: the model's own.",
         range_=(-1.0, 1.0),
         live=True,
         formerly="mask_score_limit",
     )
     max_age: float = _parameter(
         1.0,
-        "s, ROS time; older images are not answered on, and a command that sees no younger one for "
-        "as long gets STALE_INPUT; 0: no limit",
+        "Maximum age of an image, in seconds of ROS time; 0: no limit. Older images are not "
+        "segmented, and a command that gets no newer image for as long gets STALE_INPUT. Use 0 "
+        "for a recording that is played without its clock.",
         range_=(0.0, 1e9),
         live=True,
     )
     max_rate: float = _parameter(
         0.0,
-        "Hz, most answers per second to one command, 0.001 or more; 0: no limit",
+        "Maximum number of results per second for one command, 0.001 or more; 0: no limit.",
         range_=(0.0, 1000.0),
         live=True,
     )
     depth_tolerance: float = _parameter(
         0.02,
-        "s, how far the stamps of depth image and camera_info may be from the colour image's",
+        "Maximum difference between the stamps of the colour image and of its depth image and "
+        "camera_info, in seconds.",
         range_=(0.0, 1.0),
         live=True,
     )
     rectified: bool = _parameter(
         False,
-        "the images are rectified (image_rect): positions use P of camera_info instead of K and D",
+        "The images are rectified (image_rect): positions are computed with P of camera_info "
+        "instead of K and D.",
         live=True,
     )
     target_frame: str = _parameter(
         "",
-        "frame that everything in metres is told in, by TF at the image's stamp; empty: the "
-        "camera's optical frame",
+        "Frame of all positions, boxes and points, from TF at the image's stamp; empty: the "
+        "camera's optical frame.",
         live=True,
     )
     transform_timeout: float = _parameter(
         0.2,
-        "s, real time; how long an answer waits for its transform before it goes out without a "
-        "position",
+        "Maximum time that a result waits for its transform, in seconds of real time. Then it "
+        "is published without a position.",
         range_=(0.0, 10.0),
         live=True,
     )

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node that hears commands and says answers."""
+"""The node that recognises spoken commands and speaks the results."""

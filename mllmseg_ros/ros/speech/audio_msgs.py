@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages with audio to samples.
+"""Convert audio messages to samples.
 
-std_msgs/UInt8MultiArray holds 16-bit little-endian PCM. Packages of the name audio_common_msgs
-differ: AudioData is bytes in one, an array per number format in another; both are read.
+std_msgs/UInt8MultiArray holds 16-bit little-endian PCM. There are two packages audio_common_msgs:
+AudioData is bytes in one, an array per number format in the other; both are read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from std_msgs.msg import UInt8MultiArray
 
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, parse_pcm
 
-__all__ = ["message_type", "samples_of"]
+__all__ = ["get_frame_id", "message_type", "read_samples"]
 
 _NAMES = {
     "audio_data": "AudioData",
@@ -26,10 +26,10 @@ _MAX_FRAME_ID = 256  # characters
 
 
 def message_type(audio_type: str) -> type:
-    """Class of the messages on ``audio``.
+    """Return the class of the messages on ``audio``.
 
     Raises:
-        RuntimeError: audio_common_msgs is missing, or has no such message.
+        RuntimeError: if audio_common_msgs is missing or has no such message.
     """
     if audio_type == "pcm":
         return UInt8MultiArray
@@ -43,16 +43,16 @@ def message_type(audio_type: str) -> type:
         ) from None
 
 
-def samples_of(message: Any) -> Samples:
-    """Read a message.
+def read_samples(message: Any) -> Samples:
+    """Read the samples of a message.
 
     Raises:
-        ValueError: naming what does not fit.
+        ValueError: naming what is not supported.
     """
-    audio = getattr(message, "audio", message)  # of a stamped one
+    audio = getattr(message, "audio", message)  # of a stamped message
     info = getattr(audio, "info", None)
     rate, channels = (info.rate, info.channels) if info is not None else (SAMPLE_RATE, 1)
-    # Older versions of it call the inner field audio.
+    # Older versions call the inner field audio.
     content = getattr(audio, "audio_data", getattr(audio, "audio", audio))
     if hasattr(content, "int16_data"):
         if not content.int16_data:
@@ -63,7 +63,7 @@ def samples_of(message: Any) -> Samples:
     return parse_pcm(bytes(content), rate, channels)
 
 
-def frame_id_of(message: Any) -> str:
-    """Frame of the microphone; "" where the message names none."""
+def get_frame_id(message: Any) -> str:
+    """Return the frame of the microphone, "" if the message has none."""
     header = getattr(message, "header", None)
     return header.frame_id[:_MAX_FRAME_ID] if header is not None else ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node ``speech``: audio in, commands out, answers said.
+"""Node ``speech``: recognises spoken commands, publishes them and speaks the results.
 
-A plain node, no lifecycle: it moves nothing and holds no camera, and whoever wants it silent ends
-it. Callbacks only hand over; recognition and speaking have threads of their own.
+It has no lifecycle: it moves nothing and uses no camera. Recognition and speaking run in threads of
+their own; callbacks only pass data to them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from std_msgs.msg import Bool, Header, String
 from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.msg import SegmentationArray, Transcript
 from mllmseg_ros.ros.messages.image_msgs import time_message
-from mllmseg_ros.ros.speech.audio_msgs import frame_id_of, message_type, samples_of
+from mllmseg_ros.ros.speech.audio_msgs import get_frame_id, message_type, read_samples
 from mllmseg_ros.ros.speech.parameters import NO_RECOGNISER, SpeechParameters
-from mllmseg_ros.ros.speech.spoken_answers import SpokenAnswers
+from mllmseg_ros.ros.speech.spoken_replies import SpokenReplies
 from mllmseg_ros.ros.support import parameter_fields
 from mllmseg_ros.ros.support.qos import overridable
 from mllmseg_ros.ros.support.spin import run
@@ -40,12 +40,12 @@ from mllmseg_ros.speech.voice import Voice
 __all__ = ["main"]
 
 _WARN_EVERY_S = 5.0
-# Of a driver that is best effort too; one that is reliable loses nothing on one machine.
+# Matches best-effort and reliable drivers; on one machine a reliable one loses nothing.
 _AUDIO_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class SpeechNode(Node):
-    """Publishes command, transcript and say; hears audio, push_to_talk, text and segmentations."""
+    """Publishes command, transcript and say from audio or text, and from segmentations."""
 
     def __init__(self) -> None:
         super().__init__("speech")
@@ -53,8 +53,8 @@ class SpeechNode(Node):
         settings = self._settings
         self._commands = self.create_publisher(String, "command", 10)
         self._transcripts = self.create_publisher(Transcript, "transcript", 10)
-        self._said = self.create_publisher(String, "say", 10)
-        self._answers = SpokenAnswers()
+        self._replies_publisher = self.create_publisher(String, "say", 10)
+        self._replies = SpokenReplies()
         self._frame_id = ""
         self._dropped_s = 0.0
         self._listener: Listener | None = None
@@ -67,7 +67,7 @@ class SpeechNode(Node):
             self.create_subscription(_text_type(settings.text_type), "text", self._on_text, 10)
         else:
             self._start_listening()
-        self.create_subscription(SegmentationArray, "segmentations", self._on_answer, 10)
+        self.create_subscription(SegmentationArray, "segmentations", self._on_result, 10)
         self.add_on_set_parameters_callback(self._on_parameters)
         where = {"topic": "audio", "microphone": "the microphone"}[settings.source]
         if settings.recogniser == NO_RECOGNISER:
@@ -75,7 +75,7 @@ class SpeechNode(Node):
         self.get_logger().info(f"listening to {where} with recogniser {settings.recogniser}")
 
     def stop(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         for each in (self._microphone, self._listener, self._voice):
             if each is not None:
                 each.close()
@@ -98,7 +98,7 @@ class SpeechNode(Node):
         if settings.push_to_talk:
             self.create_subscription(Bool, "push_to_talk", self._on_push_to_talk, 10)
         if settings.source == "microphone":
-            self._microphone = Microphone(settings.microphone, self._take)
+            self._microphone = Microphone(settings.microphone, self._feed)
         else:
             kind = message_type(settings.audio_type)
             self.create_subscription(
@@ -117,19 +117,19 @@ class SpeechNode(Node):
             min_confidence=settings.min_confidence,
         )
 
-    # ---- in
+    # Input
 
     def _on_audio(self, message: Any) -> None:
         try:
-            samples = samples_of(message)
+            samples = read_samples(message)
         except ValueError as error:
             self._warn(f"audio is ignored: {error}")
             return
-        self._frame_id = frame_id_of(message)
-        self._take(samples)
+        self._frame_id = get_frame_id(message)
+        self._feed(samples)
 
-    def _take(self, samples: Samples) -> None:
-        """Hand samples over that end now; called by PortAudio's thread too."""
+    def _feed(self, samples: Samples) -> None:
+        """Pass on samples that end now; also called by PortAudio's thread."""
         assert self._listener is not None
         if self._voice is not None and self._voice.is_speaking:
             return
@@ -137,8 +137,8 @@ class SpeechNode(Node):
         if self._listener.dropped_s > self._dropped_s:
             self._dropped_s = self._listener.dropped_s
             self._warn(
-                f"recognition is behind, {self._dropped_s:.0f} s of audio were dropped; a smaller "
-                "model or push_to_talk help"
+                f"recognition is too slow, {self._dropped_s:.0f} s of audio were dropped; use a "
+                "smaller model or push_to_talk"
             )
 
     def _on_push_to_talk(self, message: Bool) -> None:
@@ -164,10 +164,10 @@ class SpeechNode(Node):
             )
         )
 
-    def _on_answer(self, message: SegmentationArray) -> None:
-        text = self._answers.heard(message)
+    def _on_result(self, message: SegmentationArray) -> None:
+        text = self._replies.reply_to(message)
         if text:
-            self._said.publish(String(data=text))
+            self._replies_publisher.publish(String(data=text))
 
     def _on_say(self, message: String) -> None:
         assert self._voice is not None
@@ -184,19 +184,19 @@ class SpeechNode(Node):
             self._listener.rules = self._rules()
         return SetParametersResult(successful=True)
 
-    # ---- out; in the listener's and the voice's threads
+    # Output; called in the threads of the listener and the voice
 
     def _on_heard(self, heard: RecognisedUtterance) -> None:
         command = heard.decision.command
         if command:
-            self._answers.asked(command)
+            self._replies.add_command(command)
             self._commands.publish(String(data=command))
-        start = _time(heard.start_s)
+        start = _to_message(heard.start_s)
         self._transcripts.publish(
             Transcript(
                 header=Header(stamp=start, frame_id=self._frame_id),
                 start=start,
-                end=_time(heard.end_s),
+                end=_to_message(heard.end_s),
                 text=heard.transcription.text,
                 confidence=heard.transcription.confidence,
                 recogniser=self._settings.recogniser,
@@ -205,12 +205,12 @@ class SpeechNode(Node):
                 reason=heard.decision.reason,
             )
         )
-        became = f"command {command[:80]!a}" if command else f"no command: {heard.decision.reason}"
-        self.get_logger().debug(f"heard {heard.transcription.text[:80]!a}, {became}")
+        outcome = f"command {command[:80]!a}" if command else f"no command: {heard.decision.reason}"
+        self.get_logger().debug(f"heard {heard.transcription.text[:80]!a}, {outcome}")
 
-    def _on_silence(self, wrong: str) -> None:
-        if wrong:
-            self._warn(f"espeak-ng cannot speak, is there a sound device? {wrong!a}")
+    def _on_silence(self, problem: str) -> None:
+        if problem:
+            self._warn(f"espeak-ng cannot speak, is there a sound device? {problem!a}")
         if self._listener is not None:
             self._listener.reset()
 
@@ -229,12 +229,12 @@ def _text_type(text_type: str) -> type:
         ) from None
 
 
-def _time(seconds: float) -> Time:
+def _to_message(seconds: float) -> Time:
     return time_message(round(seconds * 1e9))
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; returns the exit status."""
+    """Run the node until a signal ends it; return the exit status."""
     return run(SpeechNode, args)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The speech node's parameters.
 
-``config/speech.yaml`` mirrors this file and a test compares the two.
+``make parameters`` writes ``config/speech.yaml`` from this file.
 """
 
 from __future__ import annotations
@@ -25,69 +25,74 @@ class SpeechParameters:
 
     source: str = parameter(
         "topic",
-        "where audio comes from; topic: `audio`; microphone: one of this machine",
+        "Source of the audio; topic: `audio`; microphone: a microphone of this machine.",
         choices=("topic", "microphone"),
         read_only=True,
     )
     audio_type: str = parameter(
         "pcm",
-        "type of `audio`, 16 kHz, mono, 16 bits; pcm: std_msgs/UInt8MultiArray; audio_data, "
-        "audio_data_stamped, audio_stamped: audio_common_msgs, where that package is installed",
+        "Message type of `audio`, which is 16 kHz, mono, 16 bit. pcm: std_msgs/UInt8MultiArray; "
+        "audio_data, audio_data_stamped, audio_stamped: audio_common_msgs, where that package "
+        "is installed.",
         choices=("pcm", "audio_data", "audio_data_stamped", "audio_stamped"),
         read_only=True,
     )
     microphone: str = parameter(
         "",
-        "number, or part of the name, as python -m sounddevice lists them; empty: the default",
+        "Number of the microphone or part of its name, as listed by python -m sounddevice; "
+        "empty: the default one.",
         read_only=True,
     )
     recogniser: str = parameter(
         "pocketsphinx",
-        "pocketsphinx: offline, a grammar of commands; whisper: transformers; faster_whisper; "
-        "none: text of another recogniser comes on `text`",
+        "Speech recogniser. pocketsphinx: offline, with a grammar of commands; whisper: with "
+        "transformers; faster_whisper; none: another recogniser publishes the text on `text`.",
         choices=(*NAMES, NO_RECOGNISER),
         read_only=True,
     )
     recogniser_model: str = parameter(
-        "", "whisper: local folder, or name of a model that is on this machine", read_only=True
+        "",
+        "Model of whisper: a local folder or the name of a model on this machine.",
+        read_only=True,
     )
     text_type: str = parameter(
         "string",
-        "recogniser none; type of `text`; string: std_msgs/String; transcription: "
-        "whisper_msgs/Transcription, where that package is installed",
+        "Message type of `text`, for recogniser none. string: std_msgs/String; transcription: "
+        "whisper_msgs/Transcription, where that package is installed.",
         choices=("string", "transcription"),
         read_only=True,
     )
     language: str = parameter(
         "en",
-        "what is spoken; the node that commands go to needs the same",
+        "Spoken language. The segmenter that gets the commands needs the same.",
         choices=tuple(LANGUAGES),
         read_only=True,
     )
     push_to_talk: bool = parameter(
-        False, "hear only what is said while `push_to_talk` is true", read_only=True
+        False, "Listen only while `push_to_talk` is true.", read_only=True
     )
     wake_word: str = parameter(
         "",
-        "what every command has to begin with, small letters; empty: nothing",
+        "Words that every command must begin with, in lower case; empty: none.",
         read_only=True,
     )
     pause: float = parameter(
         0.5,
-        "s, how long nobody has to speak for a command to be over; not with push to talk",
+        "Length of the silence that ends a command, in seconds. Not used with push_to_talk.",
         range_=(0.1, 5.0),
         read_only=True,
     )
     min_confidence: float = parameter(
         0.5,
-        "below it what was heard is no command; recognisers without a confidence pass",
+        "Minimum confidence of a command; what was recognised with less is discarded. "
+        "Recognisers without a confidence always pass.",
         range_=(0.0, 1.0),
         live=True,
     )
     speak: bool = parameter(
         False,
-        "say the answers to spoken commands, and all else on `say`, aloud by espeak-ng; audio is "
-        "ignored meanwhile",
+        "Speak the results of spoken commands, and all other text on `say`, with espeak-ng. "
+        "Audio is ignored meanwhile.",
         read_only=True,
     )
 
@@ -95,5 +100,5 @@ class SpeechParameters:
         check_choices(self)
         if not _WAKE_WORD.fullmatch(self.wake_word) or self.wake_word != self.wake_word.lower():
             raise ValueError(
-                f"parameter wake_word is {self.wake_word!r}; accepted: words in small letters"
+                f"parameter wake_word is {self.wake_word!r}; accepted: words in lower case"
             )

@@ -15,5 +15,5 @@ class RosClock:
         self._clock = node.get_clock()
 
     def now_ns(self) -> int:
-        """ROS time, ns."""
+        """Return the ROS time, ns."""
         return int(self._clock.now().nanoseconds)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep the process's memory together over weeks.
+"""Limit heap fragmentation in a process that runs for weeks.
 
-glibc gives threads heaps of their own, up to eight for each core, and keeps what is freed in them:
-images that come and go leave holes that add up (measured by benchmarks/soak.py). Two heaps hold
-them as well, since threads here mostly wait for each other or for the model, whose kernels allocate
-nothing; and now and then the holes are given back.
+glibc creates up to eight heaps (arenas) per core and keeps freed memory in them, so that images
+leave holes that add up (measured by benchmarks/soak.py). Two heaps are enough, because the threads
+mostly wait for each other or for the model, whose kernels allocate nothing; free pages are returned
+to the system periodically.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _ARENAS = 2
 
 
 def limit_arenas() -> None:
-    """Share two heaps from now on; does nothing with another C library, or where the user chose."""
+    """Use two heaps; does nothing with another C library or if MALLOC_ARENA_MAX is set."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def trim() -> None:
-    """Give free pages of the heaps back to the system; does nothing with another C library."""
+    """Return free pages of the heaps to the system; does nothing with another C library."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Fast DDS finds the profile that has room for images."""
+"""Find the Fast DDS profile for large images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ament_index_python.packages import get_package_share_directory
 
 __all__ = ["environment"]
 
-_FAST_DDS_2 = ("humble", "iron", "jazzy")  # its releases look under an older name
+_FAST_DDS_2 = ("humble", "iron", "jazzy")  # Fast DDS 2 has another name for the variable
 
 
 def environment() -> dict[str, str]:
-    """The variable that names the profile, for processes that exchange images on one machine.
+    """Return the environment variable with the profile, for processes that exchange images.
 
     By default Fast DDS drops most images on a busy machine: they do not fit its shared memory.
     """

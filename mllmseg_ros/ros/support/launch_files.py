@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node's launch file: every parameter and topic of the node is an argument of it.
+"""Describe a node for a launch file, with an argument for each of its parameters and topics.
 
-The parameters are those of the node's own dataclass, so none is forgotten and each is described
-once. For ``launch/*.launch.py``, where ROS 2's launch is.
+The arguments come from the dataclass of the node's parameters, so the launch files are complete.
+Needs the packages launch and launch_ros.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Topic", "describe_node"]
 
 @dataclasses.dataclass(frozen=True)
 class Topic:
-    """A topic that may be remapped by an argument."""
+    """A topic that can be remapped by an argument."""
 
-    name: str  # in the node
+    name: str  # the node's name for it
     description: str
-    default: object = None  # text or substitutions; None: as in the node
+    default: object = None  # text or substitutions; None: the node's name for it
 
 
 def describe_node(
@@ -45,37 +45,41 @@ def describe_node(
     """Describe a node and its arguments.
 
     Args:
-        parameters: the node's; each is an argument, and what is not given comes from
-            ``params_file``.
+        parameters: dataclass of the node's parameters; each is an argument. ``params_file`` sets
+            those that are not given.
         topics: argument -> topic.
-        executable: of this package.
-        name: of the node; its parameters' file is ``config/<name>.yaml``.
-        action: Node, or LifecycleNode.
+        executable: executable of this package.
+        name: name of the node; its parameter file is ``config/<name>.yaml``.
+        action: Node or LifecycleNode.
     """
     file = PathJoinSubstitution([FindPackageShare("mllmseg_ros"), "config", f"{name}.yaml"])
     types = {**typing.get_type_hints(parameters), "use_sim_time": bool}
-    texts = {field.name: _text(field) for field in dataclasses.fields(parameters)}
+    texts = {field.name: _describe(field) for field in dataclasses.fields(parameters)}
     for field in dataclasses.fields(parameters):
         if former := field.metadata["formerly"]:
-            types[former], texts[former] = types[field.name], f"deprecated: use {field.name}"
-    texts["use_sim_time"] = "take the time from /clock"
+            types[former], texts[former] = types[field.name], f"Deprecated: use {field.name}."
+    texts["use_sim_time"] = "Take the time from /clock."
 
     def start(context: LaunchContext) -> list[Node]:
-        def given(argument: str) -> Any:
+        def value_of(argument: str) -> Any:
             return LaunchConfiguration(argument).perform(context)
 
         return [
             action(
                 package="mllmseg_ros",
                 executable=executable,
-                name=given("name"),
-                namespace=given("namespace"),
+                name=value_of("name"),
+                namespace=value_of("namespace"),
                 output="screen",
                 parameters=[
-                    given("params_file"),
-                    {each: _value(each, types[each], context) for each in texts if given(each)},
+                    value_of("params_file"),
+                    {
+                        each: _convert(each, types[each], context)
+                        for each in texts
+                        if value_of(each)
+                    },
                 ],
-                remappings=[(topic.name, given(each)) for each, topic in topics.items()],
+                remappings=[(topic.name, value_of(each)) for each, topic in topics.items()],
             )
         ]
 
@@ -85,7 +89,7 @@ def describe_node(
             _argument("name", name, "name of the node"),
             _argument("params_file", file, "parameters of the node"),
             *(
-                _argument(each, "", f"{text}; not given: as in params_file")
+                _argument(each, "", f"{text} If not given: as in params_file.")
                 for each, text in texts.items()
             ),
             *(
@@ -105,14 +109,14 @@ def _argument(name: str, default: object, description: str) -> DeclareLaunchArgu
     return DeclareLaunchArgument(name, default_value=default, description=description)
 
 
-def _text(field: dataclasses.Field[Any]) -> str:
+def _describe(field: dataclasses.Field[Any]) -> str:
     choices = field.metadata["choices"]
-    described: str = field.metadata["description"]
-    return f"{described}; one of {', '.join(choices)}" if choices else described
+    description: str = field.metadata["description"]
+    return f"{description} One of: {', '.join(choices)}." if choices else description
 
 
-def _value(argument: str, kind: Any, context: LaunchContext) -> Any:
-    """Of the parameter's type: a name that looks like a number stays text."""
+def _convert(argument: str, kind: Any, context: LaunchContext) -> Any:
+    """Convert an argument to the parameter's type; a name that looks like a number stays text."""
     is_list = typing.get_origin(kind) is tuple
     value = ParameterValue(
         LaunchConfiguration(argument),

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node's parameters as the fields of a frozen dataclass.
-
-Knows no parameter by name.
-"""
+"""Declare, check and change a node's parameters as the fields of a frozen dataclass."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ Parameters = TypeVar("Parameters", bound=ParameterFields)
 
 
 class LiveParameters(Generic[Parameters]):
-    """The parameters that hold now, for everything that reads them while the node runs.
+    """The current parameters, shared by everything that reads them while the node runs.
 
     Attributes:
-        now: a snapshot; replaced whole when parameters change.
+        now: a snapshot, replaced as a whole when parameters change.
     """
 
     def __init__(self, now: Parameters) -> None:
@@ -47,16 +44,17 @@ def parameter(
     read_only: bool = False,
     formerly: str = "",
 ) -> Any:
-    """A parameter.
+    """Define a parameter as a dataclass field.
 
     Args:
-        default: and with it the type.
-        description: shown by ``ros2 param describe``.
+        default: default value; its type is the parameter's type.
+        description: sentences, shown by ``ros2 param describe`` and in ``config/``; the README
+            shows the first one.
         choices: accepted values, where there is a list.
-        range_: accepted values, both ends included.
+        range_: accepted range, both ends included.
         live: a change takes effect while the node runs.
-        read_only: set at start alone.
-        formerly: a name that is accepted too, with a warning, for one release.
+        read_only: can be set at start only.
+        formerly: former name, still accepted with a warning for one release.
     """
     metadata = {
         "description": description,
@@ -70,10 +68,10 @@ def parameter(
 
 
 def check_choices(parameters: Any) -> None:
-    """Check those that have a list of values.
+    """Check the parameters that have a list of accepted values.
 
     Raises:
-        ValueError: naming what is accepted.
+        ValueError: naming the accepted values.
     """
     for field in dataclasses.fields(parameters):
         value, choices = getattr(parameters, field.name), field.metadata["choices"]
@@ -85,23 +83,23 @@ def declare(node: Node, kind: type[Parameters]) -> Parameters:
     """Declare all parameters on a node and read them.
 
     Args:
-        node: whose parameters they are.
-        kind: the dataclass that they are the fields of.
+        node: node to declare them on.
+        kind: dataclass with a field per parameter.
 
     Raises:
-        ValueError: if one has a value that is not accepted.
+        ValueError: if a value is not accepted.
     """
     values = {}
     for field in dataclasses.fields(kind):
-        values[field.name] = _value(
+        values[field.name] = _freeze(
             node.declare_parameter(field.name, field.default, _descriptor(field)).value
         )
         former = field.metadata["formerly"]
         if not former:
             continue
         descriptor = _descriptor(field)
-        descriptor.description = f"deprecated: use {field.name}"
-        value = _value(node.declare_parameter(former, field.default, descriptor).value)
+        descriptor.description = f"Deprecated: use {field.name}."
+        value = _freeze(node.declare_parameter(former, field.default, descriptor).value)
         if value != field.default:
             node.get_logger().warning(f"parameter {former} is called {field.name} now")
             values[field.name] = value
@@ -109,15 +107,15 @@ def declare(node: Node, kind: type[Parameters]) -> Parameters:
 
 
 def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bool) -> Parameters:
-    """Check a change.
+    """Apply and check changes of parameters.
 
     Args:
-        current: the snapshot before it.
-        changes: as ROS hands them over; parameters that are not ours are ignored.
+        current: snapshot before the change.
+        changes: from ROS; parameters that are no fields of the snapshot are ignored.
         configured: the node holds a model, so that only live parameters may change.
 
     Returns:
-        The snapshot after it.
+        The snapshot after the change.
 
     Raises:
         ValueError: saying what is not accepted, and why.
@@ -129,7 +127,7 @@ def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bo
         field = fields.get(parameter.name)
         if field is None:
             continue
-        value = _value(parameter.value)
+        value = _freeze(parameter.value)
         if configured and not field.metadata["live"] and value != getattr(current, field.name):
             raise ValueError(
                 f"parameter {field.name} takes effect at configure; clean up the node first"
@@ -138,8 +136,8 @@ def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bo
     return dataclasses.replace(current, **values)
 
 
-def _value(value: Any) -> Any:
-    """As a snapshot keeps it: what may not change is no list."""
+def _freeze(value: Any) -> Any:
+    """Make lists immutable."""
     return tuple(value) if isinstance(value, list) else value
 
 

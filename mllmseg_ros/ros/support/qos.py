@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of service: what may be overridden, and who does not match.
+"""Quality of service: overridable policies, and mismatches with other nodes.
 
-Two ends of a topic whose policies do not match exchange nothing, silently. The middleware's event
-says that there is one; the graph says who it is and what would help.
+Publishers and subscriptions whose policies do not match exchange no messages. The middleware's
+event reports only that there is a mismatch; the graph tells with which node, and what would help.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ except ImportError:  # Humble
         SubscriptionEventCallbacks,
     )
 
-_SUSPECTED_S = 5.0  # how long the graph may take to know whom the middleware means
+_SUSPECTED_S = 5.0  # how long the graph may take to show the mismatch
 
 
 def overridable() -> QoSOverridingOptions:
-    """Policies that parameters ``qos_overrides.<topic>.<publisher|subscription>.*`` may set."""
+    """Return the policies that ``qos_overrides.<topic>.<publisher|subscription>.*`` may set."""
     return QoSOverridingOptions(
         (
             QoSPolicyKind.HISTORY,
@@ -48,24 +48,24 @@ def overridable() -> QoSOverridingOptions:
 
 
 class QosWatch:
-    """Tells of the topics of one camera, or of the node, whose other end does not match."""
+    """Reports mismatches on the topics of one camera, or of the node."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._lock = threading.Lock()
         self._suspects: dict[str, float] = {}  # topic -> monotonic time of the event
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def of_subscription(self, topic: str) -> Any:
-        """Event callbacks for a subscription to be created."""
+        """Return event callbacks for a subscription to be created."""
         return SubscriptionEventCallbacks(incompatible_qos=lambda event: self._suspect(topic))
 
     def of_publisher(self, topic: str) -> Any:
-        """Event callbacks for a publisher to be created."""
+        """Return event callbacks for a publisher to be created."""
         return PublisherEventCallbacks(incompatible_qos=lambda event: self._suspect(topic))
 
     def check(self) -> list[str]:
-        """What does not match now, one line each with the remedy; new ones are logged."""
+        """Describe the current mismatches, one line each with the remedy; new ones are logged."""
         with self._lock:
             suspects = dict(self._suspects)
         found = []
@@ -76,9 +76,9 @@ class QosWatch:
                 with self._lock:
                     self._suspects.pop(topic, None)
         for line in found:
-            if line not in self._told:
+            if line not in self._logged:
                 self._node.get_logger().warning(f"QoS mismatch: {line}")
-        self._told = set(found)
+        self._logged = set(found)
         return found
 
     def _suspect(self, topic: str) -> None:
@@ -87,31 +87,33 @@ class QosWatch:
 
 
 def mismatches(node: Node, topic: str) -> list[str]:
-    """Who does not match a node's own ends of a topic, one line each with the remedy.
+    """Describe the mismatches of a node on a topic, one line each with the remedy.
 
     Args:
-        node: whose ends.
+        node: node with publishers or subscriptions of the topic.
         topic: fully qualified name.
     """
     publishers = node.get_publishers_info_by_topic(topic)
     subscriptions = node.get_subscriptions_info_by_topic(topic)
     lines = []
-    for mine in filter(lambda end: _is_of(end, node), subscriptions):
+    for mine in filter(lambda end: _belongs_to(end, node), subscriptions):
         for other in publishers:
-            if _clash(other.qos_profile, mine.qos_profile):
+            if _are_incompatible(other.qos_profile, mine.qos_profile):
                 lines.append(
-                    _line(topic, _name(other), other.qos_profile, mine.qos_profile, "subscription")
+                    _describe(
+                        topic, _name(other), other.qos_profile, mine.qos_profile, "subscription"
+                    )
                 )
-    for mine in filter(lambda end: _is_of(end, node), publishers):
+    for mine in filter(lambda end: _belongs_to(end, node), publishers):
         for other in subscriptions:
-            if _clash(mine.qos_profile, other.qos_profile):
+            if _are_incompatible(mine.qos_profile, other.qos_profile):
                 lines.append(
-                    _line(topic, _name(other), mine.qos_profile, other.qos_profile, "publisher")
+                    _describe(topic, _name(other), mine.qos_profile, other.qos_profile, "publisher")
                 )
     return list(dict.fromkeys(lines))
 
 
-def _is_of(end: Any, node: Node) -> bool:
+def _belongs_to(end: Any, node: Node) -> bool:
     return (end.node_name, end.node_namespace) == (node.get_name(), node.get_namespace())
 
 
@@ -119,35 +121,35 @@ def _name(end: Any) -> str:
     return f"{end.node_namespace.rstrip('/')}/{end.node_name}"
 
 
-def _clash(publisher: QoSProfile, subscription: QoSProfile) -> bool:
+def _are_incompatible(publisher: QoSProfile, subscription: QoSProfile) -> bool:
     return qos_check_compatible(publisher, subscription)[0] == QoSCompatibility.ERROR
 
 
-def _line(
+def _describe(
     topic: str, other: str, publisher: QoSProfile, subscription: QoSProfile, own_end: str
 ) -> str:
-    """Say who and what, and which parameter of this node would help."""
+    """Describe a mismatch and the parameter of this node that would remove it."""
     is_publisher = own_end == "publisher"
-    offered, asked, fix = "", "", ""
+    offered, requested, fix = "", "", ""
     if (publisher.reliability, subscription.reliability) == (
         ReliabilityPolicy.BEST_EFFORT,
         ReliabilityPolicy.RELIABLE,
     ):
-        offered, asked = "best_effort", "reliable"
-        fix = f"reliability:={asked if is_publisher else offered}"
+        offered, requested = "best_effort", "reliable"
+        fix = f"reliability:={requested if is_publisher else offered}"
     elif (publisher.durability, subscription.durability) == (
         DurabilityPolicy.VOLATILE,
         DurabilityPolicy.TRANSIENT_LOCAL,
     ):
-        offered, asked = "volatile", "transient_local"
-        fix = f"durability:={asked if is_publisher else offered}"
+        offered, requested = "volatile", "transient_local"
+        fix = f"durability:={requested if is_publisher else offered}"
     if not fix:
         reason = " ".join(qos_check_compatible(publisher, subscription)[1].split())
-        return f"{topic}: nothing goes between {other} and this node ({reason})"
+        return f"{topic}: {other} and this node cannot exchange messages ({reason})"
     direction = (
-        f"{other} asks for {asked} and this node offers {offered}: it gets nothing"
+        f"{other} requests {requested} and this node offers {offered}: it receives nothing"
         if is_publisher
-        else f"{other} offers {offered} and this node asks for {asked}: nothing of it arrives"
+        else f"{other} offers {offered} and this node requests {requested}: nothing arrives"
     )
     parameter = f"qos_overrides.{topic}.{own_end}.{fix}"
-    return f"{topic}: {direction}; start this node with -p {parameter}, or change the other"
+    return f"{topic}: {direction}; start this node with -p {parameter}, or change {other}"

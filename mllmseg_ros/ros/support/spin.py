@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a node until Ctrl-C or SIGTERM, then let it clean up.
+"""Run a node until Ctrl-C or SIGTERM, then shut it down.
 
-rclpy's own signal handler ends the communication first, after which a node cannot say goodbye any
-more; here the node shuts down first.
+rclpy's own signal handler ends the communication first, so that a node can no longer publish when
+it shuts down; here the node shuts down first.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ _POLL_S = 0.2  # how soon a signal is noticed while nothing else happens
 
 
 class Stoppable(Protocol):
-    """A node that has something to do before it goes."""
+    """A node with work to do before it is destroyed."""
 
     def stop(self) -> None:
-        """Finish; the node can still publish."""
+        """Shut down; the node can still publish."""
 
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
-    """Make a node, spin it until a signal comes or it is done, stop and destroy it.
+    """Create a node, spin it until a signal arrives or it is done, then stop and destroy it.
 
     Args:
-        make_node: called after rclpy is initialised; its node has ``stop()``, and ``done`` (an
-            exit status) where it ends by itself.
-        args: command line; None takes the process's own.
+        make_node: called after rclpy is initialised. The node has ``stop()``, and ``done`` (an
+            exit status, None while it runs) if it ends by itself.
+        args: command line; None: that of the process.
 
     Returns:
-        Exit status: 0 after a signal, else the node's.
+        Exit status: 0 after a signal, else the node's ``done``.
     """
     signalled, made = threading.Event(), threading.Event()
 
     def on_signal(*_: object) -> None:
         signalled.set()
-        if not made.is_set():  # a model that is being loaded is not waited for
+        if not made.is_set():  # do not wait for a model that is being loaded
             raise SystemExit(0)
 
     for number in (signal.SIGINT, signal.SIGTERM):

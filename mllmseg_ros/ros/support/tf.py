@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF at the stamp of an image: by tf2_ros where it is installed, else by a buffer of our own.
+"""Look up transforms at the stamp of an image, with tf2_ros or with this package's own buffer.
 
-Our own needs the messages alone (tf2_msgs). Nothing is subscribed to before a transform is asked
-for.
+The own buffer needs only the messages (tf2_msgs). TF is subscribed to when the first transform is
+needed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
@@ -29,50 +31,51 @@ from mllmseg_ros.geometry.transforms import (
     TransformExpiredError,
     pose_to_matrix,
 )
+from mllmseg_ros.ros.package_choice import Choice, choose_implementation
 
 __all__ = ["TransformLookup", "Transforms", "matrix_at"]
 
-_QUEUE = 100  # as tf2_ros
+_QUEUE = 100  # as in tf2_ros
 # Absolute, as everywhere in ROS: all robots of a graph share one tree unless they are remapped.
 _TOPIC, _STATIC_TOPIC = "/tf", "/tf_static"
 
 
 class TransformLookup(Protocol):
-    """What positions need of TF."""
+    """Looks up transforms; what computes positions needs no more of TF."""
 
     def listen(self) -> None:
-        """Begin to listen, for a transform will be asked for. May be called from any thread.
+        """Subscribe to TF, before the first lookup. May be called from any thread.
 
         Raises:
-            TransformError: if what TF needs is not installed.
+            TransformError: if the packages for TF are not installed.
         """
 
     def matrix(
         self, target: str, source: str, stamp_ns: int, timeout_s: float
     ) -> NDArray[np.float64]:
-        """Tell where a frame was at a stamp, waiting for the transform if it is late.
+        """Look up a transform at a stamp; wait for it if it is late.
 
         Args:
-            target: frame to express points in.
-            source: frame that they are given in.
-            stamp_ns: ns, not 0, which tf2 would take for the latest.
-            timeout_s: s of real time.
+            target: frame to transform points to.
+            source: frame of the points.
+            stamp_ns: time, ns; not 0, which tf2 takes for the latest transform.
+            timeout_s: maximum waiting time, s of real time.
 
         Returns:
             ``target_from_source`` (4, 4).
 
         Raises:
-            TransformError: if it did not come in time, saying why.
+            TransformError: if it did not arrive in time, saying why.
         """
 
 
 def matrix_at(
     transforms: TransformLookup, target: str, source: str, stamp_ns: int, timeout_s: float
 ) -> NDArray[np.float64]:
-    """``target_from_source`` (4, 4) at the stamp of an image.
+    """Look up ``target_from_source`` (4, 4) at the stamp of an image.
 
     Raises:
-        TransformError: naming both frames, and why there is none.
+        TransformError: naming both frames and why there is no transform.
     """
     if not source:
         raise TransformError(f"the image names no frame (frame_id) to go to {target!r} from")
@@ -85,33 +88,32 @@ def matrix_at(
 class Transforms:
     """A node's TF. Implements :class:`TransformLookup`.
 
-    :meth:`matrix` waits for messages, so it has to be called from another thread than the one that
-    spins the node.
+    :meth:`matrix` waits for messages, so it must not be called from the thread that spins the node.
     """
 
     def __init__(self, node: Node, report: Callable[[str], None]) -> None:
-        """Set up; listens to nothing yet.
+        """Create without subscriptions.
 
         Args:
-            node: to subscribe with.
-            report: takes one line about a transform that was refused.
+            node: node to subscribe with.
+            report: called with one line about a transform that was refused.
         """
         self._node, self._report = node, report
         self._changed = threading.Condition()
         self._started = False
-        self._tree: _Tree | None = None  # from the first need on
+        self._buffer: _Buffer | None = None  # from the first lookup on
         self._unsubscribe: Callable[[], None] | None = None
-        # Subscriptions are made where the node is spun: rclpy's lists have no lock.
-        self._begin = node.create_guard_condition(self._subscribe)
+        # Subscriptions are created by the thread that spins the node: rclpy's lists have no lock.
+        self._start_subscribing = node.create_guard_condition(self._subscribe)
 
     def start(self, target_frame: str) -> None:
-        """Allow to listen; begin at once where a transform will be asked for.
+        """Allow subscriptions to TF; subscribe at once if there is a target frame.
 
         Args:
-            target_frame: that of the parameter, "" for none.
+            target_frame: parameter ``target_frame``, "" for none.
 
         Raises:
-            TransformError: if what TF needs is not installed.
+            TransformError: if the packages for TF are not installed.
         """
         with self._changed:
             self._started = True
@@ -122,41 +124,41 @@ class Transforms:
                 raise TransformError(f"parameter target_frame asks for TF: {error}") from None
 
     def stop(self) -> None:
-        """Stop listening; waiting threads are told so. Call from the thread that spins the node."""
+        """Unsubscribe and end all waiting lookups. Call from the thread that spins the node."""
         with self._changed:
-            self._started, self._tree = False, None
+            self._started, self._buffer = False, None
             self._changed.notify_all()
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
 
     def clear(self) -> None:
-        """Forget what was at other times, because time has jumped."""
+        """Forget all transforms but the static ones, because time has jumped."""
         with self._changed:
-            if self._tree is not None:
-                self._tree.clear()
+            if self._buffer is not None:
+                self._buffer.clear()
 
     def listen(self) -> None:
-        """Begin to listen; see :class:`TransformLookup`."""
+        """Subscribe to TF; see :class:`TransformLookup`."""
         with self._changed:
-            if not self._started or self._tree is not None:
+            if not self._started or self._buffer is not None:
                 return
-            self._tree, line = _choose_tree(self._notify, self._report)
+            self._buffer, line = _choose_buffer(self._notify, self._report)
         self._node.get_logger().info(line)
-        self._begin.trigger()
+        self._start_subscribing.trigger()
 
     def matrix(
         self, target: str, source: str, stamp_ns: int, timeout_s: float
     ) -> NDArray[np.float64]:
-        """Look up, and wait; see :class:`TransformLookup`."""
+        """Look up a transform; see :class:`TransformLookup`."""
         if not stamp_ns:
-            raise TransformError("the image has no stamp (0), so there is no moment to look at")
+            raise TransformError("the image has no stamp (0), so no transform can be looked up")
         self.listen()
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
-            while self._tree is not None:
+            while self._buffer is not None:
                 try:
-                    return _finite(self._tree.lookup(target, source, stamp_ns))
+                    return _check_finite(self._buffer.lookup(target, source, stamp_ns))
                 except TransformExpiredError:
                     raise
                 except TransformError as error:
@@ -168,20 +170,20 @@ class Transforms:
 
     def _subscribe(self) -> None:
         with self._changed:
-            tree = self._tree
-        if tree is not None and self._unsubscribe is None:
-            self._unsubscribe = tree.subscribe(self._node)
+            buffer = self._buffer
+        if buffer is not None and self._unsubscribe is None:
+            self._unsubscribe = buffer.subscribe(self._node)
 
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
 
-class _Tree(Protocol):
-    """What keeps the transforms."""
+class _Buffer(Protocol):
+    """Keeps the transforms."""
 
     def subscribe(self, node: Node) -> Callable[[], None]:
-        """Feed it from the topics; returns what ends that."""
+        """Subscribe to the topics; returns a function that unsubscribes."""
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
         """As :meth:`mllmseg_ros.geometry.transforms.TransformBuffer.lookup`."""
@@ -190,116 +192,116 @@ class _Tree(Protocol):
         """As :meth:`mllmseg_ros.geometry.transforms.TransformBuffer.clear`."""
 
 
-def _choose_tree(changed: Callable[[], None], report: Callable[[str], None]) -> tuple[_Tree, str]:
-    """Pick what keeps the transforms.
+def _choose_buffer(
+    on_change: Callable[[], None], report: Callable[[str], None]
+) -> tuple[_Buffer, str]:
+    """Choose the buffer of transforms.
 
     Args:
-        changed: called when there are new transforms.
-        report: takes one line about a transform that was refused.
+        on_change: called when there are new transforms.
+        report: called with one line about a transform that was refused.
 
     Returns:
-        It, and one line that says which it is and why.
+        The buffer and one line for the log.
 
     Raises:
-        TransformError: if nothing of TF is installed, saying what to install.
+        TransformError: if no package for TF is installed, saying what to install.
     """
-    reason = "tf2_ros is not installed"
-    if importlib.util.find_spec("tf2_ros") is not None:
-        try:
-            return Tf2Tree(changed), "transforms are kept by tf2_ros"
-        except ImportError as error:  # built for another Python
-            reason = f"tf2_ros cannot be imported: {error}"
-    if importlib.util.find_spec("tf2_msgs") is None:
+    choice: Choice[Callable[[], _Buffer]] = choose_implementation(
+        "transforms are kept",
+        package="tf2_ros",
+        check=partial(import_module, "tf2_ros"),
+        from_package=partial(Tf2Buffer, on_change),
+        own=partial(OwnBuffer, on_change, report),
+        own_name="our own buffer",
+    )
+    if choice.problem and importlib.util.find_spec("tf2_msgs") is None:
         raise TransformError(
-            f"{reason}, and tf2_msgs neither; install ros-$ROS_DISTRO-tf2-ros-py, or "
-            "ros-$ROS_DISTRO-tf2-msgs alone"
+            f"{choice.problem}, and tf2_msgs is not installed; install "
+            "ros-$ROS_DISTRO-tf2-ros-py, or only ros-$ROS_DISTRO-tf2-msgs"
         )
-    return OwnTree(changed, report), f"transforms are kept by our own buffer ({reason})"
+    return choice.implementation(), choice.line
 
 
-class OwnTree(TransformBuffer):
-    """Our own buffer, fed by our own subscriptions."""
+class OwnBuffer(TransformBuffer):
+    """This package's buffer with its own subscriptions."""
 
-    def __init__(self, changed: Callable[[], None], report: Callable[[str], None]) -> None:
+    def __init__(self, on_change: Callable[[], None], report: Callable[[str], None]) -> None:
         super().__init__()
-        self._changed, self._report = changed, report
+        self._on_change, self._report = on_change, report
 
     def subscribe(self, node: Node) -> Callable[[], None]:
-        """Listen to both topics; returns what ends that."""
+        """Subscribe to both topics; returns a function that unsubscribes."""
         from tf2_msgs.msg import TFMessage
 
         moving = QoSProfile(depth=_QUEUE)
         latched = QoSProfile(depth=_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        ours = [
+        subscriptions = [
             node.create_subscription(
-                TFMessage, _TOPIC, lambda message: self._take(message.transforms, False), moving
+                TFMessage, _TOPIC, lambda message: self._put(message.transforms, False), moving
             ),
             node.create_subscription(
                 TFMessage,
                 _STATIC_TOPIC,
-                lambda message: self._take(message.transforms, True),
+                lambda message: self._put(message.transforms, True),
                 latched,
             ),
         ]
 
         def unsubscribe() -> None:
-            for each in ours:
-                node.destroy_subscription(each)
+            for subscription in subscriptions:
+                node.destroy_subscription(subscription)
 
         return unsubscribe
 
-    def _take(self, transforms: Sequence[TransformStamped], static: bool) -> None:
+    def _put(self, transforms: Sequence[TransformStamped], static: bool) -> None:
         for reason in put_transforms(self, transforms, static=static):
             self._report(f"transform refused: {reason}")
-        self._changed()
+        self._on_change()
 
 
-class Tf2Tree:
-    """tf2_ros, told to say when something is new, so that nobody has to poll."""
+class Tf2Buffer:
+    """tf2_ros's buffer, which calls back on new transforms so that lookups need not poll."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        """Set up.
-
-        Raises:
-            ImportError: if tf2_ros is not there or does not fit.
-        """
+    def __init__(self, on_change: Callable[[], None]) -> None:
         import tf2_ros
 
         class Buffer(tf2_ros.Buffer):
             def set_transform(self, transform: TransformStamped, authority: str) -> None:
                 super().set_transform(transform, authority)
-                changed()
+                on_change()
 
             def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
                 super().set_transform_static(transform, authority)
-                changed()
+                on_change()
 
         self._tf2_ros = tf2_ros
-        # Without a node, for which it would open the service tf2_frames.
+        # Without a node, with which it would offer the service tf2_frames.
         self._buffer = Buffer(cache_time=Duration(nanoseconds=HISTORY_NS))
 
     def subscribe(self, node: Node) -> Callable[[], None]:
-        """Listen to both topics; returns what ends that."""
-        end: Callable[[], None] = self._tf2_ros.TransformListener(self._buffer, node).unregister
-        return end
+        """Subscribe to both topics; returns a function that unsubscribes."""
+        listener = self._tf2_ros.TransformListener(self._buffer, node)
+        unsubscribe: Callable[[], None] = listener.unregister
+        return unsubscribe
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
         """As :meth:`mllmseg_ros.geometry.transforms.TransformBuffer.lookup`."""
         try:
             found = self._buffer.lookup_transform_core(target, source, Time(nanoseconds=stamp_ns))
         except self._tf2_ros.TransformException as error:
-            # tf2 names the direction in its text alone.
+            # tf2 says only in its text whether the stamp is too early or too late.
             kind = TransformExpiredError if "into the past" in str(error) else TransformError
             raise kind(str(error)) from None
         at, turn = found.transform.translation, found.transform.rotation
         return pose_to_matrix((at.x, at.y, at.z), (turn.x, turn.y, turn.z, turn.w))
 
     def clear(self) -> None:
-        """Forget all but what is static."""
+        """Forget all transforms but the static ones."""
         self._buffer.clear()
 
 
-def _finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _check_finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(matrix).all():
         raise TransformExpiredError(f"the transform is not finite: {matrix[:3].tolist()}")
     return matrix

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executables beside the node: doctor, image folder, viewer."""
+"""Tools for the node: doctor, image folder, viewer."""

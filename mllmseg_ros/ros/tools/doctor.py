@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ros2 run mllmseg_ros doctor``: the machine, then ROS 2 on it, then what comes on the topics.
+"""Check the machine, the ROS 2 installation and the camera's topics.
 
     ros2 run mllmseg_ros doctor --model MLLMSeg_InternVL2_5_1B_RES \
         --ros-args -r image:=/camera/color/image_raw -r camera_info:=/camera/color/camera_info
 
-Topics are remapped as the node's are.
+Topics are remapped like those of the node.
 """
 
 from __future__ import annotations
@@ -44,34 +44,36 @@ from mllmseg_ros.ros.messages.image_msgs import (
 from mllmseg_ros.ros.support import large_images
 
 _SECONDS = 5.0
-_OLD_S = 1.0  # as the node's max_age
-_SHARED_MEMORY = 100e6  # bytes: a segment of the profile for each of a few processes
+_MAX_AGE_S = 1.0  # default of the node's max_age
+_SHARED_MEMORY = 100e6  # bytes: the profile's segment, for a few processes
 _UDP_BUFFER = 2_000_000  # bytes
 
 
 def main(args: list[str] | None = None) -> int:
-    """Print one line per finding; returns 1 where something fails."""
+    """Print a line per finding; return 1 if a check fails."""
     parser = argparse.ArgumentParser(
-        prog="doctor", description="Can the node run here, and does it get what it needs?"
+        prog="doctor", description="Check whether the node can run here and gets its input."
     )
     parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
-    parser.add_argument("--seconds", type=float, default=_SECONDS, help="to listen; 0: not at all")
-    given = sys.argv if args is None else ["doctor", *args]
-    asked = parser.parse_args(remove_ros_args(given)[1:])
-    status = print_findings(check_machine(asked.model, asked.device, asked.dtype))
-    rclpy.init(args=given)
+    parser.add_argument(
+        "--seconds", type=float, default=_SECONDS, help="time to watch the topics, s; 0: not at all"
+    )
+    command_line = sys.argv if args is None else ["doctor", *args]
+    arguments = parser.parse_args(remove_ros_args(command_line)[1:])
+    status = print_findings(check_machine(arguments.model, arguments.device, arguments.dtype))
+    rclpy.init(args=command_line)
     try:
-        status |= print_findings([_cv_bridge(), *_transport()])
-        if asked.seconds > 0:
-            status |= print_findings(_listen(asked.seconds))
+        status |= print_findings([_check_cv_bridge(), *_check_transport()])
+        if arguments.seconds > 0:
+            status |= print_findings(_check_topics(arguments.seconds))
     finally:
         rclpy.try_shutdown()
     return status
 
 
-def _cv_bridge() -> Finding:
+def _check_cv_bridge() -> Finding:
     _, text = choose_rgb_conversion()
     if "failed" not in text:
         return ok("cv_bridge", text)
@@ -80,25 +82,25 @@ def _cv_bridge() -> Finding:
     )
 
 
-def _transport() -> Iterator[Finding]:
-    """What keeps large images from getting lost."""
+def _check_transport() -> Iterator[Finding]:
+    """Check the settings without which large images get lost."""
     middleware = get_rmw_implementation_identifier()
     yield ok("middleware", f"{middleware}, ROS_DISTRO {os.environ.get('ROS_DISTRO', 'not set')}")
     if "fastrtps" not in middleware:
-        buffer = _udp_buffer()
+        buffer = _read_udp_buffer_size()
         if buffer is not None and buffer < _UDP_BUFFER:
             yield warn(
                 "large images",
-                f"the kernel takes {buffer} bytes at a time; "
+                f"the kernel's receive buffer has {buffer} bytes; "
                 f"sudo sysctl -w net.core.rmem_max={_UDP_BUFFER * 10}",
             )
         else:
-            yield ok("large images", "the kernel's buffers have room")
+            yield ok("large images", "the kernel's receive buffer is large enough")
         return
     ((variable, profile),) = large_images.environment().items()
     given = os.environ.get(variable)
     if given and not Path(given).is_file():
-        yield fail("large images", f"{variable} names {given}, which is not there")
+        yield fail("large images", f"{variable} names {given}, which does not exist")
     elif given or os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
         yield ok("large images", f"{variable}={given}" if given else "LARGE_DATA")
     else:
@@ -115,7 +117,7 @@ def _transport() -> Iterator[Finding]:
         )
 
 
-def _udp_buffer() -> int | None:
+def _read_udp_buffer_size() -> int | None:
     try:
         return int(Path("/proc/sys/net/core/rmem_max").read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -123,7 +125,7 @@ def _udp_buffer() -> int | None:
 
 
 class _Topic:
-    """A topic that is listened to."""
+    """Subscription that counts messages and keeps the newest."""
 
     def __init__(self, node: Node, kind: type, topic: str) -> None:
         self.name = str(node.resolve_topic_name(topic))
@@ -131,10 +133,13 @@ class _Topic:
         self._node = node
         self._first_s = self._last_s = 0.0
         node.create_subscription(
-            kind, topic, self._take, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+            kind,
+            topic,
+            self._on_message,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
         )
 
-    def _take(self, message: Any) -> None:
+    def _on_message(self, message: Any) -> None:
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.count += 1
@@ -152,12 +157,12 @@ class _Topic:
         return f"{self.name}: {rate}, {self.age_s * 1e3:.0f} ms old"
 
 
-def _listen(seconds: float) -> Iterator[Finding]:
+def _check_topics(seconds: float) -> Iterator[Finding]:
     node = rclpy.create_node("mllmseg_doctor")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        # Raw and compressed: who publishes what is known only after a while.
+        # Raw and compressed: discovering the publishers takes a while.
         images = [
             _Topic(node, Image, "image"),
             _Topic(node, CompressedImage, "image/compressed"),
@@ -170,23 +175,23 @@ def _listen(seconds: float) -> Iterator[Finding]:
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             executor.spin_once(timeout_sec=0.1)
-        yield _judge_image(node, _used(*images))
-        yield _judge_info(info)
-        yield _judge_depth(_used(*depths))
-        yield _judge_tf(node)
+        yield _check_image(node, _choose_transport(*images))
+        yield _check_info(info)
+        yield _check_depth(_choose_transport(*depths))
+        yield _check_tf(node)
     finally:
         executor.shutdown()
         node.destroy_node()
 
 
-def _used(raw: _Topic, compressed: _Topic) -> _Topic:
-    """The one that the node would take: compressed only where nobody publishes it raw."""
+def _choose_transport(raw: _Topic, compressed: _Topic) -> _Topic:
+    """Return the topic that the node would use: compressed only if raw has no publisher."""
     return compressed if compressed.publishers and not raw.publishers else raw
 
 
-def _judge_image(node: Node, topic: _Topic) -> Finding:
+def _check_image(node: Node, topic: _Topic) -> Finding:
     if topic.newest is None:
-        return fail("image", _why_silent(node, topic))
+        return fail("image", _explain_silence(node, topic))
     message = topic.newest
     try:
         if isinstance(message, CompressedImage):
@@ -197,7 +202,7 @@ def _judge_image(node: Node, topic: _Topic) -> Finding:
         return fail("image", f"{topic.name}: {error}")
     frame_id = message.header.frame_id
     text = f"{topic}, {rgb.shape[1]} x {rgb.shape[0]} {encoding}, frame {frame_id!r}"
-    if abs(topic.age_s) > _OLD_S:
+    if abs(topic.age_s) > _MAX_AGE_S:
         return fail(
             "image",
             f"{text}; the node takes none that is off by more than max_age: synchronise the clocks "
@@ -208,7 +213,7 @@ def _judge_image(node: Node, topic: _Topic) -> Finding:
     return ok("image", text)
 
 
-def _why_silent(node: Node, topic: _Topic) -> str:
+def _explain_silence(node: Node, topic: _Topic) -> str:
     if topic.publishers:
         return (
             f"{topic.name} has {topic.publishers} publisher(s), but nothing arrives: see 'large "
@@ -220,24 +225,26 @@ def _why_silent(node: Node, topic: _Topic) -> str:
         for name, types in node.get_topic_names_and_types()
         if set(types) & set(kinds) and node.count_publishers(name) and "depth" not in name
     ]
-    there = f"there are {', '.join(others)}: -r image:=…" if others else "nor any other image"
+    alternatives = (
+        f"there are {', '.join(others)}: -r image:=…" if others else "nor any other image"
+    )
     return (
         f"nobody publishes {topic.name} (ROS_DOMAIN_ID {os.environ.get('ROS_DOMAIN_ID', '0')}); "
-        f"{there}"
+        f"{alternatives}"
     )
 
 
-def _judge_info(topic: _Topic) -> Finding:
+def _check_info(topic: _Topic) -> Finding:
     if topic.newest is None:
-        return warn("camera_info", f"{topic.name}: nothing; without it there are no metres")
+        return warn("camera_info", f"{topic.name}: no messages; without it there are no positions")
     if not (topic.newest.k[0] > 0 and topic.newest.k[4] > 0):
         return fail("camera_info", f"{topic.name}: K has no focal length; calibrate the camera")
     return ok("camera_info", str(topic))
 
 
-def _judge_depth(topic: _Topic) -> Finding:
+def _check_depth(topic: _Topic) -> Finding:
     if topic.newest is None:
-        return warn("depth", f"{topic.name}: nothing; answers stay in the image, without metres")
+        return warn("depth", f"{topic.name}: no messages; results have no position")
     message = topic.newest
     try:
         if isinstance(message, CompressedImage):
@@ -249,7 +256,7 @@ def _judge_depth(topic: _Topic) -> Finding:
     return ok("depth", f"{topic}, {metres.shape[1]} x {metres.shape[0]} {encoding}")
 
 
-def _judge_tf(node: Node) -> Finding:
+def _check_tf(node: Node) -> Finding:
     moving, fixed = (node.count_publishers(name) for name in ("/tf", "/tf_static"))
     if not moving + fixed:
         return warn(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node behind ``mllmseg view``: what a camera and the segmenter publish, into Rerun.
+"""Node of ``mllmseg view``: log the topics of a camera and of the segmenter to Rerun.
 
-For who has no RViz or Foxglove. It only listens.
+An alternative to RViz and Foxglove. It publishes nothing.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ _TRANSPORT_CHECK_S = 1.0
 
 
 class ViewNode(Node):
-    """Hands messages on, each under the stamp that it came with."""
+    """Logs messages, each with its own stamp."""
 
     def __init__(self, camera: str, log: RerunLog) -> None:
         """Subscribe.
 
         Args:
             camera: name of the camera, "" where its topics have no prefix.
-            log: where to.
+            log: log to write to.
         """
         super().__init__("mllmseg_view")
         self._log = log
         self._prefix = f"{camera}/" if camera else ""
         self._lens: tuple | None = None
-        for kind, topic, take, qos in (
+        for kind, topic, callback, qos in (
             (Image, f"{self._prefix}image", self._on_image, qos_profile_sensor_data),
             (CameraInfo, f"{self._prefix}camera_info", self._on_info, qos_profile_sensor_data),
-            (SegmentationArray, f"{self._prefix}segmentations", self._on_answer, 10),
+            (SegmentationArray, f"{self._prefix}segmentations", self._on_result, 10),
             (PointCloud2, f"{self._prefix}target_cloud", self._on_cloud, 1),
             (String, f"{self._prefix}command", self._on_command, 10),
         ):
-            self.create_subscription(kind, topic, take, qos)
-        self._listen_to_transforms()
+            self.create_subscription(kind, topic, callback, qos)
+        self._subscribe_to_transforms()
         if camera:
             self.create_subscription(String, "command", self._on_command, 10)
         self._transport_check = self.create_timer(_TRANSPORT_CHECK_S, self._check_transport)
         self.get_logger().info(f"listening to {self.resolve_topic_name(self._prefix + 'image')}")
 
     def stop(self) -> None:
-        """Write what is left."""
+        """Close the log."""
         self._log.close()
 
-    def _listen_to_transforms(self) -> None:
+    def _subscribe_to_transforms(self) -> None:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError:
@@ -70,7 +70,7 @@ class ViewNode(Node):
         self.create_subscription(TFMessage, "/tf_static", self._on_static_transforms, latched)
 
     def _check_transport(self) -> None:
-        """Take compressed images where there are no others."""
+        """Subscribe to compressed images if there are no raw ones."""
         topic = f"{self._prefix}image"
         raw, compressed = (
             self.count_publishers(self.resolve_topic_name(each))
@@ -104,15 +104,15 @@ class ViewNode(Node):
             stamp_ns, message.header.frame_id, K, (message.height, message.width)
         )
 
-    def _on_answer(self, message: SegmentationArray) -> None:
+    def _on_result(self, message: SegmentationArray) -> None:
         size_hw = (message.image_height, message.image_width)
-        if not size_hw[0]:  # no image is behind it
+        if not size_hw[0]:  # a result without an image
             self._log.log_command(self._now_ns(), f"({message.command}: {message.text})")
             return
         try:
-            shown = [_shown(each, size_hw) for each in message.segmentations]
+            shown = [_convert_entry(each, size_hw) for each in message.segmentations]
         except ValueError as error:
-            self.get_logger().warning(f"answer ignored: {error}", throttle_duration_sec=5.0)
+            self.get_logger().warning(f"result ignored: {error}", throttle_duration_sec=5.0)
             return
         text = f"{message.command}: {message.text}"
         stamp_ns = nanoseconds(message.header.stamp)
@@ -128,13 +128,13 @@ class ViewNode(Node):
 
     def _on_transforms(self, message: Any, static: bool = False) -> None:
         for each in message.transforms:
-            move, turn = each.transform.translation, each.transform.rotation
+            translation, rotation = each.transform.translation, each.transform.rotation
             self._log.log_transform(
                 None if static else nanoseconds(each.header.stamp),
                 each.header.frame_id,
                 each.child_frame_id,
-                (move.x, move.y, move.z),
-                (turn.x, turn.y, turn.z, turn.w),
+                (translation.x, translation.y, translation.z),
+                (rotation.x, rotation.y, rotation.z, rotation.w),
             )
 
     def _on_static_transforms(self, message: Any) -> None:
@@ -144,27 +144,28 @@ class ViewNode(Node):
         return int(self.get_clock().now().nanoseconds)
 
 
-def _shown(entry: Segmentation, size_hw: tuple[int, int]) -> LoggedSegmentation:
+def _convert_entry(entry: Segmentation, size_hw: tuple[int, int]) -> LoggedSegmentation:
     box = None
     if entry.has_position:
-        place, turn, size = entry.box_pose.position, entry.box_pose.orientation, entry.box_size
+        center, rotation = entry.box_pose.position, entry.box_pose.orientation
+        size = entry.box_size
         box = Box(
             frame_id=entry.frame_id,
-            center=(place.x, place.y, place.z),
+            center=(center.x, center.y, center.z),
             size=(size.x, size.y, size.z),
-            quaternion=(turn.x, turn.y, turn.z, turn.w),
+            quaternion=(rotation.x, rotation.y, rotation.z, rotation.w),
         )
     segmentation = segmentation_from_message(entry, size_hw)
     return LoggedSegmentation(segmentation=segmentation, track_id=entry.track_id, box=box)
 
 
 def view(camera: str, save: Path | None, ros_arguments: list[str]) -> int:
-    """Show, or write to a file, what is published until told to end; returns the exit status.
+    """Show the topics, or write them to a file, until a signal; return the exit status.
 
     Args:
         camera: name of the camera, "" where its topics have no prefix.
-        save: file to write; None opens the viewer.
-        ros_arguments: as after ``--ros-args``: remappings, parameters.
+        save: file to write; None: open the viewer.
+        ros_arguments: arguments after ``--ros-args``: remappings, parameters.
     """
     log = RerunLog(save)
     return run(lambda: ViewNode(camera, log), ["--ros-args", *ros_arguments])

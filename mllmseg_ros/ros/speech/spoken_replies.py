@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to say to the answer of a command that was spoken."""
+"""Compose what to say in reply to a spoken command."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from mllmseg_ros.language.result_sentences import ExpressionResult, describe_res
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.segmentation import Status
 
-__all__ = ["SpokenAnswers"]
+__all__ = ["SpokenReplies"]
 
 _STATUS = {
     Segmentation.STATUS_FOUND: Status.FOUND,
     Segmentation.STATUS_NO_TARGET: Status.NO_TARGET,
     Segmentation.STATUS_LOW_CONFIDENCE: Status.LOW_CONFIDENCE,
 }
-_WITHOUT = {
-    SegmentationArray.STATUS_STALE_INPUT: "I see no picture.",
+_WITHOUT_RESULT = {
+    SegmentationArray.STATUS_STALE_INPUT: "I have no camera image.",
     SegmentationArray.STATUS_ERROR: "That did not work.",
     SegmentationArray.STATUS_SUPERSEDED: "",
     SegmentationArray.STATUS_STOPPED: "",
 }
-_MOST_PENDING = 16  # commands without an answer: nobody answers them any more
+_MAX_PENDING = 16  # older commands will get no result any more
 
 
-class SpokenAnswers:
-    """Knows which commands were spoken and wait for their first answer."""
+class SpokenReplies:
+    """Keeps the spoken commands that have no result yet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pending: deque[str] = deque(maxlen=_MOST_PENDING)
+        self._pending: deque[str] = deque(maxlen=_MAX_PENDING)
 
-    def asked(self, command: str) -> None:
-        """A command goes out."""
+    def add_command(self, command: str) -> None:
+        """Add a spoken command that is published."""
         with self._lock:
             self._pending.append(command)
 
-    def heard(self, answer: SegmentationArray) -> str:
-        """What to say; "" where it is not the first answer to a command that was spoken."""
+    def reply_to(self, result: SegmentationArray) -> str:
+        """Return what to say; "" unless it is the first result of a spoken command."""
         with self._lock:
-            if answer.command not in self._pending:
+            if result.command not in self._pending:
                 return ""
-            self._pending.remove(answer.command)
-        if answer.status in _WITHOUT:
-            return _WITHOUT[answer.status]
-        return describe_results(_seen(answer.segmentations))
+            self._pending.remove(result.command)
+        if result.status in _WITHOUT_RESULT:
+            return _WITHOUT_RESULT[result.status]
+        return describe_results(_summarise(result.segmentations))
 
 
-def _seen(entries: Sequence[Segmentation]) -> list[ExpressionResult]:
-    """An entry per expression; of several instances the first says what became of it."""
+def _summarise(entries: Sequence[Segmentation]) -> list[ExpressionResult]:
+    """Summarise the entries of each expression; the first instance has its status."""
     counts = Counter(entry.expression_index for entry in entries)
     return [
         ExpressionResult(

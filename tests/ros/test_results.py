@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLE = load_sample(0)
 COMMAND = "pick: the red mug; place: the bowl"
-TARGETS = ((2,), (5,))  # instance ids that the sample's truth gives them
+TARGETS = ((2,), (5,))  # their instance ids in the sample
 ALWAYS_FOUND = {"decide_by": "score", "threshold": 0.0}
 NEVER_FOUND = {"decide_by": "score", "threshold": 1.0}
 BY_THE_MODEL = {"decide_by": "auto", "threshold": -1.0, "max_rate": 0.0, "max_age": 10.0}
@@ -38,7 +38,7 @@ def defaults(client: Client) -> None:
 
 
 def send_rgbd(client: Client) -> None:
-    """Publish the sample as an aligned RGB-D camera would."""
+    """Publish the sample like an aligned RGB-D camera."""
     header = client.header()
     depth_mm = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
     client.depth.publish(image_from_array(depth_mm, "16UC1", header))
@@ -53,9 +53,9 @@ def pixels(image: Image) -> np.ndarray:
     return np.frombuffer(image.data, np.uint8).reshape(image.height, image.width)
 
 
-def entry_masks(answer: SegmentationArray) -> list[np.ndarray]:
-    size_hw = (answer.image_height, answer.image_width)
-    return [segmentation_from_message(each, size_hw).mask for each in answer.segmentations]
+def entry_masks(result: SegmentationArray) -> list[np.ndarray]:
+    size_hw = (result.image_height, result.image_width)
+    return [segmentation_from_message(each, size_hw).mask for each in result.segmentations]
 
 
 def test_command_in_masks_and_position_out(client: Client) -> None:
@@ -67,42 +67,42 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         ),
         each=lambda: send_rgbd(client),
     )
-    answer = client.to(COMMAND)[-1]
-    assert answer.status == SegmentationArray.STATUS_OK
-    assert answer.intent == "pick_and_place"
-    assert answer.camera == "/image"
-    assert answer.model == "mllmseg-tabletop"
-    assert (answer.image_height, answer.image_width) == (480, 640)
-    assert nanoseconds(answer.request_stamp) > 0
-    assert answer.latency.sec == 0 or answer.latency.sec < 10
+    result = client.to(COMMAND)[-1]
+    assert result.status == SegmentationArray.STATUS_OK
+    assert result.intent == "pick_and_place"
+    assert result.camera == "/image"
+    assert result.model == "mllmseg-tabletop"
+    assert (result.image_height, result.image_width) == (480, 640)
+    assert nanoseconds(result.request_stamp) > 0
+    assert result.latency.sec == 0 or result.latency.sec < 10
     images = (client.masks, client.labels, client.overlays)
-    for received in (*images, client.answers, client.centroids, client.clouds):
+    for received in (*images, client.results, client.centroids, client.clouds):
         assert set(stamps(received)) <= set(client.sent)
         assert {each.header.frame_id for each in received} == {"test_camera_optical_frame"}
     # At least one instance each, the largest first.
-    firsts = [each for each in answer.segmentations if each.instance_index == 0]
+    firsts = [each for each in result.segmentations if each.instance_index == 0]
     assert [each.role for each in firsts] == ["pick", "place"]
     assert [each.expression for each in firsts] == ["the red mug", "the bowl"]
     assert [each.expression_index for each in firsts] == [0, 1]
-    for each in answer.segmentations:
+    for each in result.segmentations:
         assert each.status == Segmentation.STATUS_FOUND
         assert each.mask.encoding == "mono8"
         assert (each.mask.width, each.mask.height) == (each.box.width, each.box.height)
         assert each.track_id
-        # A picture that does not move is not looked at again: the age tells when it was.
+        # An image that does not move gets no new inference: the age gives the time of the last one.
         age_ns = nanoseconds(each.inference_age)
         assert each.propagated == (age_ns > 0)
-        assert nanoseconds(answer.header.stamp) - age_ns in client.sent
-    assert len({each.track_id for each in answer.segmentations}) == len(answer.segmentations)
+        assert nanoseconds(result.header.stamp) - age_ns in client.sent
+    assert len({each.track_id for each in result.segmentations}) == len(result.segmentations)
 
-    # The same image's mask and labels say the same as the entries.
-    stamp_ns = nanoseconds(answer.header.stamp)
-    masks = entry_masks(answer)
+    # Mask and labels of the same image match the entries.
+    stamp_ns = nanoseconds(result.header.stamp)
+    masks = entry_masks(result)
     client.wait(lambda: stamp_ns in stamps(client.masks) and stamp_ns in stamps(client.labels))
     mask = pixels(client.masks[stamps(client.masks).index(stamp_ns)])
     labels = pixels(client.labels[stamps(client.labels).index(stamp_ns)])
     expected = np.zeros_like(labels)
-    for each, drawn in reversed(list(zip(answer.segmentations, masks, strict=True))):
+    for each, drawn in reversed(list(zip(result.segmentations, masks, strict=True))):
         expected[drawn] = each.label
     np.testing.assert_array_equal(labels, expected)
     np.testing.assert_array_equal(mask, np.where(expected > 0, 255, 0))
@@ -110,7 +110,7 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     assert (overlay.encoding, overlay.height, overlay.width) == ("rgb8", 480, 640)
 
     # The centroid is that of the target to pick, in metres and in the camera's frame.
-    pick = answer.segmentations[0]
+    pick = result.segmentations[0]
     assert pick.has_position
     assert pick.frame_id == "test_camera_optical_frame"
     assert 0.3 < pick.position.z < 2.0
@@ -122,7 +122,7 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
         atol=1e-3,
     )
 
-    # Pose and markers say the same of the same image.
+    # Pose and markers of the same image match.
     client.wait(lambda: client.poses and client.markers)
     pose = client.poses[-1]
     assert pose.header.frame_id == "test_camera_optical_frame"
@@ -134,10 +134,10 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     )
     shown = client.markers[-1].markers
     assert shown[0].action == Marker.DELETEALL
-    n_places = sum(each.has_position for each in answer.segmentations)
+    n_places = sum(each.has_position for each in result.segmentations)
     assert len(shown) == 1 + 2 * n_places
 
-    # The cloud holds the points that the centroid is the mean of, in the image's colours.
+    # The cloud has the points whose mean is the centroid, in the image's colours.
     cloud = client.clouds[-1]
     client.wait(lambda: cloud.header.stamp in [each.header.stamp for each in client.centroids])
     records = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, cloud.point_step).copy()
@@ -149,13 +149,13 @@ def test_command_in_masks_and_position_out(client: Client) -> None:
     assert {tuple(bgr[::-1]) for bgr in records[:, 12:15]} <= shown
 
 
-def test_the_masks_land_on_what_was_named(client: Client) -> None:
-    """The embedded model, deciding by itself, on a picture of the package."""
+def test_the_masks_cover_the_targets(client: Client) -> None:
+    """The embedded model with its own threshold on a sample image of the package."""
     client.command(COMMAND)
     client.wait(lambda: len(client.to(COMMAND)) > 0, each=lambda: send_rgbd(client))
-    answer = client.to(COMMAND)[0]
-    assert answer.status == SegmentationArray.STATUS_OK, answer.text
-    entries, masks = answer.segmentations, entry_masks(answer)
+    result = client.to(COMMAND)[0]
+    assert result.status == SegmentationArray.STATUS_OK, result.text
+    entries, masks = result.segmentations, entry_masks(result)
     for index, targets in enumerate(TARGETS):
         ours = [k for k, each in enumerate(entries) if each.expression_index == index]
         mask, entry = np.any([masks[k] for k in ours], axis=0), entries[ours[0]]
@@ -169,15 +169,15 @@ def test_the_masks_land_on_what_was_named(client: Client) -> None:
         np.testing.assert_allclose(position, [x.mean(), y.mean(), z.mean()], atol=0.03)
 
 
-def test_no_target_is_an_answer_with_an_empty_mask(client: Client) -> None:
+def test_no_target_is_a_result_with_an_empty_mask(client: Client) -> None:
     client.set_parameters(**NEVER_FOUND)
     client.command(COMMAND)
     client.wait(lambda: client.masks and client.to(COMMAND), each=lambda: send_rgbd(client))
     client.spin(0.5, each=lambda: send_rgbd(client))
-    answer = client.to(COMMAND)[-1]
-    assert answer.status == SegmentationArray.STATUS_NO_TARGET
-    assert len(answer.segmentations) == 2
-    for each in answer.segmentations:
+    result = client.to(COMMAND)[-1]
+    assert result.status == SegmentationArray.STATUS_NO_TARGET
+    assert len(result.segmentations) == 2
+    for each in result.segmentations:
         assert each.status == Segmentation.STATUS_NO_TARGET
         assert (each.area_px, each.label, each.box.width, len(each.mask.data)) == (0, 0, 0, 0)
         assert math.isnan(each.centroid_uv[0])
@@ -194,7 +194,7 @@ def test_without_depth_there_is_no_position(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command("the red mug")
     client.wait(
-        lambda: set(stamps(client.answers)) & set(client.sent),
+        lambda: set(stamps(client.results)) & set(client.sent),
         each=lambda: client.send_image(SAMPLE.rgb),
     )
     entry = client.to("the red mug")[-1].segmentations[0]
@@ -203,12 +203,12 @@ def test_without_depth_there_is_no_position(client: Client) -> None:
     assert not entry.has_position
     assert entry.frame_id == ""
     client.spin(0.3)
-    # The last test's image may have been answered first.
+    # There may have been a result on the last test's image first.
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
 def send_with_depth(client: Client, late_ns: int) -> None:
-    """A picture with depth of half its size, stamped so much later."""
+    """Publish an image with depth of half its size and a later stamp."""
     header = client.header()
     K = SAMPLE.K.ravel().tolist()
     small = np.full((240, 320), 800, dtype=np.uint16)
@@ -221,21 +221,21 @@ def send_with_depth(client: Client, late_ns: int) -> None:
     client.sent.append(nanoseconds(header.stamp))
 
 
-def test_depth_of_another_time_is_no_position_and_the_text_says_so(client: Client) -> None:
+def test_depth_of_another_time_gives_no_position_and_the_text_says_so(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command("the green bowl")
     client.wait(
-        lambda: set(stamps(client.answers)) & set(client.sent),
+        lambda: set(stamps(client.results)) & set(client.sent),
         each=lambda: send_with_depth(client, 500_000_000),
     )
-    answer = client.to("the green bowl")[-1]
-    assert not answer.segmentations[0].has_position
-    assert "no position: no depth image has the stamp of the colour image" in answer.text
+    result = client.to("the green bowl")[-1]
+    assert not result.segmentations[0].has_position
+    assert "no position: no depth image has the stamp of the colour image" in result.text
     client.spin(0.3)
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
-def test_depth_of_another_size_a_moment_later_is_looked_up(client: Client) -> None:
+def test_depth_of_another_size_and_slightly_later_is_used(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command("the green bowl")
     client.wait(
@@ -247,12 +247,12 @@ def test_depth_of_another_size_a_moment_later_is_looked_up(client: Client) -> No
     assert abs(entry.position.z - 0.8) < 1e-6
 
 
-def test_an_answer_for_every_image_until_stop(client: Client) -> None:
+def test_a_result_for_every_image_until_stop(client: Client) -> None:
     client.command("the green bowl")
     client.wait(lambda: len(client.to("the green bowl")) >= 5, each=lambda: send_rgbd(client))
-    answers = client.to("the green bowl")
-    assert len({answer.request_id for answer in answers}) == 1
-    assert len(set(stamps(answers))) == len(answers)
+    results = client.to("the green bowl")
+    assert len({result.request_id for result in results}) == 1
+    assert len(set(stamps(results))) == len(results)
     client.command("stop")
     client.wait(lambda: client.to("stop"))
     client.spin(0.3)
@@ -262,9 +262,9 @@ def test_an_answer_for_every_image_until_stop(client: Client) -> None:
     assert (stopped.header.stamp.sec, stopped.header.frame_id) == (0, "")
     assert client.masks[-1].header.frame_id == "test_camera_optical_frame"
     assert not pixels(client.masks[-1]).any()
-    n_answers, n_masks = len(client.answers), len(client.masks)
+    n_results, n_masks = len(client.results), len(client.masks)
     client.spin(1.0, each=lambda: send_rgbd(client))
-    assert (len(client.answers), len(client.masks)) == (n_answers, n_masks)
+    assert (len(client.results), len(client.masks)) == (n_results, n_masks)
 
 
 def test_max_rate_holds(client: Client) -> None:
@@ -275,7 +275,7 @@ def test_max_rate_holds(client: Client) -> None:
     assert 2 <= len(client.to("the green bowl")) <= 4
 
 
-def test_a_fresh_image_answers_a_command_that_comes_after_it(client: Client) -> None:
+def test_a_fresh_image_is_used_for_a_later_command(client: Client) -> None:
     client.set_parameters(max_age=60.0)
     header = client.send_image(SAMPLE.rgb)
     client.spin(0.5)
@@ -283,35 +283,35 @@ def test_a_fresh_image_answers_a_command_that_comes_after_it(client: Client) -> 
     client.wait(lambda: client.to("the green bowl"))
     client.command("the red mug")
     client.wait(lambda: client.to("the red mug"))
-    assert set(stamps(client.answers)) == {nanoseconds(header.stamp)}
+    assert set(stamps(client.results)) == {nanoseconds(header.stamp)}
 
 
-def test_every_command_of_a_burst_gets_exactly_one_first_answer(client: Client) -> None:
+def test_every_command_of_a_burst_gets_exactly_one_first_result(client: Client) -> None:
     commands = [f"the green bowl number {index}" for index in range(10)]  # the depth of the topic
     send_rgbd(client)
     for command in commands:
         client.command(command)
     last = commands[-1]
     client.wait(lambda: len(client.to(last)) > 2, each=lambda: send_rgbd(client))
-    looked = (
+    with_result = (
         SegmentationArray.STATUS_OK,
         SegmentationArray.STATUS_NO_TARGET,
         SegmentationArray.STATUS_LOW_CONFIDENCE,
     )
     ids = set()
     for command in commands[:-1]:
-        answers = client.to(command)
-        ids |= {answer.request_id for answer in answers}
-        assert len({answer.request_id for answer in answers}) == 1
-        superseded = [a for a in answers if a.status == SegmentationArray.STATUS_SUPERSEDED]
-        assert len(superseded) == (0 if any(a.status in looked for a in answers) else 1)
+        results = client.to(command)
+        ids |= {result.request_id for result in results}
+        assert len({result.request_id for result in results}) == 1
+        superseded = [a for a in results if a.status == SegmentationArray.STATUS_SUPERSEDED]
+        assert len(superseded) == (0 if any(a.status in with_result for a in results) else 1)
         assert all(stamp == 0 for stamp in stamps(superseded))
-    ids |= {answer.request_id for answer in client.to(last)}
+    ids |= {result.request_id for result in client.to(last)}
     assert len(ids) == len(commands)
-    assert all(answer.status in looked for answer in client.to(last))
+    assert all(result.status in with_result for result in client.to(last))
 
 
-def test_memory_stays_flat_under_frames_that_come_too_fast(client: Client, node) -> None:  # type: ignore[no-untyped-def]
+def test_memory_does_not_grow_when_images_arrive_too_fast(client: Client, node) -> None:  # type: ignore[no-untyped-def]
     def resident_mb() -> float:
         with open(f"/proc/{node.process.pid}/statm") as file:
             return int(file.read().split()[1]) * 4096 / 1e6
@@ -326,8 +326,8 @@ def test_memory_stays_flat_under_frames_that_come_too_fast(client: Client, node)
 
     client.command("the green bowl")
     flood(40)  # buffers for images of this size
-    n_answers, before_mb = len(client.to("the green bowl")), resident_mb()
+    n_results, before_mb = len(client.to("the green bowl")), resident_mb()
     flood(80)
-    assert len(client.to("the green bowl")) > n_answers
+    assert len(client.to("the green bowl")) > n_results
     # 80 such images are 498 MB.
     assert resident_mb() - before_mb < 120

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo asks and how it judges the answers. Knows nothing of ROS."""
+"""Plan the commands of the demo and judge the results, without ROS."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.plain_expressions import ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
 
-__all__ = ["judge", "plan_commands", "table"]
+__all__ = ["SegmentCommand", "Verdict", "format_table", "judge", "plan_commands"]
 
 _FORMS = ("color_kind", "kind", "extreme", "relation", "several", "none")
 _TRIES = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedCommand:
-    """A command, and what each of its expressions truly means."""
+class SegmentCommand:
+    """A command and the true targets of its expressions."""
 
     text: str
     expressions: tuple[ReferringExpression, ...]
@@ -30,80 +30,82 @@ class PlannedCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How one answer compares with the truth of its image."""
+    """Comparison of the result of one expression with the truth of its image."""
 
     expression: str
     status: Status
     score: float
     should_be_found: bool
-    iou: float | None  # None where there is nothing to compare
+    iou: float | None  # None if there is nothing to compare
     centroid_error_mm: float | None  # None without a position
 
 
-def plan_commands(objects: Sequence[VisibleObject], seed: int) -> list[PlannedCommand]:
-    """Choose one command per form that the scene allows, and one with two roles at the end."""
+def plan_commands(objects: Sequence[VisibleObject], seed: int) -> list[SegmentCommand]:
+    """Plan a command for each form that the scene allows, and one with two roles at the end."""
     rng = np.random.default_rng(seed)
-    planned: list[PlannedCommand] = []
-    said: set[str] = set()
+    planned: list[SegmentCommand] = []
+    used: set[str] = set()
     for form in _FORMS:
-        expression = _draw(objects, rng, form, said)
+        expression = _draw_expression(objects, rng, form, used)
         if expression is not None:
-            planned.append(PlannedCommand(text=expression.text, expressions=(expression,)))
-            said.add(expression.text)
-    pick = _draw(objects, rng, "color_kind", said)
-    place = _draw(objects, rng, "color_kind", said | ({pick.text} if pick else set()))
+            planned.append(SegmentCommand(text=expression.text, expressions=(expression,)))
+            used.add(expression.text)
+    pick = _draw_expression(objects, rng, "color_kind", used)
+    place = _draw_expression(objects, rng, "color_kind", used | ({pick.text} if pick else set()))
     if pick and place and pick.targets != place.targets:
         text = f"pick: {pick.text}; place: {place.text}"
-        planned.append(PlannedCommand(text=text, expressions=(pick, place)))
+        planned.append(SegmentCommand(text=text, expressions=(pick, place)))
     return planned
 
 
-def _draw(
-    objects: Sequence[VisibleObject], rng: np.random.Generator, form: str, said: set[str]
+def _draw_expression(
+    objects: Sequence[VisibleObject], rng: np.random.Generator, form: str, used: set[str]
 ) -> ReferringExpression | None:
     for _ in range(_TRIES):
         (expression,) = draw_expressions(objects, rng, 1, forms=(form,))
-        # Where a form is impossible in a scene, the generator says what is absent instead.
-        if expression.form == form and expression.text not in said:
+        # If a form is impossible in a scene, the generator returns one for an absent object.
+        if expression.form == form and expression.text not in used:
             return expression
     return None
 
 
 def judge(
-    answers: Sequence[Segmentation],
+    segmentations: Sequence[Segmentation],
     positions_m: Sequence[NDArray[np.float64]],
     targets: Sequence[int],
     instances: NDArray[np.uint8],
     depth_m: NDArray[np.float32],
     K: NDArray[np.float64],
 ) -> Verdict:
-    """Compare the answer to one expression with the truth.
+    """Compare the result of one expression with the truth.
 
     Args:
-        answers: one per instance, masks (H, W).
-        positions_m: (3,) m, of those instances that have one.
-        targets: instance ids that the expression means; empty: it names nothing.
+        segmentations: one per instance, masks (H, W).
+        positions_m: (3,) m, of the instances that have one.
+        targets: instance ids of the true targets; empty: there is none.
         instances: (H, W) true instance ids of that image.
         depth_m: (H, W) true depth, NaN where invalid.
         K: (3, 3) px.
     """
     truth = np.isin(instances, list(targets))
-    answer = answers[0]  # status and score are those of all
-    found = answer.status is Status.FOUND
+    first = segmentations[0]  # status and score are those of all
+    found = first.status is Status.FOUND
     iou = error_mm = None
     if found or targets:
-        mask = np.any([each.mask for each in answers], axis=0) if found else np.zeros_like(truth)
+        mask = (
+            np.any([each.mask for each in segmentations], axis=0) if found else np.zeros_like(truth)
+        )
         iou = float((mask & truth).sum() / max(1, (mask | truth).sum()))
-    shown = [instances == each for each in targets if (instances == each).any()]
-    if found and shown and positions_m:
-        # Of each position the distance to the target nearest to it; the worst of them counts.
-        true_m = np.array([_mean_point(each, depth_m, K) for each in shown])
+    visible = [instances == each for each in targets if (instances == each).any()]
+    if found and visible and positions_m:
+        # The distance of each position to the nearest target; the largest one counts.
+        true_m = np.array([_mean_point(each, depth_m, K) for each in visible])
         off_m = [np.linalg.norm(true_m - each, axis=1).min() for each in positions_m]
         error_mm = 1000 * float(max(off_m))
     return Verdict(
-        expression=answer.expression,
-        status=answer.status,
-        score=answer.score,
+        expression=first.expression,
+        status=first.status,
+        score=first.score,
         should_be_found=bool(targets),
         iou=iou,
         centroid_error_mm=error_mm,
@@ -119,10 +121,10 @@ def _mean_point(
     return np.array([x.mean(), y.mean(), z.mean()])
 
 
-def table(rows: Sequence[tuple[Verdict, float]]) -> str:
-    """Write verdicts with their latencies (ms) as a table for a terminal."""
+def format_table(rows: Sequence[tuple[Verdict, float]]) -> str:
+    """Format verdicts with their latencies (ms) as a table for a terminal."""
     lines = [
-        f"{'expression':<44} {'truth':<7} {'answer':<15} {'score':>5} {'IoU':>5} "
+        f"{'expression':<44} {'truth':<7} {'result':<15} {'score':>5} {'IoU':>5} "
         f"{'3-D error':>10} {'latency':>9}"
     ]
     for verdict, latency_ms in rows:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics of a simulated RGB-D camera: those of an aligned driver, and the truth."""
+"""Publish the topics of a simulated RGB-D camera: those of an aligned driver, and the truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from std_msgs.msg import Header, String
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds
 from mllmseg_ros.sim.view import View
 
-__all__ = ["CameraTopics", "declare_rate", "declare_seed"]
+__all__ = ["CameraPublisher", "declare_rate", "declare_seed"]
 
 WIDTH, HEIGHT = 640, 480  # px
 FRAME_ID = "camera_color_optical_frame"
@@ -23,7 +23,7 @@ _QUEUE = 5
 
 
 def declare_seed(node: Node, default: int, description: str) -> int:
-    """Declare parameter ``seed``, the number of a scene, and read it."""
+    """Declare parameter ``seed``, the number of the scene, and return it."""
     descriptor = ParameterDescriptor(
         description=description,
         integer_range=[IntegerRange(from_value=0, to_value=2**31, step=1)],
@@ -32,16 +32,16 @@ def declare_seed(node: Node, default: int, description: str) -> int:
 
 
 def declare_rate(node: Node, default_hz: float) -> float:
-    """Declare parameter ``rate``, Hz, and read it."""
+    """Declare parameter ``rate``, Hz, and return it."""
     descriptor = ParameterDescriptor(
-        description="Hz, images per second, as far as rendering keeps up",
+        description="Images per second, as far as rendering keeps up.",
         floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
     )
     return float(node.declare_parameter("rate", default_hz, descriptor).value)
 
 
-class CameraTopics:
-    """Publishers of image, camera_info, depth/image, truth/instances and truth/objects."""
+class CameraPublisher:
+    """Publishes image, camera_info, depth/image, truth/instances and truth/objects."""
 
     def __init__(self, node: Node) -> None:
         self._image = node.create_publisher(Image, "image", _QUEUE)
@@ -51,12 +51,12 @@ class CameraTopics:
         self._objects = node.create_publisher(String, "truth/objects", 1)
 
     @property
-    def wants_objects(self) -> bool:
-        """Whether somebody listens to truth/objects, which takes time to measure."""
+    def has_object_subscribers(self) -> bool:
+        """Whether truth/objects, which takes time to measure, has subscribers."""
         return bool(self._objects.get_subscription_count())
 
     def publish(self, view: View, stamp: Time) -> None:
-        """Publish a picture (HEIGHT, WIDTH) with all that belongs to it."""
+        """Publish a rendered image (HEIGHT, WIDTH) with its depth, camera_info and truth."""
         header = Header(stamp=stamp, frame_id=FRAME_ID)
         depth_m = np.where(view.depth_m > 0, view.depth_m, np.float32(np.nan))
         self._depth.publish(image_from_array(depth_m, "32FC1", header))
@@ -68,7 +68,7 @@ class CameraTopics:
                 "objects": [thing.to_dict() for thing in view.objects],
             }
             self._objects.publish(String(data=json.dumps(truth)))
-        # Last, so that who has the image has all that belongs to it.
+        # Last, so that a subscriber that has the image can have the rest.
         self._image.publish(image_from_array(view.rgb, "rgb8", header))
 
 
