@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--pictures", type=int, default=2)
+    parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -44,7 +44,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     rows = {}
     for trained in ("decoder", "lora"):
-        rows[trained] = measure(trained, device, arguments.pictures, arguments.rounds)
+        rows[trained] = measure(trained, device, arguments.images, arguments.rounds)
         base = rows[trained]["nothing"]
         for name, seconds in rows[trained].items():
             print(f"{trained:<8} kept: {name:<8} {seconds:8.2f} s  {base / seconds:6.2f} x")

@@ -30,7 +30,7 @@ CHOOSE = (
     "((list) => (list.value = '{}', list.dispatchEvent(new Event('change'))))"
     "(document.getElementById('camera'))"
 )
-SIZE = "[picture.width, picture.height].join('x')"
+SIZE = "[canvas.width, canvas.height].join('x')"
 RESULT_TEXT = "document.getElementById('answer-text').textContent"
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs chromium")

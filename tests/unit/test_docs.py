@@ -465,6 +465,6 @@ def test_what_stands_once_is_shown_where_it_is_linked(site: Path) -> None:
 def test_api_pages_have_the_docstrings(site: Path) -> None:
     segmenter = (site / "api" / "segmenter.html").read_text()
     assert 'id="mllmseg_ros.segmenter.Segmenter.from_pretrained"' in segmenter
-    assert "None where the mask is empty" in segmenter  # the comment behind a field
+    assert "None if the mask is empty" in segmenter  # the comment behind a field
     pages = [path.read_text() for path in (site / "api").glob("*.html")]
     assert [page for page in pages if re.search(r":(?:class|func|meth|mod):`", page)] == []

@@ -25,7 +25,9 @@ EXEMPT = (
     "benchmarks/speech_texts/",
 )
 # Former names that are still accepted, and formats of files and pages that people have.
-ACCEPTED = re.compile(r"looks? at\b", re.IGNORECASE)
+ACCEPTED = re.compile(
+    r"looks? at\b|has_picture|n_pictures|[\"'(`/]pictures?(?=[\"/])", re.IGNORECASE
+)
 
 
 def retired() -> list[str]:

@@ -177,9 +177,7 @@ class _AdaptTrainer(Trainer):
     def compute_gradients(self, step: int) -> dict[str, float]:
         model, recipe = self._model, self.recipe
         device = self.evaluator.segmenter.device
-        batch = self._batches.draw(
-            step, recipe.pictures, recipe.expressions, recipe.rehearsal_share
-        )
+        batch = self._batches.draw(step, recipe.images, recipe.expressions, recipe.rehearsal_share)
         # On a CPU the backward pass of plain matrix products beats that of fused attention.
         with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
             half = recipe.precision == "bf16"

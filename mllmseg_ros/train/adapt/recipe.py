@@ -25,10 +25,13 @@ __all__ = ["AdaptRecipe"]
 class AdaptRecipe(Recipe):
     """One adaptation; written to ``recipe.json``, a resumed run must have the same."""
 
-    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"forget_at_most": "max_forgetting"}
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {
+        "forget_at_most": "max_forgetting",
+        "pictures": "images",
+    }
 
     steps: Count
-    pictures: Count
+    images: Count
     expressions: Count
     rehearsal_share: Fraction
     held_out_share: OpenFraction

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mllmseg_ros.train.recipe import (
     AtLeast0,
@@ -23,8 +25,10 @@ __all__ = ["PaperRecipe"]
 class PaperRecipe(Recipe):
     """One training; the published values are those of ``recipes/res.yaml``."""
 
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"pictures": "images"}
+
     steps: Count
-    pictures: Count
+    images: Count
     accumulation: Count
     learning_rate: Positive
     weight_decay: NonNegative

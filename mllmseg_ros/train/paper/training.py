@@ -145,7 +145,7 @@ class _PaperTrainer(Trainer):
             # The number of this pass over all steps, passes and processes.
             number = (step * recipe.accumulation + index) * accelerator.num_processes
             number += accelerator.process_index
-            batch = self._batches.draw(number, recipe.pictures).to(accelerator.device)
+            batch = self._batches.draw(number, recipe.images).to(accelerator.device)
             torch.manual_seed(recipe.seed * 1_000_003 + number)  # of dropout
             last = index == recipe.accumulation - 1
             encoded = self._cache.encode_vision(batch.squares) if self._cache else None

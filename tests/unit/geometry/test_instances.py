@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One mask, several things: parted where they are apart, joined where one is behind another."""
+"""One mask, several instances: split where they are apart, joined where one is behind another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def areas(parts: list[np.ndarray]) -> list[int]:
     return [int(part.sum()) for part in parts]
 
 
-def test_apart_in_the_picture_they_are_several_the_largest_first() -> None:
+def test_parts_that_are_apart_are_instances_the_largest_first() -> None:
     big, small = disc(40, 60, 20), disc(110, 60, 12)
     parts = split_mask(big | small)
     assert areas(parts) == [big.sum(), small.sum()]
@@ -48,7 +48,7 @@ def test_holes_stay_holes() -> None:
     np.testing.assert_array_equal(part, ring)
 
 
-def test_touching_in_the_picture_they_are_parted_by_depth() -> None:
+def test_parts_that_touch_are_split_by_depth() -> None:
     front = disc(50, 60, 25)
     behind = disc(85, 60, 25) & ~front
     noise = np.random.default_rng(0).normal(0, 0.002, (120, 160)).astype(np.float32)

@@ -87,7 +87,7 @@ def test_what_was_accepted_can_be_taught(
 
     LabelledSet(data).accept_sure()
     recipe = read_recipe(
-        AdaptRecipe, "adapt", steps=1, pictures=2, expressions=2, evaluate_every=1, precision="fp32"
+        AdaptRecipe, "adapt", steps=1, images=2, expressions=2, evaluate_every=1, precision="fp32"
     )
     adapt(tmp_path / "run", random_checkpoint, load_samples(data), None, recipe, device="cpu")
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

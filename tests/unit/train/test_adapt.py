@@ -38,7 +38,7 @@ from mllmseg_ros.train.recipe import RECIPES, read_recipe
 from mllmseg_ros.train.training_log import TrainingLog
 
 TINY = read_recipe(
-    AdaptRecipe, "adapt", steps=4, pictures=3, expressions=2, evaluate_every=2, precision="fp32"
+    AdaptRecipe, "adapt", steps=4, images=3, expressions=2, evaluate_every=2, precision="fp32"
 )
 LEFT, RIGHT = "the bar on the left", "the bar on the right"
 
@@ -153,7 +153,7 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
 def test_shown_often_it_is_learnt(
     random_checkpoint: Path, new: list[Sample], tmp_path: Path
 ) -> None:
-    recipe = replace(TINY, steps=30, evaluate_every=30, pictures=4, expressions=4)
+    recipe = replace(TINY, steps=30, evaluate_every=30, images=4, expressions=4)
     adapt(tmp_path / "run", random_checkpoint, new, None, recipe, device="cpu")
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     losses = [each["loss"] for each in map(json.loads, lines) if "loss" in each]

@@ -35,7 +35,7 @@ from mllmseg_ros.train.paper.training import train_as_in_paper
 from mllmseg_ros.train.recipe import RECIPES, read_recipe
 
 TINY = read_recipe(
-    PaperRecipe, "res", steps=4, precision="fp32", pictures=1, lora_rank=4, save_every=1
+    PaperRecipe, "res", steps=4, precision="fp32", images=1, lora_rank=4, save_every=1
 )
 
 
@@ -237,7 +237,7 @@ def test_two_processes_train_one_model(start: Path, data: Path, tmp_path: Path) 
     for old, new in (
         ("steps: 50000", "steps: 2"),
         ("precision: bf16", "precision: fp32"),
-        ("pictures: 4", "pictures: 1"),
+        ("images: 4", "images: 1"),
         ("lora_rank: 64", "lora_rank: 2"),
     ):
         assert old in text
