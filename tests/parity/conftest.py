@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Full-size models run on request only."""
+"""Checkpoints of the tiny models, written once. Full-size models run on request only."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,19 @@ import pytest
 # Test folders are no packages and not on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("stages")
+
+from named_weights import write_checkpoint  # noqa: E402 - found by the path above
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a recorded model, by its name. Not to be changed."""
+
+    @cache
+    def write(model: str) -> Path:
+        return write_checkpoint(model, tmp_path_factory.mktemp("parity") / model)
+
+    return write
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from named_weights import RECORDED, write_checkpoint
+from named_weights import RECORDED
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,17 +22,15 @@ def relative(ours: Tensor, reference: Tensor) -> float:
     return float((ours.float() - reference.float()).abs().max() / reference.float().abs().max())
 
 
-def load_segmenter(model: str) -> Segmenter:
-    """Load a recorded model by way of a checkpoint folder, which is removed again."""
-    with tempfile.TemporaryDirectory(prefix="parity_") as folder:
-        checkpoint = write_checkpoint(model, Path(folder) / model)
-        return Segmenter.from_pretrained(checkpoint, device="cpu", dtype="float32")
+def load_segmenter(checkpoint: Path) -> Segmenter:
+    """Load a checkpoint by the package's own loader, for computation in float32."""
+    return Segmenter.from_pretrained(checkpoint, device="cpu", dtype="float32")
 
 
 class RecordedModel:
     """A model of ``recorded/`` with its cases; the engine's outputs are computed once."""
 
-    def __init__(self, model: str, segmenter: Segmenter | None = None) -> None:
+    def __init__(self, model: str, segmenter: Segmenter) -> None:
         facts = json.loads((RECORDED / model / "cases.json").read_text(encoding="utf-8"))
         self.token_ids: dict[str, int] = facts["token_ids"]
         self.cases: dict[str, dict[str, Any]] = {case["name"]: case for case in facts["cases"]}
@@ -42,7 +39,7 @@ class RecordedModel:
         self.images = load_file(RECORDED / "vision.safetensors")
         own = RECORDED / model / "vision.safetensors"
         self.vision = load_file(own) if own.is_file() else self.images
-        self.segmenter = segmenter or load_segmenter(model)
+        self.segmenter = segmenter
         self._results: dict[tuple[str, bool], PaperOutput] = {}
         self._vision_outputs: dict[str, tuple[Tensor, Tensor]] = {}
 

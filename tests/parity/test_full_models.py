@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import gc
 import resource
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from recorded_model import RecordedModel
+from named_weights import write_checkpoint
+from recorded_model import RecordedModel, load_segmenter
 from stages import PromptStages, VisionStages
 
 pytestmark = pytest.mark.parity_full
@@ -25,7 +28,11 @@ RUNS = [
 
 @pytest.fixture(scope="module", params=["1b", "2b"])
 def model(request: pytest.FixtureRequest) -> Iterator[RecordedModel]:
-    yield RecordedModel(request.param)
+    # Removed once it is loaded: it takes gigabytes.
+    with tempfile.TemporaryDirectory(prefix="parity_") as folder:
+        segmenter = load_segmenter(write_checkpoint(request.param, Path(folder) / request.param))
+    yield RecordedModel(request.param, segmenter)
+    del segmenter
     gc.collect()  # before the next one is loaded
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"\nup to and including {request.param}: at most {peak:.1f} GB resident")

@@ -8,11 +8,13 @@ same network gets adapters as separate matrix products.
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from named_weights import make_tensor, write_checkpoint
-from recorded_model import RecordedModel, relative
+from named_weights import make_tensor
+from recorded_model import RecordedModel, load_segmenter, relative
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -86,13 +88,15 @@ def attach_adapters(segmenter: Segmenter) -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny-qwen2", "tiny-internlm2"])
-def test_unmerged_adapters_equal_adapters_at_run_time(name: str, tmp_path: Path) -> None:
-    model = RecordedModel(name)
+def test_unmerged_adapters_equal_adapters_at_run_time(
+    name: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = RecordedModel(name, load_segmenter(checkpoint(name)))
     attach_adapters(model.segmenter)
     expected = model.result(CASE, False)
-    folder = write_checkpoint(name, tmp_path / name)
+    folder = shutil.copytree(checkpoint(name), tmp_path / name)
     unmerge(folder)
-    loaded = RecordedModel(name, Segmenter.from_pretrained(folder, device="cpu", dtype="float32"))
+    loaded = RecordedModel(name, load_segmenter(folder))
     ours = loaded.result(CASE, False)
     # Two ways to the same float32 numbers, as between the original and this engine.
     assert relative(ours.hidden, expected.hidden) < 2e-5

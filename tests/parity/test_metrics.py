@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measures against the original's, to its two printed decimals."""
+"""The metrics against the original's, to its two printed decimals."""
 
 from __future__ import annotations
 

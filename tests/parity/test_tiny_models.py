@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
-from recorded_model import RecordedModel
+from recorded_model import RecordedModel, load_segmenter
 from stages import PromptStages, VisionStages
 
 from mllmseg_ros.model.pixels import to_image_size
@@ -25,8 +28,8 @@ RUNS += [pytest.param(case, True, id=f"{case}-reeval") for case in CASES if "rej
 
 
 @pytest.fixture(scope="module", params=["tiny-qwen2", "tiny-internlm2"])
-def model(request: pytest.FixtureRequest) -> RecordedModel:
-    return RecordedModel(request.param)
+def model(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> RecordedModel:
+    return RecordedModel(request.param, load_segmenter(checkpoint(request.param)))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -39,15 +42,14 @@ class TestPrompts(PromptStages):
     pass
 
 
-@pytest.mark.parametrize("case", ["c0_one", "c3_four"])
-def test_segmenter_equals_the_original_s_pass(model: RecordedModel, case: str) -> None:
-    """The staged pass of the product: the image once, then all expressions in one prompt."""
-    facts, segmenter = model.cases[case], model.segmenter
-    image = model.image(case).numpy()
+def test_segmenter_equals_the_original(model: RecordedModel) -> None:
+    """The segmenter encodes the image once, then runs all expressions in one prompt."""
+    case, segmenter = model.cases["c3_four"], model.segmenter
     reference = to_image_size(
-        model.result(case, False).probability, (facts["height"], facts["width"])
+        model.result("c3_four", False).probability, (case["height"], case["width"])
     )
-    staged = segmenter(image, facts["expressions"], prompt_mode="joint")
+    image = model.image("c3_four").numpy()
+    staged = segmenter(image, case["expressions"], prompt_mode="joint")
     for ours, probability in zip(staged, reference, strict=True):
         # The same float32 computation in another order of sums, then a sigmoid.
         assert (torch.from_numpy(ours.probability) - probability).abs().max() < 1e-4

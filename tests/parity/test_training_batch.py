@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +62,8 @@ def test_ids_labels_and_padding(batch: RecordedBatch) -> None:
     assert torch.equal(dialogs.position_ids, tensors["batch.position_ids"].long())
 
 
-def test_loss_terms_and_gradients(batch: RecordedBatch) -> None:
-    model = load_segmenter(batch.model).model
+def test_loss_terms_and_gradients(batch: RecordedBatch, checkpoint: Callable[[str], Path]) -> None:
+    model = load_segmenter(checkpoint(batch.model)).model
     model.requires_grad_(True)
     squares = [resize_to_square(batch.tensors[f"{name}.image"].numpy(), 448) for name in SAMPLES]
     losses = paper_losses(
