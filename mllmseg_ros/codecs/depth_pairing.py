@@ -58,7 +58,7 @@ class DepthPairing:
         """Set the depth camera's info."""
         self._depth_info = message
 
-    def expect(self, stamp_ns: int, tolerance_ns: int) -> PairedMessages:
+    def pair(self, stamp_ns: int, tolerance_ns: int) -> PairedMessages:
         """Pair the image of this stamp with messages received before or after."""
         return PairedMessages(
             depth=self._depths.match(stamp_ns, tolerance_ns),
@@ -84,7 +84,7 @@ class DepthPairing:
 
         Args:
             frame: the image.
-            paired: from :meth:`expect` for that image.
+            paired: from :meth:`pair` for that image.
             rectified: the images are rectified already.
             lookup_transform: returns ``image_from_depth`` (4, 4) for the depth image's frame id.
             wait_s: s, how long to wait for late messages.

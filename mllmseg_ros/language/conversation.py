@@ -98,7 +98,7 @@ class Conversation:
 
 
 def understand(text: str, language: Language, last: Command | None = None) -> UnderstoodCommand:
-    """Understand a command; see :meth:`Conversation.hear`."""
+    """Understand a command; see :meth:`Conversation.understand`."""
     literal = parse_command(text)
     if literal.is_stop or _STRUCTURED.search(text):
         return UnderstoodCommand(command=literal, act=literal.intent)

@@ -249,7 +249,7 @@ def _attach_depth(
     image: RecordedImage, pairing: DepthPairing, transforms: TransformBuffer
 ) -> RecordedImage:
     """Let an image find its depth, including messages that are read later."""
-    paired = pairing.expect(image.stamp_ns, TOLERANCE_NS)
+    paired = pairing.pair(image.stamp_ns, TOLERANCE_NS)
 
     def lookup_transform(source: str) -> NDArray[np.float64]:
         try:

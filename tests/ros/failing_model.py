@@ -27,6 +27,7 @@ def main() -> None:
         context: ImageContext,
         expressions: Sequence[str],
         prompt_mode: str = "single",
+        **_: Any,
     ) -> list[Any]:
         if RAISES in expressions:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")

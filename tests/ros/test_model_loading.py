@@ -10,8 +10,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 import torch
 
 from mllmseg_ros.checkpoints import integrity
-from mllmseg_ros.ros.node.memory import out_of_memory_advice
 from mllmseg_ros.ros.node.model_loading import load_model
+from mllmseg_ros.ros.node.model_memory import out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.segmenter import Segmenter
 

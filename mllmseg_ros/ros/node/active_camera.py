@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera while the node is active: built complete at activate, dropped at deactivate."""
+"""One camera while the node is active: created complete on activate, dropped on deactivate."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from mllmseg_ros.ros.node.camera_image import CameraImageReader
 from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.diagnostics import Thresholds
 from mllmseg_ros.ros.node.fault_log import FaultLog
-from mllmseg_ros.ros.node.inference import format_age
 from mllmseg_ros.ros.node.inputs import CameraInputs
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
-from mllmseg_ros.ros.node.private_requests import RequestQueue
+from mllmseg_ros.ros.node.private_requests import PrivateRequests
 from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
 from mllmseg_ros.ros.node.result_publisher import ResultPublisher
 from mllmseg_ros.ros.node.tracking_thread import TrackingThread
-from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.clock import RosClock, format_age
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.tf import TransformLookup
 
@@ -72,7 +71,7 @@ class ActiveCamera:
             log: takes what could not be used.
         """
         self.name, self.slot = camera.name, camera.slot
-        self.command, self.private_requests = CurrentCommand(), RequestQueue()
+        self.command, self.private_requests = CurrentCommand(), PrivateRequests()
         self.problem = ""
         self._camera, self._parameters, self._clock = camera, parameters, clock
         self._inference_wakeup = inference_wakeup

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a camera stays while the node is inactive: topic names, publishers, metrics."""
+"""The part of a camera that outlives deactivation: topic names, publishers, metrics."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class CameraImageReader:
     def wrap(self, message: Image | CompressedImage) -> CameraImage:
         """Keep what belongs to an image, and convert nothing yet."""
         tolerance_ns = int(self._parameters.now.depth_tolerance * 1e9)
-        paired = self._depth_pairing.expect(nanoseconds(message.header.stamp), tolerance_ns)
+        paired = self._depth_pairing.pair(nanoseconds(message.header.stamp), tolerance_ns)
         return CameraImage(message, paired, self)
 
     def read_frame(self, message: Image | CompressedImage) -> Frame:
@@ -117,7 +117,7 @@ class CameraImage:
     ) -> None:
         """Wrap a message; see :meth:`CameraImageReader.wrap`."""
         self._message, self._paired, self._reader = message, paired, reader
-        self._lock = threading.Lock()
+        self._frame_lock, self._depth_lock = threading.Lock(), threading.Lock()
         self._frame: Frame | None = None
         self._depth: Depth | None = None
         self._no_depth: str | None = None  # why there is none; None: not read yet
@@ -143,7 +143,7 @@ class CameraImage:
         Raises:
             ValueError: if the message is malformed.
         """
-        with self._lock:
+        with self._frame_lock:
             if self._frame is None:
                 self._frame = self._reader.read_frame(self._message)
             return self._frame
@@ -155,7 +155,7 @@ class CameraImage:
             ValueError: saying why there is none for this image.
         """
         frame = self.frame()
-        with self._lock:
+        with self._depth_lock:  # held while waiting; the frame has its own
             if self._no_depth is None:
                 self._no_depth = ""
                 try:

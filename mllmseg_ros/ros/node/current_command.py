@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command in force of one camera: every command gets exactly one first result or an end.
+"""The command in force of one camera: each gets a first result, STALE_INPUT, or one closing event.
 
 Threads ask here for the right to publish a result, so that nothing follows a stop.
 """
@@ -8,32 +8,10 @@ from __future__ import annotations
 
 import threading
 
+from mllmseg_ros.ros.node.outage import Outage
 from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
 
-__all__ = ["CurrentCommand", "Outage"]
-
-
-class Outage:
-    """Notices once when no result has come for too long. Not thread-safe."""
-
-    def __init__(self, since_ns: int = 0) -> None:
-        """Count from a ROS time, ns."""
-        self._since_ns, self._reported = since_ns, False
-
-    def end(self, now_ns: int) -> None:
-        """Count anew: there was a result."""
-        self._since_ns, self._reported = now_ns, False
-
-    def restart(self, now_ns: int) -> None:
-        """Count from now on, because ROS time has jumped."""
-        self._since_ns = now_ns
-
-    def begins(self, now_ns: int, limit_ns: int) -> bool:
-        """Whether the limit has just been passed; True once an outage."""
-        if self._reported or now_ns - self._since_ns <= limit_ns:
-            return False
-        self._reported = True
-        return True
+__all__ = ["CurrentCommand"]
 
 
 class CurrentCommand:
@@ -99,14 +77,16 @@ class CurrentCommand:
     def check_stale(
         self, now_ns: int, limit_ns: int, period_ns: int, reason: str
     ) -> list[RequestEvent]:
-        """Tell STALE_INPUT, once an outage, when there was no result for ``limit_ns``.
+        """Tell STALE_INPUT, once per outage, when there was no result for ``limit_ns``.
 
         After the first result the next one may take ``period_ns`` longer.
         """
         with self._lock:
             if self._request is None:
                 return []
-            if not self._outage.begins(now_ns, limit_ns + (period_ns if self._has_result else 0)):
+            if not self._outage.report_once(
+                now_ns, limit_ns + (period_ns if self._has_result else 0)
+            ):
                 return []
             self._has_result = True
             return [RequestEvent(request=self._request, reason=EndReason.STALE_INPUT, text=reason)]

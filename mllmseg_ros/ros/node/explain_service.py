@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Service ``explain``: why the model decides as it does, on the newest image, as an image.
 
-The inference takes its turn in the inference thread like any other; what comes on top of a result
-is computed and drawn in another thread, so that other results wait for one inference at most.
+The inference takes its turn in the inference thread like any other; the explanation itself is
+computed and drawn in another thread, so that other results wait for one inference at most.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sensor_msgs.msg import CompressedImage
 
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.inference_backend import EncodedImage
 from mllmseg_ros.ros.node.private_requests import Delivery
 from mllmseg_ros.ros.node.request_router import RequestRouter
+from mllmseg_ros.ros.support.async_queue import AsyncQueue
 from mllmseg_ros.srv import Explain
 
 __all__ = ["ExplainService"]
@@ -49,11 +49,13 @@ class ExplainService:
     async def _explain(
         self, request: Explain.Request, response: Explain.Response
     ) -> Explain.Response:
-        queue: AsyncQueue[Delivery | None] = AsyncQueue(self._router.guard)
-        self._router.ask_on_present_image(request.expression, request.camera, queue)
+        queue: AsyncQueue[Delivery] = AsyncQueue(self._router.guard)
+        self._router.ask(
+            [request.expression], request.camera, queue, on_present_image=True, is_single=True
+        )
         delivery = await queue.take()
-        if delivery is None or delivery.inference is None or delivery.inference.encoded is None:
-            response.text = "" if delivery is None else delivery.message.text
+        if delivery.inference is None or delivery.inference.encoded is None:
+            response.text = delivery.message.text
             return response
         explained: AsyncQueue[Explain.Response] = AsyncQueue(self._router.guard)
         inference = delivery.inference

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest image wins: a slot of one, filled by the subscription, read by the inference thread.
-
-Knows nothing of messages or models.
-"""
+"""A slot for one item, the newest image of a camera."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 """The inference thread: newest images and requests in, results out.
 
 One model serves all cameras. The thread sleeps until there is something to do, gives the cameras
-fair turns, encodes an image once for all requests, and always takes the newest image.
+fair turns, encodes an image once for all requests, and takes the newest image, or the one that a
+request brings.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.node.inference_backend import EncodedImage, InferenceBackend
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
-from mllmseg_ros.ros.node.private_requests import PrivateRequest, RequestQueue
+from mllmseg_ros.ros.node.private_requests import PrivateRequest, PrivateRequests
 from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
 from mllmseg_ros.ros.node.result import InferenceResult
 from mllmseg_ros.ros.node.result_publisher import ResultPublisher
 from mllmseg_ros.ros.node.tracking_thread import Outcome, TrackingThread
-from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.clock import RosClock, format_age
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Segmentation
 
-__all__ = ["InferenceThread", "RequestedCamera", "format_age"]
+__all__ = ["InferenceThread", "RequestedCamera"]
 
 
 class RequestedCamera(Protocol):
@@ -37,7 +38,7 @@ class RequestedCamera(Protocol):
 
     slot: FrameSlot[CameraImage]
     command: CurrentCommand
-    private_requests: RequestQueue
+    private_requests: PrivateRequests
     tracking: TrackingThread
     publisher: ResultPublisher
     problem: str  # set here: why the newest image was not used, "" if it was
@@ -81,9 +82,9 @@ class InferenceThread:
         self._lock = threading.Lock()
         self._is_working = False
         self._stopping = False
-        self._epoch = 0  # counts jumps of time; what was begun before one is thrown away
-        self._model_was_replaced = False
-        self._encoded: tuple[CameraImage, Frame, EncodedImage] | None = None  # the newest
+        self._epoch = 0  # counts jumps of time; what was begun before one is discarded
+        self._encoding_is_invalid = False
+        self._encoded: tuple[CameraImage, EncodedImage] | None = None  # the newest
         self._n_results = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -102,15 +103,15 @@ class InferenceThread:
         self._thread.start()
 
     def reset(self) -> None:
-        """Throw away encodings and unfinished work, because time has jumped."""
+        """Discard encodings and unfinished work, because time has jumped."""
         with self._lock:
             self._epoch += 1
             self._encoded = None
         self._wakeup.set()
 
-    def encode_anew(self) -> None:
-        """Throw encodings away before the next inference, because another model encodes now."""
-        self._model_was_replaced = True
+    def invalidate_encoding(self) -> None:
+        """Discard encodings before the next inference, because another model encodes now."""
+        self._encoding_is_invalid = True
         self._wakeup.set()
 
     def stop(self) -> None:
@@ -129,8 +130,8 @@ class InferenceThread:
             self._wakeup.clear()
             if self._stopping:
                 return
-            if self._model_was_replaced:
-                self._model_was_replaced = False
+            if self._encoding_is_invalid:
+                self._encoding_is_invalid = False
                 self._encoded = None
                 self._backend.free_replaced()
             pause_s = self._serve_next()
@@ -207,7 +208,7 @@ class InferenceThread:
         began_ns, epoch = time.monotonic_ns(), self._epoch
         camera.slot.mark_read(arrival.number)
         try:
-            frame = self._frame(arrival.item)
+            frame = arrival.item.frame()
         except Exception as caught:  # a library's conversion may raise anything
             reason = str(caught) if isinstance(caught, ValueError) else one_line(caught)
             self._refuse(camera, arrival, private_requests, reason)
@@ -254,11 +255,11 @@ class InferenceThread:
     ) -> InferenceResult:
         """Ask the model; the one place where a failure becomes a result."""
         segmentations: Sequence[Segmentation] = ()
-        is_permanent, model, encoded = False, self._backend.name, None
+        is_permanent, model, encoded = False, self._backend.model, None
         if failure is None:
             try:
                 encoded = self._encode(image, frame)
-                model = encoded.model.name
+                model = encoded.model
                 segmentations = self._backend.segment(encoded, request.accepted.expressions)
             except Exception as caught:
                 failure, is_permanent = caught, isinstance(caught, ValueError)
@@ -269,8 +270,8 @@ class InferenceThread:
             image=image,
             segmentations=segmentations,
             began_ns=began_ns,
-            model=model,
-            score_threshold=self._backend.score_threshold,
+            model=model.name,
+            score_threshold=model.score_threshold,
             encoded=encoded,
             error=one_line(failure) if failure else "",
             is_permanent=is_permanent,
@@ -296,23 +297,14 @@ class InferenceThread:
     def _age_ns(self, arrival: Arrival[CameraImage]) -> int:
         return self._clock.now_ns() - arrival.item.stamp_ns
 
-    def _frame(self, image: CameraImage) -> Frame:
-        encoded = self._encoded
-        return encoded[1] if encoded is not None and encoded[0] is image else image.frame()
-
     def _encode(self, image: CameraImage, frame: Frame) -> EncodedImage:
         """The encoding of an image, computed once."""
         encoded = self._encoded
         if encoded is None or encoded[0] is not image:
             self._encoded = encoded = None  # frees its memory before the next one needs it
-            encoded = (image, frame, self._backend.encode(frame))
+            encoded = (image, self._backend.encode(frame))
             self._encoded = encoded
-        return encoded[2]
-
-
-def format_age(age_ns: int) -> str:
-    """An age for people."""
-    return f"{age_ns / 1e9:.3f} s old" if age_ns >= 0 else f"{-age_ns / 1e9:.3f} s ahead of time"
+        return encoded[1]
 
 
 def _begin_inference(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model in place, for the inference thread: encodes images, segments expressions, is timed."""
+"""Holds the current model; runs and times it for the inference thread."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.ros.node.memory import free_memory, out_of_memory_advice
 from mllmseg_ros.ros.node.metrics import ModelMetrics
+from mllmseg_ros.ros.node.model_memory import free_memory, out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Segmentation
@@ -88,16 +88,6 @@ class InferenceBackend:
         self.model = model
         self.apply_parameters()
 
-    @property
-    def name(self) -> str:
-        """Name of the model in place."""
-        return self.model.name
-
-    @property
-    def score_threshold(self) -> float:
-        """Score (mask score, where the model cannot reject) from which on a target is found."""
-        return self.model.score_threshold
-
     def replace(self, model: LoadedModel) -> None:
         """Use another model from the next image on; encoded images stay with theirs."""
         self.model = model
@@ -108,7 +98,7 @@ class InferenceBackend:
         self.model.apply(self._parameters.now)
 
     def encode(self, frame: Frame) -> EncodedImage:
-        """Encode an image by the model in place.
+        """Encode an image by the current model.
 
         Raises:
             RuntimeError: if the model fails; where memory ran out it says what would fit.

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results as markers for RViz: a box around the visible part of each instance, its name above.
 
-Every array deletes the one before it and carries all there is, so that what is gone leaves nothing
-behind.
+Every array begins with DELETEALL, so that no stale marker remains.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Metric:
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Note how many ms what stands inside takes, unless it fails."""
+        """Note how many ms the with block takes, unless it fails."""
         began_ns = time.monotonic_ns()
         yield
         self.add((time.monotonic_ns() - began_ns) / 1e6)
@@ -141,7 +141,7 @@ class ModelMetrics:
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
-        """Note what stands inside, also where it fails."""
+        """Note the with block, also where it fails."""
         try:
             with self.encode.timing():
                 yield
@@ -151,7 +151,7 @@ class ModelMetrics:
 
     @contextmanager
     def segmenting(self) -> Iterator[None]:
-        """Note what stands inside, also where it fails; a ValueError is the words' fault."""
+        """Note the with block, also where it fails; a ValueError is caused by the expression."""
         try:
             with self.segment.timing():
                 yield

@@ -14,7 +14,7 @@ import numpy as np
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.ros.node.inference_backend import LoadedModel
-from mllmseg_ros.ros.node.memory import out_of_memory_advice
+from mllmseg_ros.ros.node.model_memory import out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 
 __all__ = ["check_model", "load_model", "model_choice"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The topics that the node publishes for one camera.
 
-No message is built unless somebody subscribes to it.
+Only ``segmentations`` and ``label_info`` are built without a subscriber.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ import threading
 from dataclasses import dataclass
 
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.camera_image import CameraImage
-from mllmseg_ros.ros.node.current_command import Outage
+from mllmseg_ros.ros.node.outage import Outage
 from mllmseg_ros.ros.node.request import Request
 from mllmseg_ros.ros.node.result import InferenceResult
+from mllmseg_ros.ros.support.async_queue import AsyncQueue
 
-__all__ = ["MAX_PRIVATE_REQUESTS", "Delivery", "PrivateRequest", "RequestQueue"]
+__all__ = ["MAX_PRIVATE_REQUESTS", "Delivery", "PrivateRequest", "PrivateRequests"]
 
 MAX_PRIVATE_REQUESTS = 16  # of one camera at a time
 
@@ -36,13 +36,13 @@ class PrivateRequest:
         repeats: every further image is wanted too, until the caller withdraws the request.
         after_ns: ROS time from which on images count.
         last_number: number of the image that it last had a result on.
-        outage: notices that no image comes.
+        outage: reports that no image comes.
     """
 
     def __init__(
         self,
         request: Request,
-        queue: AsyncQueue[Delivery | None],
+        queue: AsyncQueue[Delivery] | AsyncQueue[Delivery | None],
         *,
         image: CameraImage | None = None,
         repeats: bool = False,
@@ -64,7 +64,7 @@ class PrivateRequest:
         self.outage = Outage(request.stamp_ns)
 
 
-class RequestQueue:
+class PrivateRequests:
     """The private requests of one camera. All methods may be called from any thread."""
 
     def __init__(self) -> None:
@@ -100,12 +100,12 @@ class RequestQueue:
             return there
 
     def find_stale(self, now_ns: int, limit_ns: int) -> list[PrivateRequest]:
-        """Those that have waited for an image for ``limit_ns``, each once an outage."""
+        """Those that have waited for an image for ``limit_ns``, each once per outage."""
         with self._lock:
             return [
                 each
                 for each in self._requests
-                if each.image is None and each.outage.begins(now_ns, limit_ns)
+                if each.image is None and each.outage.report_once(now_ns, limit_ns)
             ]
 
     def restart_clock(self, now_ns: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command as a request: read, given an id, and ended by an event where no result ends it.
+"""A parsed command with an id, and the events that close it or report stale input.
 
 Knows commands and times, nothing of images, models or ROS.
 """

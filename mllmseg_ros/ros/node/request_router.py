@@ -11,12 +11,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from mllmseg_ros.ros.node.active_camera import ActiveCamera
-from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.private_requests import Delivery, PrivateRequest
 from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent, RequestFactory
 from mllmseg_ros.ros.node.result_messages import event_message
+from mllmseg_ros.ros.support.async_queue import AsyncQueue
 from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 
@@ -93,10 +93,12 @@ class RequestRouter:
         self,
         expressions: Sequence[str],
         camera: str,
-        queue: AsyncQueue[Delivery | None],
+        queue: AsyncQueue[Delivery] | AsyncQueue[Delivery | None],
         *,
         image: Image | None = None,
         repeats: bool = False,
+        on_present_image: bool = False,
+        is_single: bool = False,
     ) -> PrivateRequest | None:
         """Ask for results that go to the caller alone.
 
@@ -106,47 +108,24 @@ class RequestRouter:
             queue: takes the results, or the message that says why there is none.
             image: to segment; None for what the camera shows from now on.
             repeats: a result on every image, until :meth:`withdraw`.
+            on_present_image: the image that the camera has already counts too.
+            is_single: refuse what names several targets.
 
         Returns:
             The request; None where it was refused.
         """
         request = self._receive_expressions(expressions, remember=False)
         try:
-            self._check_names_something(request)
+            _check_targets(request, is_single=is_single)
             active = self._one(camera)
             private_request = PrivateRequest(
                 request,
                 queue,
                 image=active.reader.wrap(image) if image is not None else None,
                 repeats=repeats,
+                on_present_image=on_present_image,
             )
             active.private_requests.add(private_request)
-        except ValueError as error:
-            _refuse(request, queue, error)
-            return None
-        self.wake_inference()
-        return private_request
-
-    def ask_on_present_image(
-        self, expression: str, camera: str, queue: AsyncQueue[Delivery | None]
-    ) -> PrivateRequest | None:
-        """Ask for one result on the image that the camera has already.
-
-        Args:
-            expression: names one target, or is a sentence that does.
-            camera: its name; "" where there is only one.
-            queue: takes the result, or the message that says why there is none.
-
-        Returns:
-            The request; None where it was refused.
-        """
-        request = self._receive_expressions([expression], remember=False)
-        try:
-            self._check_names_something(request)
-            if len(request.accepted.expressions) != 1:
-                raise ValueError("several things are named; ask about one after the other")
-            private_request = PrivateRequest(request, queue, on_present_image=True)
-            self._one(camera).private_requests.add(private_request)
         except ValueError as error:
             _refuse(request, queue, error)
             return None
@@ -184,10 +163,6 @@ class RequestRouter:
         refusal = f"{several!r} has a ';' in it; name each thing by itself"
         return replace(request, command=None, refusal=refusal, note="")
 
-    def _check_names_something(self, request: Request) -> None:
-        if request.accepted.is_stop:
-            raise ValueError("nothing is named to look for; accepted: at least one expression")
-
     def _named(self, camera: str) -> Sequence[ActiveCamera]:
         """Cameras of a name; all for an empty one."""
         if not self._cameras:
@@ -208,6 +183,16 @@ class RequestRouter:
         return ", ".join(repr(each.name) for each in self._cameras)
 
 
-def _refuse(request: Request, queue: AsyncQueue[Delivery | None], error: ValueError) -> None:
+def _check_targets(request: Request, *, is_single: bool) -> None:
+    command = request.accepted
+    if command.is_stop:
+        raise ValueError("nothing is named to look for; accepted: at least one expression")
+    if is_single and len(command.expressions) != 1:
+        raise ValueError("several things are named; ask about one after the other")
+
+
+def _refuse(
+    request: Request, queue: AsyncQueue[Delivery] | AsyncQueue[Delivery | None], error: ValueError
+) -> None:
     event = RequestEvent(request=request, reason=EndReason.REFUSED, text=str(error))
     queue.put(Delivery(message=event_message(event)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results to messages, to the union mask and to the label image.
+"""Results to messages, and to the mask, label and confidence images.
 
 Only what the model found for certain (FOUND) is drawn into mask, labels and centroid: a robot acts
 on those. A LOW_CONFIDENCE mask travels in its entry, a NO_TARGET entry is empty. The fields of a

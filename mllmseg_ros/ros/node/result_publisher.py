@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place where results of a camera go out, to everybody or to one caller.
+"""Publishes the results of one camera, to all subscribers or to one caller.
 
-Both threads publish here: what was inferred and what was tracked.
+Called from the executor, the tracking and the inference thread.
 """
 
 from __future__ import annotations

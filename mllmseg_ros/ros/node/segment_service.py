@@ -6,9 +6,9 @@ from __future__ import annotations
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
-from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.private_requests import Delivery
 from mllmseg_ros.ros.node.request_router import RequestRouter
+from mllmseg_ros.ros.support.async_queue import AsyncQueue
 from mllmseg_ros.srv import Segment
 
 __all__ = ["SegmentService"]
@@ -28,12 +28,10 @@ class SegmentService:
     async def _segment(
         self, request: Segment.Request, response: Segment.Response
     ) -> Segment.Response:
-        queue: AsyncQueue[Delivery | None] = AsyncQueue(self._router.guard)
+        queue: AsyncQueue[Delivery] = AsyncQueue(self._router.guard)
         has_image = request.image.width or request.image.height
         self._router.ask(
             request.expressions, request.camera, queue, image=request.image if has_image else None
         )
-        delivery = await queue.take()
-        if delivery is not None:
-            response.answer = delivery.message
+        response.answer = (await queue.take()).message
         return response

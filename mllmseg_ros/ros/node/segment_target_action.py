@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Action ``segment_target``: repeat inference until the target is found or is not there."""
+"""Action ``segment_target``: repeat inference until the target is confirmed present or absent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rclpy.node import Node
 
 from mllmseg_ros.action import SegmentTarget
 from mllmseg_ros.msg import SegmentationArray
-from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.private_requests import Delivery
 from mllmseg_ros.ros.node.request_router import RequestRouter
+from mllmseg_ros.ros.support.async_queue import AsyncQueue
 
 __all__ = ["Consensus", "SegmentTargetAction"]
 
@@ -25,6 +25,7 @@ _INFERRED = (
     SegmentationArray.STATUS_NO_TARGET,
     SegmentationArray.STATUS_LOW_CONFIDENCE,
 )
+_DECIDED = (SegmentTarget.Result.OUTCOME_FOUND, SegmentTarget.Result.OUTCOME_NOT_THERE)
 _ABSENT = (SegmentationArray.STATUS_PARTIAL, SegmentationArray.STATUS_NO_TARGET)
 
 
@@ -87,10 +88,6 @@ class SegmentTargetAction:
         )
         node.create_timer(_TICK_S, self._tick, callback_group=group)
 
-    def destroy(self) -> None:
-        """Withdraw the action."""
-        self._server.destroy()
-
     def _tick(self) -> None:
         for queue in tuple(self._queues):
             queue.put(None)
@@ -137,10 +134,8 @@ class SegmentTargetAction:
                 )
             if outcome == SegmentTarget.Result.OUTCOME_UNKNOWN:
                 continue
-            if outcome == SegmentTarget.Result.OUTCOME_FOUND:
+            if outcome in _DECIDED:  # "not there" is no failure
                 handle.succeed()
-            elif outcome == SegmentTarget.Result.OUTCOME_NOT_THERE:
-                handle.succeed()  # "not there" is no failure
             else:
                 handle.abort()
             return _ended(result, outcome, result.answer.text or "no image came in time")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle node ``mllmseg``: images and commands in, masks and positions out.
 
-It only wires. Configure loads the model, activate begins an
+Configure loads the model, activate begins an
 :class:`~mllmseg_ros.ros.node.active_session.ActiveSession`, deactivate ends it, cleanup frees the
 model.
 """
@@ -21,20 +21,20 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.messages.cv_bridge_conversion import choose_rgb_conversion
 from mllmseg_ros.ros.messages.point_cloud import choose_cloud_builder
 from mllmseg_ros.ros.node.active_session import ActiveSession
-from mllmseg_ros.ros.node.background_loader import BackgroundLoader
 from mllmseg_ros.ros.node.camera import Camera
 from mllmseg_ros.ros.node.diagnostics import Diagnostics, ModelReading, Thresholds, model_status
 from mllmseg_ros.ros.node.explain_service import ExplainService
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.inference_backend import InferenceBackend, LoadedModel
-from mllmseg_ros.ros.node.memory import free_memory
 from mllmseg_ros.ros.node.metrics import ModelMetrics
 from mllmseg_ros.ros.node.model_loading import check_model, load_model, model_choice
+from mllmseg_ros.ros.node.model_memory import free_memory
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.request_router import RequestRouter
 from mllmseg_ros.ros.node.segment_service import SegmentService
 from mllmseg_ros.ros.node.segment_target_action import SegmentTargetAction
 from mllmseg_ros.ros.support import heap, parameter_fields
+from mllmseg_ros.ros.support.background_loader import BackgroundLoader
 from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.qos import QosWatch
@@ -266,7 +266,7 @@ class SegmenterNode(LifecycleNode):
         self._log_model(loaded)
         if self._session is not None:
             self._session.request_inference()
-            self._session.inference.encode_anew()
+            self._session.inference.invalidate_encoding()
 
     def _on_time_jump(self, jump: object) -> None:
         self.get_logger().info("ROS time jumped: images and depths before it are forgotten")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from mllmseg_ros.error_text import one_line
@@ -68,11 +70,14 @@ class TrackingThread:
         self._lock = threading.RLock()  # around all below
         self._tracker = Tracker()
         self._newest: Arrival[CameraImage] | None = None  # tracked last
-        self._key = 0  # of the image that is at the model, or was last
+        self._key = 0  # of the image that went to the model last
+        self._key_image: CameraImage | None = None
         self._inference: InferenceResult | None = None  # that is tracked
         self._inference_is_due = False
         self._discarded_results = 0  # in a row
         self._next_due_s = 0.0  # monotonic
+        # Set by the executor, which must not wait for the lock; done by the next who holds it.
+        self._clear_is_due = self._reset_is_due = False
         self._wakeup = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -97,7 +102,7 @@ class TrackingThread:
         parameters = self._parameters.now
         if not parameters.tracking:
             return True
-        with self._lock:
+        with self._locked():
             self._tracker.key_age_s = parameters.key_frame_age
             return self._inference_is_due or bool(
                 self._tracker.needs_key_image(self._clock.now_ns())
@@ -105,8 +110,7 @@ class TrackingThread:
 
     def request_inference(self) -> None:
         """Have the next image inferred on, because the model decides otherwise from now on."""
-        with self._lock:
-            self._inference_is_due = True
+        self._inference_is_due = True
 
     def begin_inference(self, arrival: Arrival[CameraImage]) -> Arrival[CameraImage]:
         """Choose the image for the next inference: the newest that can be tracked from.
@@ -119,21 +123,20 @@ class TrackingThread:
         """
         if not self._parameters.now.tracking:
             return arrival
-        with self._lock:
+        self._read(arrival.item)
+        with self._locked():
             newest = self._update(arrival)
-            self._key = self._tracker.begin_inference()
             self._inference_is_due = False
+            self._key = self._tracker.begin_inference()
+            self._key_image = newest.item
             return newest
 
     def finish_inference(self, inference: InferenceResult) -> Outcome:
         """Take a result of the model and publish it on the newest image."""
         if not self._parameters.now.tracking or inference.error:
             return Outcome.UNTRACKED
-        try:
-            depth = inference.image.depth()
-        except ValueError:
-            depth = None  # the result will have the reason
-        with self._lock:
+        depth = self._read(inference.image)
+        with self._locked():
             if self._carry(inference, depth):
                 return Outcome.PUBLISHED
             # What cannot be carried to the newest image goes out on its own only where the command
@@ -145,16 +148,12 @@ class TrackingThread:
             return Outcome.UNTRACKED
 
     def clear(self) -> None:
-        """Show nothing any more, for another command came."""
-        with self._lock:
-            self._tracker.clear()
-            self._inference = None
+        """Publish nothing more of this command, because another one came."""
+        self._clear_is_due = True
 
     def reset(self) -> None:
         """Forget images, results and tracks, because ROS time has jumped."""
-        with self._lock:
-            self._tracker.reset()
-            self._newest = self._inference = None
+        self._reset_is_due = True
 
     def _run(self) -> None:
         while True:
@@ -179,23 +178,45 @@ class TrackingThread:
         if arrival is None or self._command.request is None:
             return
         began_ns = time.monotonic_ns()
-        with self._lock:
+        self._read(arrival.item)
+        with self._locked():
             if self._newest is not None and arrival.number <= self._newest.number:
                 return
             newest = self._update(arrival)
             if self._inference is not None and time.monotonic() >= self._next_due_s:
                 self._publish(self._inference, newest.item, began_ns)
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock, and first do what the executor has asked for."""
+        with self._lock:
+            if self._reset_is_due:
+                self._reset_is_due = self._clear_is_due = False
+                self._tracker.reset()
+                self._newest = self._inference = self._key_image = None
+            if self._clear_is_due:
+                self._clear_is_due = False
+                self._tracker.clear()
+                self._inference = None
+            yield
+
+    def _read(self, image: CameraImage) -> Depth | None:
+        """Convert an image and wait for its depth, before the lock is taken.
+
+        Raises:
+            ValueError: if the image is malformed.
+        """
+        image.frame()
+        try:
+            return image.depth()
+        except ValueError:
+            return None  # the result will have the reason
+
     def _update(self, arrival: Arrival[CameraImage]) -> Arrival[CameraImage]:
         """Track into an image, unless a later one was tracked; returns the newest."""
         if self._newest is not None and arrival.number <= self._newest.number:
             return self._newest
-        frame = arrival.item.frame()
-        try:
-            depth = arrival.item.depth()
-        except ValueError:
-            depth = None
-        self._tracker.update(frame, depth)
+        self._tracker.update(arrival.item.frame(), self._read(arrival.item))
         self._newest = arrival
         self._slot.mark_read(arrival.number)
         return arrival
@@ -204,6 +225,9 @@ class TrackingThread:
         """Publish on the newest image; False where that cannot be."""
         newest = self._newest
         if newest is None or inference.request is not self._command.request:
+            return False
+        if inference.image is not self._key_image:  # tracking was off when it was chosen
+            self._discarded_results += 1
             return False
         if not self._tracker.finish_inference(self._key, inference.segmentations, depth):
             self._discarded_results += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
-__all__ = ["RosClock"]
+__all__ = ["RosClock", "format_age"]
 
 
 class RosClock:
@@ -17,3 +17,8 @@ class RosClock:
     def now_ns(self) -> int:
         """Return the ROS time, ns."""
         return int(self._clock.now().nanoseconds)
+
+
+def format_age(age_ns: int) -> str:
+    """An age for people."""
+    return f"{age_ns / 1e9:.3f} s old" if age_ns >= 0 else f"{-age_ns / 1e9:.3f} s ahead of time"

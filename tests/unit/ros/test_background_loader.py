@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from mllmseg_ros.ros.node.background_loader import BackgroundLoader
+from mllmseg_ros.ros.support.background_loader import BackgroundLoader
 
 
 class Rig:

@@ -18,7 +18,7 @@ from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.node.inference import InferenceThread
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
-from mllmseg_ros.ros.node.private_requests import PrivateRequest, RequestQueue
+from mllmseg_ros.ros.node.private_requests import PrivateRequest, PrivateRequests
 from mllmseg_ros.ros.node.request import EndReason, RequestEvent, RequestFactory
 from mllmseg_ros.ros.node.result import InferenceResult
 from mllmseg_ros.ros.node.tracking_thread import Outcome
@@ -63,7 +63,7 @@ class Camera:
 
     def __init__(self, rig: Rig) -> None:
         self.slot: FrameSlot[Any] = FrameSlot()
-        self.command, self.private_requests = CurrentCommand(), RequestQueue()
+        self.command, self.private_requests = CurrentCommand(), PrivateRequests()
         self.tracking, self.publisher, self.problem = Tracking(), self, ""
         self.rig = rig
         self.results: queue.Queue[InferenceResult] = queue.Queue()
@@ -89,6 +89,8 @@ class Camera:
 
 
 class Model:
+    score_threshold = 0.5
+
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -101,8 +103,6 @@ class Encoded:
 class Backend:
     """Encodes by writing down the stamp; ``gate`` holds it where a test asks for it."""
 
-    score_threshold = 0.5
-
     def __init__(self) -> None:
         self.name = "first"
         self.encoded: list[int] = []
@@ -110,6 +110,10 @@ class Backend:
         self.gate.set()
         self.failure: Exception | None = None
         self.freed = threading.Event()
+
+    @property
+    def model(self) -> Model:
+        return Model(self.name)
 
     def encode(self, frame: Frame) -> Encoded:
         self.encoding.set()
@@ -432,7 +436,7 @@ def test_another_model_takes_over_between_two_inferences(rig: Rig) -> None:
     rig.command("mug")
     assert rig.backend.encoding.wait(10)
     rig.backend.name = "second"
-    rig.thread.encode_anew()
+    rig.thread.invalidate_encoding()
     assert not rig.backend.freed.wait(0.2)  # an inference is under way
     rig.backend.gate.set()
     assert rig.result() == ("mug", 99 * SECOND)
@@ -447,6 +451,6 @@ def test_a_result_names_the_model_that_inferred(rig: Rig) -> None:
     rig.command("mug")
     assert rig.results.get(timeout=10).model == "first"
     rig.backend.name = "second"
-    rig.thread.encode_anew()
+    rig.thread.invalidate_encoding()
     rig.command("bowl")
     assert rig.results.get(timeout=10).model == "second"

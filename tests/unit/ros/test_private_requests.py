@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
 
-from mllmseg_ros.ros.node.async_queue import AsyncQueue
 from mllmseg_ros.ros.node.private_requests import (
     MAX_PRIVATE_REQUESTS,
     PrivateRequest,
-    RequestQueue,
+    PrivateRequests,
 )
 from mllmseg_ros.ros.node.request import RequestFactory
+from mllmseg_ros.ros.support.async_queue import AsyncQueue
 
 SECOND = 1_000_000_000
 
@@ -24,7 +24,7 @@ class Guard:
 
 
 def private_request(
-    queue: RequestQueue, text: str, now_ns: int, image: object | None = None
+    queue: PrivateRequests, text: str, now_ns: int, image: object | None = None
 ) -> PrivateRequest:
     request = RequestFactory().receive(text, now_ns, remember=False)
     made = PrivateRequest(request, AsyncQueue(Guard()), image=image)
@@ -33,7 +33,7 @@ def private_request(
 
 
 def test_a_request_is_done_once() -> None:
-    queue = RequestQueue()
+    queue = PrivateRequests()
     bowl = private_request(queue, "the bowl", 1)
     assert queue.pending == (bowl,)
     assert queue.remove(bowl)
@@ -41,7 +41,7 @@ def test_a_request_is_done_once() -> None:
 
 
 def test_requests_are_limited_in_number() -> None:
-    queue = RequestQueue()
+    queue = PrivateRequests()
     for index in range(MAX_PRIVATE_REQUESTS):
         private_request(queue, f"thing {index}", 0)
     with pytest.raises(ValueError, match="16 requests are being answered already"):
@@ -49,7 +49,7 @@ def test_requests_are_limited_in_number() -> None:
 
 
 def test_a_request_without_an_image_is_stale_once_an_outage() -> None:
-    queue = RequestQueue()
+    queue = PrivateRequests()
     waiting = private_request(queue, "the mug", 10 * SECOND)
     private_request(queue, "with an image of its own", 10 * SECOND, image=b"")
     assert queue.find_stale(11 * SECOND, SECOND) == []

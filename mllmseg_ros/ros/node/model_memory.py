@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of models: what would fit where it ran out, and freeing it."""
+"""Advice where a model ran out of memory, and freeing memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def out_of_memory_advice(parameters: SegmenterParameters) -> Iterator[None]:
     """Turn running out of memory into an error that says what would fit.
 
     Raises:
-        RuntimeError: where what stands inside ran out of memory, on the device or off it.
+        RuntimeError: where the with block ran out of memory, on the device or off it.
     """
     try:
         yield

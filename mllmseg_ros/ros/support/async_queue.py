@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A queue from any thread to a coroutine that rclpy's executor runs."""
+"""Pass items from any thread to a coroutine that rclpy's executor runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Trigger(Protocol):
 
 
 class AsyncQueue(Generic[T]):
-    """A queue that a coroutine of rclpy's executor can wait at."""
+    """A queue that a coroutine of rclpy's executor can await."""
 
     def __init__(self, guard: Trigger, capacity: int = 8) -> None:
         """Make an empty one.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load another model in the background while the current one stays in use.
 
-One at a time; a newer request supersedes those that wait. Knows nothing of what a model is.
+One at a time; a newer request replaces the one before it. Independent of what a model is.
 """
 
 from __future__ import annotations
