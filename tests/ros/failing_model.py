@@ -20,13 +20,15 @@ def main() -> None:
     from mllmseg_ros.ros.node.segmenter_node import main as node
     from mllmseg_ros.segmenter import ImageContext, Segmenter
 
-    sound = Segmenter.segment
+    working = Segmenter.segment
 
     def segment(
         self: Segmenter,
         context: ImageContext,
         expressions: Sequence[str],
         prompt_mode: str = "single",
+        *,
+        prompt: str | None = None,
     ) -> list[Any]:
         if RAISES in expressions:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -39,7 +41,7 @@ def main() -> None:
                 if isinstance(getattr(context.features, each.name), torch.Tensor)
             }
             context = replace(context, features=replace(context.features, **tensors))
-        return sound(self, context, expressions, prompt_mode)
+        return working(self, context, expressions, prompt_mode, prompt=prompt)
 
     Segmenter.segment = segment  # type: ignore[method-assign]
     node()
