@@ -116,7 +116,7 @@ def stages(segmenter: Segmenter, image: np.ndarray, clock: Clock) -> dict[str, f
     square = square.to(segmenter.device, segmenter.dtype)
     prefix = torch.tensor([prompt.prefix_ids], device=segmenter.device)
     context = segmenter.encode(image)
-    states = segmenter._states(context, [prompt])
+    states = segmenter._compute_states(context, [prompt])
     drawn = model.decode_masks(context.features, states).float().sigmoid()
     encode = clock(lambda: model.encode_image(square, prefix, prompt.image_start))
     see = clock(lambda: model.encode_vision(square))
@@ -124,7 +124,7 @@ def stages(segmenter: Segmenter, image: np.ndarray, clock: Clock) -> dict[str, f
         "resize": clock(lambda: resize_to_square(image, model.config.image_size_px)),
         "vision tower + projector": see,
         "LLM prefix + fusion": max(0.0, encode - see),
-        "LLM suffix": clock(lambda: segmenter._states(context, [prompt])),
+        "LLM suffix": clock(lambda: segmenter._compute_states(context, [prompt])),
         "mask decoder": clock(lambda: model.decode_masks(context.features, states)),
         "mask to image size": clock(lambda: to_image_size(drawn, context.size_hw).cpu()),
     }
