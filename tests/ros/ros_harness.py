@@ -77,7 +77,9 @@ class NodeProcess:
         deadline = time.monotonic() + timeout_s
         while text not in self.log:
             assert self.process.poll() is None, f"the node ended early:\n{self.log}"
-            assert time.monotonic() < deadline, f"no {text!r} in:\n{self.log}"
+            if time.monotonic() >= deadline:
+                self.process.kill()  # a fixture that fails here has nobody to end it
+                raise AssertionError(f"no {text!r} in:\n{self.log}")
             time.sleep(0.05)
 
     def end(self, number: int = signal.SIGTERM) -> int:
