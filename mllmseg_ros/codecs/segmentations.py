@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from mllmseg_ros.codecs.images import nanoseconds
 from mllmseg_ros.geometry.instances import Instance, InstanceSet
@@ -130,9 +130,15 @@ def point_message(types: MessageTypes, xyz: NDArray[np.float64]) -> Any:
 
 
 def quaternion_message(types: MessageTypes, rotation: NDArray[np.float64]) -> Any:
-    """Convert a rotation (3, 3) to a unit geometry_msgs/Quaternion with w >= 0."""
-    x, y, z, w = Rotation.from_matrix(rotation).as_quat(canonical=True).tolist()
-    return types.Quaternion(x=x, y=y, z=z, w=w)
+    """Convert a rotation (3, 3) to a unit geometry_msgs/Quaternion with w >= 0.
+
+    By OpenCV: scipy's Rotation takes 0.2 ms, once per instance of every result.
+    """
+    vector, _ = cv2.Rodrigues(rotation)
+    angle = float(np.linalg.norm(vector))
+    axis = vector[:, 0] / angle if angle > 1e-12 else np.zeros(3)
+    x, y, z = (np.sin(angle / 2) * axis).tolist()
+    return types.Quaternion(x=x, y=y, z=z, w=float(np.cos(angle / 2)))
 
 
 def box_pose_message(types: MessageTypes, position: Position) -> Any:
