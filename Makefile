@@ -4,6 +4,7 @@
 #   make test [ARGS="-k name"]  make lint (where the lock file pins its tools), then pytest: the whole
 #                               suite in two processes, what ARGS chooses in one
 #   make lint                   ruff, mypy and the layers of the package (import-linter)
+#   make slow                   the tests that take minutes, which `make test` skips
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
 #   make parameters             write config/*.yaml and the README's table from the nodes' parameters
 #   make                        only set up and build;  make clean  removes everything made here
@@ -11,7 +12,7 @@
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test parity lint lock parameters clean FORCE
+.PHONY: build demo test slow parity lint lock parameters clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
@@ -64,6 +65,11 @@ test: $(LINT) $(BUILT)
 parity: $(BUILT)
 	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
 	  -m "parity_full or not parity_full" -s tests/parity $(ARGS)
+
+slow: export MLLMSEG_SLOW := 1
+slow: $(BUILT)
+	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
+	  -m slow tests $(ARGS)
 
 lint: $(READY)
 	@$(V)/bin/python -m ruff check .

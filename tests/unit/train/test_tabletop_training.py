@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def test_a_run_gives_a_model_that_answers(unbroken: Path) -> None:
     assert cv2.imread(str(unbroken / "curve.png")).shape[0] > 600  # two plots
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes two minutes: make slow")
 def test_an_interrupted_run_repeats_the_unbroken_one(
     unbroken: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
