@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.fault_log import FaultLog
@@ -208,7 +207,7 @@ class InferenceThread:
         began_ns, epoch = time.monotonic_ns(), self._epoch
         camera.slot.mark_read(arrival.number)
         try:
-            frame = arrival.item.frame()
+            arrival.item.frame()  # kept by the image
         except Exception as caught:  # a library's conversion may raise anything
             reason = str(caught) if isinstance(caught, ValueError) else one_line(caught)
             self._refuse(camera, arrival, private_requests, reason)
@@ -216,7 +215,7 @@ class InferenceThread:
         camera.problem = ""
         failure: Exception | None = None
         try:
-            self._encode(arrival.item, frame)  # takes longest; requests are read after it
+            self._encode(arrival.item)  # takes longest; requests are read after it
         except Exception as caught:
             failure = caught
         if command is not None:
@@ -225,7 +224,7 @@ class InferenceThread:
             request = camera.command.request
             is_stale = self._parameters.now.is_stale(self._age_ns(arrival))
             if request is not None and (request is command or not is_stale):
-                result = self._segment(request, arrival.item, frame, began_ns, failure)
+                result = self._segment(request, arrival.item, began_ns, failure)
                 if epoch != self._epoch:
                     return
                 turn.finished = (arrival.number, request.request_id)
@@ -235,7 +234,7 @@ class InferenceThread:
         for each in private_requests:
             if each not in camera.private_requests.pending:
                 continue
-            result = self._segment(each.request, arrival.item, frame, began_ns, failure)
+            result = self._segment(each.request, arrival.item, began_ns, failure)
             if epoch != self._epoch:
                 return
             each.last_number = arrival.number
@@ -249,7 +248,6 @@ class InferenceThread:
         self,
         request: Request,
         image: CameraImage,
-        frame: Frame,
         began_ns: int,
         failure: Exception | None,
     ) -> InferenceResult:
@@ -258,7 +256,7 @@ class InferenceThread:
         is_permanent, model, encoded = False, self._backend.model, None
         if failure is None:
             try:
-                encoded = self._encode(image, frame)
+                encoded = self._encode(image)
                 model = encoded.model
                 segmentations = self._backend.segment(encoded, request.accepted.expressions)
             except Exception as caught:
@@ -297,12 +295,12 @@ class InferenceThread:
     def _age_ns(self, arrival: Arrival[CameraImage]) -> int:
         return self._clock.now_ns() - arrival.item.stamp_ns
 
-    def _encode(self, image: CameraImage, frame: Frame) -> EncodedImage:
+    def _encode(self, image: CameraImage) -> EncodedImage:
         """The encoding of an image, computed once."""
         encoded = self._encoded
         if encoded is None or encoded[0] is not image:
             self._encoded = encoded = None  # frees its memory before the next one needs it
-            encoded = (image, self._backend.encode(frame))
+            encoded = (image, self._backend.encode(image.frame()))
             self._encoded = encoded
         return encoded[1]
 
