@@ -14,8 +14,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
+
+from mllmseg_ros.codecs.image_file import open_image
+from mllmseg_ros.files import is_missing
 
 __all__ = ["decode"]
 
@@ -158,19 +160,15 @@ def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
 
 
 def _read_mask(path: Path, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    if not path.is_file():
+    if is_missing(path):
         raise ValueError(f"mask {path} is missing")
-    try:
-        with PIL.Image.open(path, formats=("PNG",)) as image:
-            width, height = image.size
-            if (height, width) != size_hw:  # before any pixel is decoded
-                raise ValueError(
-                    f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
-                )
-            pixels = np.asarray(image if image.mode != "RGBA" else image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"mask {path} cannot be read as a PNG: {error}") from error
-    return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
+    with open_image(path, formats=("PNG",)) as image:
+        height, width = image.stored_hw
+        if (height, width) != size_hw:  # before any pixel is decoded
+            raise ValueError(
+                f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
+            )
+        return image.read_mask()
 
 
 def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -211,7 +211,7 @@ def test_a_mask_of_another_size_and_a_broken_one(tmp_path: Path) -> None:
     assert "a.png, annotations.jsonl line " in line
     assert "is 12 x 10 px, its image 64 x 48" in line
     (folder / "a_square.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
-    assert "cannot be read as a PNG" in problems(folder)[0]
+    assert "a_square.png cannot be read as an image" in problems(folder)[0]
 
 
 def test_half_a_line_is_named(tmp_path: Path) -> None:
