@@ -148,9 +148,8 @@ class Segmenter:
             ValueError: if the expression is empty or too long.
         """
         known = self.model.config.known_words
-        return (
-            unknown_words(expression, known) if known and normalize_expression(expression) else []
-        )
+        normalize_expression(expression)  # checks its length
+        return unknown_words(expression, known) if known else []
 
     @property
     def device(self) -> torch.device:

@@ -415,6 +415,7 @@ def _request(url: str, begin: int = 0) -> tuple[bool, Iterator[bytes]]:
         raise OSError(f"no answer within {STALL_S:g} s") from None
     if isinstance(status, OSError):
         raise status
+    assert isinstance(status, int)
     if status not in (200, 206) or (status == 206 and not begin):
         given_up.set()
         raise _Refused(f"HTTP status {status}")

@@ -8,10 +8,11 @@ applied, as cameras and browsers do; 16-bit grey images are scaled to 8 bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -47,8 +48,8 @@ class ImageFile:
         format: one of FORMATS.
     """
 
-    def __init__(self, path: Path, image: PIL.Image.Image) -> None:
-        self._path, self._image = path, image
+    def __init__(self, path: Path, file: BinaryIO, image: PIL.Image.Image) -> None:
+        self._path, self._file = path, file
         self._orientation = _orientation(image)
         self.stored_hw = (image.height, image.width)
         self.size_hw = self.stored_hw if self._orientation < 5 else self.stored_hw[::-1]
@@ -70,14 +71,22 @@ class ImageFile:
             ValueError: if the file is broken.
         """
         with _refusing_broken(self._path):
-            image = self._image
+            image = self._load()
             turn = _TURNS.get(self._orientation) if turned else None
             if image.mode.startswith("I"):  # 16 bits; PIL's conversion would clip, not scale
-                image.load()
                 grey = to_8_bit(np.asarray(image).astype(np.uint16))
                 image = PIL.Image.fromarray(grey)
             rgb = image.convert("RGB")
             return np.array(rgb if turn is None else rgb.transpose(turn))
+
+    def _load(self) -> PIL.Image.Image:
+        # From memory: of a file, PIL would reserve as many bytes as the length of a block says.
+        self._file.seek(0)
+        data = io.BytesIO(self._file.read(MAX_IMAGE_BYTES))
+        image = PIL.Image.open(data, formats=FORMATS)
+        _check_px(self._path, image)
+        image.load()
+        return image
 
     def read_mask(self) -> NDArray[np.bool_]:
         """Decode the image, as it is stored, to a mask (H, W): the pixels that are not black.
@@ -88,13 +97,13 @@ class ImageFile:
             ValueError: if the file is broken.
         """
         with _refusing_broken(self._path):
-            image = self._image
+            image = self._load()
             pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
         return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
 
 
 @contextmanager
-def open_image(path: Path, *, formats: Sequence[str] = FORMATS) -> Iterator[ImageFile]:
+def open_image(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Iterator[ImageFile]:
     """Open an image file and check its header.
 
     Args:
@@ -108,12 +117,9 @@ def open_image(path: Path, *, formats: Sequence[str] = FORMATS) -> Iterator[Imag
         with _refusing_broken(path, formats):
             image = PIL.Image.open(file, formats=formats)
         with image:
-            if image.width * image.height > MAX_COMPRESSED_PX:
-                raise ValueError(
-                    f"{show(path)} is an image of {image.width} x {image.height} px, accepted are "
-                    f"up to {MAX_COMPRESSED_PX} px"
-                )
-            yield ImageFile(path, image)
+            _check_px(path, image)
+            opened = ImageFile(path, file, image)
+        yield opened
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -126,8 +132,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return image.read_rgb()
 
 
+def _check_px(path: Path, image: PIL.Image.Image) -> None:
+    if image.width * image.height > MAX_COMPRESSED_PX:
+        raise ValueError(
+            f"{show(path)} is an image of {image.width} x {image.height} px, accepted are up to "
+            f"{MAX_COMPRESSED_PX} px"
+        )
+
+
 @contextmanager
-def _refusing_broken(path: Path, formats: Sequence[str] = FORMATS) -> Iterator[None]:
+def _refusing_broken(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
     """Turn whatever PIL raises for a broken file into a ValueError."""
     try:
         yield

@@ -117,10 +117,10 @@ def _compressed(run: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]
 
     if not isinstance(run, dict) or "size" not in run or "counts" not in run:
         raise ValueError("run lengths need 'size' and 'counts'")
-    if tuple(run["size"]) != size_hw:
+    height, width = run["size"]
+    if (height, width) != size_hw:
         raise ValueError(
-            f"the mask is {run['size'][1]} x {run['size'][0]} px, "
-            f"its image {size_hw[1]} x {size_hw[0]}"
+            f"the mask is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
         )
     counts = run["counts"]
     if isinstance(counts, list):

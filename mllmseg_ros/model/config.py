@@ -152,8 +152,8 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
     extension = fields.get("mllmseg", {})
     if not isinstance(extension, dict):
         raise ValueError(f"{origin}: section 'mllmseg' is no object")
-    for section in (fields, fields["vision_config"], fields["llm_config"], extension):
-        _check_limits(section, origin)
+    for each in (fields, fields["vision_config"], fields["llm_config"], extension):
+        _check_limits(each, origin)
     for field, accepted in (("select_layer", -1), ("ps_version", "v2"), ("downsample_ratio", 0.5)):
         if fields.get(field, accepted) != accepted:
             raise ValueError(

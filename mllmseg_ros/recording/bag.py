@@ -157,7 +157,7 @@ def _find_readable(path: Path) -> tuple[Any, str]:
     elif files and files[0].suffix == ".mcap":
         with suppress(Exception):
             intact = TruncatedMcap(files[0])
-            with Reader(intact) as reader:  # type: ignore[arg-type]
+            with Reader(intact) as reader:
                 if reader.message_count:
                     return intact, reason
         hint = "no readable message in it"

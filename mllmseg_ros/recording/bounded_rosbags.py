@@ -54,7 +54,7 @@ class _BoundedMcap(McapReader):
 
 class _BoundedDatabase(Sqlite3Reader):
     def open(self) -> None:
-        _check_database(Path(self.path))
+        _check_database(Path(str(self.path)))
         super().open()
         metadata = self.metadata
         for value in (metadata.start_time, metadata.end_time):
@@ -251,16 +251,15 @@ class _BoundedZstdFile:
 
 
 def _limit_rosbags() -> None:
-    for module, names in (
-        (storage_mcap, ("read_exact", "decompress")),
-        (reader, ("zstd",)),
+    bounded_zstd = SimpleNamespace(decompress=_decompress_zstd, open=_BoundedZstdFile)
+    for module, name, replacement in (
+        (storage_mcap, "read_exact", _read_exact),
+        (storage_mcap, "decompress", _decompress_chunk),
+        (reader, "zstd", bounded_zstd),
     ):
-        for name in names:
-            if not hasattr(module, name):
-                raise ImportError(f"this version of rosbags has no {module.__name__}.{name}")
-    storage_mcap.read_exact = _read_exact
-    storage_mcap.decompress = _decompress_chunk
-    reader.zstd = SimpleNamespace(decompress=_decompress_zstd, open=_BoundedZstdFile)
+        if not hasattr(module, name):
+            raise ImportError(f"this version of rosbags has no {module.__name__}.{name}")
+        setattr(module, name, replacement)
 
 
 _limit_rosbags()

@@ -20,6 +20,8 @@ from mllmseg_ros.recording.recorded_image import RecordedImage, no_depth
 __all__ = ["VideoSource", "VideoWriter"]
 
 _TICKS_PER_S = 1000
+# Not OpenCV's own choice: what no video reader opens, it takes for one of a series of images.
+_BACKENDS = (cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER)
 # Where a file of each kind has what: a playlist under the name of a video would name other files.
 _MAGIC = (
     (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),  # MP4, MOV
@@ -79,8 +81,11 @@ class VideoSource:
             head = file.read(8)
         if not any(head[at:].startswith(each) for at, magic in _MAGIC for each in magic):
             raise ValueError(f"{self.path}: not a video; accepted: MP4, MOV, AVI, MKV, WebM")
-        video = cv2.VideoCapture(str(self.path))
-        if not video.isOpened():
+        for backend in _BACKENDS:
+            video = cv2.VideoCapture(str(self.path), backend)
+            if video.isOpened():
+                break
+        else:
             raise ValueError(f"{self.path}: not a video that OpenCV can read")
         return video
 
