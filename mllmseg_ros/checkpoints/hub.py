@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.checkpoints import integrity
+from mllmseg_ros.files import FolderLock, appended_file, make_folder, move
 
 __all__ = ["PUBLISHED", "checkpoint_name", "download", "find_checkpoint"]
 
@@ -174,21 +175,41 @@ def download(
         The complete folder, with ``SHA256SUMS``.
 
     Raises:
-        ValueError: if the download fails; what was downloaded is kept for the next call.
+        ValueError: if the download fails, what was downloaded is kept for the next call; or if
+            another process downloads to that folder.
     """
     repository = resolve_repository(name)
     folder = download_folder(repository) if folder is None else folder.expanduser()
     partial = folder.with_name(f"{folder.name}.partial")
-    if folder.is_dir():
+    is_damaged = folder.is_dir()
+    if is_damaged:
         if not (folder / integrity.SUMS).is_file():
             raise ValueError(f"{folder} already exists and was not downloaded by this command")
         if not integrity.check(folder).problems:
             report(f"{folder}: already complete")
             return folder
-        folder.rename(partial)
     commit, files = _list_files(repository)
+    if not is_damaged:
+        make_folder(partial)
+    with FolderLock(folder if is_damaged else partial):
+        if is_damaged:
+            folder.rename(partial)
+        _download(repository, commit, files, partial, report)
+        move(partial, folder)
+    if any(file.name.endswith(".bin") for file in files):
+        report(f"these weights are pickled: mllmseg convert {folder}")
+    return folder
+
+
+def _download(
+    repository: str,
+    commit: str,
+    files: Sequence[_RemoteFile],
+    partial: Path,
+    report: Callable[[str], None],
+) -> None:
+    """Download the files that are missing in a locked folder."""
     try:
-        partial.mkdir(parents=True, exist_ok=True)
         missing = [file for file in files if not _is_complete(partial / file.name, file)]
         _check_disk_space(partial, missing)
         for file in missing:
@@ -201,10 +222,6 @@ def download(
         ) from error
     sums = {file.name: integrity.sha256(partial / file.name) for file in files}
     integrity.write_sums(partial, sums, f"{repository}@{commit}")
-    partial.rename(folder)
-    if any(file.name.endswith(".bin") for file in files):
-        report(f"these weights are pickled: mllmseg convert {folder}")
-    return folder
 
 
 def _list_files(repository: str) -> tuple[str, list[_RemoteFile]]:
@@ -260,7 +277,7 @@ def _download_file(repository: str, commit: str, file: _RemoteFile, path: Path) 
     incomplete = path.with_name(f"{path.name}.{commit[:12]}.incomplete")
     if incomplete.is_file() and incomplete.stat().st_size > file.n_bytes:
         incomplete.unlink()
-    with incomplete.open("ab") as out:
+    with appended_file(incomplete) as out:
         try:
             http_get(
                 hf_hub_url(repository, file.name, revision=commit),
@@ -278,11 +295,11 @@ def _download_file(repository: str, commit: str, file: _RemoteFile, path: Path) 
     if not _is_complete(incomplete, file):
         incomplete.unlink()
         raise OSError(f"the checksum of {file.name} differs from the hub's; the file was deleted")
-    incomplete.replace(path)
+    move(incomplete, path)
 
 
 def _is_complete(path: Path, file: _RemoteFile) -> bool:
-    if not path.is_file() or path.stat().st_size != file.n_bytes:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.n_bytes:
         return False
     if file.sha256:
         return integrity.sha256(path) == file.sha256
@@ -292,7 +309,7 @@ def _is_complete(path: Path, file: _RemoteFile) -> bool:
 
 
 def _check_disk_space(folder: Path, missing: Sequence[_RemoteFile]) -> None:
-    n_present = sum(path.stat().st_size for path in folder.glob("*.incomplete"))
+    n_present = sum(path.lstat().st_size for path in folder.glob("*.incomplete"))
     needed = sum(file.n_bytes for file in missing) - n_present
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.files import write_file
+
 __all__ = ["check", "count_values", "weight_files", "write_sums"]
 
 SUMS = "SHA256SUMS"
@@ -207,6 +209,4 @@ def read_sums(path: Path) -> dict[str, str]:
 def write_sums(folder: Path, sums: Mapping[str, str], origin: str) -> None:
     """Write ``SHA256SUMS``, as the last file: a folder with it is complete."""
     lines = [f"# {origin}", *(f"{sums[name]}  {name}" for name in sorted(sums))]
-    partial = folder / f"{SUMS}.partial"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / SUMS)
+    write_file(folder / SUMS, "\n".join(lines) + "\n")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mllmseg_ros.checkpoints.integrity import weight_files
 from mllmseg_ros.checkpoints.layout import Entry, checkpoint_layout
+from mllmseg_ros.files import make_folder, replaced_file
 from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
@@ -94,11 +95,9 @@ def save_model(
         tensors[entry.published] = (
             (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.chmod(0o644)
-    partial.replace(folder / "model.safetensors")
+    make_folder(folder)
+    with replaced_file(folder / "model.safetensors") as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
 
 
 def _find_sources(published: str, names: set[str], config: MLLMSegConfig) -> list[str]:
