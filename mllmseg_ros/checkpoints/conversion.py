@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from mllmseg_ros.files import FolderLock, replaced_file, write_file
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import FolderLock, check_regular_file, replaced_file, write_file
 
 __all__ = ["convert_checkpoint"]
 
@@ -44,11 +45,13 @@ def _convert(folder: Path, sources: Sequence[Path]) -> list[Path]:
     total = 0
     for source in sources:
         target = folder / (source.stem.replace("pytorch_model", "model") + ".safetensors")
+        check_regular_file(source)
         try:
             state = torch.load(source, map_location="cpu", weights_only=True)
         except Exception as error:  # broken pickles raise all kinds of exceptions
             raise ValueError(
-                f"{source}: refused or unreadable; only plain tensors are accepted ({error})"
+                f"{source}: refused or unreadable; only plain tensors are accepted "
+                f"({one_line(error, max_chars=300)})"
             ) from error
         if not isinstance(state, dict) or not all(
             isinstance(name, str) and isinstance(tensor, torch.Tensor)

@@ -12,26 +12,14 @@ from mllmseg_ros.files import write_file
 
 
 def read_image(path: Path) -> Any:
-    """Read an image file.
-
-    Returns:
-        RGB uint8 (H, W, 3), contiguous.
+    """Read an image file as it is displayed, RGB uint8 (H, W, 3), contiguous.
 
     Raises:
-        ValueError: OpenCV cannot read it.
-        OSError: The file cannot be opened.
+        ValueError: from :func:`mllmseg_ros.codecs.image_file.read_image`.
     """
-    import cv2
-    import numpy as np
+    from mllmseg_ros.codecs import image_file
 
-    encoded = np.frombuffer(path.read_bytes(), np.uint8)
-    try:
-        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    except cv2.error as error:
-        raise ValueError(f"{path}: OpenCV cannot read it ({error.err})") from error
-    if bgr is None:
-        raise ValueError(f"{path}: not an image that OpenCV can read (PNG, JPEG, …)")
-    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+    return image_file.read_image(path)
 
 
 def write_json(fields: Any, path: Path | None) -> None:

@@ -17,7 +17,7 @@ from mllmseg_ros.cli.files import read_image, write_json
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     segment = verbs.add_parser("segment", help="segment expressions in an image")
-    segment.add_argument("image", type=Path, help="image file (PNG, JPEG, …)")
+    segment.add_argument("image", type=Path, help="image file (PNG, JPEG, WebP, BMP or GIF)")
     segment.add_argument(
         "expressions",
         nargs="+",

@@ -64,8 +64,9 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
             continue
         try:
             read_rgb(each)
-        except ValueError as error:
-            problems.append(Problem(file=each.image, entry=each.entry, reason=str(error)))
+        except MALFORMED as error:
+            reason = describe_error(error)
+            problems.append(Problem(file=each.image, entry=each.entry, reason=reason))
             continue
         valid = []
         for target in each.targets:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image files of a data set: where they lie, their size without decoding, and their pixels."""
+"""The image files of a data set: where they lie, their size without decoding, and their pixels.
+
+Annotations are of the image as it is displayed, unless only the image as it is stored has their
+size: then they were made by a program that does not apply the EXIF orientation.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.open_image import open_image
+from mllmseg_ros.codecs.image_file import open_image
 from mllmseg_ros.data.sample import Sample
-from mllmseg_ros.files import show
+from mllmseg_ros.files import is_missing, show
 
 __all__ = ["path_in_folder", "read_rgb", "size_hw"]
 
@@ -32,25 +36,27 @@ def path_in_folder(folder: Path, name: str) -> Path:
 
 
 def size_hw(path: Path) -> tuple[int, int]:
-    """Return height and width in px; reads the file's header only.
+    """Return height and width as displayed, px; reads the file's header only.
 
     Raises:
         ValueError: if the file is missing, is not an image, or has too many pixels.
     """
-    with open_image(path, "image") as image:
-        return image.height, image.width
+    if is_missing(path):
+        raise ValueError(f"image {show(path)} is missing")
+    with open_image(path) as image:
+        return image.size_hw
 
 
 def read_rgb(sample: Sample) -> NDArray[np.uint8]:
-    """Read the image of a sample, RGB (H, W, 3).
+    """Read the image of a sample, RGB (H, W, 3), as its annotations see it.
 
     Raises:
         ValueError: if it cannot be read, or does not have the size that its annotations state.
     """
-    with open_image(sample.image, "image") as image:
-        if (image.height, image.width) != sample.size_hw:
+    with open_image(sample.image) as image:
+        if sample.size_hw not in (image.size_hw, image.stored_hw):
             raise ValueError(
-                f"it is {image.width} x {image.height} px, its annotations are for "
-                f"{sample.size_hw[1]} x {sample.size_hw[0]}"
+                f"image {show(sample.image)} is {image.size_hw[1]} x {image.size_hw[0]} px, its "
+                f"annotations are for {sample.size_hw[1]} x {sample.size_hw[0]}"
             )
-        return np.asarray(image.convert("RGB"))
+        return image.read_rgb(turned=image.size_hw == sample.size_hw)

@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.open_image import MAX_PX, open_image
+from mllmseg_ros.codecs.image_file import open_image
+from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
 from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import is_missing
 
 __all__ = ["decode"]
 
@@ -67,9 +69,10 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         ValueError: if it does not fit an image of that size, has values of other types than
             annotated regions have, or a mask file cannot be read.
     """
-    if not 0 < size_hw[0] * size_hw[1] <= MAX_PX:
+    if not 0 < size_hw[0] * size_hw[1] <= MAX_COMPRESSED_PX:
         raise ValueError(
-            f"its image has {size_hw[1]} x {size_hw[0]} px, accepted are up to {MAX_PX} px"
+            f"its image has {size_hw[1]} x {size_hw[0]} px, accepted are up to "
+            f"{MAX_COMPRESSED_PX} px"
         )
     try:
         return _decode(region, size_hw)
@@ -193,12 +196,15 @@ def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
 
 
 def _read_mask(path: Path, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    with open_image(path, "mask", ("PNG",)) as image:
-        width, height = image.size
+    if is_missing(path):
+        raise ValueError(f"mask {path} is missing")
+    with open_image(path, formats=("PNG",)) as image:
+        height, width = image.stored_hw
         if (height, width) != size_hw:  # before any pixel is decoded
-            raise ValueError(f"it is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}")
-        pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
-    return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
+            raise ValueError(
+                f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
+            )
+        return image.read_mask()
 
 
 def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -3,7 +3,14 @@
 
 from mllmseg_ros.files.journal import open_journal
 from mllmseg_ros.files.lock import LOCK_FILE, FolderLock
-from mllmseg_ros.files.reading import check_regular_file, open_file, read_bytes, read_text, show
+from mllmseg_ros.files.reading import (
+    check_regular_file,
+    is_missing,
+    open_file,
+    read_bytes,
+    read_text,
+    show,
+)
 from mllmseg_ros.files.structured_text import (
     JsonLine,
     parse_json,
@@ -18,6 +25,7 @@ from mllmseg_ros.files.writing import (
     check_no_link,
     make_folder,
     move,
+    open_own_file,
     remove_stale_partials,
     replaced_file,
     replaced_folder,
@@ -32,10 +40,12 @@ __all__ = [
     "appended_file",
     "check_no_link",
     "check_regular_file",
+    "is_missing",
     "make_folder",
     "move",
     "open_file",
     "open_journal",
+    "open_own_file",
     "parse_json",
     "parse_json_lines",
     "parse_yaml",

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
-from rosbags.serde import SerdeError
 
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
@@ -27,7 +25,8 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
-from mllmseg_ros.recording.bag_types import typestore
+from mllmseg_ros.recording.bag_types import deserialize
+from mllmseg_ros.recording.bounded_rosbags import Reader
 from mllmseg_ros.recording.cameras import Camera, find_cameras
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, RecordedImage, no_depth
 from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
@@ -156,9 +155,9 @@ def _find_readable(path: Path) -> tuple[Any, str]:
     if len(files) > 1:
         hint = f"try its files one by one: {', '.join(file.name for file in files)}"
     elif files and files[0].suffix == ".mcap":
-        with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
+        with suppress(Exception):
             intact = TruncatedMcap(files[0])
-            with Reader(intact) as reader:  # type: ignore[arg-type]
+            with Reader(intact) as reader:
                 if reader.message_count:
                     return intact, reason
         hint = "no readable message in it"
@@ -181,16 +180,12 @@ def _storage_files(path: Path) -> list[Path]:
     )
 
 
-def _deserialize(connection: Connection, data: bytes) -> Any:
-    return typestore().deserialize_cdr(data, connection.msgtype)
-
-
 def _read_image(
     camera: Camera, connection: Connection, recorded_ns: int, data: bytes
 ) -> RecordedImage:
     try:
-        message = _deserialize(connection, data)
-    except SerdeError as error:
+        message = deserialize(connection.msgtype, data)
+    except ValueError as error:
         return RecordedImage(
             camera=camera.name,
             stamp_ns=recorded_ns,
@@ -235,14 +230,15 @@ def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) 
         "info": pairing.put_info,
         "depth_info": pairing.put_depth_info,
     }[role]
-    with suppress(SerdeError):
-        put(_deserialize(connection, data))
+    with suppress(ValueError):
+        put(deserialize(connection.msgtype, data))
 
 
 def _put_transforms(transforms: TransformBuffer, connection: Connection, data: bytes) -> None:
     static = connection.topic.endswith("tf_static")
-    with suppress(SerdeError):
-        put_transforms(transforms, _deserialize(connection, data).transforms, static=static)
+    with suppress(ValueError):
+        message = deserialize(connection.msgtype, data)
+        put_transforms(transforms, message.transforms, static=static)
 
 
 def _attach_depth(

@@ -19,8 +19,8 @@ import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
 
+from mllmseg_ros.codecs.image_file import MAX_IMAGE_BYTES
 from mllmseg_ros.data.image_file import size_hw
-from mllmseg_ros.data.open_image import MAX_BYTES as MAX_IMAGE_BYTES
 from mllmseg_ros.data.review import ChangedError, LabelledSet, expressions_of
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import parse_json, read_bytes

@@ -19,7 +19,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-__all__ = ["run"]
+__all__ = ["run", "signalled"]
+
+signalled = threading.Event()  # a signal has asked the process to end
 
 _POLL_S = 0.2  # how soon a signal is noticed while nothing else happens
 
@@ -42,7 +44,8 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     Returns:
         Exit status: 0 after a signal, else the node's ``done``.
     """
-    signalled, made = threading.Event(), threading.Event()
+    made = threading.Event()
+    signalled.clear()
 
     def on_signal(*_: object) -> None:
         signalled.set()
