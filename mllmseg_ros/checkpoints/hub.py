@@ -99,6 +99,7 @@ def find_checkpoint(path_or_name: str | Path | None) -> Path:
             f"{_MAX_NAME_CHARS}"
         )
     try:
+        name.encode()  # half a surrogate pair could not even be shown
         folder = Path(name).expanduser()
         if folder.is_dir():
             return folder

@@ -9,6 +9,7 @@ applied, as cameras and browsers do; 16-bit grey images are scaled to 8 bits.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,8 @@ def open_image(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Iterator[Im
         ValueError: if it is missing, is no image of an accepted format, or is too large.
     """
     with open_file(path, max_bytes=MAX_IMAGE_BYTES) as file:
-        with _refusing_broken(path, formats):
+        with _refusing_broken(path, formats), warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # checked below
             image = PIL.Image.open(file, formats=formats)
         with image:
             _check_px(path, image)
@@ -149,6 +151,10 @@ def _refusing_broken(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator
         raise ValueError(
             f"{show(path)} is no image that can be read; accepted: {', '.join(formats)}"
         ) from error
+    except PIL.Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{show(path)}: {error}; accepted are up to {MAX_COMPRESSED_PX} px"
+        ) from error
     except MemoryError:
         raise
     except Exception as error:  # its decoders raise OSError, SyntaxError, struct.error and others
@@ -163,7 +169,9 @@ def _orientation(image: PIL.Image.Image) -> int:
     if "exif" not in image.info:  # of a PNG, getexif() would decode all pixels to look behind them
         return 1
     try:
-        value: Any = image.getexif().get(_ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that they are corrupt
+            value: Any = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # broken EXIF data are no reason to refuse the image
         return 1
     return value if value in _TURNS else 1

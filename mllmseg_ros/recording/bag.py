@@ -60,8 +60,9 @@ class BagSource:
             self.storage = "mcap" if is_mcap else "sqlite3"
             self.connections = list(reader.connections)
             self.cameras = find_cameras(path, reader, topics)
+        self._warnings: set[str] = set()
         if self.damage:
-            print(f"{path}: truncated ({self.damage}); using the readable part", file=sys.stderr)
+            self._warn(f"truncated ({self.damage}); using the readable part")
 
     def identity(self) -> dict[str, object]:
         """Get name and size of the bag, and the image topics in use."""
@@ -92,15 +93,19 @@ class BagSource:
                 except StopIteration:
                     return
                 except Exception as error:
-                    reason = one_line(error, with_type=False)
-                    print(
-                        f"{self.path}: damaged after {last_ns / 1e9:.3f} s ({reason}); "
-                        "using the messages before",
-                        file=sys.stderr,
+                    self._warn(
+                        f"damaged after {last_ns / 1e9:.3f} s "
+                        f"({one_line(error, with_type=False)}); using the messages before"
                     )
                     return
                 last_ns = recorded_ns
                 yield connection, recorded_ns, data
+
+    def _warn(self, warning: str) -> None:
+        """Print a warning, once: a bag is read several times."""
+        if warning not in self._warnings:
+            self._warnings.add(warning)
+            print(f"{self.path}: {warning}", file=sys.stderr)
 
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th image of each camera, ordered by the time recorded."""
@@ -171,7 +176,7 @@ def _find_readable(path: Path) -> tuple[Any, str]:
 
 def _storage_files(path: Path) -> list[Path]:
     """List the storage files of a bag, including compressed ones."""
-    if path.is_file():
+    if not path.is_dir():
         return [path]
     return sorted(
         each

@@ -56,10 +56,6 @@ class _BoundedDatabase(Sqlite3Reader):
     def open(self) -> None:
         _check_database(Path(str(self.path)))
         super().open()
-        metadata = self.metadata
-        for value in (metadata.start_time, metadata.end_time):
-            if not isinstance(value, int):
-                raise ReaderError(f"a time is {str(value)[:64]!r}, expected a number")
 
 
 class _BoundedFolder(DirectoryReader):
@@ -99,7 +95,7 @@ class Reader(_Reader):
 
 
 def _check_database(path: Path) -> None:
-    """Check that a database consists of plain tables, so that reading takes what is stored.
+    """Check that a database has plain tables, so that reading takes what is stored, and times.
 
     A view or a computed column could take any time and memory.
 
@@ -121,6 +117,11 @@ def _check_database(path: Path) -> None:
                 columns = connection.execute(f'PRAGMA table_xinfo("{quoted}")').fetchall()
                 if any(column[6] != _ORDINARY for column in columns):
                     raise ReaderError(f"table {shown!r} of its database has a computed column")
+            for extreme in ("min", "max"):
+                query = f"SELECT {extreme}(timestamp) FROM messages"  # noqa: S608 - no input
+                ((time,),) = connection.execute(query).fetchall()
+                if not isinstance(time, int | None):
+                    raise ReaderError(f"a time is {str(time)[:64]!r}, expected a number")
         finally:
             connection.close()
     except apsw.Error as error:
