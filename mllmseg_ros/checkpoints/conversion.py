@@ -7,13 +7,14 @@ The only module that opens a pickle, with ``weights_only=True``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.files import check_regular_file, replaced_file, write_file
+from mllmseg_ros.files import FolderLock, check_regular_file, replaced_file, write_file
 
 __all__ = ["convert_checkpoint"]
 
@@ -28,11 +29,17 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        ValueError: if there is nothing to convert, or a pickle contains anything but tensors.
+        ValueError: if there is nothing to convert, a pickle contains anything but tensors, or
+            another process uses the folder.
     """
     sources = sorted(folder.glob("pytorch_model*.bin"))
     if not sources:
         raise ValueError(f"{folder}: no pytorch_model*.bin to convert")
+    with FolderLock(folder):
+        return _convert(folder, sources)
+
+
+def _convert(folder: Path, sources: Sequence[Path]) -> list[Path]:
     written = []
     weight_map: dict[str, str] = {}
     total = 0
@@ -54,7 +61,6 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
         with replaced_file(target) as partial:
             save_file(tensors, partial, metadata={"format": "pt"})
-            partial.chmod(0o644)  # the node may run as another user
         written.append(target)
         weight_map.update(dict.fromkeys(tensors, target.name))
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -18,7 +18,6 @@ import os
 import queue
 import re
 import shutil
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +27,15 @@ from typing import Any, BinaryIO
 
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.files import FolderLock, is_missing, parse_json, read_bytes
-from mllmseg_ros.files.lock import LOCK_FILE
-from mllmseg_ros.files.reading import show
+from mllmseg_ros.files import (
+    FolderLock,
+    is_missing,
+    make_folder,
+    move,
+    open_own_file,
+    parse_json,
+    read_bytes,
+)
 
 __all__ = ["PUBLISHED", "checkpoint_name", "download", "find_checkpoint"]
 
@@ -211,24 +216,26 @@ def download(
         The complete folder, with ``SHA256SUMS``.
 
     Raises:
-        ValueError: if the download fails; what was downloaded is kept for the next call.
+        ValueError: if the download fails, what was downloaded is kept for the next call; or if
+            another process downloads to that folder.
     """
     repository = resolve_repository(name)
     folder = download_folder(repository) if folder is None else folder.expanduser()
     partial = folder.with_name(f"{folder.name}.partial")
+    is_damaged = folder.is_dir()
+    if is_damaged:
+        if is_missing(folder / integrity.SUMS):
+            raise ValueError(f"{folder} already exists and was not downloaded by this command")
+        if not integrity.check(folder).problems:
+            report(f"{folder}: already complete")
+            return folder
+    commit, files = _list_files(repository)
     try:
-        if folder.is_dir():
-            if is_missing(folder / integrity.SUMS):
-                raise ValueError(f"{folder} already exists and was not downloaded by this command")
-            if not integrity.check(folder).problems:
-                report(f"{folder}: already complete")
-                return folder
-            folder.rename(partial)
-        commit, files = _list_files(repository)
-        if partial.is_symlink():
-            raise ValueError(f"{show(partial)} is a symbolic link, accepted is a folder")
-        partial.mkdir(parents=True, exist_ok=True)
-        with FolderLock(partial):
+        if not is_damaged:
+            make_folder(partial)
+        with FolderLock(folder if is_damaged else partial):
+            if is_damaged:
+                folder.rename(partial)
             missing = [file for file in files if not _is_complete(partial / file.name, file)]
             _check_disk_space(partial, missing)
             for file in missing:
@@ -236,8 +243,7 @@ def download(
                 _download_file(repository, commit, file, partial / file.name)
             sums = {file.name: integrity.sha256(partial / file.name) for file in files}
             integrity.write_sums(partial, sums, f"{repository}@{commit}")
-            (partial / LOCK_FILE).unlink()
-            partial.rename(folder)
+            move(partial, folder)
     except OSError as error:
         raise ValueError(
             f"the download of {repository} was interrupted ({one_line(error, with_type=False)}); "
@@ -345,7 +351,7 @@ def _download_file(repository: str, commit: str, file: _RemoteFile, path: Path) 
         OSError: if it is interrupted, or what comes is not what the hub's list says.
     """
     incomplete = path.with_name(f"{path.name}.{commit[:12]}.incomplete")
-    with _open_incomplete(incomplete) as out:
+    with os.fdopen(open_own_file(incomplete, os.O_RDWR), "r+b") as out:
         if out.seek(0, os.SEEK_END) > file.n_bytes:
             out.truncate(0)
             out.seek(0)
@@ -360,7 +366,7 @@ def _download_file(repository: str, commit: str, file: _RemoteFile, path: Path) 
     if not _is_complete(incomplete, file):
         incomplete.unlink()
         raise OSError(f"the checksum of {file.name} differs from the hub's; the file was deleted")
-    incomplete.replace(path)
+    move(incomplete, path)
 
 
 def _receive_file(repository: str, commit: str, file: _RemoteFile, out: BinaryIO) -> None:
@@ -376,16 +382,6 @@ def _receive_file(repository: str, commit: str, file: _RemoteFile, out: BinaryIO
         out.write(piece)
     if out.tell() < file.n_bytes:
         raise OSError(f"{file.name} ended after {out.tell()} of {file.n_bytes} bytes")
-
-
-def _open_incomplete(path: Path) -> BinaryIO:
-    """Open a file for appending; a symbolic link in its place is refused."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{show(path)} is not a regular file")
-    return os.fdopen(descriptor, "r+b", buffering=0)
 
 
 class _Refused(OSError):

@@ -22,7 +22,7 @@ from torch import Tensor
 from mllmseg_ros.checkpoints.integrity import read_header, weight_files
 from mllmseg_ros.checkpoints.layout import Entry, checkpoint_layout
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.files import replaced_file
+from mllmseg_ros.files import make_folder, replaced_file
 from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
@@ -162,10 +162,9 @@ def save_model(
         tensors[entry.published] = (
             (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with replaced_file(folder / "model.safetensors") as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
-        partial.chmod(0o644)
 
 
 def _find_sources(published: str, names: Collection[str], config: MLLMSegConfig) -> list[str]:

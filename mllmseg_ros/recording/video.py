@@ -107,10 +107,15 @@ class VideoWriter:
     """Writes an H.264 video (MP4) whose frames keep their times."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file for writing."""
+        """Create the file.
+
+        Raises:
+            OSError: It exists, or cannot be written.
+        """
         import av
 
-        self._file = av.open(str(path), "w", format="mp4")
+        self._target = path.open("xb")
+        self._file = av.open(self._target, "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=_TICKS_PER_S)
         self._stream.pix_fmt = "yuv420p"
         # One thread, so that the same frames give the same file.
@@ -142,3 +147,4 @@ class VideoWriter:
         if self._size is not None:
             self._file.mux(self._stream.encode(None))
         self._file.close()
+        self._target.close()

@@ -19,13 +19,13 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from mllmseg_ros.codecs.stamp_history import StampHistory
+from mllmseg_ros.drawing.image_file import write_image
 from mllmseg_ros.files import parse_json
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.demo.commander import (
     Commander,
     commander_parser,
     run_commander,
-    write_image,
 )
 from mllmseg_ros.ros.demo.segment_plan import (
     SegmentCommand,
