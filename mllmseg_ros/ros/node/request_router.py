@@ -10,6 +10,7 @@ from dataclasses import replace
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from mllmseg_ros.language.plain_text import normalize_text
 from mllmseg_ros.ros.node.active_camera import ActiveCamera
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
@@ -23,6 +24,7 @@ from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 __all__ = ["RequestRouter"]
 
 _LOGGED_CHARS = 80
+_STOPPED = "stopped on command"
 
 
 class RequestRouter:
@@ -115,10 +117,16 @@ class RequestRouter:
                 parameter ``request_timeout``.
 
         Returns:
-            The request; None where it was refused.
+            The request; None where it was refused, or was a stop: that ends the commands in force,
+            whichever way it comes.
         """
         request = self._receive_expressions(expressions, remember=False)
         try:
+            if request.is_stop and request.text.strip():
+                self._submit(request, self._named(camera))
+                event = RequestEvent(request=request, reason=EndReason.STOPPED, text=_STOPPED)
+                queue.put(Delivery(message=event_message(event)))
+                return None
             _check_targets(request, is_single=is_single)
             active = self._one(camera)
             private_request = PrivateRequest(
@@ -161,8 +169,10 @@ class RequestRouter:
 
     def _receive_expressions(self, expressions: Sequence[str], *, remember: bool) -> Request:
         request = self._receive("; ".join(expressions), remember=remember)
-        several = next((each for each in expressions if ";" in each), None)
-        if request.command is None or several is None:
+        if request.command is None or request.is_stop:
+            return request
+        several = next((each for each in expressions if ";" in normalize_text(each)), None)
+        if several is None:
             return request
         refusal = f"{several!r} has a ';' in it; name each thing by itself"
         return replace(request, command=None, refusal=refusal, note="")
