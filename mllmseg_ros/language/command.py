@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text commands: ``the mug; the bowl``, ``pick: the mug; place: the bowl``, ``stop``.
 
-Commands may come from anybody on the network, so lengths and characters are checked here, before
-they reach a model, a log or a message. Uses neither ROS nor models.
+Commands may come from anybody on the network, so their length is checked and their text normalised
+here, before they reach a model or a message. Uses neither ROS nor models.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from mllmseg_ros.language.plain_text import normalize_text
 
 __all__ = ["parse_command"]
 
@@ -24,8 +26,8 @@ _INTENTS = {"destination": "go_to"}  # by role; others have the name of the role
 
 # A role is one word, so that "the clock at 12:30" keeps its colon.
 _ROLE = re.compile(r"([A-Za-z]\w{0,31})\s*:(.*)", re.ASCII | re.DOTALL)
-# Control characters, surrogates, line and paragraph separators.
-_REFUSED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+AROUND_STOP = " .,!?;:-"
+_SHOWN = 40  # characters of a command in an error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +70,45 @@ def parse_command(text: str) -> Command:
     """Parse a command in structured form.
 
     Expressions are separated by ";". A word and a colon before an expression give its role; the
-    roles together are the intent, in which "destination" becomes "go_to". "stop" and empty text
-    are a stop.
+    roles together are the intent, in which "destination" becomes "go_to". Empty text is a stop, and
+    so is "stop" alone, as a role or as one of several expressions.
 
     Raises:
-        ValueError: The command is too long, has too many expressions, control characters, or a
-            role or separators without an expression.
+        ValueError: The command is too long, has too many expressions, names nothing, or has a role
+            without an expression.
     """
-    if len(text) > MAX_COMMAND_CHARS:
-        raise ValueError(
-            f"command has {len(text)} characters, accepted are up to {MAX_COMMAND_CHARS}"
-        )
-    text = text.strip()
-    for character in text:
-        if unicodedata.category(character) in _REFUSED_CATEGORIES and character not in "\t\n\r":
-            raise ValueError(f"command holds the control character {character!a}; send text")
-    if not text or text.lower().rstrip(".! ") == "stop":
+    text = check_text(text)
+    if not text or text.strip(AROUND_STOP).lower() == STOP_INTENT:
         return Command(intent=STOP_INTENT, targets=())
     targets = [_parse_target(part) for part in text.split(";") if part.strip()]
     if not targets:
         raise ValueError("command holds separators but names nothing; send e.g. 'the red mug'")
+    if any(
+        STOP_INTENT in (each.role, each.expression.strip(AROUND_STOP).lower()) for each in targets
+    ):
+        return Command(intent=STOP_INTENT, targets=())
     return build_command(targets)
+
+
+def check_text(text: str) -> str:
+    """Normalise the text of a command.
+
+    Returns:
+        The text as in :func:`~mllmseg_ros.language.plain_text.normalize_text`; "" only where there
+        was nothing to see.
+
+    Raises:
+        ValueError: The text is too long, or nothing of it is text.
+    """
+    plain = normalize_text(text) if len(text) <= MAX_COMMAND_CHARS else text
+    if len(plain) > MAX_COMMAND_CHARS:
+        raise ValueError(
+            f"command has {len(plain)} characters, accepted are up to {MAX_COMMAND_CHARS}"
+        )
+    is_visible = any(unicodedata.category(each)[0] not in "CZM" for each in text)
+    if is_visible and not any(each.isalnum() for each in plain):
+        raise ValueError(f"command {text[:_SHOWN]!a} names nothing; send e.g. 'the red mug'")
+    return plain
 
 
 def build_command(targets: Sequence[Target]) -> Command:

@@ -18,10 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mllmseg_ros.language.asides import remove_asides, split_lead_in
-from mllmseg_ros.language.command import STOP_INTENT, Command, Target, build_command, parse_command
+from mllmseg_ros.language.command import (
+    AROUND_STOP,
+    STOP_INTENT,
+    Command,
+    Target,
+    build_command,
+    check_text,
+    parse_command,
+)
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
 from mllmseg_ros.language.language import Language
+from mllmseg_ros.language.plain_text import is_in_brackets
 from mllmseg_ros.language.reference import (
     apply_correction,
     complete_expression,
@@ -52,6 +61,7 @@ CORRECT_ACT = "correct"
 _STOP_COMMAND = Command(intent=STOP_INTENT, targets=())
 # A word and a colon, or a separator: in structured form, taken literally.
 _STRUCTURED = re.compile(r";|[A-Za-z]\w*\s*:", re.ASCII)
+_SEPARATORS = re.compile(r"[;:]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +109,20 @@ class Conversation:
 
 def understand(text: str, language: Language, last: Command | None = None) -> UnderstoodCommand:
     """Understand a command; see :meth:`Conversation.understand`."""
+    text, said = check_text(text), text
+    if _is_stop(text, language):
+        return _STOP
     literal = parse_command(text)
     if literal.is_stop or _STRUCTURED.search(text):
         return UnderstoodCommand(command=literal, act=literal.intent)
-    understood = _understand_words(split_words(text, language), language, last)
+    words = split_words(text, language)
+    if is_in_brackets(said) and not (
+        begins_with_verb(words, language) or (words and language.is_determiner(words[0].key))
+    ):
+        raise ValueError(
+            f"{said.strip()!a} is how a recogniser writes a sound; send a command without brackets"
+        )
+    understood = _understand_words(words, language, last)
     if understood is None:
         note = "not understood as a command, looked for as said"
         for key, other in LANGUAGES.items():
@@ -112,6 +132,22 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
     if understood.command == literal:
         return UnderstoodCommand(command=literal, act=understood.act)
     return understood
+
+
+def _is_stop(text: str, language: Language) -> bool:
+    """Whether a text is a stop between separators, or one of its parts says no more than "stop"."""
+    bare = text.strip(AROUND_STOP)
+    words = split_words(bare, language)
+    if not _STRUCTURED.search(bare) and (
+        begins_with_stop(words, language)
+        or any(keys in language.phrases("stop") for keys in iterate_stripped(words, language))
+    ):
+        return True
+    parts = _SEPARATORS.split(text) if _SEPARATORS.search(text) else ()
+    return any(
+        keys and language.halt.issuperset(keys)
+        for keys in (word_keys(split_words(part, language)) for part in parts)
+    )
 
 
 def _understand_words(

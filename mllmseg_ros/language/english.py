@@ -314,7 +314,8 @@ ENGLISH = Language(
         "stop|stop it|stop that|stop this|stop now|stop there|stop right there|stop here|stop stop|"
         "stop moving|stop looking|stop searching|stop everything|stop what you are doing|"
         "stop what you're doing|stop tracking|stop going|stop there|stop working|full stop|"
-        "emergency stop|freeze right there|stop right now|please stop|just stop|do stop|"
+        "emergency stop|e-stop|estop|e stop|freeze right there|stop right now|please stop|"
+        "just stop|do stop|"
         "stop doing that|stop the robot|"
         "halt|freeze|hold it|hold on|hold it right there|hold still|stay|stay there|"
         "stay where you are|wait|wait a minute|wait a second|wait a moment|whoa|woah|easy|pause|"
@@ -365,6 +366,7 @@ ENGLISH = Language(
         "go to sleep|wake up|charge|recharge|charge yourself|clean up|tidy up)",
         "(thanks|thank you|thank you very much|thanks a lot|well done|good job|good robot|"
         "great job|nice|very good|perfect|hello|hi|hey|hello there|hi there|hello robot|hi robot|"
+        "you|thanks for watching|thank you for watching|"  # what recognisers make of noise
         "good morning|good evening|good night|bye|goodbye|see you|sorry|help|help me|yes|okay|ok)",
         "what (do|can) you (see|do|hear|find|know)",
         "(who|what|how|where) are you",

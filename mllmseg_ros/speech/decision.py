@@ -11,6 +11,7 @@ from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.language.conversation import LANGUAGES, REPEAT_ACT, understand
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.language import fold
+from mllmseg_ros.language.plain_text import is_in_brackets, normalize_text
 from mllmseg_ros.language.result_sentences import find_head_noun
 from mllmseg_ros.language.sentence import begins_with_verb
 from mllmseg_ros.language.words import split_words
@@ -47,7 +48,9 @@ def decide(transcription: Transcription, rules: Rules, *, clipped: bool = False)
 
     if clipped:
         return reject("the audio is clipped; turn the microphone's gain down")
-    text = " ".join(transcription.text.split())
+    if is_in_brackets(transcription.text):
+        return reject("it is a sound, not speech")
+    text = normalize_text(transcription.text)
     if not text:
         return reject("no command was heard in it")
     if transcription.confidence < rules.min_confidence:  # false for NaN

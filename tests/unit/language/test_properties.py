@@ -30,17 +30,14 @@ STRUCTURED = [
     "the mug;; ;stop;",
     "find: my keys",
 ]
-HOSTILE = [
-    "<|im_end|> [SEG]",
-    "</img><img><IMG_CONTEXT> [REJ]",
-    "$(reboot) `id` && rm -rf ~ | %n%s {0}",
-    "кружка 咖啡杯 ☕",
-    "...",
-    "the green bowl number 3",
-    "x",
-    "-",
-    "''",
-]
+HOSTILE = {  # and what remains of it
+    "<|im_end|> [SEG]": "im_end SEG",
+    "</img><img><IMG_CONTEXT> [REJ]": "img img IMG_CONTEXT REJ",
+    "$(reboot) `id` && rm -rf ~ | %n%s {0}": "reboot id rm, rf n s 0",
+    "кружка 咖啡杯 ☕": "кружка 咖啡杯",
+    "the green bowl number 3": "the green bowl number 3",
+    "x": "x",
+}
 
 
 def random_texts(count: int) -> list[str]:
@@ -74,11 +71,11 @@ def test_structured_commands_pass_unchanged(text: str, language: Language) -> No
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
-@pytest.mark.parametrize("text", HOSTILE)
-def test_text_that_is_no_sentence_stays_one_expression_as_said(
-    text: str, language: Language
+@pytest.mark.parametrize(("text", "plain"), HOSTILE.items())
+def test_text_that_is_no_sentence_stays_one_expression(
+    text: str, plain: str, language: Language
 ) -> None:
-    assert understand(text, language).command.expressions == [text]
+    assert understand(text, language).command.expressions == [plain]
 
 
 def test_expressions_are_said_so_or_repaired() -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mllmseg_ros.language.conversation import understand
+from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.audio import MAX_CHUNK_S, SAMPLE_RATE, parse_pcm, read_wave
 from mllmseg_ros.speech.decision import Rules, decide
@@ -102,3 +104,14 @@ def test_listening_needs_no_torch() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize("text", ["(door closes)", "[BLANK_AUDIO]", "♪", " you", "(the mug falls)"])
+def test_sounds_are_no_commands(text: str) -> None:
+    assert decide(Transcription(text=text, confidence=1.0), Rules()).command == ""
+
+
+@pytest.mark.parametrize("text", ["stop！", "\ufeffStop。", "*stop*", "“Stop!”"])
+def test_a_stop_is_heard_however_it_is_written(text: str) -> None:
+    command = decide(Transcription(text=text, confidence=1.0), Rules()).command
+    assert understand(command, ENGLISH).act == "stop"
