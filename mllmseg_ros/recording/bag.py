@@ -113,6 +113,7 @@ class BagSource:
         pairings = {camera.name: DepthPairing(_CAPACITY) for camera in self.cameras}
         n_images = dict.fromkeys(pairings, 0)
         transforms = TransformBuffer()
+        newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
         pending: deque[RecordedImage] = deque()
 
         def wanted(connection: Connection) -> bool:
@@ -122,7 +123,7 @@ class BagSource:
             while pending and pending[0].recorded_ns + _WAIT_NS < recorded_ns:
                 yield pending.popleft()
             if connection.msgtype == _TRANSFORMS:
-                _put_transforms(transforms, connection, data)
+                _put_transforms(transforms, connection, data, max(recorded_ns, newest_ns))
                 continue
             for role, camera in roles[connection.topic]:
                 pairing = pairings[camera.name]
@@ -130,6 +131,7 @@ class BagSource:
                     n_images[camera.name] += 1
                     if (n_images[camera.name] - 1) % every == 0:
                         image = _read_image(camera, connection, recorded_ns, data)
+                        newest_ns = max(newest_ns, image.stamp_ns)
                         pending.append(_attach_depth(image, pairing, transforms))
                 else:
                     _put(pairing, role, connection, data)
@@ -239,10 +241,13 @@ def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) 
         put(_deserialize(connection, data))
 
 
-def _put_transforms(transforms: TransformBuffer, connection: Connection, data: bytes) -> None:
+def _put_transforms(
+    transforms: TransformBuffer, connection: Connection, data: bytes, now_ns: int
+) -> None:
     static = connection.topic.endswith("tf_static")
     with suppress(SerdeError):
-        put_transforms(transforms, _deserialize(connection, data).transforms, static=static)
+        message = _deserialize(connection, data)
+        put_transforms(transforms, message.transforms, static=static, now_ns=now_ns)
 
 
 def _attach_depth(

@@ -99,6 +99,7 @@ class RequestRouter:
         repeats: bool = False,
         on_present_image: bool = False,
         is_single: bool = False,
+        wanted_s: float = 0.0,
     ) -> PrivateRequest | None:
         """Ask for results that go to the caller alone.
 
@@ -110,6 +111,8 @@ class RequestRouter:
             repeats: a result on every image, until :meth:`withdraw`.
             on_present_image: the image that the camera has already counts too.
             is_single: refuse what names several targets.
+            wanted_s: s of real time for which the caller would wait, where that is longer than
+                parameter ``request_timeout``.
 
         Returns:
             The request; None where it was refused.
@@ -124,6 +127,7 @@ class RequestRouter:
                 image=active.reader.wrap(image) if image is not None else None,
                 repeats=repeats,
                 on_present_image=on_present_image,
+                life_s=self._parameters.now.request_life_s(wanted_s),
             )
             active.private_requests.add(private_request)
         except ValueError as error:

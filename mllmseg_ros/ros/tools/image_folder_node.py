@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_yaml
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.source import is_bag, open_source
 from mllmseg_ros.ros.messages.image_msgs import image_from_array
@@ -108,10 +109,8 @@ def _read_info(path: Path) -> CameraInfo:
     Raises:
         ValueError: naming the file and the error.
     """
-    import yaml
-
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = read_yaml(path)
         numbers = {
             name: [float(n) for n in fields[key]["data"]]
             for name, key in (
@@ -127,7 +126,7 @@ def _read_info(path: Path) -> CameraInfo:
             distortion_model=str(fields["distortion_model"]),
             **numbers,
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AssertionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
         raise ValueError(
             f"parameter camera_info: {path} is no calibration file of camera_calibration "
             f"({one_line(error, max_chars=200)})"
