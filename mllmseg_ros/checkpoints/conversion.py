@@ -11,8 +11,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch.torch_version import TorchVersion
 
 __all__ = ["convert_checkpoint"]
+
+# weights_only lets a pickle run code before 2.6 (CVE-2025-32434) and write to memory that it does
+# not own before 2.10 (CVE-2026-24747).
+MIN_TORCH = "2.10"
 
 
 def convert_checkpoint(folder: Path) -> list[Path]:
@@ -25,11 +30,17 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        ValueError: if there is nothing to convert, or a pickle contains anything but tensors.
+        ValueError: if there is nothing to convert, a pickle contains anything but tensors, or this
+            torch cannot read pickles safely.
     """
     sources = sorted(folder.glob("pytorch_model*.bin"))
     if not sources:
         raise ValueError(f"{folder}: no pytorch_model*.bin to convert")
+    if TorchVersion(torch.__version__) < MIN_TORCH:
+        raise ValueError(
+            f"a pickle can run code when torch {torch.__version__} reads it; "
+            f"install torch {MIN_TORCH} or newer, or convert on another machine"
+        )
     written = []
     weight_map: dict[str, str] = {}
     total = 0

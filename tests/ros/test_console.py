@@ -177,7 +177,7 @@ def test_without_aiohttp_an_error_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "cannot start: web pages need aiohttp: pip install aiohttp, or apt install python3-aiohttp"
+        "cannot start: web pages need aiohttp: pip install 'aiohttp>=3.14.5'"
     ]
 
 

@@ -25,6 +25,7 @@ from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
 from mllmseg_ros.ros.node.result import InferenceResult
 from mllmseg_ros.ros.node.result_publisher import ResultPublisher
 from mllmseg_ros.ros.node.tracking_thread import Outcome, TrackingThread
+from mllmseg_ros.ros.support import systemd
 from mllmseg_ros.ros.support.clock import RosClock, format_age
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.worker_thread import WorkerThread
@@ -32,6 +33,7 @@ from mllmseg_ros.segmentation import Segmentation
 
 __all__ = ["InferenceThread", "RequestedCamera"]
 
+_MAX_PAUSE_S = 1.0  # between two signs of life to systemd's watchdog
 _RETRY_S = 0.1  # after a step that raised what nobody expected
 
 
@@ -123,12 +125,13 @@ class InferenceThread:
         self._thread.join()
 
     def _run(self) -> None:
-        pause_s: float | None = 0.0  # the thread may have been interrupted before it served
+        pause_s = 0.0  # the thread may have been interrupted before it served
         while not self._stopping:
             self._is_working = pause_s == 0.0  # never idle between two pieces of work
             self._wakeup.wait(pause_s)
             self._is_working = True
             self._wakeup.clear()
+            systemd.notify("WATCHDOG=1")
             if self._stopping:
                 return
             if self._encoding_is_invalid:
@@ -137,12 +140,12 @@ class InferenceThread:
                 self._backend.free_replaced()
             pause_s = self._serve_next()
 
-    def _serve_next(self) -> float | None:
-        """Serve the first camera with work; returns how long to sleep unless woken, None for ever.
+    def _serve_next(self) -> float:
+        """Serve the first camera with work; returns how long to sleep unless woken.
 
         The camera that was served goes to the end of the queue.
         """
-        pauses = []
+        pauses = [_MAX_PAUSE_S]
         for turn in tuple(self._turns):
             try:
                 pause_s = self._serve(turn)
@@ -156,7 +159,7 @@ class InferenceThread:
                 return 0.0
             if pause_s is not None:
                 pauses.append(pause_s)
-        return min(pauses, default=None)
+        return min(pauses)
 
     def _serve(self, turn: _Turn) -> float | None:
         """Infer on one image if there is reason to; 0 if so, else how long there will be none."""

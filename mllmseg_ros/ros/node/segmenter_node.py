@@ -33,7 +33,7 @@ from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.request_router import RequestRouter
 from mllmseg_ros.ros.node.segment_service import SegmentService
 from mllmseg_ros.ros.node.segment_target_action import SegmentTargetAction
-from mllmseg_ros.ros.support import heap, parameter_fields
+from mllmseg_ros.ros.support import heap, parameter_fields, systemd
 from mllmseg_ros.ros.support.background_loader import BackgroundLoader
 from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
@@ -93,9 +93,9 @@ class SegmenterNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(heap.TRIM_PERIOD_S, heap.trim, clock=steady)
         try:
-            if self._live.now.autostart and (
-                self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            ):
+            if not self._live.now.autostart:
+                systemd.notify("READY=1")  # as far as it gets by itself
+            elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 self.trigger_activate()
         except BaseException:  # a signal, while the model was being loaded
             self._stop_threads()
@@ -148,6 +148,7 @@ class SegmenterNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._session = session
         self.get_logger().info(f"listening on {', '.join(session.topics)}")
+        systemd.notify("READY=1")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -298,6 +299,8 @@ class SegmenterNode(LifecycleNode):
     def _statuses(self) -> list[DiagnosticStatus]:
         """Statuses for ``/diagnostics``; called from its thread."""
         session, backend = self._session, self._backend
+        if session is None:
+            systemd.notify("WATCHDOG=1")  # in a session the inference thread does that
         segmenter = backend.model.segmenter if backend else None
         coming = self._loading or self._loader.wanted
         reading = ModelReading(
