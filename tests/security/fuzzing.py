@@ -15,6 +15,7 @@ import io
 import json
 import mmap
 import os
+import pickle
 import random
 import re
 import resource
@@ -36,6 +37,7 @@ import hypothesis
 import lz4.frame
 import numpy as np
 import PIL.Image
+import torch
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
@@ -45,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "recording"))
 from recordings import write_bag
 
 from mllmseg_ros.checkpoints import integrity
+from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.codecs.depth import align_depth
 from mllmseg_ros.codecs.image_file import read_image
 from mllmseg_ros.codecs.images import (
@@ -57,16 +60,24 @@ from mllmseg_ros.codecs.images import (
 )
 from mllmseg_ros.codecs.segmentations import segmentation_from_message
 from mllmseg_ros.codecs.transforms import put_transforms
-from mllmseg_ros.data.region import Coco, MaskFile, decode
+from mllmseg_ros.data.dataset import read_samples
+from mllmseg_ros.data.image_file import read_rgb
+from mllmseg_ros.data.plain_pickle import load_plain_pickle
+from mllmseg_ros.data.region import Coco, MaskFile, decode, encode
+from mllmseg_ros.data.review import LabelledSet
+from mllmseg_ros.data.sample import Problem
 from mllmseg_ros.files import parse_json, parse_yaml
 from mllmseg_ros.frame import Frame
+from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.transforms import TransformBuffer
 from mllmseg_ros.language.command import parse_command
 from mllmseg_ros.language.conversation import LANGUAGES, Conversation
 from mllmseg_ros.model.config import read_config
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.recording.bag_types import TYPES, MessageType, deserialize, serialize
+from mllmseg_ros.recording.results import RecordedResult, recorded_result_from_json
 from mllmseg_ros.recording.source import open_source
+from mllmseg_ros.segmentation import Status, build_segmentation
 from mllmseg_ros.speech.audio import parse_pcm, read_wave
 
 ROOT = Path(__file__).parents[2]
@@ -452,6 +463,72 @@ def _videos(folder: Path) -> list[bytes]:
     return files
 
 
+# Entry points of data sets and runs
+
+
+def _annotations(folder: Path) -> list[bytes]:
+    """Lines of annotations.jsonl beside their image."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[2:5, 3:9] = 255
+    cv2.imwrite(str(folder / "a.png"), pixels)
+    masks = (
+        None,
+        "a.png",
+        [[1, 1, 9, 1, 9, 8]],
+        {"size": [HEIGHT, WIDTH], "counts": [50, 20, HEIGHT * WIDTH - 70]},
+        encode(pixels > 0),
+    )
+    entries = [{"image": "a.png", "expression": "the mug", "mask": mask} for mask in masks]
+    return [(json.dumps(each) + "\n").encode() for each in entries]
+
+
+def _read_annotations(path: Path) -> None:
+    path.replace(path.with_name("annotations.jsonl"))
+    unusable = 0
+    for each in read_samples(path.parent):
+        if isinstance(each, Problem):
+            unusable += 1
+            continue
+        read_rgb(each)
+        for target in each.targets:
+            each.mask(target)
+    labelled = LabelledSet(path.parent)
+    for number in labelled.order():
+        labelled.image(number), labelled.mask(number)
+    if unusable:
+        raise ValueError("an entry cannot be used")
+
+
+def _pickles(folder: Path) -> list[bytes]:
+    content = [{"ref_id": 1, "sentences": [{"sent": "the mug"}], "split": "val", "box": (1, 2.5)}]
+    return [pickle.dumps(content, protocol) for protocol in (0, 2, 4)]
+
+
+def _results(folder: Path) -> list[bytes]:
+    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[2:5, 3:9] = True
+    segmentation = build_segmentation(
+        "the mug", Status.FOUND, 0.9, 0.9, mask.astype(np.float32), mask
+    )
+    instance = Instance(
+        expression_index=0, instance_index=0, segmentation=segmentation, position=None
+    )
+    result = RecordedResult(
+        camera="/camera",
+        stamp_ns=1,
+        frame_id="camera",
+        recorded_ns=2,
+        size_hw=(HEIGHT, WIDTH),
+        instance_sets=(InstanceSet(instances=[instance], note=""),),
+        error="",
+    )
+    return [result.to_json().encode()]
+
+
+def _read_result(path: Path) -> None:
+    recorded_result_from_json(path.read_text(encoding="utf-8", errors="replace"))
+
+
 # Entry points of checkpoints
 
 
@@ -484,6 +561,15 @@ def _change_json(data: bytes, other: bytes, rng: random.Random) -> bytes:
 def _read_config(path: Path) -> None:
     path.replace(path.with_name("config.json"))
     read_config(path.parent)
+
+
+def _load(path: Path) -> None:
+    """Load the weights of the embedded model by another configuration."""
+    path.replace(path.with_name("config.json"))
+    weights = path.with_name("model.safetensors")
+    if not weights.exists():
+        weights.symlink_to(EMBEDDED / "model.safetensors")
+    load_model(path.parent, torch.device("cpu"), torch.float32)
 
 
 def _read_index(path: Path) -> None:
@@ -744,7 +830,7 @@ _REGIONS = st.builds(
 )
 
 ENTRY_POINTS = (
-    _drawn("sentence", 160, _sentence, _understand),
+    _drawn("sentence", 150, _sentence, _understand),
     _strategy("sentence of any letters", 15, _SENTENCES, _understand),
     _drawn("command", 60, _sentence, parse_command),
     _drawn("JSON", 60, _json_text, lambda text: parse_json(text, "input")),
@@ -775,18 +861,31 @@ ENTRY_POINTS = (
         "mask as run lengths or polygons", 10, _REGIONS, lambda r: decode(r, (HEIGHT, WIDTH))
     ),
     _strategy("audio message", 10, st.binary(max_size=200), parse_pcm),
-    _files("image file", 140, ".png", _images, read_image),
+    _files("image file", 130, ".png", _images, read_image),
     _files("compressed image message", 80, ".png", _images, _read_compressed),
     _files("compressed depth message", 30, ".bin", _depths, _read_compressed_depth),
     _files("mask file", 30, ".png", _images, _read_mask),
     _files("serialized message", 40, ".bin", _serialized, _deserialize),
     _files("WAV file", 20, ".wav", _waves, read_wave),
     _files(
-        "safetensors header", 50, ".safetensors", _tensors, integrity.read_header, _change_tensors
+        "safetensors header", 40, ".safetensors", _tensors, integrity.read_header, _change_tensors
     ),
     _files("index of weights", 10, ".json", _indexes, _read_index, _change_json),
     _files("SHA256SUMS", 10, "", _json(EMBEDDED / "SHA256SUMS"), _read_sums),
-    _files("config.json", 40, ".json", _json(EMBEDDED / "config.json"), _read_config, _change_json),
+    _files("config.json", 28, ".json", _json(EMBEDDED / "config.json"), _read_config, _change_json),
+    _files(
+        "loading by config.json",
+        2,
+        ".json",
+        _json(EMBEDDED / "config.json"),
+        _load,
+        _change_json,
+    ),
+    _files(
+        "annotations of a data set", 20, ".jsonl", _annotations, _read_annotations, _change_json
+    ),
+    _files("references as a pickle", 10, ".p", _pickles, load_plain_pickle),
+    _files("result of a run", 10, ".json", _results, _read_result, _change_json),
     _files("tokenizer.json", 20, ".json", _small_tokenizers, _read_tokenizer, _change_json),
     _files("tokenizer.model", 10, ".model", _sentencepieces, _read_sentencepiece),
     _files("mcap", 20, ".mcap", _bags("mcap", ""), _read_recording),
