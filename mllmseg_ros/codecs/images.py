@@ -57,10 +57,10 @@ class Encoding:
 
 
 def _opencv_conversion(code: int) -> Callable[[Pixels], NDArray[np.uint8]]:
-    return lambda pixels: _to_8_bit(cv2.cvtColor(pixels, code))
+    return lambda pixels: to_8_bit(cv2.cvtColor(pixels, code))
 
 
-def _to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
+def to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
     """Scale uint16 to uint8 so that white stays white."""
     if pixels.dtype == np.uint8:
         return pixels
@@ -68,7 +68,7 @@ def _to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def _color_encoding(channels: int, code: int | None) -> Encoding:
-    to_rgb = _opencv_conversion(code) if code is not None else _to_8_bit
+    to_rgb = _opencv_conversion(code) if code is not None else to_8_bit
     return Encoding(dtype=np.uint8, channels=channels, to_rgb=to_rgb)
 
 

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
-from rosbags.serde import SerdeError
 
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
@@ -27,7 +25,8 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
-from mllmseg_ros.recording.bag_types import typestore
+from mllmseg_ros.recording.bag_types import deserialize
+from mllmseg_ros.recording.bounded_rosbags import Reader
 from mllmseg_ros.recording.cameras import Camera, find_cameras
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, RecordedImage, no_depth
 from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
@@ -61,8 +60,9 @@ class BagSource:
             self.storage = "mcap" if is_mcap else "sqlite3"
             self.connections = list(reader.connections)
             self.cameras = find_cameras(path, reader, topics)
+        self._warnings: set[str] = set()
         if self.damage:
-            print(f"{path}: truncated ({self.damage}); using the readable part", file=sys.stderr)
+            self._warn(f"truncated ({self.damage}); using the readable part")
 
     def identity(self) -> dict[str, object]:
         """Get name and size of the bag, and the image topics in use."""
@@ -93,15 +93,19 @@ class BagSource:
                 except StopIteration:
                     return
                 except Exception as error:
-                    reason = one_line(error, with_type=False)
-                    print(
-                        f"{self.path}: damaged after {last_ns / 1e9:.3f} s ({reason}); "
-                        "using the messages before",
-                        file=sys.stderr,
+                    self._warn(
+                        f"damaged after {last_ns / 1e9:.3f} s "
+                        f"({one_line(error, with_type=False)}); using the messages before"
                     )
                     return
                 last_ns = recorded_ns
                 yield connection, recorded_ns, data
+
+    def _warn(self, warning: str) -> None:
+        """Print a warning, once: a bag is read several times."""
+        if warning not in self._warnings:
+            self._warnings.add(warning)
+            print(f"{self.path}: {warning}", file=sys.stderr)
 
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th image of each camera, ordered by the time recorded."""
@@ -158,9 +162,9 @@ def _find_readable(path: Path) -> tuple[Any, str]:
     if len(files) > 1:
         hint = f"try its files one by one: {', '.join(file.name for file in files)}"
     elif files and files[0].suffix == ".mcap":
-        with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
+        with suppress(Exception):
             intact = TruncatedMcap(files[0])
-            with Reader(intact) as reader:  # type: ignore[arg-type]
+            with Reader(intact) as reader:
                 if reader.message_count:
                     return intact, reason
         hint = "no readable message in it"
@@ -174,7 +178,7 @@ def _find_readable(path: Path) -> tuple[Any, str]:
 
 def _storage_files(path: Path) -> list[Path]:
     """List the storage files of a bag, including compressed ones."""
-    if path.is_file():
+    if not path.is_dir():
         return [path]
     return sorted(
         each
@@ -183,16 +187,12 @@ def _storage_files(path: Path) -> list[Path]:
     )
 
 
-def _deserialize(connection: Connection, data: bytes) -> Any:
-    return typestore().deserialize_cdr(data, connection.msgtype)
-
-
 def _read_image(
     camera: Camera, connection: Connection, recorded_ns: int, data: bytes
 ) -> RecordedImage:
     try:
-        message = _deserialize(connection, data)
-    except SerdeError as error:
+        message = deserialize(connection.msgtype, data)
+    except ValueError as error:
         return RecordedImage(
             camera=camera.name,
             stamp_ns=recorded_ns,
@@ -237,16 +237,16 @@ def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) 
         "info": pairing.put_info,
         "depth_info": pairing.put_depth_info,
     }[role]
-    with suppress(SerdeError):
-        put(_deserialize(connection, data))
+    with suppress(ValueError):
+        put(deserialize(connection.msgtype, data))
 
 
 def _put_transforms(
     transforms: TransformBuffer, connection: Connection, data: bytes, now_ns: int
 ) -> None:
     static = connection.topic.endswith("tf_static")
-    with suppress(SerdeError):
-        message = _deserialize(connection, data)
+    with suppress(ValueError):
+        message = deserialize(connection.msgtype, data)
         put_transforms(transforms, message.transforms, static=static, now_ns=now_ns)
 
 

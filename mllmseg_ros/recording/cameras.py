@@ -15,10 +15,9 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
-from rosbags.rosbag2 import Reader
-
 from mllmseg_ros.codecs.images import ENCODINGS
-from mllmseg_ros.recording.bag_types import typestore
+from mllmseg_ros.recording.bag_types import deserialize
+from mllmseg_ros.recording.bounded_rosbags import Reader
 
 __all__ = ["Camera", "find_cameras", "is_result_topic"]
 
@@ -59,7 +58,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
         if connection.msgtype in (IMAGE, COMPRESSED) and not is_result_topic(connection.topic):
             with suppress(Exception):  # skip topics whose first message is damaged
                 _, _, data = next(reader.messages([connection]))
-                first[connection.topic] = typestore().deserialize_cdr(data, connection.msgtype)
+                first[connection.topic] = deserialize(connection.msgtype, data)
     infos = {each.topic for each in reader.connections if each.msgtype == INFO}
     color = sorted(topic for topic, message in first.items() if _is_color(message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))

@@ -7,6 +7,7 @@ torch is imported when a model is loaded, not before: a node without it can say 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import numpy as np
@@ -52,13 +53,21 @@ def check_model(parameters: SegmenterParameters) -> None:
         ) from error
 
 
-def load_model(parameters: SegmenterParameters) -> LoadedModel:
+def load_model(
+    parameters: SegmenterParameters, cancelled: threading.Event | None = None
+) -> LoadedModel:
     """Load the model that the parameters name and run it once.
+
+    Args:
+        parameters: of the node.
+        cancelled: set by another thread, or by a signal, to give up.
 
     Raises:
         ValueError: saying what is wrong and what to do about it.
+        LoadingCancelled: if ``cancelled`` was set.
     """
     try:
+        from mllmseg_ros.checkpoints.loading import LoadingCancelled
         from mllmseg_ros.segmenter import Segmenter
     except (ImportError, OSError) as error:  # OSError: a library that torch itself links to
         raise ValueError(
@@ -68,8 +77,13 @@ def load_model(parameters: SegmenterParameters) -> LoadedModel:
     try:
         with out_of_memory_advice(parameters), panics_are_errors():
             segmenter = Segmenter.from_pretrained(
-                parameters.model or None, device=parameters.device, dtype=parameters.dtype
+                parameters.model or None,
+                device=parameters.device,
+                dtype=parameters.dtype,
+                cancelled=cancelled,
             )
+            if cancelled is not None and cancelled.is_set():
+                raise LoadingCancelled(f"loading {segmenter.name} was given up")
             segmenter(np.zeros((*_WARM_HW, 3), dtype=np.uint8), ["the object"])
     except (RuntimeError, OSError) as error:
         raise ValueError(str(error)) from error

@@ -39,7 +39,7 @@ from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.qos import QosWatch
 from mllmseg_ros.ros.support.services import offer_service
-from mllmseg_ros.ros.support.spin import run
+from mllmseg_ros.ros.support.spin import run, signalled
 from mllmseg_ros.ros.support.tf import Transforms
 from mllmseg_ros.srv import SetExpressions
 
@@ -111,7 +111,7 @@ class SegmenterNode(LifecycleNode):
         """Load the model and run it once."""
         self._loading, self._load_failure = self._live.now, ""
         try:
-            model = load_model(self._live.now)
+            model = load_model(self._live.now, signalled)
             self._backend = InferenceBackend(model, self._live, self._metrics)
         except Exception as error:  # whatever a broken installation raises, the node stays
             self._load_failure = self._report_failure("configure", error)

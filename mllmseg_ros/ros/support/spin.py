@@ -21,7 +21,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from mllmseg_ros.error_text import one_line
 
-__all__ = ["run"]
+__all__ = ["run", "signalled"]
+
+signalled = threading.Event()  # a signal has asked the process to end
 
 _POLL_S = 0.2  # how soon a signal is noticed while nothing else happens
 _QUIET_S = 5.0  # between two lines about callbacks that failed
@@ -48,7 +50,8 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     Returns:
         Exit status: 0 after a signal, else the node's ``done``.
     """
-    signalled, made = threading.Event(), threading.Event()
+    made = threading.Event()
+    signalled.clear()
 
     def on_signal(*_: object) -> None:
         signalled.set()

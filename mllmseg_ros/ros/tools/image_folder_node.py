@@ -26,6 +26,7 @@ from mllmseg_ros.ros.support.spin import run
 __all__ = ["main"]
 
 _QUEUE = 5
+_MAX_CALIBRATION_BYTES = 1 << 20
 
 
 class ImageFolderNode(Node):
@@ -110,7 +111,7 @@ def _read_info(path: Path) -> CameraInfo:
         ValueError: naming the file and the error.
     """
     try:
-        fields = read_yaml(path)
+        fields = read_yaml(path, max_bytes=_MAX_CALIBRATION_BYTES)
         numbers = {
             name: [float(n) for n in fields[key]["data"]]
             for name, key in (
@@ -129,7 +130,7 @@ def _read_info(path: Path) -> CameraInfo:
     except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
         raise ValueError(
             f"parameter camera_info: {path} is no calibration file of camera_calibration "
-            f"({one_line(error, max_chars=200)})"
+            f"({one_line(error, max_chars=300)})"
         ) from error
 
 
