@@ -54,7 +54,7 @@ class ImageFile:
         self._orientation = _orientation(image)
         self.stored_hw = (image.height, image.width)
         self.size_hw = self.stored_hw if self._orientation < 5 else self.stored_hw[::-1]
-        # Photographs of telephones can be JPEGs of several pictures (MPO); the first is read.
+        # Photographs of telephones can be JPEGs of several images (MPO); the first is read.
         self.format = "JPEG" if image.format == "MPO" else str(image.format)
 
     @property
