@@ -12,11 +12,16 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch.torch_version import TorchVersion
 
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import FolderLock, check_regular_file, replaced_file, write_file
 
 __all__ = ["convert_checkpoint"]
+
+# weights_only lets a pickle run code before 2.6 (CVE-2025-32434) and write to memory that it does
+# not own before 2.10 (CVE-2026-24747).
+MIN_TORCH = "2.10"
 
 
 def convert_checkpoint(folder: Path) -> list[Path]:
@@ -29,12 +34,17 @@ def convert_checkpoint(folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        ValueError: if there is nothing to convert, a pickle contains anything but tensors, or
-            another process uses the folder.
+        ValueError: if there is nothing to convert, a pickle contains anything but tensors, another
+            process uses the folder, or this torch cannot read pickles safely.
     """
     sources = sorted(folder.glob("pytorch_model*.bin"))
     if not sources:
         raise ValueError(f"{folder}: no pytorch_model*.bin to convert")
+    if TorchVersion(torch.__version__) < MIN_TORCH:
+        raise ValueError(
+            f"a pickle can run code when torch {torch.__version__} reads it; "
+            f"install torch {MIN_TORCH} or newer, or convert on another machine"
+        )
     with FolderLock(folder):
         return _convert(folder, sources)
 

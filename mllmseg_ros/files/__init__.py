@@ -21,7 +21,6 @@ from mllmseg_ros.files.structured_text import (
     read_yaml,
 )
 from mllmseg_ros.files.writing import (
-    appended_file,
     check_no_link,
     make_folder,
     move,
@@ -37,7 +36,6 @@ __all__ = [
     "LOCK_FILE",
     "FolderLock",
     "JsonLine",
-    "appended_file",
     "check_no_link",
     "check_regular_file",
     "is_missing",

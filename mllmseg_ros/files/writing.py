@@ -17,15 +17,14 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from mllmseg_ros.files.reading import show
 
 __all__ = [
-    "appended_file",
     "check_no_link",
     "make_folder",
     "move",
+    "open_own_file",
     "remove_stale_partials",
     "replaced_file",
     "replaced_folder",
@@ -124,16 +123,6 @@ def move(path: Path, target: Path) -> None:
             _sync(each)
     path.rename(target)
     _sync(target.parent)
-
-
-def appended_file(path: Path) -> BinaryIO:
-    """Open a file for appending, or create it; a symbolic link is refused.
-
-    Raises:
-        ValueError: if the path is a symbolic link or no regular file: another program put it there.
-        OSError: if it cannot be written.
-    """
-    return os.fdopen(open_own_file(path, os.O_WRONLY | os.O_APPEND), "ab")
 
 
 def open_own_file(path: Path, flags: int) -> int:

@@ -117,6 +117,7 @@ class BagSource:
         pairings = {camera.name: DepthPairing(_CAPACITY) for camera in self.cameras}
         n_images = dict.fromkeys(pairings, 0)
         transforms = TransformBuffer()
+        newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
         pending: deque[RecordedImage] = deque()
 
         def wanted(connection: Connection) -> bool:
@@ -126,7 +127,7 @@ class BagSource:
             while pending and pending[0].recorded_ns + _WAIT_NS < recorded_ns:
                 yield pending.popleft()
             if connection.msgtype == _TRANSFORMS:
-                _put_transforms(transforms, connection, data)
+                _put_transforms(transforms, connection, data, max(recorded_ns, newest_ns))
                 continue
             for role, camera in roles[connection.topic]:
                 pairing = pairings[camera.name]
@@ -134,6 +135,7 @@ class BagSource:
                     n_images[camera.name] += 1
                     if (n_images[camera.name] - 1) % every == 0:
                         image = _read_image(camera, connection, recorded_ns, data)
+                        newest_ns = max(newest_ns, image.stamp_ns)
                         pending.append(_attach_depth(image, pairing, transforms))
                 else:
                     _put(pairing, role, connection, data)
@@ -239,11 +241,13 @@ def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) 
         put(deserialize(connection.msgtype, data))
 
 
-def _put_transforms(transforms: TransformBuffer, connection: Connection, data: bytes) -> None:
+def _put_transforms(
+    transforms: TransformBuffer, connection: Connection, data: bytes, now_ns: int
+) -> None:
     static = connection.topic.endswith("tf_static")
     with suppress(ValueError):
         message = deserialize(connection.msgtype, data)
-        put_transforms(transforms, message.transforms, static=static)
+        put_transforms(transforms, message.transforms, static=static, now_ns=now_ns)
 
 
 def _attach_depth(

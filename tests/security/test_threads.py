@@ -44,6 +44,8 @@ from mllmseg_ros.ros.support.async_queue import AsyncQueue
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Status, build_segmentation
 
+pytestmark = pytest.mark.threat("N8")
+
 TraceFunction = Callable[[FrameType, str, Any], Any]
 SECOND = 1_000_000_000
 
@@ -314,6 +316,9 @@ class Log:
 
     def report(self, text: str) -> None:
         self.reports.append(text)
+
+    def report_crash(self, what: str, error: BaseException) -> None:
+        self.reports.append(f"{what}: {error!r}")
 
 
 def test_tracker_survives_commands_clears_and_resets_from_all_sides() -> None:

@@ -14,9 +14,11 @@ import numpy as np
 
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.inference_backend import LoadedModel
 from mllmseg_ros.ros.node.model_memory import out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support.panics import panics_are_errors
 
 __all__ = ["check_model", "load_model", "model_choice"]
 
@@ -37,10 +39,18 @@ def check_model(parameters: SegmenterParameters) -> None:
     from mllmseg_ros.model.config import read_config
     from mllmseg_ros.model.precision import choose_device_and_dtype
 
-    folder = find_checkpoint(parameters.model or None)
-    read_config(folder, checkpoint_name(parameters.model))
-    integrity.weight_files(folder)
-    choose_device_and_dtype(parameters.device, parameters.dtype)
+    try:
+        folder = find_checkpoint(parameters.model or None)
+        read_config(folder, checkpoint_name(parameters.model))
+        integrity.weight_files(folder)
+        choose_device_and_dtype(parameters.device, parameters.dtype)
+    except ValueError:
+        raise
+    except Exception as error:  # of the file system, of what is in a file, of PyTorch
+        model, device = parameters.model, parameters.device
+        raise ValueError(
+            f"model {model!r} on device {device!r} cannot be loaded: {one_line(error)}"
+        ) from error
 
 
 def load_model(
@@ -65,7 +75,7 @@ def load_model(
         ) from error
     began_s = time.monotonic()
     try:
-        with out_of_memory_advice(parameters):
+        with out_of_memory_advice(parameters), panics_are_errors():
             segmenter = Segmenter.from_pretrained(
                 parameters.model or None,
                 device=parameters.device,

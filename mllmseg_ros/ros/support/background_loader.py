@@ -11,6 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.ros.support.worker_thread import WorkerThread
+
 __all__ = ["BackgroundLoader"]
 
 S = TypeVar("S")  # what names a model
@@ -24,6 +27,7 @@ class BackgroundLoader(Generic[S, M]):
         self,
         load: Callable[[S, threading.Event], M],
         finish: Callable[[S, M | Exception], None],
+        report: Callable[[str, BaseException], None],
     ) -> None:
         """Set up.
 
@@ -31,12 +35,13 @@ class BackgroundLoader(Generic[S, M]):
             load: loads a model, or raises; raises soon after the event is set.
             finish: called from the loading thread with what was requested, and with the model or
                 the error; not called for what was superseded or cancelled.
+            report: called from the loading thread with what interrupted it otherwise.
         """
-        self._load, self._finish = load, finish
+        self._load, self._finish, self._report = load, finish, report
         self._lock = threading.Lock()
         self._wanted: S | None = None
         self._superseded = threading.Event()  # what is being loaded is not wanted any more
-        self._thread: threading.Thread | None = None
+        self._thread: WorkerThread | None = None
 
     @property
     def wanted(self) -> S | None:
@@ -49,7 +54,7 @@ class BackgroundLoader(Generic[S, M]):
             self._wanted = wanted
             self._superseded.set()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
+                self._thread = WorkerThread("loading", self._run, self._report)
                 self._thread.start()
 
     def cancel(self) -> None:
@@ -76,8 +81,9 @@ class BackgroundLoader(Generic[S, M]):
             loaded: M | Exception | None
             try:
                 loaded = self._load(wanted, superseded)
-            except Exception as error:  # a broken checkpoint may raise anything
-                loaded = error.with_traceback(None)
+            except BaseException as error:  # a broken checkpoint may raise anything
+                loaded = error if isinstance(error, Exception) else RuntimeError(one_line(error))
+                loaded = loaded.with_traceback(None)
                 # The frames of its causes hold what was loaded.
                 loaded.__cause__ = loaded.__context__ = None
             with self._lock:

@@ -11,17 +11,19 @@ import pytest
 
 from mllmseg_ros.files import (
     FolderLock,
-    appended_file,
     check_no_link,
     make_folder,
     move,
     open_journal,
+    open_own_file,
     remove_stale_partials,
     replaced_file,
     replaced_folder,
     temporary_folder,
     write_file,
 )
+
+pytestmark = pytest.mark.threat("F4", "F5", "F6")
 
 
 def names(folder: Path) -> set[str]:
@@ -152,18 +154,18 @@ def test_only_what_is_moved_out_of_a_temporary_folder_stays(tmp_path):
     assert (tmp_path / "d" / "c").read_text() == "b"
 
 
-def test_appended_file_goes_on_and_follows_no_link(tmp_path):
+def test_own_file_goes_on_and_is_no_link(tmp_path):
     for content in (b"a", b"b"):
-        with appended_file(tmp_path / "a") as file:
-            assert file.tell() == (0 if content == b"a" else 1)
-            file.write(content)
+        descriptor = open_own_file(tmp_path / "a", os.O_WRONLY | os.O_APPEND)
+        assert os.write(descriptor, content) == 1
+        os.close(descriptor)
     assert (tmp_path / "a").read_bytes() == b"ab"
     (tmp_path / "link").symlink_to(tmp_path / "a")
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ValueError, match="symbolic link"):
-        appended_file(tmp_path / "link")
+        open_own_file(tmp_path / "link", os.O_WRONLY)
     with pytest.raises(ValueError, match="not a regular file"):
-        appended_file(tmp_path / "fifo")
+        open_own_file(tmp_path / "fifo", os.O_WRONLY)
 
 
 def run(code: str) -> subprocess.CompletedProcess:

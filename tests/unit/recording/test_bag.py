@@ -245,6 +245,15 @@ def test_depth_of_another_frame_is_brought_over_by_the_bags_transforms(tmp_path:
     assert np.nanmedian(depth.metres) == pytest.approx(DISTANCE_M - 0.1, abs=1e-3)
 
 
+def test_transforms_stamped_years_ahead_do_not_hold_up_those_that_follow(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", sample_frames(4), depth_frame_id="depth_frame", moves=True)
+    for index, image in enumerate(list(BagSource(bag).images(1))[:3]):
+        depth = image.find_depth(image.decode())
+        assert depth is not None
+        expected_m = DISTANCE_M - 0.1 * (index + 1)
+        assert np.nanmedian(depth.metres) == pytest.approx(expected_m, abs=1e-3)
+
+
 def broken(tmp_path: Path, kind: str) -> list[str]:
     """Arguments that name a recording which cannot be used."""
     path = tmp_path / kind

@@ -19,7 +19,12 @@ class Rig:
         self.gate.set()
         self.loading: queue.Queue[int] = queue.Queue()
         self.finished: queue.Queue[tuple] = queue.Queue()
-        self.loader = BackgroundLoader(self.load, lambda *result: self.finished.put(result))
+        self.crashes: list[tuple[str, BaseException]] = []
+        self.loader = BackgroundLoader(
+            self.load,
+            lambda *result: self.finished.put(result),
+            lambda *crash: self.crashes.append(crash),
+        )
 
     def load(self, wanted: int, superseded: threading.Event) -> str:
         self.loading.put(wanted)
