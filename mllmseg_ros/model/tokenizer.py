@@ -7,8 +7,8 @@ becomes ordinary tokens. Special tokens are added to a prompt by name only, with
 ``vocab.json`` and ``merges.txt``, and InternLM2's ``tokenizer.model``. Knows no prompts.
 
 Of a ``tokenizer.json``, only steps of these models are accepted: a regular expression of its own
-could take hours on a short text, a normaliser could turn it into gigabytes, and the library panics
-on others.
+could take minutes on a short text, a normaliser could turn it into gigabytes, and the library
+panics on others.
 """
 
 from __future__ import annotations
