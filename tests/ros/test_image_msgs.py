@@ -315,6 +315,24 @@ def test_a_broken_cv_bridge_is_not_used(
     assert reason in line
 
 
+def test_what_cv_bridge_does_not_know_is_not_given_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv_bridge.py").write_text("class CvBridge:\n    pass")  # any call would fail
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("8UC3", "16UC4", "uyvy", "RGB8"):
+        message = image_from_array(random_pixels(name), name, Header())
+        np.testing.assert_array_equal(
+            cv_bridge_path.rgb_by_cv_bridge(message), rgb_from_image(message)
+        )
+    planes = (np.full((16, 24), 90, np.uint8), *np.full((2, 8, 12), 99, np.uint8))
+    for name in PLANAR:
+        message = planar(name, *planes)
+        np.testing.assert_array_equal(
+            cv_bridge_path.rgb_by_cv_bridge(message), rgb_from_image(message)
+        )
+
+
 def encode(rgb: np.ndarray, extension: str) -> array.array:
     return array.array("B", cv2.imencode(extension, rgb[:, :, ::-1])[1].tobytes())
 
