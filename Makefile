@@ -6,13 +6,15 @@
 #   make lint                   ruff, mypy and the layers of the package (import-linter)
 #   make slow                   the tests that take minutes, which `make test` skips
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
+#   make sbom                   write build/sbom.json: all that is installed, and the model (CycloneDX)
+#   make lock                   resolve requirements/*.txt anew into requirements/lock*.txt
 #   make parameters             write config/*.yaml and the README's table from the nodes' parameters
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test slow parity lint lock parameters clean FORCE
+.PHONY: build demo test slow parity lint lock sbom parameters clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
@@ -28,10 +30,10 @@ ifdef ROS_DISTRO
 else
   export PYTHON ?= python3.11
   FLAVOUR := wheels
-  REQUIREMENTS := requirements/lock.txt
+  REQUIREMENTS := $(wildcard requirements/lock*.txt)
   CREATE_VENV := $(PYTHON) -m venv
   LINT := lint
-  INSTALL := $(V)/bin/python -m pip install --disable-pip-version-check -r $(REQUIREMENTS) \
+  INSTALL := $(V)/bin/python tools/install_lock.py requirements \
              && $(V)/bin/python tools/fix_cmake_exports.py
   # The wheels fill the virtual environment like an installation prefix of ROS 2.
   BUILD_ENV := AMENT_PREFIX_PATH=$(V) CMAKE_PREFIX_PATH=$(V)
@@ -77,7 +79,7 @@ lint: $(READY)
 	@$(V)/bin/python -m mypy
 	@$(V)/bin/lint-imports --no-cache
 
-$(READY): $(REQUIREMENTS) tools/fix_cmake_exports.py tools/install_ranges.py
+$(READY): $(REQUIREMENTS) tools/fix_cmake_exports.py tools/install_lock.py tools/install_ranges.py
 	@tools/check_machine.sh build
 	@other=$$(ls $(V)/ready-* 2>/dev/null | grep -v -- '-$(FLAVOUR)$$'); if [ -n "$$other" ]; then \
 	  echo "This folder was set up for '$${other##*-}', not for '$(FLAVOUR)': make clean, or use another clone." >&2; \
@@ -100,8 +102,10 @@ $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in 
 
 # Only resolves. Not after $(READY), which would install the lock file that is about to be replaced.
 lock:
-	$(V)/bin/python tools/lock.py requirements/lock.txt \
-	  $(CORE) requirements/{train,docs,test,lint,wheels}.txt
+	$(V)/bin/python tools/lock.py requirements $(CORE) requirements/{train,docs,test,lint,sbom,wheels}.txt
+
+sbom: $(BUILT)
+	@$(V)/bin/python tools/sbom.py build/sbom.json
 
 parameters: $(BUILT)
 	@$(SOURCED) $(V)/bin/python tools/write_parameters.py

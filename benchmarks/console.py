@@ -25,7 +25,7 @@ import aiohttp
 import rclpy
 from ament_index_python.packages import get_package_prefix
 from mllmseg_ros.msg import SegmentationArray
-from node import made_up_answer
+from node import make_result
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -45,7 +45,7 @@ class Source(Node):
 
     def __init__(self, kind: str) -> None:
         super().__init__("source")
-        result = made_up_answer(*SIZE)
+        result = make_result(*SIZE)
         overlay = draw_overlay(result.rgb, [each.segmentation for each in result.instances])
         header = result.header
         if kind == "image":

@@ -10,6 +10,7 @@ Knows nothing of ROS, files or drawing.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,13 @@ from mllmseg_ros.model.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.precision import choose_device_and_dtype
-from mllmseg_ros.model.prompt import Prompt, PromptBuilder
+from mllmseg_ros.model.prompt import (
+    MAX_TOKENS_AT_ONCE,
+    Prompt,
+    PromptBuilder,
+    check_expressions,
+    normalize_expression,
+)
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
@@ -55,9 +62,20 @@ class Segmenter:
     """
 
     def __init__(self, model: MLLMSeg, tokenizer: Tokenizer) -> None:
+        """Combine a network with its tokenizer.
+
+        Raises:
+            ValueError: if they do not fit together.
+        """
         self.model = model
         self.prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
         self._prefix = self.prompts.build(["image"])  # the prefix does not depend on the expression
+        largest = max(tokenizer.largest_id, self.prompts.rej_id, *self._prefix.input_ids)
+        n_rows = model.lm_head.weight.shape[0]
+        if largest >= n_rows:  # on a GPU, such a token would end all work of the process
+            raise ValueError(
+                f"the tokenizer has a token with id {largest}, the model's vocabulary has {n_rows}"
+            )
         self.can_reject = model.config.can_reject
         self.threshold = 0.5
         self.min_mask_score = 0.7
@@ -69,6 +87,7 @@ class Segmenter:
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Segmenter:
         """Load a checkpoint.
 
@@ -77,15 +96,18 @@ class Segmenter:
             device: torch device or its name; None is the best available.
             dtype: torch dtype or its name; None is bfloat16 on CUDA and on CPUs with native
                 bfloat16, else float32.
+            cancelled: set by another thread to give up.
 
         Raises:
             ValueError: if the checkpoint, device or dtype cannot be used.
+            LoadingCancelled: if ``cancelled`` was set.
         """
         folder = find_checkpoint(path_or_name)
         chosen_device, chosen_dtype = choose_device_and_dtype(device, dtype)
         name = checkpoint_name(path_or_name)
-        model = load_model(folder, chosen_device, chosen_dtype, name)
-        return cls(model, Tokenizer.from_folder(folder))
+        tokenizer = Tokenizer.from_folder(folder)  # before the weights: it is quickly refused
+        model = load_model(folder, chosen_device, chosen_dtype, name, cancelled)
+        return cls(model, tokenizer)
 
     @property
     def mask_score_limit(self) -> float:
@@ -121,8 +143,12 @@ class Segmenter:
 
         Empty for models without a list of known words, such as all with a pretrained language
         model.
+
+        Raises:
+            ValueError: if the expression is empty or too long.
         """
         known = self.model.config.known_words
+        normalize_expression(expression)  # checks its length
         return unknown_words(expression, known) if known else []
 
     @property
@@ -175,7 +201,8 @@ class Segmenter:
             One segmentation per expression, in order. Every one has a mask, found or not.
 
         Raises:
-            ValueError: if an expression is empty or too long, or ``prompt_mode`` is unknown.
+            ValueError: if an expression is empty or too long, there are too many, or
+                ``prompt_mode`` is unknown.
             RuntimeError: if the model's output is not finite.
         """
         if prompt is not None:
@@ -185,8 +212,7 @@ class Segmenter:
             prompt_mode = prompt
         if prompt_mode not in ("single", "joint"):
             raise ValueError(f"unknown prompt_mode {prompt_mode!r}; accepted: 'single', 'joint'")
-        if isinstance(expressions, str):
-            raise ValueError("expressions is one string; give a list of strings")
+        check_expressions(expressions)
         if not expressions:
             return []
         prompts = (
@@ -194,6 +220,12 @@ class Segmenter:
             if prompt_mode == "joint"
             else [self.prompts.build([expression]) for expression in expressions]
         )
+        n_tokens = sum(len(each.suffix_ids) for each in prompts)
+        if n_tokens > MAX_TOKENS_AT_ONCE:
+            raise ValueError(
+                f"the expressions have {n_tokens} tokens in all, accepted at once are up to "
+                f"{MAX_TOKENS_AT_ONCE}; ask for fewer or shorter expressions"
+            )
         states = self._compute_states(context, prompts)
         scores = self._compute_scores(states)
         probabilities = self._compute_probabilities(context, states)

@@ -1,54 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write requirements/lock.txt: every package that the requirement files resolve to, pinned.
+"""Write the lock files: every package that the requirement files resolve to, with its hash.
 
-Resolves as for an empty environment, without installing anything. Which build of torch it is
-depends on the package index and not on this project: local version labels ("+cpu") are left out,
-and so are the CUDA libraries, whose versions torch itself pins.
+Resolves as for an empty environment, from PyPI alone, without installing anything: the settings of
+this machine's pip do not count. ``lock_cuda.txt`` has PyPI's build of torch, with the libraries
+that it needs; ``lock_cpu.txt`` has PyTorch's own build for CPUs, from PyTorch's page or from where
+PIP_FIND_LINKS says; ``lock_sources.txt`` has what is published without wheels, ``lock.txt`` the
+rest.
 
-Entry point: ``python tools/lock.py LOCK REQUIREMENTS...``, or ``make lock``.
+Entry point: ``python tools/lock.py FOLDER REQUIREMENTS...``, or ``make lock``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-CUDA_LIBRARIES = ("nvidia-", "cuda-", "triton")
+OF_CUDA = ("nvidia-", "cuda-", "triton", "torch")
+WITHOUT_WHEELS = ("empy",)
+CPU_TORCH = "https://download.pytorch.org/whl/cpu/torch/"  # the builds of torch, and nothing else
 
 
-def resolve(requirement_files: list[str]) -> dict[str, str]:
+@dataclass(frozen=True, order=True)
+class Pin:
+    """A version of a package, and the SHA-256 of the one file that it may be installed from."""
+
+    name: str  # normalised
+    version: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
+
+
+def resolve(*arguments: str) -> list[Pin]:
     """Ask pip what it would install into an empty environment.
 
     Args:
-        requirement_files: paths in pip's requirements format.
-
-    Returns:
-        Normalised package name -> version, without what only a CUDA build of torch needs.
+        arguments: of ``pip install``: requirements, and where to find them.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        files = [argument for name in requirement_files for argument in ("-r", name)]
-        subprocess.run([*pip, "--report", str(report), *files], check=True)
+        pip = [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--dry-run"]
+        pip += ["--ignore-installed", "--report", str(report)]
+        pip += ["--only-binary=:all:", f"--no-binary={','.join(WITHOUT_WHEELS)}"]
+        subprocess.run([*pip, *arguments], check=True)
         installs = json.loads(report.read_text())["install"]
-    packages = (install["metadata"] for install in installs)
-    pins = {
-        re.sub(r"[-_.]+", "-", package["name"].lower()): package["version"].split("+")[0]
-        for package in packages
-    }
-    return {name: pins[name] for name in pins if not name.startswith(CUDA_LIBRARIES)}
+    return sorted(
+        Pin(
+            re.sub(r"[-_.]+", "-", install["metadata"]["name"].lower()),
+            install["metadata"]["version"],
+            install["download_info"]["archive_info"]["hashes"]["sha256"],
+        )
+        for install in installs
+    )
+
+
+def write(lock: Path, pins: Iterable[Pin]) -> None:
+    """Replace the pins of a lock file that exists, and keep the comment at its head."""
+    head = [line for line in lock.read_text().splitlines() if line.startswith("#")]
+    lock.write_text("\n".join([*head, *map(str, pins)]) + "\n")
 
 
 def main() -> None:
-    """Replace the pins of a lock file and keep the comment at its head."""
-    lock, requirement_files = Path(sys.argv[1]), sys.argv[2:]
-    head = [line for line in lock.read_text().splitlines() if line.startswith("#")]
-    pins = [f"{name}=={version}" for name, version in sorted(resolve(requirement_files).items())]
-    lock.write_text("\n".join([*head, *pins]) + "\n")
+    """Write the lock files into the folder named on the command line."""
+    folder, files = Path(sys.argv[1]), sys.argv[2:]
+    pins = resolve(*(argument for name in files for argument in ("-r", name)))
+    (torch,) = (pin for pin in pins if pin.name == "torch")
+    places = os.environ.get("PIP_FIND_LINKS", CPU_TORCH).split()
+    links = [argument for place in places for argument in ("--find-links", place)]
+    write(
+        folder / "lock_cpu.txt",
+        resolve("--no-deps", "--no-index", *links, f"torch=={torch.version}+cpu"),
+    )
+    cuda = [pin for pin in pins if pin.name.startswith(OF_CUDA)]
+    sources = [pin for pin in pins if pin.name in WITHOUT_WHEELS]
+    write(folder / "lock_cuda.txt", cuda)
+    write(folder / "lock_sources.txt", sources)
+    write(folder / "lock.txt", (pin for pin in pins if pin not in (*cuda, *sources)))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ files; knows nothing of networks, torch or the origin of a checkpoint.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mllmseg_ros.files import is_missing, open_file, parse_json, read_json, read_text, write_file
+from mllmseg_ros.files.reading import show
 
 __all__ = ["check", "count_values", "weight_files", "write_sums"]
 
@@ -23,7 +26,11 @@ _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "U16": 16, "I16": 16, "F16": 16,
     "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
 }  # fmt: skip
-_MAX_HEADER = 100_000_000  # bytes, as in the safetensors library
+MAX_HEADER_BYTES = 16 << 20  # the shards of the largest published model have 0.1 MB
+_MAX_INDEX_BYTES = 16 << 20
+_MAX_SUMS_BYTES = 1 << 20
+_MAX_SHARDS = 1000
+_MAX_DIMENSIONS = 8
 _BLOCK = 1 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  ?\*?(\S.*)")
 
@@ -41,8 +48,8 @@ def check(folder: Path) -> Report:
 
     Every file in ``SHA256SUMS`` is read completely.
     """
-    problems = []
-    if not (folder / "config.json").is_file():
+    problems: list[str] = []
+    if is_missing(folder / "config.json"):
         problems.append(f"{folder / 'config.json'}: not found")
     files, n_bytes = [], 0
     try:
@@ -52,10 +59,10 @@ def check(folder: Path) -> Report:
         problems.append(str(error))
         index = {}
     for path in files:
-        n_bytes += path.stat().st_size
         try:
+            n_bytes += path.stat().st_size
             present = set(read_header(path))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
         missing = sorted(name for name, file in index.items() if file == path.name)
@@ -64,7 +71,7 @@ def check(folder: Path) -> Report:
             problems.append(f"{path}: {len(missing)} tensors of the index are missing")
     checked = f"{n_bytes / 1e6:.1f} MB in {len(files)} weight file(s), headers and lengths"
     sums = folder / SUMS
-    if not sums.is_file():
+    if is_missing(sums):
         return Report(problems=tuple(problems), checked=f"{checked}; no {SUMS} to compare with")
     try:
         expected_sums = read_sums(sums)
@@ -72,10 +79,13 @@ def check(folder: Path) -> Report:
         return Report(problems=(*problems, str(error)), checked=checked)
     for name, expected in expected_sums.items():
         path = folder / name
-        if not path.is_file():
-            problems.append(f"{path}: not found, but listed in {SUMS}")
-        elif sha256(path) != expected:
-            problems.append(f"{path}: sha256 differs from the one in {SUMS}")
+        try:
+            if is_missing(path):
+                problems.append(f"{path}: not found, but listed in {SUMS}")
+            elif sha256(path) != expected:
+                problems.append(f"{path}: sha256 differs from the one in {SUMS}")
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
     unlisted = [path.name for path in files if path.name not in expected_sums]
     if unlisted:
         problems.append(f"{sums}: does not list {', '.join(unlisted)}")
@@ -90,16 +100,29 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: if a file is missing or of a refused kind, or the index is malformed.
     """
-    if (folder / _INDEX).is_file():
+    try:
+        return _weight_files(folder)
+    except OSError as error:
+        raise ValueError(f"{show(folder)} cannot be read: {error.strerror or error}") from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if not is_missing(folder / _INDEX):
         names = sorted(set(_read_index(folder).values()))
         # A shard must be in this folder, whatever the index says.
         bad = [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]
         if bad:
-            raise ValueError(f"{folder / _INDEX}: {bad[0]!r} is not the name of a safetensors file")
+            raise ValueError(
+                f"{folder / _INDEX}: {bad[0][:64]!r} is not the name of a safetensors file"
+            )
+        if len(names) > _MAX_SHARDS:
+            raise ValueError(
+                f"{folder / _INDEX}: {len(names)} files, accepted are up to {_MAX_SHARDS}"
+            )
         files = [folder / name for name in names]
     else:
         files = [folder / "model.safetensors"]
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if is_missing(file)]
     if not missing:
         return files
     if list(folder.glob("pytorch_model*.bin")):
@@ -119,12 +142,12 @@ _INDEX = "model.safetensors.index.json"
 def _read_index(folder: Path) -> dict[str, str]:
     """Read the index: tensor name -> file name; empty if there is no index."""
     index = folder / _INDEX
-    if not index.is_file():
+    if is_missing(index):
         return {}
+    fields = read_json(index, max_bytes=_MAX_INDEX_BYTES)
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return {str(name): str(file) for name, file in weight_map.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {str(name): str(file) for name, file in fields["weight_map"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{index}: expected an object with a 'weight_map' of file names "
             f"({type(error).__name__}: {error})"
@@ -140,23 +163,28 @@ def read_header(path: Path) -> dict[str, Mapping[str, Any]]:
     Raises:
         ValueError: if the file is malformed or incomplete.
     """
-    n_bytes = path.stat().st_size
-    with path.open("rb") as file:
+    with open_file(path) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
         n_header = int.from_bytes(file.read(8), "little")
-        if n_bytes < 8 or n_header > min(_MAX_HEADER, n_bytes - 8):
+        if n_bytes < 8 or n_header > n_bytes - 8:
             raise ValueError(f"{path}: not a complete safetensors file (its header is cut off)")
+        if n_header > MAX_HEADER_BYTES:
+            raise ValueError(
+                f"{path}: a safetensors header of {n_header} bytes, accepted are up to "
+                f"{MAX_HEADER_BYTES}"
+            )
         text = file.read(n_header)
     try:
-        header = json.loads(text)
+        header = parse_json(text.decode(), str(path))
         header.pop("__metadata__", None)
         offset = 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             begin, end = entry["data_offsets"]
-            if (
-                begin != offset
-                or 8 * (end - begin) != math.prod(entry["shape"]) * _BITS[entry["dtype"]]
-            ):
-                raise ValueError(f"the offsets of {name} do not fit its shape")
+            shape = entry["shape"]
+            if len(shape) > _MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in shape):
+                raise ValueError(f"{name[:200]!r} has shape {str(shape)[:200]}")
+            if begin != offset or 8 * (end - begin) != math.prod(shape) * _BITS[entry["dtype"]]:
+                raise ValueError(f"the offsets of {name[:200]!r} do not fit its shape")
             offset = end
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a safetensors header ({error})") from error
@@ -165,7 +193,7 @@ def read_header(path: Path) -> dict[str, Mapping[str, Any]]:
             f"{path}: not a complete safetensors file ({n_bytes} bytes, its header says "
             f"{8 + n_header + offset}); download it again"
         )
-    return header
+    return dict(header)
 
 
 def count_values(folder: Path) -> int:
@@ -179,9 +207,14 @@ def count_values(folder: Path) -> int:
 
 
 def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal digits."""
+    """Compute the SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        ValueError: if it is not a regular file or cannot be opened.
+        OSError: if it cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -194,7 +227,8 @@ def read_sums(path: Path) -> dict[str, str]:
         ValueError: if a line is malformed or names a file outside the folder.
     """
     sums = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    text = read_text(path, max_bytes=_MAX_SUMS_BYTES)
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
@@ -207,6 +241,4 @@ def read_sums(path: Path) -> dict[str, str]:
 def write_sums(folder: Path, sums: Mapping[str, str], origin: str) -> None:
     """Write ``SHA256SUMS``, as the last file: a folder with it is complete."""
     lines = [f"# {origin}", *(f"{sums[name]}  {name}" for name in sorted(sums))]
-    partial = folder / f"{SUMS}.partial"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / SUMS)
+    write_file(folder / SUMS, "\n".join(lines) + "\n")

@@ -88,4 +88,5 @@ def _annotate(arguments: argparse.Namespace) -> None:
     ]
     annotate(source, out, command, segmenters, names, every)
     for path in sorted(out.iterdir()):
-        print(path)
+        if not path.name.startswith("."):
+            print(path)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_images, require
-from mllmseg_ros.cli.files import write_image
 
 
 def add(verbs: Any) -> None:
@@ -32,12 +31,13 @@ def _check(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.data.check import check, contact_sheet
     from mllmseg_ros.data.dataset import read_samples
     from mllmseg_ros.data.review import count_unreviewed
+    from mllmseg_ros.drawing.image_file import write_image
 
     report = check(read_samples(arguments.folder, arguments.split, arguments.images))
     print(report)
     if n := count_unreviewed(arguments.folder):
         print(f"{n} entries need review and are not counted: mllmseg review {arguments.folder}")
-    if arguments.output is not None:
-        write_image(contact_sheet(report.samples), arguments.output)
+    if arguments.output is not None and report.samples:
+        write_image(arguments.output, contact_sheet(report.samples))
     if report.problems:
         raise ValueError(f"{arguments.folder}: {len(report.problems)} entries cannot be used")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_images, add_model, load_segmenter, require
-from mllmseg_ros.cli.files import write_image, write_json
+from mllmseg_ros.cli.files import write_json
 
 
 def add(verbs: Any) -> None:
@@ -67,6 +67,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             f"{', '.join(data_set_options) or '--threshold'}: only for the folder of a data set; "
             "`mllmseg sim export` writes simulated scenes as a data set"
         )
+    from mllmseg_ros.drawing.image_file import write_image
     from mllmseg_ros.eval.tabletop import evaluate_tabletop, to_text
     from mllmseg_ros.eval.worst import draw_worst
 
@@ -78,7 +79,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )
     if arguments.worst is not None:
-        write_image(draw_worst(segmenter, worst), arguments.worst)
+        write_image(arguments.worst, draw_worst(segmenter, worst))
     print(to_text(report), file=sys.stderr if str(arguments.json) == "-" else sys.stdout)
     write_json(report.to_dict(), arguments.json)
 
@@ -86,6 +87,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _evaluate_data(arguments: argparse.Namespace) -> None:
     require("train", "pycocotools")
     from mllmseg_ros.data.dataset import load_samples
+    from mllmseg_ros.drawing.image_file import write_image
     from mllmseg_ros.eval.calibration import draw_reliability, reliability, threshold_for
     from mllmseg_ros.eval.dataset import PROTOCOLS, evaluate_samples
     from mllmseg_ros.eval.dataset_report import to_text
@@ -113,7 +115,7 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
     results = report.expressions.get("deployment", ())
     present = [result for result in results if result.comparison.target_px]
     if arguments.worst is not None:
-        write_image(draw_worst(segmenter, [result.case for result in results]), arguments.worst)
+        write_image(arguments.worst, draw_worst(segmenter, [result.case for result in results]))
     if arguments.reliability is not None:
         curves = {
             "mask score": reliability(
@@ -126,7 +128,7 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
                 [result.score for result in results],
                 [result.comparison.target_px > 0 for result in results],
             )
-        write_image(draw_reliability(curves), arguments.reliability)
+        write_image(arguments.reliability, draw_reliability(curves))
         fields["calibration"] = {name: curve.expected_error for name, curve in curves.items()}
     write_json(fields, arguments.json)
     if arguments.false_accept is not None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
-from mllmseg_ros.cli.files import read_image, write_image
+from mllmseg_ros.cli.files import read_image
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     explain = verbs.add_parser("explain", help="draw why the model gives a result")
-    explain.add_argument("image", type=Path, help="image file (PNG, JPEG, …)")
+    explain.add_argument("image", type=Path, help="image file (PNG, JPEG, WebP, BMP or GIF)")
     explain.add_argument("expression", help="one referring expression")
     explain.add_argument("-o", "--output", type=Path, required=True, help="image to write")
     add_model(explain)
@@ -22,6 +22,7 @@ def add(verbs: Any) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
+    from mllmseg_ros.drawing.image_file import write_image
     from mllmseg_ros.explain.explanation import explain
     from mllmseg_ros.explain.panel import describe_decision, draw_explanation
 
@@ -31,7 +32,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     rgb = read_image(arguments.image)
     segmenter = load_segmenter(arguments)
     explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)
-    write_image(draw_explanation(rgb, explanation), arguments.output)
+    write_image(arguments.output, draw_explanation(rgb, explanation))
     segmentation = explanation.segmentation
     reason = describe_decision(explanation)
     print(f"{segmentation.expression!r}: {segmentation.status.value}. {reason}")

@@ -8,44 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.files import write_file
+
 
 def read_image(path: Path) -> Any:
-    """Read an image file.
-
-    Returns:
-        RGB uint8 (H, W, 3), contiguous.
+    """Read an image file as it is displayed, RGB uint8 (H, W, 3), contiguous.
 
     Raises:
-        ValueError: OpenCV cannot read it.
-        OSError: The file cannot be opened.
+        ValueError: from :func:`mllmseg_ros.codecs.image_file.read_image`.
     """
-    import cv2
-    import numpy as np
+    from mllmseg_ros.codecs import image_file
 
-    encoded = np.frombuffer(path.read_bytes(), np.uint8)
-    try:
-        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    except cv2.error as error:
-        raise ValueError(f"{path}: OpenCV cannot read it ({error.err})") from error
-    if bgr is None:
-        raise ValueError(f"{path}: not an image that OpenCV can read (PNG, JPEG, …)")
-    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
-
-
-def write_image(rgb: Any, path: Path) -> None:
-    """Write an image, RGB uint8 (H, W, 3), in the format of the file's suffix.
-
-    Raises:
-        ValueError: OpenCV does not know the suffix, or the file cannot be written.
-    """
-    import cv2
-
-    try:
-        written = cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:  # a suffix that OpenCV does not know
-        raise ValueError(f"{path}: could not be written ({error.err})") from error
-    if not written:
-        raise ValueError(f"{path}: could not be written")
+    return image_file.read_image(path)
 
 
 def write_json(fields: Any, path: Path | None) -> None:
@@ -53,7 +27,7 @@ def write_json(fields: Any, path: Path | None) -> None:
     if path is None:
         return
     text = json.dumps(fields, indent=2) + "\n"
-    if str(path) == "-":
+    if str(path) in ("-", "/dev/stdout"):
         sys.stdout.write(text)
     else:
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text)

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mllmseg_ros.cli.arguments import require
+
+if TYPE_CHECKING:
+    from mllmseg_ros.data.review import LabelledSet
 
 
 def add(verbs: Any) -> None:
@@ -30,12 +34,21 @@ def add(verbs: Any) -> None:
 
 def _review(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.data.review import LabelledSet
+    from mllmseg_ros.files import FolderLock
 
     labelled = LabelledSet(arguments.dataset)
-    if arguments.accept_sure:
-        counts = {"newly accepted": labelled.accept_sure(), **labelled.counts()}
-        print(", ".join(f"{n} {state}" for state, n in counts.items()))
-        return
+    with FolderLock(arguments.dataset):
+        labelled.reload()
+        for problem in labelled.problems:
+            print(problem, file=sys.stderr)
+        if arguments.accept_sure:
+            counts = {"newly accepted": labelled.accept_sure(), **labelled.counts()}
+            print(", ".join(f"{n} {state}" for state, n in counts.items()))
+        else:
+            _serve(labelled, arguments.port)
+
+
+def _serve(labelled: LabelledSet, port: int) -> None:
     require("console", "aiohttp")
     require("recordings", "pycocotools")
     import asyncio
@@ -44,7 +57,7 @@ def _review(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.web.review import review_application
 
     async def serve() -> None:
-        access = Access(port=arguments.port)
+        access = Access(port=port)
         async with serving(review_application(labelled, access), access) as url:
             print(f"{url}  (Ctrl-C to stop; every decision is saved immediately)", flush=True)
             await asyncio.Event().wait()

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
-from mllmseg_ros.cli.files import read_image, write_image, write_json
+from mllmseg_ros.cli.files import read_image, write_json
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     segment = verbs.add_parser("segment", help="segment expressions in an image")
-    segment.add_argument("image", type=Path, help="image file (PNG, JPEG, …)")
+    segment.add_argument("image", type=Path, help="image file (PNG, JPEG, WebP, BMP or GIF)")
     segment.add_argument(
         "expressions",
         nargs="+",
@@ -37,6 +37,7 @@ def add(verbs: Any) -> None:
 
 
 def _segment(arguments: argparse.Namespace) -> None:
+    from mllmseg_ros.drawing.image_file import write_image
     from mllmseg_ros.drawing.overlay import draw_overlay
 
     expressions = read_command(_parse_expressions(arguments.expressions)).expressions
@@ -55,7 +56,7 @@ def _segment(arguments: argparse.Namespace) -> None:
             f"  mask score {segmentation.mask_score:.2f}{where}{doubt}"
         )
     if arguments.output is not None:
-        write_image(draw_overlay(rgb, segmentations), arguments.output)
+        write_image(arguments.output, draw_overlay(rgb, segmentations))
     write_json([_json_fields(segmentation) for segmentation in segmentations], arguments.json)
 
 

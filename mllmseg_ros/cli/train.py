@@ -111,6 +111,7 @@ def _train_paper(arguments: argparse.Namespace) -> None:
 
 def _train_tabletop(arguments: argparse.Namespace) -> None:
     require("train", "yaml")
+    from mllmseg_ros.files import FolderLock, make_folder
     from mllmseg_ros.train.recipe import read_recipe
     from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
     from mllmseg_ros.train.tabletop.scenes import render_scenes
@@ -118,10 +119,11 @@ def _train_tabletop(arguments: argparse.Namespace) -> None:
 
     recipe = read_recipe(TabletopRecipe, arguments.recipe)
     scenes = arguments.scenes or arguments.run_folder / "scenes"
-    if arguments.scenes is None:
-        check_run(arguments.run_folder, recipe, arguments.checkpoint)
-        render_scenes(scenes, recipe)
-    folder = train_tabletop(
-        arguments.run_folder, scenes, recipe, start=arguments.checkpoint, threads=arguments.threads
-    )
-    print(folder)
+    run, start = arguments.run_folder, arguments.checkpoint
+    run.mkdir(parents=True, exist_ok=True)
+    with FolderLock(run):
+        if arguments.scenes is None:
+            check_run(run, recipe, start)
+            make_folder(scenes)
+            render_scenes(scenes, recipe)
+        print(train_tabletop(run, scenes, recipe, start=start, threads=arguments.threads))

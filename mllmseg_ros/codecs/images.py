@@ -64,10 +64,10 @@ class Encoding:
 
 
 def _opencv_conversion(code: int) -> Callable[[Pixels], NDArray[np.uint8]]:
-    return lambda pixels: _to_8_bit(cv2.cvtColor(pixels, code))
+    return lambda pixels: to_8_bit(cv2.cvtColor(pixels, code))
 
 
-def _to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
+def to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
     """Scale uint16 to uint8 so that white stays white."""
     if pixels.dtype == np.uint8:
         return pixels
@@ -77,7 +77,7 @@ def _to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
 def _color_encoding(
     channels: int, code: int | None, dtype: type[np.uint8] | type[np.uint16] = np.uint8
 ) -> Encoding:
-    to_rgb = _opencv_conversion(code) if code is not None else _to_8_bit
+    to_rgb = _opencv_conversion(code) if code is not None else to_8_bit
     return Encoding(dtype=dtype, channels=channels, to_rgb=to_rgb)
 
 

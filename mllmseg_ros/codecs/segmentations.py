@@ -102,7 +102,8 @@ def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentat
         probabilities: 0 or 1 here.
 
     Raises:
-        ValueError: if the mask does not fit its box, or the box does not fit the image.
+        ValueError: if the mask does not fit its box, the box does not fit the image, or the status
+            is not known.
     """
     box = entry.box
     x1, y1 = box.x_offset + box.width, box.y_offset + box.height
@@ -114,12 +115,17 @@ def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentat
     mask = np.zeros(size_hw, dtype=np.bool_)
     crop = np.frombuffer(entry.mask.data, dtype=np.uint8).reshape(box.height, box.width)
     mask[box.y_offset : y1, box.x_offset : x1] = crop > 0
-    status = next(
-        key for key, name in _STATUS_NAMES.items() if getattr(entry, name) == entry.status
-    )
+    statuses = {getattr(entry, name): key for key, name in _STATUS_NAMES.items()}
+    if entry.status not in statuses:
+        raise ValueError(f"status {entry.status} is not known; accepted: {sorted(statuses)}")
     probability = mask.astype(np.float32)
     return build_segmentation(
-        entry.expression, status, float(entry.score), float(entry.mask_score), probability, mask
+        entry.expression,
+        statuses[entry.status],
+        float(entry.score),
+        float(entry.mask_score),
+        probability,
+        mask,
     )
 
 

@@ -13,7 +13,11 @@ __all__ = ["put_transforms"]
 
 
 def put_transforms(
-    buffer: TransformBuffer, transforms: Iterable[Any], *, static: bool
+    buffer: TransformBuffer,
+    transforms: Iterable[Any],
+    *,
+    static: bool,
+    now_ns: int | None = None,
 ) -> list[str]:
     """Put the transforms of a message of ``/tf`` or ``/tf_static`` into a buffer.
 
@@ -21,6 +25,7 @@ def put_transforms(
         buffer: the buffer.
         transforms: with the fields of geometry_msgs/TransformStamped.
         static: valid at any time.
+        now_ns: ns, the time now, where it is known: stamps far ahead of it are refused.
 
     Returns:
         The reasons for refused transforms, one line each.
@@ -36,6 +41,7 @@ def put_transforms(
                 (translation.x, translation.y, translation.z),
                 (rotation.x, rotation.y, rotation.z, rotation.w),
                 static=static,
+                now_ns=now_ns,
             )
         except ValueError as error:
             refusals.append(str(error))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.data.image_file import check_size, read_rgb
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, describe_error
 from mllmseg_ros.drawing.overlay import draw_overlay
@@ -63,9 +63,10 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
             problems.append(each)
             continue
         try:
-            check_size(each)
-        except ValueError as error:
-            problems.append(Problem(file=each.image, entry=each.entry, reason=str(error)))
+            read_rgb(each)
+        except MALFORMED as error:
+            reason = describe_error(error)
+            problems.append(Problem(file=each.image, entry=each.entry, reason=reason))
             continue
         valid = []
         for target in each.targets:

@@ -21,10 +21,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.data.image_file import size_hw
+from mllmseg_ros.data.image_file import path_in_folder, size_hw
 from mllmseg_ros.data.region import Coco, MaskFile, Region
-from mllmseg_ros.data.review import is_used
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
+from mllmseg_ros.data.review import expressions_of, is_used
+from mllmseg_ros.data.sample import (
+    MALFORMED,
+    MAX_ANNOTATION_BYTES,
+    Problem,
+    Sample,
+    Target,
+    describe_error,
+)
+from mllmseg_ros.files import read_json, read_json_lines, show
 from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_json_folder"]
@@ -50,12 +58,14 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
     targets: dict[str, list[Target]] = defaultdict(list)
     sizes: dict[str, tuple[int, int]] = {}
     splits: set[str] = set()
-    seen: set[str] = set()
+    seen: set[str] = set()  # entries as text
     n_unreviewed, n_problems = 0, 0
     for entry, fields in _entries(path):
         try:
             if isinstance(fields, ValueError):
                 raise fields
+            if not isinstance(fields, dict):
+                raise ValueError(f"expected an object, found {type(fields).__name__}")
             splits.add(str(fields.get("split", DEFAULT_SPLIT)))
             if fields.get("split", DEFAULT_SPLIT) != split:
                 continue
@@ -68,12 +78,12 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
             seen.add(key)
             name = _image_name(fields)
             if name not in sizes:
-                sizes[name] = size_hw(_resolve(folder, name))
+                sizes[name] = size_hw(path_in_folder(folder, name))
             targets[name].append(_target(fields, folder, f"{path.name} {entry}"))
         except MALFORMED as error:
             n_problems += 1
             yield Problem(file=path, entry=entry, reason=describe_error(error))
-    if split not in splits:
+    if split not in splits and not n_problems:  # those that cannot be read may be of that split
         raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(splits))}")
     if n_unreviewed and not targets and not n_problems:
         raise ValueError(
@@ -83,39 +93,27 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
         )
     for name, found in targets.items():
         yield Sample(
-            image=folder / name, size_hw=sizes[name], targets=tuple(found), entry=f"image {name}"
+            image=folder / name,
+            size_hw=sizes[name],
+            targets=tuple(found),
+            entry=f"image {show(Path(name))}",
         )
 
 
-def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
-    """Yield name and content of each entry, or why it cannot be read."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield name and content of each entry, or a ValueError: why it cannot be read."""
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
+        for line in read_json_lines(path, max_bytes=MAX_ANNOTATION_BYTES):
             try:
-                yield f"line {number}", _object(json.loads(line))
+                yield f"line {line.number}", line.parse()
             except ValueError as error:
-                yield f"line {number}", ValueError(f"not complete, valid JSON ({error})")
+                yield f"line {line.number}", error
         return
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete, valid JSON ({error})") from error
+    content = read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
     if not isinstance(content, list):
         raise ValueError(f"{path}: expected a list of entries")
     for index, each in enumerate(content):
-        try:
-            yield f"entry {index}", _object(each)
-        except ValueError as error:
-            yield f"entry {index}", error
-
-
-def _object(content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ValueError(f"expected an object, found {type(content).__name__}")
-    return content
+        yield f"entry {index}", each
 
 
 def _image_name(fields: dict[str, Any]) -> str:
@@ -125,25 +123,14 @@ def _image_name(fields: dict[str, Any]) -> str:
     return name
 
 
-def _resolve(folder: Path, name: str) -> Path:
-    """Resolve a file of the data set; refuse paths outside its folder."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"{name} lies outside the folder")
-    return path
-
-
 def _target(fields: dict[str, Any], folder: Path, entry: str) -> Target:
-    texts = fields.get("expressions", fields.get("expression"))
-    texts = [texts] if isinstance(texts, str) else texts
-    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-        raise ValueError("it has no 'expression' (text) or 'expressions' (list of text)")
-    for expression in texts:
+    expressions = expressions_of(fields)
+    for expression in expressions:
         normalize_expression(expression)
     if "mask" not in fields:
         raise ValueError("it has no 'mask'; null means that the target is not in the image")
     return Target(
-        expressions=tuple(texts),
+        expressions=expressions,
         region=_region(fields["mask"], folder),
         entry=entry,
         kind=str(fields.get("kind", "")),
@@ -154,7 +141,7 @@ def _region(mask: Any, folder: Path) -> Region | None:
     if mask is None:
         return None
     if isinstance(mask, str):
-        return MaskFile(path=_resolve(folder, mask))
+        return MaskFile(path=path_in_folder(folder, mask))
     if isinstance(mask, dict):
         return Coco(runs=(mask,))
     if isinstance(mask, list) and mask and all(isinstance(each, list) for each in mask):

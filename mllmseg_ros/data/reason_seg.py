@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ from typing import Any
 from mllmseg_ros.data.image_file import size_hw
 from mllmseg_ros.data.region import Shapes
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
+from mllmseg_ros.files import parse_json, read_bytes
 from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_reason_seg"]
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+_MAX_BYTES = 8 << 20  # of a file, for one image
 _FLAG = "flag"  # a shape that marks the image, not pixels
 
 
@@ -78,15 +79,12 @@ def _read(path: Path) -> Sample:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    raw = path.read_bytes()
+    raw = read_bytes(path, max_bytes=_MAX_BYTES)
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("cp1252", "replace")  # some of its files are
-    try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not complete, valid JSON ({error})") from error
+    fields = parse_json(text)
     if not isinstance(fields, dict):
         raise ValueError("expected an object")
     return fields

@@ -7,16 +7,24 @@ by>).json``. A reference of gRefCOCO may have several targets, or none.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Target, describe_error
+from mllmseg_ros.data.sample import (
+    MALFORMED,
+    MAX_ANNOTATION_BYTES,
+    Problem,
+    Sample,
+    Target,
+    describe_error,
+)
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_json, show
 from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_references"]
@@ -80,7 +88,7 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
     for index, reference in enumerate(references):
         if reference.get("split") != split:
             continue
-        entry = f"reference {reference.get('ref_id', f'number {index}')}"
+        entry = f"reference {_shown(reference.get('ref_id', f'number {index}'))}"
         try:
             if reference.get("ref_id") in seen:
                 raise ValueError("this ref_id occurs earlier")
@@ -92,21 +100,36 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
     lying_in: Path | None = None
     for image_id, targets in by_image.items():
         image = instances.images[image_id]
-        if lying_in is None:  # the first folder that has the first image, else the first
-            with_it = (each for each in images if (each / str(image["file_name"])).is_file())
-            lying_in = next(with_it, images[0])
-        yield _sample(image, targets, lying_in, folder / INSTANCES)
+        try:
+            name = _file_name(image)
+            if lying_in is None:  # the first folder that has the first image, else the first
+                lying_in = next((each for each in images if (each / name).is_file()), images[0])
+            yield _sample(image, targets, lying_in / name)
+        except MALFORMED as error:
+            reason = describe_error(error)
+            yield Problem(file=folder / INSTANCES, entry=f"image {_shown(image_id)}", reason=reason)
 
 
-def _sample(
-    image: dict[str, Any], targets: list[Target], images: Path, file: Path
-) -> Sample | Problem:
-    entry = f"image {image['id']}"
-    path = images / str(image["file_name"])
+def _sample(image: dict[str, Any], targets: list[Target], path: Path) -> Sample:
     if not path.is_file():
-        return Problem(file=file, entry=entry, reason=f"image {path} is missing")
+        raise ValueError(f"image {show(path)} is missing")
     size_hw = int(image["height"]), int(image["width"])
+    entry = f"image {_shown(image['id'])}"
     return Sample(image=path, size_hw=size_hw, targets=tuple(targets), entry=entry)
+
+
+def _file_name(image: dict[str, Any]) -> str:
+    """The name of an image file, which must lie in the folder of images."""
+    name = str(image["file_name"])
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"{show(Path(name))} lies outside the folder of images")
+    return name
+
+
+def _shown(identifier: object) -> str:
+    """An identifier from a file, for messages."""
+    return one_line(ValueError(identifier), with_type=False, max_chars=60)
 
 
 _KINDS = ("none", "one", "several")
@@ -148,7 +171,7 @@ def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Targ
         region=_region(annotations) if annotations else None,
         box_xywh=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
         # gRefCOCO alone has lists.
-        entry=f"reference {reference.get('ref_id', '')}".strip(),
+        entry=f"reference {_shown(reference.get('ref_id', ''))}".strip(),
         kind=_KINDS[min(len(ids), 2)] if isinstance(reference["ann_id"], list) else "",
     )
 
@@ -168,10 +191,10 @@ def _region(annotations: list[dict[str, Any]]) -> Coco:
 
 
 def _read_list(path: Path) -> list[dict[str, Any]]:
-    try:
-        content = load_plain_pickle(path) if path.suffix == ".p" else _read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    if path.suffix == ".p":
+        content = load_plain_pickle(path)
+    else:
+        content = read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
     if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
         raise ValueError(f"{path}: expected a list of references")
     return content
@@ -180,10 +203,7 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
 def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
     if not path.is_file():
         raise ValueError(f"{path}: not found; it holds the images' sizes and the annotations")
-    try:
-        content = _read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    content = read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
     problems: list[Problem] = []
     tables: dict[str, dict[int, dict[str, Any]]] = {}
     for name, fields in (
@@ -194,21 +214,14 @@ def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
             raise ValueError(f"{path}: expected an object with a list {name!r}")
         tables[name] = {}
         for index, each in enumerate(content[name]):
-            entry = f"{name}[{index}]"
-            missing = [field for field in fields if field not in each]
-            if missing:
-                reason = f"it has no {missing[0]!r}"
-                problems.append(Problem(file=path, entry=entry, reason=reason))
-            elif each["id"] in tables[name]:
-                reason = f"id {each['id']} occurs earlier"
-                problems.append(Problem(file=path, entry=entry, reason=reason))
-            else:
+            try:
+                missing = [field for field in fields if field not in each]
+                if missing:
+                    raise ValueError(f"it has no {missing[0]!r}")
+                if each["id"] in tables[name]:
+                    raise ValueError(f"id {each['id']} occurs earlier")
                 tables[name][each["id"]] = each
+            except MALFORMED as error:
+                entry, reason = f"{name}[{index}]", describe_error(error)
+                problems.append(Problem(file=path, entry=entry, reason=reason))
     return _Instances(images=tables["images"], annotations=tables["annotations"]), problems
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"not complete, valid JSON ({error})") from error

@@ -14,13 +14,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
+
+from mllmseg_ros.codecs.image_file import open_image
+from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import is_missing
 
 __all__ = ["decode"]
 
 _IGNORED = 255
 _OUTSIDE_PX = 1.0  # annotators' polygons may touch the border, rounding included
+# pycocotools needs 40 bytes per pixel of an outline, and does not check whether it gets them.
+MAX_OUTLINE_PX = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +66,21 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         (H, W), True on the target.
 
     Raises:
-        ValueError: if it does not fit an image of that size, or a mask file cannot be read.
+        ValueError: if it does not fit an image of that size, has values of other types than
+            annotated regions have, or a mask file cannot be read.
     """
+    if not 0 < size_hw[0] * size_hw[1] <= MAX_COMPRESSED_PX:
+        raise ValueError(
+            f"its image has {size_hw[1]} x {size_hw[0]} px, accepted are up to "
+            f"{MAX_COMPRESSED_PX} px"
+        )
+    try:
+        return _decode(region, size_hw)
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"the mask does not have the expected form ({one_line(error)})") from error
+
+
+def _decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(region, MaskFile):
         return _read_mask(region.path, size_hw)
     if isinstance(region, Shapes):
@@ -72,8 +91,7 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError("it has neither polygons nor run lengths")
     runs = [_compressed(run, size_hw) for run in region.runs]
     if region.polygons:
-        _check_polygons(region.polygons, size_hw)
-        runs += coco.frPyObjects([list(polygon) for polygon in region.polygons], *size_hw)
+        runs += coco.frPyObjects(_check_polygons(region.polygons, size_hw), *size_hw)
     return np.asarray(coco.decode(coco.merge(runs)), dtype=np.bool_)
 
 
@@ -92,13 +110,19 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": [int(side) for side in run["size"]], "counts": run["counts"].decode("ascii")}
 
 
-def _check_polygons(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> None:
+def _check_polygons(
+    polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]
+) -> list[list[float]]:
+    """Check polygons; returns them as lists of floats."""
     height, width = size_hw
+    checked, outline_px = [], 0.0
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(
                 f"a polygon of {len(polygon)} numbers, expected an even number, 6 or more"
             )
+        if not all(_is_number(n) for n in polygon):
+            raise ValueError("a polygon holds something else than numbers")
         points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
         low, high = points.min(axis=0), points.max(axis=0)
         inside = np.isfinite(points).all() and (low >= -_OUTSIDE_PX).all()
@@ -107,6 +131,15 @@ def _check_polygons(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int
                 f"a polygon reaches from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}), "
                 f"outside the image of {width} x {height} px"
             )
+        outline_px += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+        if outline_px > MAX_OUTLINE_PX:
+            raise ValueError(f"the polygons' outline is longer than {MAX_OUTLINE_PX} px")
+        checked.append([float(n) for n in polygon])
+    return checked
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _compressed(run: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
@@ -115,18 +148,23 @@ def _compressed(run: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]
 
     if not isinstance(run, dict) or "size" not in run or "counts" not in run:
         raise ValueError("run lengths need 'size' and 'counts'")
-    if tuple(run["size"]) != size_hw:
+    height, width = run["size"]
+    if (height, width) != size_hw:
         raise ValueError(
-            f"the mask is {run['size'][1]} x {run['size'][0]} px, "
-            f"its image {size_hw[1]} x {size_hw[0]}"
+            f"the mask is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
         )
     counts = run["counts"]
     if isinstance(counts, list):
+        # Of anything else than whole numbers, pycocotools makes a mask without a pixel.
+        if not all(type(n) is int for n in counts):
+            raise ValueError("run lengths that are not whole numbers")
         if sum(counts) != size_hw[0] * size_hw[1] or min(counts, default=0) < 0:
             raise ValueError(
                 f"run lengths of {sum(counts)} px in all, its image has {size_hw[0] * size_hw[1]}"
             )
-        return dict(coco.frPyObjects(run, *size_hw))
+        return dict(coco.frPyObjects({"size": list(size_hw), "counts": counts}, *size_hw))
+    if not isinstance(counts, (str, bytes)):
+        raise ValueError(f"'counts' is {type(counts).__name__}, expected text or whole numbers")
     return {"size": list(size_hw), "counts": _check_code(counts, size_hw)}
 
 
@@ -158,19 +196,15 @@ def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
 
 
 def _read_mask(path: Path, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    if not path.is_file():
+    if is_missing(path):
         raise ValueError(f"mask {path} is missing")
-    try:
-        with PIL.Image.open(path, formats=("PNG",)) as image:
-            width, height = image.size
-            if (height, width) != size_hw:  # before any pixel is decoded
-                raise ValueError(
-                    f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
-                )
-            pixels = np.asarray(image if image.mode != "RGBA" else image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"mask {path} cannot be read as a PNG: {error}") from error
-    return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
+    with open_image(path, formats=("PNG",)) as image:
+        height, width = image.stored_hw
+        if (height, width) != size_hw:  # before any pixel is decoded
+            raise ValueError(
+                f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
+            )
+        return image.read_mask()
 
 
 def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> NDArray[np.uint8]:

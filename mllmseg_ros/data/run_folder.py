@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run folders: check that a resumed run has the same recipe, and write files atomically."""
+"""Run folders: check that a resumed run has the same recipe."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_resume_config", "write_atomically"]
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_json, show, write_file
+
+__all__ = ["check_resume_config"]
+
+_MAX_SHOWN = 500  # characters of the values that differ
 
 
 def check_resume_config(
@@ -23,30 +27,23 @@ def check_resume_config(
         former_names: names that fields had in earlier versions -> their names today.
 
     Raises:
-        ValueError: naming the fields that differ.
+        ValueError: naming the fields that differ, or why the recipe there cannot be read.
     """
     run.mkdir(parents=True, exist_ok=True)
     path = run / "recipe.json"
     if not path.is_file():
-        write_atomically(path, json.dumps(fields, indent=2) + "\n")
+        write_file(path, json.dumps(fields, indent=2) + "\n")
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{show(path)}: expected an object")
     for former, name in (former_names or {}).items():
         if former in stored:
             stored.setdefault(name, stored.pop(former))
     differing = {k: (stored.get(k), v) for k, v in fields.items() if stored.get(k) != v}
     if differing:
+        shown = one_line(ValueError(differing), with_type=False, max_chars=_MAX_SHOWN)
         raise ValueError(
-            f"{run} holds a run with another recipe (in the folder, given): {differing}; "
+            f"{run} holds a run with another recipe (in the folder, given): {shown}; "
             "use its settings to resume it, or another folder"
         )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole, so that a kill leaves the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

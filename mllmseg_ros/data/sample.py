@@ -12,20 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.region import Region, decode
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import show
 
 __all__ = ["Problem", "Sample", "Target", "fingerprint"]
 
 Box = tuple[float, float, float, float]
 
 # Errors when an entry of an annotation file has wrong values or types.
-MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+MALFORMED = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, MemoryError,
+)  # fmt: skip
+_MAX_REASON = 300  # characters
+# COCO's instances of train2014, which RefCOCO refers to, have 0.45 GB.
+MAX_ANNOTATION_BYTES = 1 << 30
 
 
 def describe_error(error: Exception) -> str:
     """Describe in one line why an entry cannot be used."""
     if isinstance(error, ValueError):
-        return str(error)
-    return f"it does not have the expected form ({type(error).__name__}: {error})"
+        return one_line(error, with_type=False, max_chars=_MAX_REASON)
+    return f"it does not have the expected form ({one_line(error, max_chars=_MAX_REASON)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +67,7 @@ class Sample:
             return decode(target.region, self.size_hw)
         except ValueError as error:
             where = target.entry or self.entry
-            raise ValueError(f"{self.image}, {where}: {error}") from error
+            raise ValueError(f"{show(self.image)}, {where}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +79,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        where = f"{self.file}, {self.entry}" if self.entry else str(self.file)
+        where = f"{show(self.file)}, {self.entry}" if self.entry else show(self.file)
         return f"{where}: {self.reason}"
 
 

@@ -8,7 +8,9 @@ because one built against another NumPy can crash instead of raising. Knows noth
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -25,7 +27,8 @@ __all__ = ["check_machine", "print_findings"]
 
 _CHILD_TIMEOUT_S = 120.0  # torch on a small machine
 _OLDEST_PYTHON = (3, 10)
-_OLDEST_TORCH = (2, 4)
+_OLDEST_TORCH = (2, 6)  # CVE-2025-32434
+_OLDEST_AIOHTTP = (3, 14, 5)  # as in requirements/console.txt
 _TRANSFORMERS = 5  # major version
 _MEMORY_FACTOR = 1.25  # of the weights, for weights and activations
 _GPU_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu")
@@ -93,6 +96,7 @@ def check_machine(model: str | None, device: str | None, dtype: str | None) -> I
         finding = _check_package(module, package)
         failed |= finding.verdict is Verdict.FAIL
         yield finding
+    yield from _check_aiohttp()
     yield from _check_weights(model)
     if not failed:
         yield from _check_device(model, device, dtype)
@@ -117,10 +121,28 @@ def _check_package(module: str, package: str) -> Finding:
         )
     numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
     if module == "torch" and numbers < _OLDEST_TORCH:
-        return fail(package, f"{version}; required is 2.4 or newer")
+        return fail(package, f"{version}; required is 2.6 or newer")
     if module == "transformers" and numbers[:1] != (_TRANSFORMERS,):
         return fail(package, f"{version}; required is {_TRANSFORMERS}.x")
     return ok(package, version)
+
+
+def _check_aiohttp() -> Iterator[Finding]:
+    """Check the web pages' server, where there is one: it may be older than its known holes."""
+    try:
+        version = importlib.metadata.version("aiohttp")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if tuple(map(int, re.findall(r"\d+", version)[:3])) >= _OLDEST_AIOHTTP:
+        yield ok("aiohttp", version)
+        return
+    required = ".".join(map(str, _OLDEST_AIOHTTP))
+    yield warn(
+        "aiohttp",
+        f"{version} has published vulnerabilities, which the web console and the review page are "
+        f"open to; install {required} or newer for {sys.executable}: "
+        "python tools/install_ranges.py requirements/console.txt",
+    )
 
 
 def _check_weights(model: str | None) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.drawing.overlay import choose_colors
+from mllmseg_ros.files import write_file
 from mllmseg_ros.segmentation import Segmentation, Status
 
 __all__ = ["LoggedSegmentation", "RerunLog"]
@@ -63,7 +64,7 @@ class RerunLog:
             save: file to write, usually ``.rrd``; None starts the viewer.
 
         Raises:
-            OSError: if the file cannot be written.
+            OSError, ValueError: if the file cannot be written.
             RuntimeError: if the viewer cannot be started.
         """
         self._stream = rr.RecordingStream(_APPLICATION)
@@ -71,8 +72,7 @@ class RerunLog:
         if save is None:
             self._stream.spawn(default_blueprint=_blueprint())
         else:
-            with save.open("wb"):  # raises a clear error for a bad path
-                pass
+            write_file(save, b"")  # replaces a symbolic link; a clear error for a bad path
             self._stream.save(save, default_blueprint=_blueprint())
 
     def close(self) -> None:

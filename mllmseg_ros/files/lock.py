@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
-import stat
 import sys
 from pathlib import Path
 from types import TracebackType
 
 from mllmseg_ros.files.reading import show
-from mllmseg_ros.files.writing import remove_stale_partials
+from mllmseg_ros.files.writing import open_own_file, remove_stale_partials
 
 __all__ = ["FolderLock"]
 
@@ -23,8 +23,8 @@ _MAX_HOLDER = 200
 class FolderLock:
     """Holds a folder until it is closed, or until the process ends in any way.
 
-    The lock is advisory (flock): it keeps out the other programs of this package. The file stays in
-    the folder, with the name of its last holder in it.
+    The lock is advisory (flock): it keeps out the other programs of this package. While it is held,
+    a hidden file with the name of the holder is in the folder. The folder may be renamed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,26 +35,36 @@ class FolderLock:
             OSError: if the folder cannot be written.
         """
         path = folder / LOCK_FILE
-        if path.is_symlink():
-            raise ValueError(f"{show(path)} is a symbolic link, accepted is a regular file")
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o666)
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._file = -1
         try:
-            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                raise ValueError(f"{show(path)} is not a regular file")
-            self._lock(folder)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, _this_process().encode(errors="replace"), 0)
+            while not self._is_named():
+                if self._file >= 0:  # its holder has removed it since it was opened
+                    os.close(self._file)
+                self._file = open_own_file(path, os.O_RDWR)
+                self._lock(folder)
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, _this_process().encode(errors="replace"), 0)
         except BaseException:
-            os.close(self._descriptor)
+            self._close()
             raise
         remove_stale_partials(folder)
 
+    def _is_named(self) -> bool:
+        """Whether the open file is the one in the folder."""
+        if self._file < 0:
+            return False
+        try:
+            named = os.stat(LOCK_FILE, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(self._file))
+
     def _lock(self, folder: Path) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._descriptor, _MAX_HOLDER, 0).decode(errors="replace")
+            holder = os.pread(self._file, _MAX_HOLDER, 0).decode(errors="replace")
             shown = "".join(letter if letter.isprintable() else "?" for letter in holder)
             raise ValueError(
                 f"{show(folder)} is in use by {shown or 'another process'}; "
@@ -67,9 +77,16 @@ class FolderLock:
 
     def close(self) -> None:
         """Unlock the folder; idempotent."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(LOCK_FILE, dir_fd=self._folder)
+        self._close()
+
+    def _close(self) -> None:
+        for descriptor in (self._file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._folder = -1
 
     def __enter__(self) -> FolderLock:
         return self

@@ -11,7 +11,14 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["MAX_TEXT_BYTES", "check_regular_file", "open_file", "read_bytes", "read_text"]
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "check_regular_file",
+    "is_missing",
+    "open_file",
+    "read_bytes",
+    "read_text",
+]
 
 MAX_TEXT_BYTES = 64 << 20  # the tokenizer.json of the published checkpoints has 11 MB
 _MAX_SHOWN_NAME = 120
@@ -41,6 +48,14 @@ def open_file(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file; False where that is not known: reading it says why."""
+    try:
+        return not path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def check_regular_file(path: Path, *, max_bytes: int | None = None) -> int:

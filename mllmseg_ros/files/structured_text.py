@@ -3,16 +3,27 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mllmseg_ros.files.reading import MAX_TEXT_BYTES, read_text, show
+from mllmseg_ros.files.reading import MAX_TEXT_BYTES, read_bytes, read_text, show
 
-__all__ = ["MAX_DEPTH", "parse_json", "parse_yaml", "read_json", "read_yaml"]
+__all__ = [
+    "MAX_DEPTH",
+    "JsonLine",
+    "parse_json",
+    "parse_json_lines",
+    "parse_yaml",
+    "read_json",
+    "read_json_lines",
+    "read_yaml",
+]
 
 MAX_DEPTH = 64  # levels of lists and objects
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -32,28 +43,70 @@ def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
     return parse_json(read_text(path, max_bytes=max_bytes), show(path))
 
 
-def parse_json(text: str, name: str) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class JsonLine:
+    """A line of a file with a JSON value per line, not parsed yet."""
+
+    number: int  # from 1
+    data: bytes  # without the line end
+
+    def parse(self) -> Any:
+        """Parse it.
+
+        Raises:
+            ValueError: if it is not UTF-8, or from :func:`parse_json`.
+        """
+        try:
+            text = self.data.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not UTF-8 text (byte {error.start} of the line)") from error
+        return parse_json(text)
+
+
+def read_json_lines(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> list[JsonLine]:
+    r"""Read a file with a JSON value per line, with or without a byte order mark.
+
+    Lines end with "\n" alone; empty ones are left out.
+
+    Raises:
+        ValueError: from :func:`~mllmseg_ros.files.reading.read_bytes`.
+    """
+    return parse_json_lines(read_bytes(path, max_bytes=max_bytes))
+
+
+def parse_json_lines(data: bytes) -> list[JsonLine]:
+    """Split what a file with a JSON value per line holds."""
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    return [
+        JsonLine(number=number, data=line)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def parse_json(text: str, name: str = "") -> Any:
     """Parse JSON text.
 
     Args:
         text: the text; the caller has limited its length.
-        name: of the file, request or message, for the error.
+        name: of the file, request or message, with which an error begins.
 
     Raises:
         ValueError: if it is not valid JSON, nests deeper than MAX_DEPTH, or has characters that
             UTF-8 cannot write (half a surrogate pair).
     """
+    where = f"{name}: " if name else ""
     if _json_depth(text) > MAX_DEPTH:
-        raise ValueError(f"{name}: nested deeper than {MAX_DEPTH} levels")
+        raise ValueError(f"{where}nested deeper than {MAX_DEPTH} levels")
     try:
         text.encode()
         value = json.loads(text)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name}: half a surrogate pair, which is no character") from error
+        raise ValueError(f"{where}half a surrogate pair, which is no character") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name}: not valid JSON ({error})") from error
+        raise ValueError(f"{where}not valid JSON ({error})") from error
     return value
 
 

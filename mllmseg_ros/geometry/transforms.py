@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 __all__ = ["TransformBuffer", "TransformError", "pose_to_matrix"]
 
 HISTORY_NS = 10_000_000_000
+MAX_AHEAD_NS = 10_000_000_000  # of a pose's stamp, ahead of the clock
 _MAX_FRAMES = 10_000
 _MAX_SAMPLES = 20_000  # of one frame: 10 s at 2 kHz
 _MIN_NORM = 1e-6  # of a quaternion; others are normalised, as in tf2
@@ -58,10 +59,13 @@ class TransformBuffer:
         quaternion: Sequence[float],
         *,
         static: bool = False,
+        now_ns: int | None = None,
     ) -> None:
         """Add the pose of a frame in its parent.
 
-        A frame has one parent: with a new parent its history starts again.
+        A frame has one parent: with a new parent its history starts again. It also starts again
+        with the first pose that is older than the whole history where nothing but a single pose
+        says that time has gone on since: that one had a wrong stamp.
 
         Args:
             parent: name of the parent frame.
@@ -70,11 +74,15 @@ class TransformBuffer:
             translation: (3,) m, the child's origin.
             quaternion: (4,) x, y, z, w, the child's orientation; of any norm but 0.
             static: valid at any time.
+            now_ns: ns, the time now, where it is known; a moving frame's pose must not be farther
+                ahead of it than :data:`MAX_AHEAD_NS`.
 
         Raises:
-            ValueError: if the pose is malformed or too old, would close a loop, or there are too
-                many frames.
+            ValueError: if the pose is malformed, too old or too far ahead, would close a loop, or
+                there are too many frames.
         """
+        if now_ns is not None and not static:
+            check_stamp(parent, child, stamp_ns, now_ns)
         parent, child = parent.removeprefix("/"), child.removeprefix("/")  # as tf2 does
         pose = _check_pose(parent, child, translation, quaternion)
         with self._lock:
@@ -93,6 +101,8 @@ class TransformBuffer:
     def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
         """Look up the transform between two frames, interpolated at a time.
 
+        Between two poses that are farther apart than the history nothing is known.
+
         Args:
             target: name of the frame to transform points into.
             source: name of the frame that they are given in.
@@ -103,7 +113,7 @@ class TransformBuffer:
 
         Raises:
             TransformError: if a frame is unknown, the two are not connected, or the time is after
-                the newest transform.
+                the newest transform or in a gap.
             TransformExpiredError: if it is before the oldest.
         """
         with self._lock:
@@ -142,7 +152,8 @@ class TransformBuffer:
         """Compose poses: of the first of these frames in the parent of the last."""
         matrix = np.eye(4)
         for child in children:
-            translation, quaternion = self._edges[child].interpolate(child, stamp_ns)
+            edge = self._edges[child]
+            translation, quaternion = edge.interpolate(child, stamp_ns, self._history_ns)
             matrix = pose_to_matrix(translation, quaternion) @ matrix
         return matrix
 
@@ -170,7 +181,10 @@ class _Edge:
         if self.static:
             stamps[:], poses[:] = [stamp_ns], [pose]
             return
-        if stamps and stamp_ns < stamps[-1] - history_ns:
+        while stamps and stamp_ns < stamps[-1] - history_ns:
+            if len(stamps) == 1 or stamps[-2] < stamps[-1] - history_ns:  # alone with its stamp
+                del stamps[-1], poses[-1]
+                continue
             raise ValueError(
                 f"the pose of frame {_quote(child)} at {_format_seconds(stamp_ns)} is "
                 f"{_format_seconds(stamps[-1] - stamp_ns)} older than its newest"
@@ -187,7 +201,7 @@ class _Edge:
         if n_old > 0:
             del stamps[:n_old], poses[:n_old]
 
-    def interpolate(self, child: str, stamp_ns: int) -> Pose:
+    def interpolate(self, child: str, stamp_ns: int, max_gap_ns: int) -> Pose:
         stamps, poses = self._stamps, self._poses
         if self.static:
             return poses[0]
@@ -195,6 +209,12 @@ class _Edge:
         if index < len(stamps) and stamps[index] == stamp_ns:
             return poses[index]
         if 0 < index < len(stamps):
+            if stamps[index] - stamps[index - 1] > max_gap_ns:
+                raise TransformError(
+                    f"frame {_quote(child)} in {_quote(self.parent)} is not known at "
+                    f"{_format_seconds(stamp_ns)}: no pose came between "
+                    f"{_format_seconds(stamps[index - 1])} and {_format_seconds(stamps[index])}"
+                )
             fraction = (stamp_ns - stamps[index - 1]) / (stamps[index] - stamps[index - 1])
             return _interpolate(poses[index - 1], poses[index], fraction)
         late = index > 0
@@ -204,6 +224,20 @@ class _Edge:
             f"{_format_seconds(stamps[0])} to {_format_seconds(stamps[-1])}; "
             f"{_format_seconds(stamp_ns)} is {_format_seconds(off_ns)} "
             f"{'into the future' if late else 'into the past'}"
+        )
+
+
+def check_stamp(parent: str, child: str, stamp_ns: int, now_ns: int) -> None:
+    """Check that the stamp of a pose is not too far ahead of the time now, both in ns.
+
+    Raises:
+        ValueError: naming the frames, how far it is ahead, and how far it may be.
+    """
+    if stamp_ns > now_ns + MAX_AHEAD_NS:
+        raise ValueError(
+            f"the pose of frame {_quote(child)} in {_quote(parent)} is stamped "
+            f"{_format_seconds(stamp_ns - now_ns)} ahead of time, accepted are up to "
+            f"{_format_seconds(MAX_AHEAD_NS)}; synchronise the clocks"
         )
 
 

@@ -9,12 +9,15 @@ weights or tokens.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import InternVLVisionConfig, LlamaConfig, Qwen2Config
+
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import is_missing, read_json
 
 __all__ = ["read_config"]
 
@@ -31,6 +34,30 @@ PUBLISHED_PROMPT = (
     "Please output segmentation masks.<|im_end|>\n"
     "<|im_start|>assistant\nSure,{answers}.<|im_end|>\n"
 )
+
+# Largest values of the fields that decide how much memory and time a model takes. InternVL2.5-78B,
+# the largest of its family, has 80 layers of width 8192 and a vocabulary of 151674.
+MAX_CONFIG_BYTES = 8 << 20
+MAX_LAYERS = 256
+MAX_WIDTH = 65536
+MAX_TOKENS = 1 << 20
+MAX_IMAGE_PX = 2048  # along a side
+_LIMITS = {
+    "hidden_size": MAX_WIDTH,
+    "intermediate_size": 4 * MAX_WIDTH,
+    "num_hidden_layers": MAX_LAYERS,
+    "num_attention_heads": 1024,
+    "num_key_value_heads": 1024,
+    "vocab_size": MAX_TOKENS,
+    "patch_size": MAX_IMAGE_PX,
+    "image_size": MAX_IMAGE_PX,
+    "force_image_size": MAX_IMAGE_PX,
+    "decoder_hidden_size": 4 * MAX_WIDTH,
+    "max_position_embeddings": 1 << 24,
+}
+MAX_PROMPT_CHARS = 8192
+MAX_NAME_CHARS = 200
+MAX_KNOWN_WORDS = 100_000
 
 # The only published model that was trained to answer [REJ] to a single expression.
 _PUBLISHED_REJECTING = ("MLLMSeg_InternVL2_5_8B_GRES",)
@@ -89,12 +116,9 @@ def read_config(folder: Path, name: str = "") -> MLLMSegConfig:
         ValueError: if the file is missing, not valid JSON, or of another kind of model.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if is_missing(path):
         raise ValueError(f"{path}: not found; a checkpoint folder needs config.json")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    fields = read_json(path, max_bytes=MAX_CONFIG_BYTES)
     if not isinstance(fields, dict):
         raise ValueError(f"{path}: expected an object, found {type(fields).__name__}")
     try:
@@ -103,7 +127,7 @@ def read_config(folder: Path, name: str = "") -> MLLMSegConfig:
         raise
     except Exception as error:  # transformers has its own exceptions for wrong types
         raise ValueError(
-            f"{path}: a field has a value that cannot be used ({type(error).__name__}: {error})"
+            f"{path}: a field has a value that cannot be used ({one_line(error, max_chars=300)})"
         ) from error
 
 
@@ -125,18 +149,27 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
     for section in ("vision_config", "llm_config"):
         if not isinstance(fields.get(section), dict):
             raise ValueError(f"{origin}: section {section!r} is missing")
+    extension = fields.get("mllmseg", {})
+    if not isinstance(extension, dict):
+        raise ValueError(f"{origin}: section 'mllmseg' is no object")
+    for each in (fields, fields["vision_config"], fields["llm_config"], extension):
+        _check_limits(each, origin)
     for field, accepted in (("select_layer", -1), ("ps_version", "v2"), ("downsample_ratio", 0.5)):
         if fields.get(field, accepted) != accepted:
             raise ValueError(
                 f"{origin}: {field} is {fields[field]!r}, only {accepted!r} is supported"
             )
-    extension = fields.get("mllmseg", {})
     image_size_px = int(
         fields.get("force_image_size") or fields["vision_config"].get("image_size", 448)
     )
     lora_rank = int(fields.get("use_llm_lora", 0))
+    known_words = [str(word) for word in extension.get("known_words", ())]
+    if len(known_words) > MAX_KNOWN_WORDS:
+        raise ValueError(
+            f"{origin}: {len(known_words)} known_words, accepted are up to {MAX_KNOWN_WORDS}"
+        )
     return MLLMSegConfig(
-        name=extension.get("name", name),
+        name=_text(extension, "name", name, MAX_NAME_CHARS, origin),
         vision=_vision_config(fields["vision_config"], image_size_px, origin),
         language=_language_config(fields["llm_config"], origin),
         image_size_px=image_size_px,
@@ -144,11 +177,29 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
         lora_rank=lora_rank,
         lora_alpha=2 * lora_rank,
         decoder_hidden_size=int(extension.get("decoder_hidden_size", 0)),
-        prompt=extension.get("prompt", PUBLISHED_PROMPT),
+        prompt=_text(extension, "prompt", PUBLISHED_PROMPT, MAX_PROMPT_CHARS, origin),
         can_reject=bool(extension.get("can_reject", name in _PUBLISHED_REJECTING)),
         synthetic_only=bool(extension.get("synthetic_only", False)),
-        known_words=frozenset(str(word) for word in extension.get("known_words", ())),
+        known_words=frozenset(known_words),
     )
+
+
+def _check_limits(section: Mapping[str, Any], origin: str) -> None:
+    for field, limit in _LIMITS.items():
+        value = section.get(field)
+        if value is None or (field in ("force_image_size", "decoder_hidden_size") and not value):
+            continue
+        if type(value) is not int or not 0 < value <= limit:
+            raise ValueError(f"{origin}: {field} is {str(value)[:64]}, accepted are 1 to {limit}")
+
+
+def _text(section: Mapping[str, Any], field: str, default: str, limit: int, origin: str) -> str:
+    value = section.get(field, default)
+    if not isinstance(value, str) or len(value) > limit:
+        raise ValueError(
+            f"{origin}: {field} is {str(value)[:64]!r}, expected up to {limit} letters"
+        )
+    return value
 
 
 def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> InternVLVisionConfig:

@@ -19,6 +19,9 @@ __all__ = ["PromptBuilder", "normalize_expression"]
 SEG = "[SEG]"
 REJ = "[REJ]"
 _IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - not a password
+MAX_EXPRESSION_CHARS = 4096  # ReasonSeg's longest have some hundreds
+MAX_EXPRESSIONS = 256  # at once; each has a mask of the image's size
+MAX_TOKENS_AT_ONCE = 16384  # read in one pass, whose attention mask grows with the square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,32 @@ class Prompt:
         return tuple(position - 1 - self.prefix_length for position in self.answer_positions)
 
 
+def check_expressions(expressions: Sequence[str]) -> None:
+    """Check how many expressions there are, before anything is computed for one.
+
+    Raises:
+        ValueError: if they are one string instead of a sequence, or more than MAX_EXPRESSIONS.
+    """
+    if isinstance(expressions, str):
+        raise ValueError("expressions is one string; give a list of strings")
+    if len(expressions) > MAX_EXPRESSIONS:
+        raise ValueError(
+            f"{len(expressions)} referring expressions at once, accepted are up to "
+            f"{MAX_EXPRESSIONS}"
+        )
+
+
 def normalize_expression(expression: str) -> str:
     """Normalise an expression as the reference does: lower case, no outer spaces and full stops.
 
     Raises:
-        ValueError: if nothing is left of it.
+        ValueError: if nothing is left of it, or it is longer than MAX_EXPRESSION_CHARS.
     """
+    if len(expression) > MAX_EXPRESSION_CHARS:
+        raise ValueError(
+            f"referring expression of {len(expression)} characters, accepted are up to "
+            f"{MAX_EXPRESSION_CHARS}"
+        )
     clean = expression.strip().lower().strip().strip(".")
     if not clean.strip():
         raise ValueError(f"empty referring expression: {expression!r}; name a thing to look for")
@@ -102,9 +125,10 @@ class PromptBuilder:
             answers: ``[SEG]`` or ``[REJ]`` per expression; None means ``[SEG]`` for all.
 
         Raises:
-            ValueError: if there is no expression, one is empty, an answer is not a known token, or
-                the prompt is too long for the model.
+            ValueError: if there is no expression or more than MAX_EXPRESSIONS, one is empty or too
+                long, an answer is not a known token, or the prompt is too long for the model.
         """
+        check_expressions(expressions)
         if not expressions:
             raise ValueError("no referring expression given; at least one is needed")
         normalized = tuple(normalize_expression(expression) for expression in expressions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from mllmseg_ros.codecs.segmentations import build_segmentation_array
 from mllmseg_ros.data.run_folder import check_resume_config
 from mllmseg_ros.drawing.overlay import draw_overlay
+from mllmseg_ros.files import FolderLock, move, temporary_folder
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Instance, InstanceSet, distance_m, union_mask
 from mllmseg_ros.language.command import Command
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Outputs", "annotate"]
 
 BAG, TABLE, JOURNAL = "bag", "answers.csv", "answers.jsonl"
-_PARTIAL = "partial"
 
 
 def annotate(
@@ -71,7 +70,8 @@ def annotate(
         every: use every n-th image only.
 
     Raises:
-        ValueError: The folder contains another run, or the recording has no readable image.
+        ValueError: The folder contains another run or is in use, or the recording has no readable
+            image.
     """
     recipe = {
         "recording": source.identity(),
@@ -80,31 +80,30 @@ def annotate(
         "every": every,
     }
     check_overwrite(out, out / BAG)
-    check_resume_config(out, recipe)
-    if (out / BAG).exists():
-        return
-    with closing(Journal(out / JOURNAL)) as journal:
-        run_inference_pass([source], every, models, command.expressions, journal)
-        if not len(journal):
-            raise ValueError(f"{source.path}: no image in it")
-        check_any_readable(source.path, journal)
-        names = [model.name for model in models]
-        run_id = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
-        _write_outputs(source, out, Outputs(command, names, run_id), journal, every)
+    out.mkdir(parents=True, exist_ok=True)
+    with FolderLock(out):
+        check_resume_config(out, recipe)
+        if (out / BAG).exists():
+            return
+        expressions = command.expressions
+        with closing(Journal(out / JOURNAL, len(models), len(expressions))) as journal:
+            run_inference_pass([source], every, models, expressions, journal)
+            if not len(journal):
+                raise ValueError(f"{source.path}: no image in it")
+            check_any_readable(source.path, journal)
+            names = [model.name for model in models]
+            run_id = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+            _write_outputs(source, out, Outputs(command, names, run_id), journal, every)
 
 
 def _write_outputs(
     source: ImageSource, out: Path, outputs: Outputs, journal: Journal, every: int
 ) -> None:
     """Write to a temporary folder, then move the complete files to their place; the bag last."""
-    partial = out / _PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    outputs.write(source, partial, source.images(every), journal)
-    finished = sorted(partial.iterdir(), key=lambda path: path.name == BAG)
-    for path in finished:
-        path.replace(out / path.name)
-    partial.rmdir()
+    with temporary_folder(out / BAG) as partial:
+        outputs.write(source, partial, source.images(every), journal)
+        for path in sorted(partial.iterdir(), key=lambda path: path.name == BAG):
+            move(path, out / path.name)
 
 
 class Outputs:

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
-from rosbags.serde import SerdeError
 
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
@@ -28,7 +26,8 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
-from mllmseg_ros.recording.bag_types import typestore
+from mllmseg_ros.recording.bag_types import deserialize
+from mllmseg_ros.recording.bounded_rosbags import Reader
 from mllmseg_ros.recording.cameras import Camera, find_cameras
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, RecordedImage, no_depth
 from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
@@ -63,8 +62,9 @@ class BagSource:
             self.storage = "mcap" if is_mcap else "sqlite3"
             self.connections = list(reader.connections)
             self.cameras = find_cameras(path, reader, topics)
+        self._warnings: set[str] = set()
         if self.damage:
-            print(f"{path}: truncated ({self.damage}); using the readable part", file=sys.stderr)
+            self._warn(f"truncated ({self.damage}); using the readable part")
 
     def identity(self) -> dict[str, object]:
         """Get name and size of the bag, and the image topics in use."""
@@ -95,15 +95,19 @@ class BagSource:
                 except StopIteration:
                     return
                 except Exception as error:
-                    reason = one_line(error, with_type=False)
-                    print(
-                        f"{self.path}: damaged after {last_ns / 1e9:.3f} s ({reason}); "
-                        "using the messages before",
-                        file=sys.stderr,
+                    self._warn(
+                        f"damaged after {last_ns / 1e9:.3f} s "
+                        f"({one_line(error, with_type=False)}); using the messages before"
                     )
                     return
                 last_ns = recorded_ns
                 yield connection, recorded_ns, data
+
+    def _warn(self, warning: str) -> None:
+        """Print a warning, once: a bag is read several times."""
+        if warning not in self._warnings:
+            self._warnings.add(warning)
+            print(f"{self.path}: {warning}", file=sys.stderr)
 
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th image of each camera, ordered by the time recorded."""
@@ -120,6 +124,7 @@ class BagSource:
                 pairings[camera.name].put_depth_info(camera.first_depth_info)
         n_images = dict.fromkeys(pairings, 0)
         transforms = TransformBuffer()
+        newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
         pending: deque[RecordedImage] = deque()
 
         def wanted(connection: Connection) -> bool:
@@ -129,7 +134,7 @@ class BagSource:
             while pending and pending[0].recorded_ns + _WAIT_NS < recorded_ns:
                 yield pending.popleft()
             if connection.msgtype == _TRANSFORMS:
-                _put_transforms(transforms, connection, data)
+                _put_transforms(transforms, connection, data, max(recorded_ns, newest_ns))
                 continue
             for role, camera in roles[connection.topic]:
                 pairing = pairings[camera.name]
@@ -137,6 +142,7 @@ class BagSource:
                     n_images[camera.name] += 1
                     if (n_images[camera.name] - 1) % every == 0:
                         image = _read_image(camera, connection, recorded_ns, data)
+                        newest_ns = max(newest_ns, image.stamp_ns)
                         pending.append(_attach_depth(image, pairing, transforms))
                 else:
                     _put(pairing, role, connection, data, recorded_ns)
@@ -163,9 +169,9 @@ def _find_readable(path: Path) -> tuple[Any, str]:
     if len(files) > 1:
         hint = f"try its files one by one: {', '.join(file.name for file in files)}"
     elif files and files[0].suffix == ".mcap":
-        with suppress(ReaderError, SerdeError, OSError, ValueError, TypeError):
+        with suppress(Exception):
             intact = TruncatedMcap(files[0])
-            with Reader(intact) as reader:  # type: ignore[arg-type]
+            with Reader(intact) as reader:
                 if reader.message_count:
                     return intact, reason
         hint = "no readable message in it"
@@ -179,7 +185,7 @@ def _find_readable(path: Path) -> tuple[Any, str]:
 
 def _storage_files(path: Path) -> list[Path]:
     """List the storage files of a bag, including compressed ones."""
-    if path.is_file():
+    if not path.is_dir():
         return [path]
     return sorted(
         each
@@ -188,16 +194,12 @@ def _storage_files(path: Path) -> list[Path]:
     )
 
 
-def _deserialize(connection: Connection, data: bytes) -> Any:
-    return typestore().deserialize_cdr(data, connection.msgtype)
-
-
 def _read_image(
     camera: Camera, connection: Connection, recorded_ns: int, data: bytes
 ) -> RecordedImage:
     try:
-        message = _deserialize(connection, data)
-    except SerdeError as error:
+        message = deserialize(connection.msgtype, data)
+    except ValueError as error:
         return RecordedImage(
             camera=camera.name,
             stamp_ns=recorded_ns,
@@ -239,8 +241,8 @@ def _put(
     pairing: DepthPairing, role: str, connection: Connection, data: bytes, recorded_ns: int
 ) -> None:
     """Add depth or camera info to a pairing; malformed messages are skipped."""
-    with suppress(SerdeError):
-        message = _deserialize(connection, data)
+    with suppress(ValueError):
+        message = deserialize(connection.msgtype, data)
         if role == "depth":
             pairing.put_depth(message, recorded_ns)
         elif role == "info":
@@ -249,10 +251,13 @@ def _put(
             pairing.put_depth_info(message)
 
 
-def _put_transforms(transforms: TransformBuffer, connection: Connection, data: bytes) -> None:
+def _put_transforms(
+    transforms: TransformBuffer, connection: Connection, data: bytes, now_ns: int
+) -> None:
     static = connection.topic.endswith("tf_static")
-    with suppress(SerdeError):
-        put_transforms(transforms, _deserialize(connection, data).transforms, static=static)
+    with suppress(ValueError):
+        message = deserialize(connection.msgtype, data)
+        put_transforms(transforms, message.transforms, static=static, now_ns=now_ns)
 
 
 def _attach_depth(

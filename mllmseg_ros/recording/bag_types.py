@@ -15,10 +15,13 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from mllmseg_ros.codecs.segmentations import MessageTypes
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_text
 
 __all__ = [
     "TYPES",
     "compressed_message",
+    "deserialize",
     "header_message",
     "image_message",
     "serialize",
@@ -40,10 +43,24 @@ def typestore() -> Typestore:
     store = get_typestore(Stores.LATEST)
     types: dict[str, Any] = {}
     for name in _OUR_MESSAGES:
-        text = _find_definition(name).read_text(encoding="utf-8")
+        text = read_text(_find_definition(name))
         types |= get_types_from_msg(text, f"mllmseg_ros/msg/{name}")
     store.register(types)
     return store
+
+
+def deserialize(msgtype: str, data: bytes) -> Any:
+    """Deserialize a message of a bag.
+
+    Raises:
+        ValueError: The type is not known, or the bytes are malformed.
+    """
+    try:
+        return typestore().deserialize_cdr(data, msgtype)
+    except MemoryError:
+        raise
+    except Exception as error:  # rosbags raises all kinds for malformed bytes
+        raise ValueError(f"malformed {msgtype[:64]} ({one_line(error, max_chars=200)})") from error
 
 
 def _find_definition(name: str) -> Path:

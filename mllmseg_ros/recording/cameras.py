@@ -15,8 +15,6 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
-from rosbags.rosbag2 import Reader
-
 from mllmseg_ros.codecs.camera_info import info_topics
 from mllmseg_ros.codecs.images import (
     DEPTH_ENCODINGS,
@@ -27,7 +25,8 @@ from mllmseg_ros.codecs.images import (
     is_compressed_depth,
     is_jpeg,
 )
-from mllmseg_ros.recording.bag_types import typestore
+from mllmseg_ros.recording.bag_types import deserialize
+from mllmseg_ros.recording.bounded_rosbags import Reader
 
 __all__ = ["Camera", "find_cameras", "is_result_topic"]
 
@@ -77,9 +76,11 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
             connection.msgtype not in (IMAGE, COMPRESSED) or is_result_topic(connection.topic)
         ):
             continue
+        if is_info:
+            infos[connection.topic] = None
         with suppress(Exception):  # skip topics whose first message is damaged
             _, _, data = next(reader.messages([connection]))
-            message = typestore().deserialize_cdr(data, connection.msgtype)
+            message = deserialize(connection.msgtype, data)
             (infos if is_info else first)[connection.topic] = message
     color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))

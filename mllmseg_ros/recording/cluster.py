@@ -93,13 +93,16 @@ def _infer(ray: Any, run: LabelRun, batches: list[dict[str, Any]], journal: Jour
 def _make_batches(run: LabelRun, journal: Journal) -> list[dict[str, Any]]:
     """Group images without a result into batches of one input, without decoding images."""
     batches = []
+    keys: set[tuple[int, int]] = set()
     for input_index, source in enumerate(open_inputs(run)):
         n_images = sum(1 for _ in source.images(run.every))
+        keys.update((input_index, number) for number in range(n_images))
         missing = [n for n in range(n_images) if (input_index, n) not in journal]
         batches += [
             {"input": input_index, "numbers": missing[start : start + BATCH_SIZE]}
             for start in range(0, len(missing), BATCH_SIZE)
         ]
+    journal.keep(keys)
     return batches
 
 

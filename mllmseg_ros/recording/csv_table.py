@@ -31,11 +31,11 @@ class CsvTable:
         """Create the file and write the header.
 
         Args:
-            path: file to write.
+            path: file to write, which does not exist yet.
             expressions: expressions of the query.
             models: names of one or two models.
         """
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self._file = path.open("x", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
         self._expressions, self._compares = expressions, len(models) > 1
         header = [*_IMAGE_COLUMNS]

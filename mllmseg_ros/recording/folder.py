@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
-from mllmseg_ros.codecs.images import rgb_from_compressed
+from mllmseg_ros.codecs.image_file import MAX_IMAGE_BYTES, open_image, read_image
+from mllmseg_ros.files import read_bytes
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.recorded_image import IMAGE_SUFFIXES, RecordedImage, no_depth
 
@@ -20,6 +20,7 @@ __all__ = ["FolderSource"]
 CAMERA, FRAME_ID = "/image", "camera"
 FIRST_NS = 1_000_000_000  # a stamp of 0 means "no image"
 RATE_HZ = 10.0
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg"}
 
 
 class FolderSource:
@@ -45,7 +46,6 @@ class FolderSource:
             if number % every:
                 continue
             stamp_ns = FIRST_NS + round(number * 1e9 / RATE_HZ)
-            suffix = ".png" if file.suffix.lower() == ".png" else ".jpg"
             yield RecordedImage(
                 camera=CAMERA,
                 stamp_ns=stamp_ns,
@@ -53,7 +53,7 @@ class FolderSource:
                 recorded_ns=stamp_ns,
                 decode=partial(read_frame, file, stamp_ns),
                 find_depth=no_depth,
-                encoded=(file.read_bytes(), suffix),
+                encoded=_read_upright(file),
             )
 
     def identity(self) -> dict[str, object]:
@@ -61,19 +61,28 @@ class FolderSource:
         return {
             "name": self.path.resolve().name,
             "pictures": len(self.files),
-            "bytes": sum(file.stat().st_size for file in self.files),
+            "bytes": sum(file.stat().st_size for file in self.files if file.exists()),
         }
 
 
 def read_frame(file: Path, stamp_ns: int, frame_id: str = FRAME_ID) -> Frame:
-    """Decode a PNG or JPEG file, ignoring its EXIF orientation.
+    """Decode an image file as it is displayed.
 
     Raises:
         ValueError: The file is malformed.
     """
-    message = SimpleNamespace(format=file.suffix, data=file.read_bytes())
+    return Frame(rgb=read_image(file), stamp_ns=stamp_ns, frame_id=frame_id)
+
+
+def _read_upright(file: Path) -> tuple[bytes, str] | None:
+    """Read the contents of a PNG or JPEG file and its suffix.
+
+    None if that is not what is displayed: readers of image messages ignore the EXIF orientation.
+    """
     try:
-        rgb = rgb_from_compressed(message)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=frame_id)
+        with open_image(file) as image:
+            if image.format not in _SUFFIXES or not image.is_upright:
+                return None
+        return read_bytes(file, max_bytes=MAX_IMAGE_BYTES), _SUFFIXES[image.format]
+    except ValueError:
+        return None  # decoding it says why

@@ -94,10 +94,12 @@ def run_inference_pass(
         journal: stores the results.
         save_image: called with each decoded image.
     """
+    keys: set[tuple[int, int]] = set()
     with tqdm(initial=len(journal), unit=" images", mininterval=1) as bar:
         for input_index, source in enumerate(sources):
             bar.set_description_str(source.path.name[:32])
             for number, image in enumerate(source.images(every)):
+                keys.add((input_index, number))
                 if (input_index, number) in journal:
                     continue
                 frame, result = infer_image(models, image, expressions)
@@ -108,6 +110,7 @@ def run_inference_pass(
                     reason = f"{source.path}: image {number} ignored: {result.error}"
                     tqdm.write(reason, file=sys.stderr)
                 bar.update()
+    journal.keep(keys)
 
 
 def infer_image(

@@ -14,14 +14,16 @@ from typing import Any
 from mllmseg_ros.data.json_folder import ANNOTATIONS
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.review import Review
-from mllmseg_ros.data.run_folder import check_resume_config, write_atomically
+from mllmseg_ros.data.run_folder import check_resume_config
+from mllmseg_ros.files import FolderLock, make_folder, remove_stale_partials, write_file
 from mllmseg_ros.recording.cluster import run_on_cluster
 from mllmseg_ros.recording.inference_pass import check_overwrite, load_models, run_inference_pass
-from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, image_name, open_inputs
+from mllmseg_ros.recording.label_run import IMAGES, ImageFolder, LabelRun, open_inputs
 from mllmseg_ros.recording.recorded_image import (
     BAG_SUFFIXES,
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
+    ImageSource,
 )
 from mllmseg_ros.recording.results import Journal, RecordedResult, union_of_expression
 from mllmseg_ros.segmentation import Segmentation, Status
@@ -64,7 +66,7 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
         The annotation file. An existing one is not changed: it may have been reviewed.
 
     Raises:
-        ValueError: An input cannot be used, or the folder contains another run.
+        ValueError: An input cannot be used, or the folder contains another run or is in use.
     """
     sources = open_inputs(run)
     recipe = {
@@ -75,34 +77,44 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
     }
     annotations = run.out / ANNOTATIONS[0]
     check_overwrite(run.out, annotations)
-    check_resume_config(run.out, recipe)
-    if annotations.is_file():
-        return annotations
-    (run.out / IMAGES).mkdir(exist_ok=True)
-    with closing(Journal(run.out / JOURNAL)) as journal:
-        if ray_address is None:
-            models, expressions = load_models(run.query), run.query.expressions
-            run_inference_pass(
-                sources, run.every, models, expressions, journal, ImageFolder(run.out / IMAGES).save
-            )
-        else:
-            run_on_cluster(run, ray_address, journal)
-        lines = [json.dumps(entry) for entry in _make_entries(run, journal)]
-    if not lines:
-        raise ValueError("no image in any of the inputs")
-    write_atomically(annotations, "\n".join(lines) + "\n")
+    run.out.mkdir(parents=True, exist_ok=True)
+    with FolderLock(run.out):
+        check_resume_config(run.out, recipe)
+        if not annotations.is_file():
+            _label(run, sources, ray_address, annotations)
     return annotations
 
 
-def _make_entries(run: LabelRun, journal: Journal) -> Iterator[dict[str, Any]]:
+def _label(
+    run: LabelRun, sources: Sequence[ImageSource], ray_address: str | None, annotations: Path
+) -> None:
+    """Label what is not labelled yet, and write the annotation file."""
+    expressions = run.query.expressions
+    make_folder(run.out / IMAGES)
+    remove_stale_partials(run.out / IMAGES)
+    images = ImageFolder(run.out / IMAGES)
+    with closing(Journal(run.out / JOURNAL, 1, len(expressions))) as journal:
+        for key in journal.numbers():
+            if not images.find(*key) and not journal.result(key).error:
+                journal.forget(key)  # its image is lost
+        if ray_address is None:
+            models = load_models(run.query)
+            run_inference_pass(sources, run.every, models, expressions, journal, images.save)
+        else:
+            run_on_cluster(run, ray_address, journal)
+        lines = [json.dumps(entry) for entry in _make_entries(run, journal, images)]
+    if not lines:
+        raise ValueError("no image in any of the inputs")
+    write_file(annotations, "\n".join(lines) + "\n")
+
+
+def _make_entries(run: LabelRun, journal: Journal, images: ImageFolder) -> Iterator[dict[str, Any]]:
     """Yield an entry per image and expression, in the order of the inputs."""
     for input_index, path in enumerate(run.inputs):
         for number, result in journal.results(input_index):
             if result.error:
                 continue
-            name = image_name(input_index, number, ".png")
-            if not (run.out / IMAGES / name).is_file():
-                name = image_name(input_index, number, ".jpg")
+            name = images.find(input_index, number)
             for index, expression in enumerate(run.query.expressions):
                 yield {
                     "image": f"{IMAGES}/{name}",

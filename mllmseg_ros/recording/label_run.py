@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
+from mllmseg_ros.files import write_file
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.inference_pass import InferenceQuery
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
@@ -46,12 +46,18 @@ class ImageFolder:
         self._folder = folder
 
     def save(self, input_index: int, number: int, image: RecordedImage, frame: Frame) -> None:
-        """Write an image atomically."""
+        """Write an image."""
         data, suffix = image.encoded or (_encode_jpeg(frame), ".jpg")
-        path = self._folder / image_name(input_index, number, suffix)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_file(self._folder / image_name(input_index, number, suffix), data)
+
+    def find(self, input_index: int, number: int) -> str:
+        """Find the name of a saved image; "" if it is lost."""
+        for suffix in (".png", ".jpg"):
+            name = image_name(input_index, number, suffix)
+            path = self._folder / name
+            if path.is_file() and not path.is_symlink() and path.stat().st_size:
+                return name
+        return ""
 
 
 def image_name(input_index: int, number: int, suffix: str) -> str:

@@ -9,7 +9,8 @@ output does not differ from that of an uninterrupted run. Masks are COCO run len
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.region import Coco, decode, encode
+from mllmseg_ros.data.sample import MALFORMED
+from mllmseg_ros.files import open_file, open_journal, parse_json, show
 from mllmseg_ros.geometry.instances import Instance, InstanceSet, union_mask
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.segmentation import Status, build_segmentation
 
 __all__ = ["Journal", "RecordedResult"]
 
-_POSITION_ARRAYS = ("mean", "covariance", "surface_point", "box_center", "box_axes", "box_size")
+_POSITION_SHAPES: dict[str, tuple[int, ...]] = {
+    "mean": (3,), "covariance": (3, 3), "surface_point": (3,), "box_center": (3,),
+    "box_axes": (3, 3), "box_size": (3,),
+}  # fmt: skip
+_MAX_LINE = 64 << 20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,27 +58,66 @@ def recorded_result_from_json(line: str) -> RecordedResult:
     """Parse a line of :meth:`RecordedResult.to_json`.
 
     Raises:
-        ValueError: The line is invalid.
+        ValueError: The line is not from there.
     """
-    fields = json.loads(line)
-    size_hw = (int(fields["size_hw"][0]), int(fields["size_hw"][1]))
-    instance_sets = tuple(_instance_set_from_json(each, size_hw) for each in fields.pop("located"))
-    return RecordedResult(**{**fields, "size_hw": size_hw, "instance_sets": instance_sets})
+    try:
+        fields = parse_json(line)
+        size_hw = (int(fields["size_hw"][0]), int(fields["size_hw"][1]))
+        sets = tuple(_instance_set_from_json(each, size_hw) for each in fields.pop("located"))
+        result = RecordedResult(**{**fields, "size_hw": size_hw, "instance_sets": sets})
+        texts, numbers = (
+            (result.camera, result.frame_id, result.error),
+            (result.stamp_ns, result.recorded_ns),
+        )
+        if not all(type(n) is int for n in numbers) or not all(type(t) is str for t in texts):
+            raise ValueError("a value of another type")
+    except MALFORMED as error:
+        raise ValueError(f"not a result ({type(error).__name__}: {error})") from error
+    return result
 
 
 class Journal:
     """Stores results by number of the input and of the image in it, on disk immediately."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and index its results; an incomplete last line is removed."""
+    def __init__(self, path: Path, n_models: int, n_expressions: int) -> None:
+        """Open the file and index its results.
+
+        An incomplete last line is removed. Lines that are no results of such a run are counted on
+        stderr and ignored, so that their images are done again.
+
+        Args:
+            path: file of the journal.
+            n_models: number of models of the run.
+            n_expressions: number of expressions of the run.
+
+        Raises:
+            ValueError: The path is a symbolic link or no regular file.
+        """
+        self._shape = n_models, n_expressions
         self._offsets: dict[tuple[int, int], int] = {}  # byte offset of each line
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        end = 0
-        while (line := self._file.readline()).endswith(b"\n"):
-            self._offsets[_parse_key(line)] = end
-            end += len(line)
-        self._file.truncate(end)
+        self._file = open_journal(path)
+        self._reader = open_file(path)
+        n_ignored, offset = 0, 0
+        while line := self._reader.readline(_MAX_LINE):
+            try:
+                key, result = _parse_line(line)
+                self._check(result)
+                self._offsets[key] = offset
+            except ValueError:
+                n_ignored += 1
+            offset += len(line)
+        if n_ignored:
+            reason = f"{n_ignored} lines are no results of this run; their images are done again"
+            print(f"{show(path)}: {reason}", file=sys.stderr)
+
+    def _check(self, result: RecordedResult) -> None:
+        n_models, n_expressions = self._shape
+        indices = [
+            {instance.expression_index for instance in each.instances}
+            for each in result.instance_sets
+        ]
+        if not result.error and indices != [set(range(n_expressions))] * n_models:
+            raise ValueError("a result of other expressions or models")
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._offsets
@@ -79,22 +125,39 @@ class Journal:
     def __len__(self) -> int:
         return len(self._offsets)
 
+    def numbers(self) -> list[tuple[int, int]]:
+        """List the numbers of input and image of all results, in order."""
+        return sorted(self._offsets)
+
     def write(self, key: tuple[int, int], line: str) -> None:
         """Add a result as JSON, under the numbers of input and image."""
         self._offsets[key] = self._file.seek(0, 2)
         self._file.write(f"{key[0]} {key[1]} {line}\n".encode())
         self._file.flush()
 
+    def forget(self, key: tuple[int, int]) -> None:
+        """Do not use a result, so that its image is done again."""
+        del self._offsets[key]
+
+    def keep(self, keys: Set[tuple[int, int]]) -> None:
+        """Forget the results of all images but these."""
+        self._offsets = {key: at for key, at in self._offsets.items() if key in keys}
+
+    def result(self, key: tuple[int, int]) -> RecordedResult:
+        """Read a result."""
+        self._reader.seek(self._offsets[key])
+        return _parse_line(self._reader.readline())[1]
+
     def results(self, input_index: int) -> Iterator[tuple[int, RecordedResult]]:
         """Yield number and result of each image of an input, in order."""
-        for key in sorted(key for key in self._offsets if key[0] == input_index):
-            self._file.seek(self._offsets[key])
-            line = self._file.readline().decode().split(" ", 2)[2]
-            yield key[1], recorded_result_from_json(line)
+        for key in self.numbers():
+            if key[0] == input_index:
+                yield key[1], self.result(key)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._reader.close()
 
 
 def union_of_expression(
@@ -105,9 +168,9 @@ def union_of_expression(
     return union_mask(instances, size_hw, (Status.FOUND, Status.LOW_CONFIDENCE))
 
 
-def _parse_key(line: bytes) -> tuple[int, int]:
-    first, second, _ = line.split(b" ", 2)
-    return int(first), int(second)
+def _parse_line(line: bytes) -> tuple[tuple[int, int], RecordedResult]:
+    first, second, text = line.split(b" ", 2)
+    return (int(first), int(second)), recorded_result_from_json(text.decode())
 
 
 def _instance_set_to_json(instance_set: InstanceSet) -> dict[str, Any]:
@@ -121,7 +184,7 @@ def _instance_to_json(instance: Instance) -> dict[str, Any]:
     segmentation, position = instance.segmentation, instance.position
     position_fields: dict[str, Any] | None = None
     if position is not None:
-        position_fields = {name: getattr(position, name).tolist() for name in _POSITION_ARRAYS}
+        position_fields = {name: getattr(position, name).tolist() for name in _POSITION_SHAPES}
         position_fields["valid_depth_ratio"] = position.valid_depth_ratio
     return {
         "expression": segmentation.expression,
@@ -137,7 +200,7 @@ def _instance_to_json(instance: Instance) -> dict[str, Any]:
 
 def _instance_set_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> InstanceSet:
     instances = [_instance_from_json(each, size_hw) for each in fields["instances"]]
-    return InstanceSet(instances=instances, note=fields["note"])
+    return InstanceSet(instances=instances, note=str(fields["note"]))
 
 
 def _instance_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> Instance:
@@ -145,20 +208,23 @@ def _instance_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> Ins
     position_fields, position = fields["position"], None
     if position_fields is not None:
         position = Position(
-            **{name: np.array(position_fields[name]) for name in _POSITION_ARRAYS},
-            valid_depth_ratio=position_fields["valid_depth_ratio"],
+            **{
+                name: np.array(position_fields[name], np.float64).reshape(shape)
+                for name, shape in _POSITION_SHAPES.items()
+            },
+            valid_depth_ratio=float(position_fields["valid_depth_ratio"]),
             points=np.zeros((0, 3), np.float32),
             points_uv=np.zeros((0, 2), np.int64),
         )
-    score = float("nan") if fields["score"] is None else fields["score"]
+    score = float("nan") if fields["score"] is None else float(fields["score"])
     return Instance(
-        expression_index=fields["expression_index"],
-        instance_index=fields["instance_index"],
+        expression_index=int(fields["expression_index"]),
+        instance_index=int(fields["instance_index"]),
         segmentation=build_segmentation(
-            fields["expression"],
+            str(fields["expression"]),
             Status(fields["status"]),
             score,
-            fields["mask_score"],
+            float(fields["mask_score"]),
             mask.astype(np.float32),
             mask,
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mllmseg_ros.files.reading import show
 from mllmseg_ros.recording.folder import FolderSource
 from mllmseg_ros.recording.recorded_image import (
     BAG_SUFFIXES,
@@ -33,6 +34,13 @@ def open_source(path: Path, topics: Sequence[str] = ()) -> ImageSource:
     Raises:
         ValueError: The recording cannot be used; says why and what is accepted.
     """
+    try:
+        return _open_source(path, topics)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ValueError(f"{show(path)}: cannot be read: {error.strerror or error}") from error
+
+
+def _open_source(path: Path, topics: Sequence[str]) -> ImageSource:
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix == ".bag":

@@ -9,9 +9,12 @@ Source: the MCAP specification, mcap.dev/spec.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
 from typing import Any
+
+from mllmseg_ros.files import open_file
 
 __all__ = ["TruncatedMcap"]
 
@@ -33,13 +36,13 @@ class TruncatedMcap:
         """Find the end of the last complete record.
 
         Raises:
-            ValueError: The file is no MCAP file, or has no complete record.
+            ValueError: The file cannot be read, is no MCAP file, or has no complete record.
         """
         self.path = path
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise ValueError(f"{path}: not an MCAP file (wrong magic bytes)")
-            size = path.stat().st_size
+            size = os.fstat(file.fileno()).st_size
             self._n_bytes = len(MAGIC)
             while len(head := file.read(9)) == 9:
                 kind, length = struct.unpack("<BQ", head)
@@ -75,7 +78,7 @@ class _TruncatedFile(io.RawIOBase):
     """The first bytes of a file, followed by an empty footer."""
 
     def __init__(self, path: Path, n_bytes: int) -> None:
-        self._file, self._n_bytes, self._position = path.open("rb"), n_bytes, 0
+        self._file, self._n_bytes, self._position = open_file(path), n_bytes, 0
 
     def readable(self) -> bool:
         return True

@@ -11,14 +11,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
+from mllmseg_ros.files import open_file
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.folder import CAMERA, FIRST_NS, FRAME_ID
 from mllmseg_ros.recording.recorded_image import RecordedImage, no_depth
 
 __all__ = ["VideoSource", "VideoWriter"]
 
-MAX_PX = 64_000_000  # of a frame, the same limit as for images
 _TICKS_PER_S = 1000
+# Not OpenCV's own choice: what no video reader opens, it takes for one of a series of images.
+_BACKENDS = (cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER)
+# Where a file of each kind has what: a playlist under the name of a video would name other files.
+_MAGIC = (
+    (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),  # MP4, MOV
+    (0, (b"RIFF", b"\x1aE\xdf\xa3")),  # AVI; MKV and WebM
+)
 
 
 class VideoSource:
@@ -32,15 +40,17 @@ class VideoSource:
         """
         self.path = path
         video = self._open()
-        self.rate_hz = float(video.get(cv2.CAP_PROP_FPS))
-        self.n_frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
-        size = int(video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        readable = video.grab()
-        video.release()
+        try:
+            self.rate_hz = float(video.get(cv2.CAP_PROP_FPS))
+            self.n_frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+            _check_size(
+                path, video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            )
+            readable = video.grab()
+        finally:
+            video.release()
         if not readable or not 0 < self.rate_hz < 1e4:
             raise ValueError(f"{path}: a video without readable frames or without a frame rate")
-        if size > MAX_PX:
-            raise ValueError(f"{path}: frames of {size} px; accepted: up to {MAX_PX} px")
 
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th frame. A frame can be decoded until the next one is taken."""
@@ -67,8 +77,15 @@ class VideoSource:
         return {"name": self.path.name, "bytes": self.path.stat().st_size}
 
     def _open(self) -> cv2.VideoCapture:
-        video = cv2.VideoCapture(str(self.path))
-        if not video.isOpened():
+        with open_file(self.path) as file:
+            head = file.read(8)
+        if not any(head[at:].startswith(each) for at, magic in _MAGIC for each in magic):
+            raise ValueError(f"{self.path}: not a video; accepted: MP4, MOV, AVI, MKV, WebM")
+        for backend in _BACKENDS:
+            video = cv2.VideoCapture(str(self.path), backend)
+            if video.isOpened():
+                break
+        else:
             raise ValueError(f"{self.path}: not a video that OpenCV can read")
         return video
 
@@ -76,18 +93,29 @@ class VideoSource:
         ok, bgr = video.retrieve()
         if not ok or bgr is None:
             raise ValueError(f"{self.path}: the frame at {stamp_ns / 1e9:.3f} s is broken")
+        _check_size(self.path, bgr.shape[0] * bgr.shape[1])  # it may change within the video
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=FRAME_ID)
+
+
+def _check_size(path: Path, n_px: float) -> None:
+    if n_px > MAX_COMPRESSED_PX:
+        raise ValueError(f"{path}: frames of {n_px:.0f} px; accepted: up to {MAX_COMPRESSED_PX} px")
 
 
 class VideoWriter:
     """Writes an H.264 video (MP4) whose frames keep their times."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file for writing."""
+        """Create the file.
+
+        Raises:
+            OSError: It exists, or cannot be written.
+        """
         import av
 
-        self._file = av.open(str(path), "w", format="mp4")
+        self._target = path.open("xb")
+        self._file = av.open(self._target, "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=_TICKS_PER_S)
         self._stream.pix_fmt = "yuv420p"
         # One thread, so that the same frames give the same file.
@@ -119,3 +147,4 @@ class VideoWriter:
         if self._size is not None:
             self._file.mux(self._stream.encode(None))
         self._file.close()
+        self._target.close()

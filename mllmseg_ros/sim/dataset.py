@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from mllmseg_ros.files import FolderLock, check_no_link, make_folder, open_journal, replaced_file
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.random_scenes import random_scene
 from mllmseg_ros.sim.view import View, VisibleObject
@@ -54,7 +55,8 @@ def render_dataset(
         n_processes: shards rendered at a time.
 
     Raises:
-        ValueError: if first_seed is not the first of a shard, or a shard has another size.
+        ValueError: if first_seed is not the first of a shard, a shard has another size, or
+            another process renders into the folder.
     """
     if first_seed % SHARD_SCENES or first_seed < 0:
         raise ValueError(f"first seed is {first_seed}, expected a multiple of {SHARD_SCENES}")
@@ -73,7 +75,8 @@ def render_dataset(
         )
         for start in range(first_seed, end, SHARD_SCENES)
     ]
-    with tqdm(total=n_scenes, unit="scene", mininterval=5) as bar:
+    folder.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder), tqdm(total=n_scenes, unit="scene", mininterval=5) as bar:
         if n_processes == 1:
             for job in jobs:
                 _render_shard(*job)
@@ -89,18 +92,16 @@ def render_dataset(
 
 
 def _render_shard(shard: Path, split: str, first_seed: int, n_scenes: int, size: int) -> None:
-    shard.mkdir(parents=True, exist_ok=True)
+    make_folder(shard)
     rgb = _open_array(shard / "rgb.npy", (SHARD_SCENES, size, size, 3))
     instances = _open_array(shard / "instances.npy", (SHARD_SCENES, size, size))
     lines_path = shard / "scenes.jsonl"
     done = _read_complete_lines(lines_path)
-    if lines_path.exists():  # drop an incomplete line
-        os.truncate(lines_path, sum(len(line) for line in done))
     if len(done) >= n_scenes:
         return
     with (
         TabletopCamera(_RENDER_WIDTH, _RENDER_HEIGHT) as camera,
-        lines_path.open("ab") as lines,
+        open_journal(lines_path) as lines,  # without an incomplete last line
     ):
         for row in range(len(done), n_scenes):
             camera.load(random_scene(first_seed + row, split))
@@ -125,8 +126,10 @@ def resize_view(view: View, size: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Open an array of a shard for writing; a new one takes disk space only as it fills."""
+    check_no_link(path)
     if not path.is_file():
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        with replaced_file(path) as partial:
+            np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
     array = np.lib.format.open_memmap(path, mode="r+")
     if array.shape != shape or array.dtype != np.uint8:
         raise ValueError(f"{path} is {array.dtype} {array.shape}, expected uint8 {shape}")

@@ -9,6 +9,7 @@ intrinsics, the camera's pose and the visible objects.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mllmseg_ros.data.region import encode
+from mllmseg_ros.files import LOCK_FILE, FolderLock
 from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.expressions import draw_expressions
@@ -33,7 +35,7 @@ def export_scenes(
     """Render scenes at 640 x 480 and write them.
 
     Args:
-        folder: new or empty.
+        folder: new or empty; locked while it is written.
         split: one of random_scenes.SPLITS.
         first_seed: of the first scene; the others follow.
         n_scenes: number of scenes.
@@ -43,24 +45,37 @@ def export_scenes(
         Number of expressions written.
 
     Raises:
-        ValueError: if the folder is not empty, or an argument is out of range.
+        ValueError: if the folder is not empty, another process writes into it, or an argument is
+            out of range.
         RuntimeError: if off-screen GL is missing.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
     if n_scenes < 1 or n_expressions < 1:
         raise ValueError(f"{n_scenes} scenes, {n_expressions} expressions each: expected 1 or more")
-    if folder.exists() and any(folder.iterdir()):
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / LOCK_FILE).exists():  # else the lock says who writes there
+        _check_empty(folder)
+    with FolderLock(folder):
+        _check_empty(folder)
+        return _export(folder, split, range(first_seed, first_seed + n_scenes), n_expressions)
+
+
+def _check_empty(folder: Path) -> None:
+    if any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty; name another folder")
+
+
+def _export(folder: Path, split: str, seeds: Iterable[int], n_expressions: int) -> int:
     for name in ("images", "depth"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
     n_written = 0
     with (
         TabletopCamera() as camera,
-        (folder / "annotations.jsonl").open("w", encoding="utf-8") as annotations,
-        (folder / "truth.jsonl").open("w", encoding="utf-8") as truth,
+        (folder / "annotations.jsonl").open("x", encoding="utf-8") as annotations,
+        (folder / "truth.jsonl").open("x", encoding="utf-8") as truth,
     ):
-        for seed in tqdm(range(first_seed, first_seed + n_scenes), unit="scene", mininterval=2):
+        for seed in tqdm(seeds, unit="scene", mininterval=2):
             camera.load(random_scene(seed, split))
             view = camera.render()
             name = f"{seed:06d}.png"
@@ -94,8 +109,8 @@ def _write_images(view: View, folder: Path, name: str) -> None:
         (folder / "images" / name, cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR)),
         (folder / "depth" / name, depth_mm),
     ):
-        if not cv2.imwrite(str(path), pixels):
-            raise ValueError(f"{path}: could not be written")
+        with path.open("xb") as file:
+            file.write(cv2.imencode(path.suffix, pixels)[1].tobytes())
 
 
 def _truth_fields(view: View) -> dict[str, object]:

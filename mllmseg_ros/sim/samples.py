@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.files import write_file
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.plain_expressions import ReferringExpression
 from mllmseg_ros.sim.view import View, VisibleObject
@@ -96,11 +97,8 @@ def render_samples(folder: Path) -> None:
                 "_instances": view.instances,
             }
             for suffix, pixels in images.items():
-                cv2.imwrite(
-                    str(folder / f"frame_{index}{suffix}.png"),
-                    pixels,
-                    [cv2.IMWRITE_PNG_COMPRESSION, 9],
-                )
+                png = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
+                write_file(folder / f"frame_{index}{suffix}.png", png.tobytes())
             fields = {
                 "split": "test",
                 "seed": seed,
@@ -117,9 +115,7 @@ def render_samples(folder: Path) -> None:
                     for expression in expressions
                 ],
             }
-            (folder / f"frame_{index}.json").write_text(
-                json.dumps(fields, indent=1) + "\n", encoding="utf-8"
-            )
+            write_file(folder / f"frame_{index}.json", json.dumps(fields, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.files import open_file
+
 __all__ = ["Utterance", "parse_pcm", "read_wave"]
 
 SAMPLE_RATE = 16000  # Hz
 MAX_CHUNK_S = 30.0  # maximum length of one message
+MAX_FILE_S = 3600.0
 _CLIPPING_LEVEL = 32000  # of 32767
 _MAX_CLIPPED_SHARE = 0.1  # of the samples; more makes words unrecognisable
 
@@ -61,21 +64,26 @@ def read_wave(path: Path) -> Samples:
     """Read a WAV file of 16 kHz, mono, 16 bits.
 
     Raises:
-        ValueError: The file has another format.
+        ValueError: The file cannot be read, has another format, or is longer than MAX_FILE_S.
     """
     try:
-        with wave.open(str(path), "rb") as file:
+        with open_file(path) as opened, wave.open(opened, "rb") as file:
             rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
             if (rate, channels, width) != (SAMPLE_RATE, 1, 2):
                 raise ValueError(
                     f"{path} has {rate} Hz, {channels} channel(s), {8 * width} bits; accepted: "
                     f"{SAMPLE_RATE} Hz, 1 channel, 16 bits (sox FILE -r 16000 -c 1 -b 16 NEW.wav)"
                 )
+            if file.getnframes() > MAX_FILE_S * SAMPLE_RATE:
+                raise ValueError(
+                    f"{path} has {file.getnframes() / SAMPLE_RATE:.0f} s, accepted are up to "
+                    f"{MAX_FILE_S:.0f} s"
+                )
             chunk = int(MAX_CHUNK_S * SAMPLE_RATE)
             parts = [
                 parse_pcm(file.readframes(chunk), rate, channels)
                 for _ in range(0, file.getnframes(), chunk)
             ]
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError, OSError) as error:  # RuntimeError: a wrong length
         raise ValueError(f"{path} is no WAV file: {str(error) or 'it ends too soon'}") from None
     return np.concatenate([np.zeros(0, np.int16), *parts])

@@ -2,16 +2,20 @@
 """Recognise speech in a background thread.
 
 Audio is queued up to a limit. If recognition is too slow, the oldest audio is dropped, together
-with the utterance that it belongs to. Does not use ROS.
+with the utterance that it belongs to. A failure costs the utterance in which it happens, and is
+reported. Does not use ROS.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 from mllmseg_ros.speech.decision import Decision, Rules, decide
@@ -20,6 +24,7 @@ from mllmseg_ros.speech.transcription import Recogniser, Transcription
 __all__ = ["Listener"]
 
 QUEUE_S = 20.0  # maximum length of queued audio
+HELD_S = 1.5  # without a repetition, the push-to-talk button counts as released
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,7 @@ class _ButtonEvent:
     """A press or release of the push-to-talk button."""
 
     pressed: bool
+    is_lost: bool = False  # released because the press was not repeated
 
 
 class Listener:
@@ -52,6 +58,7 @@ class Listener:
         recogniser: Recogniser,
         rules: Rules,
         on_utterance: Callable[[RecognisedUtterance], None],
+        on_problem: Callable[[str], None],
         *,
         push_to_talk: bool = False,
     ) -> None:
@@ -62,30 +69,37 @@ class Listener:
             recogniser: used in the thread only.
             rules: which utterances are commands; can be replaced at any time.
             on_utterance: called in the thread with each utterance.
+            on_problem: called in the thread with one line about a failure, after which it goes on.
             push_to_talk: recognise speech only while a button is held; see
                 :meth:`set_talk_button`.
         """
         self.rules = rules
         self.dropped_s = 0.0
-        self._endpointer, self._recogniser, self._on_utterance = (
-            endpointer,
-            recogniser,
-            on_utterance,
-        )
+        self._endpointer, self._recogniser = endpointer, recogniser
+        self._on_utterance, self._on_problem = on_utterance, on_problem
         self._condition = threading.Condition()
         self._queue: deque[tuple[Samples, float] | _ButtonEvent | None] = deque()
         self._queued_s = 0.0
         self._closed = False
+        self._pressed_until_s = math.inf  # monotonic
+        self._is_pressed = False  # as queued; the thread is behind
         self._is_listening = not push_to_talk
+        self._must_reset = False  # after a failure
         self._offset_s = 0.0  # from the endpointer's clock to the caller's
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread.is_alive()
 
     def feed(self, samples: Samples, end_s: float) -> None:
         """Add audio whose last sample was recorded at ``end_s``."""
         if not len(samples):
             return
         with self._condition:
+            self._release_if_lost()
             self._queue.append((samples, end_s))
             self._queued_s += len(samples) / SAMPLE_RATE
             while self._queued_s > QUEUE_S:
@@ -93,11 +107,23 @@ class Listener:
             self._condition.notify()
 
     def set_talk_button(self, pressed: bool) -> None:
-        """Press or release the push-to-talk button."""
+        """Press or release the push-to-talk button.
+
+        A press must be repeated while the button is held. HELD_S after the last repetition it is
+        released, and what was said is discarded: whoever held it may be gone.
+        """
         with self._condition:
-            if not self._queue or self._queue[-1] != _ButtonEvent(pressed):  # repeated messages
+            self._release_if_lost()
+            self._pressed_until_s = time.monotonic() + HELD_S if pressed else math.inf
+            if pressed != self._is_pressed:
+                self._is_pressed = pressed
                 self._queue.append(_ButtonEvent(pressed))
             self._condition.notify()
+
+    def _release_if_lost(self) -> None:
+        if time.monotonic() >= self._pressed_until_s:
+            self._pressed_until_s, self._is_pressed = math.inf, False
+            self._queue.append(_ButtonEvent(pressed=False, is_lost=True))
 
     def reset(self) -> None:
         """Drop queued audio and the current utterance."""
@@ -128,14 +154,25 @@ class Listener:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._queue or self._closed)
+                left_s = self._pressed_until_s - time.monotonic()
+                self._condition.wait_for(
+                    lambda: self._queue or self._closed,
+                    None if math.isinf(left_s) else max(0.0, left_s),
+                )
                 if self._closed:
                     return
+                self._release_if_lost()
+                if not self._queue:
+                    continue
                 item = self._queue.popleft()
                 if isinstance(item, tuple):
                     self._queued_s -= len(item[0]) / SAMPLE_RATE
-            for utterance in self._find_utterances(item):
-                self._recognise(utterance)
+            try:
+                for utterance in self._find_utterances(item):
+                    self._recognise(utterance)
+            except BaseException as error:  # the panic of a tokenizer is no Exception
+                self._must_reset = True
+                self._on_problem(f"audio is lost: {one_line(error)}")
 
     def _find_utterances(
         self, item: tuple[Samples, float] | _ButtonEvent | None
@@ -143,9 +180,17 @@ class Listener:
         if item is None:
             self._endpointer.reset()
             return []
+        if self._must_reset:
+            self._endpointer.reset()
+            self._must_reset = False
         if isinstance(item, _ButtonEvent):
             was_pressed, self._is_listening = self._is_listening, item.pressed
-            if item.pressed and not was_pressed:
+            if item.is_lost:
+                self._on_problem(
+                    f"push_to_talk was not repeated for {HELD_S} s: it is released, and what was "
+                    "said is discarded"
+                )
+            if item.is_lost or (item.pressed and not was_pressed):
                 self._endpointer.reset()
             return (
                 self._to_feeder_clock(self._endpointer.flush())
@@ -170,9 +215,9 @@ class Listener:
         try:
             transcription = self._recogniser(utterance)
             decision = decide(transcription, self.rules, clipped=utterance.is_clipped)
-        except (RuntimeError, ValueError) as error:  # of a model; the next utterance may succeed
+        except BaseException as error:  # of a model; the next utterance may succeed
             transcription = Transcription(text="", confidence=0.0)
-            decision = Decision(command="", reason=f"recognition failed: {error}")
+            decision = Decision(command="", reason=f"recognition failed: {one_line(error)}")
         self._on_utterance(
             RecognisedUtterance(
                 transcription=transcription,

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from mllmseg_ros.error_text import escape_invisible, one_line
+
 __all__ = ["Voice"]
 
 _MAX_CHARS = 500  # longer texts are cut
@@ -26,7 +28,8 @@ class Voice:
         """Start the thread.
 
         Args:
-            on_silence: called in the thread after the last text, with an error message or "".
+            on_silence: called in the thread after the last text, with one line about a failure, or
+                "".
 
         Raises:
             RuntimeError: espeak-ng is not installed.
@@ -39,6 +42,11 @@ class Voice:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="voice", daemon=True)
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread.is_alive()
 
     @property
     def is_speaking(self) -> bool:
@@ -59,32 +67,35 @@ class Voice:
 
     def _run(self) -> None:
         while (text := self._texts.get()) is not None and not self._closed.is_set():
-            error = self._speak(text[:_MAX_CHARS])
+            try:
+                problem = self._speak(escape_invisible(text[:_MAX_CHARS]))
+            except Exception as error:
+                problem = one_line(error)
             self._closed.wait(_ECHO_S)
             if self._texts.unfinished_tasks == 1:
-                self._on_silence(error)
+                self._on_silence(problem)
             self._texts.task_done()
 
     def _speak(self, text: str) -> str:
         """Speak a text; returns an error message or ""."""
         # By standard input, so that text that begins with "-" is not an option.
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [self._program, "--stdin"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-        )
-        text_bytes: bytes | None = text.encode()
-        end_s = time.monotonic() + _TIMEOUT_S
-        while True:
-            try:
-                _, stderr = process.communicate(text_bytes, timeout=_POLL_S)
-            except subprocess.TimeoutExpired:
-                text_bytes = None
-                if self._closed.is_set() or time.monotonic() > end_s:
-                    process.kill()
-            else:
-                break
+        ) as process:
+            text_bytes: bytes | None = text.encode()
+            end_s = time.monotonic() + _TIMEOUT_S
+            while True:
+                try:
+                    _, stderr = process.communicate(text_bytes, timeout=_POLL_S)
+                except subprocess.TimeoutExpired:
+                    text_bytes = None
+                    if self._closed.is_set() or time.monotonic() > end_s:
+                        process.kill()
+                else:
+                    break
         lines = stderr.decode(errors="replace").split("\n")
         # Its exit status is 0 even without a sound device.
         errors = [line for line in lines if line.lower().startswith("error")]

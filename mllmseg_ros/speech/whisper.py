@@ -7,15 +7,20 @@ Models have 75 MB or more, and are never downloaded here.
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import check_regular_file, read_json
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Utterance
 from mllmseg_ros.speech.transcription import Transcription
 
 __all__ = ["FasterWhisper", "Whisper"]
 
+_MAX_SHOWN = 200  # characters of a name or an error
 _ACCEPTED = "a folder, or the name of a model downloaded with huggingface_hub"
 _NO_MODEL = f"Whisper needs parameter recogniser_model: {_ACCEPTED}"
 
@@ -36,11 +41,12 @@ class Whisper:
 
         local_only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
+            _check_files(model)
             processor = AutoProcessor.from_pretrained(model, **local_only)
             network = AutoModelForSpeechSeq2Seq.from_pretrained(
                 model, use_safetensors=True, **local_only
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise RuntimeError(_describe_missing(model, error)) from None
         self._pipeline = pipeline(
             "automatic-speech-recognition",
@@ -82,8 +88,9 @@ class FasterWhisper:
         except ImportError:
             raise RuntimeError("faster_whisper is missing: pip install faster-whisper") from None
         try:
+            _check_files(model)
             self._model = WhisperModel(model, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise RuntimeError(_describe_missing(model, error)) from None
         self._language = language
 
@@ -105,6 +112,22 @@ def _to_floats(utterance: Utterance) -> np.ndarray:
     return utterance.samples.astype(np.float32) / 32768
 
 
+def _check_files(model: str) -> None:
+    """Check what libraries read without a limit.
+
+    Raises:
+        ValueError: A file of a local folder is no regular file, or its configuration is broken.
+        OSError: The folder cannot be read.
+    """
+    if not os.path.isdir(model):
+        return
+    folder = Path(model)
+    for each in folder.iterdir():
+        if not each.is_dir():
+            check_regular_file(each)
+    read_json(folder / "config.json")
+
+
 def _describe_missing(model: str, error: Exception) -> str:
-    reason = str(error).partition("\n")[0]
-    return f"no Whisper model {model!r} here ({reason}); give {_ACCEPTED}"
+    reason = one_line(error, with_type=False, max_chars=_MAX_SHOWN)
+    return f"no Whisper model {model[:_MAX_SHOWN]!r} here ({reason}); give {_ACCEPTED}"

@@ -10,16 +10,16 @@ may write the same one.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mllmseg_ros.files import make_folder, replaced_file
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
@@ -174,18 +174,18 @@ def _inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 def _load_or_compute(
     path: Path, dtype: torch.dtype, compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Read a file; compute and write it first where it is missing."""
+    """Read a file; compute and write it first where it is missing or broken."""
     if path.is_file():
-        with safe_open(path, framework="pt") as file:
+        with suppress(SafetensorError), safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     tensors = {
         name: tensor.detach().to(dtype).cpu().clone().contiguous()
         for name, tensor in compute().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(tensors, partial)
-    partial.replace(path)
+    make_folder(path.parent.parent)
+    make_folder(path.parent)
+    with replaced_file(path) as partial:
+        save_file(tensors, partial)
     return tensors
 
 

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
-import yaml
-
 from mllmseg_ros.data.run_folder import check_resume_config
-from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_yaml
 
 __all__ = [
     "AtLeast0",
@@ -109,10 +107,7 @@ def read_recipe(recipe: type[AnyRecipe], name_or_path: str, **changes: Any) -> A
     if not path.is_file():
         shipped = ", ".join(sorted(each.stem for each in RECIPES.glob("*.yaml")))
         raise ValueError(f"no recipe {name_or_path!r}; there are {shipped}, or name a YAML file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML ({one_line(error, with_type=False)})") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected fields and values")
     for former, name in recipe.FORMER_NAMES.items():

@@ -6,7 +6,6 @@ A kill at any moment leaves the last complete state.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mllmseg_ros.files import replaced_file
 from mllmseg_ros.train.optimisers import Optimisers
 
 __all__ = ["RunState"]
@@ -49,11 +49,8 @@ class RunState:
         tensors = {self._prefix + name: tensor for name, tensor in self._weights.items()}
         tensors |= {_OPTIMISER + name: t for name, t in self._optimisers.tensors().items()}
         copies = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-        partial = self._path.with_suffix(".partial")
-        save_file(copies, partial, metadata={"step": str(done)})
-        with partial.open("rb") as file:  # on disk before it takes the old one's place
-            os.fsync(file.fileno())
-        partial.replace(self._path)
+        with replaced_file(self._path) as partial:
+            save_file(copies, partial, metadata={"step": str(done)})
 
     def restore(self) -> int:
         """Load the saved state, in place.

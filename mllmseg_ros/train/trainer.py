@@ -93,16 +93,18 @@ class Trainer(ABC):
     def train(self) -> None:
         """Take the steps that are left."""
         first = self.restore()
-        bar = tqdm(
-            range(first, self._steps),
-            initial=first,
-            total=self._steps,
-            unit="step",
-            mininterval=5,
-            disable=not self._is_main,
-        )
         saved_s = time.monotonic()
-        with self.log.tensorboard(first):
+        with (
+            self.log.tensorboard(first),
+            tqdm(
+                range(first, self._steps),
+                initial=first,
+                total=self._steps,
+                unit="step",
+                mininterval=5,
+                disable=not self._is_main,
+            ) as bar,
+        ):
             for step in bar:
                 terms = self._step(step)
                 self.log.write({"step": step, **terms}, step)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mllmseg_ros.files import make_folder, open_journal
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -36,6 +38,7 @@ class TrainingLog:
         if self._enabled and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
+            make_folder(self._board_folder)
             self._board = SummaryWriter(str(self._board_folder), purge_step=first_step)
         try:
             yield
@@ -53,8 +56,8 @@ class TrainingLog:
         """
         if not self._enabled:
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fields) + "\n")
+        with open_journal(self._path) as file:
+            file.write(json.dumps(fields).encode() + b"\n")
         if self._board is not None and step is not None:
             for name, value in _numbers(fields):
                 self._board.add_scalar(name, value, step)

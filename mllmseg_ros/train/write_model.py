@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,12 +11,15 @@ import torch
 from torch import Tensor
 
 from mllmseg_ros.checkpoints.loading import save_model
+from mllmseg_ros.files import make_folder, read_bytes, read_json, write_file
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
 __all__ = ["ModelMetadata", "write_model"]
 
 _TOKENIZER_ENDINGS = (".json", ".txt", ".model")
-_NOT_COPIED = ("recipe.json",)  # of the training of the start checkpoint
+_MAX_BYTES = 64 << 20  # of a file of the tokenizer
+# The recipe of the training of the start checkpoint; the configuration is changed.
+_NOT_COPIED = ("recipe.json", "config.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +37,22 @@ def write_model(
     """Write weights in the published, merged layout, with the start's tokenizer and configuration.
 
     Args:
-        folder: where to; created.
+        folder: where to; created if it is missing.
         start: checkpoint folder with its configuration and tokenizer.
         model: the network.
         state: its state dict, adapters merged.
         metadata: of the model.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for file in start.iterdir():
         is_text = file.suffix in _TOKENIZER_ENDINGS and not file.name.endswith(".index.json")
         if file.is_file() and is_text and file.name not in _NOT_COPIED:
-            shutil.copy(file, folder)
-    path = folder / "config.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
+            write_file(folder / file.name, read_bytes(file, max_bytes=_MAX_BYTES))
+    fields = read_json(start / "config.json")
     fields["use_llm_lora"] = 0
     fields["mllmseg"] = {**fields.get("mllmseg", {}), **asdict(metadata)}
     if not metadata.synthetic_only:  # it has learnt words that the start does not list
         fields["mllmseg"].pop("known_words", None)
-    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    write_file(folder / "config.json", text + "\n")
     save_model(model, folder, torch.bfloat16, state)

@@ -4,6 +4,4 @@
 try:
     import aiohttp  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "web pages need aiohttp: pip install aiohttp, or apt install python3-aiohttp"
-    ) from error
+    raise ImportError("web pages need aiohttp: pip install 'aiohttp>=3.14.5'") from error

@@ -20,7 +20,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.web.history import History
+from mllmseg_ros.web.log import LOG
 from mllmseg_ros.web.page_client import PageClient
 from mllmseg_ros.web.state import (
     ConsoleImage,
@@ -34,7 +36,8 @@ from mllmseg_ros.web.state import (
 
 __all__ = ["Console", "RobotInterface"]
 
-_MAX_TALK_S = 60.0
+MAX_TALK_S = 60.0
+TALK_HELD_S = 1.5  # without a repetition, the button to talk counts as released
 _LASTING_KINDS = ("cameras", "settings", "history")  # of messages that do not go out of date
 _INFERENCE_STATUSES = ("ok", "partial", "no_target", "low_confidence")
 
@@ -45,20 +48,23 @@ class RobotInterface(Protocol):
     def watch(self, cameras: frozenset[str]) -> None:
         """Set the cameras that pages show; empty if no page is open."""
 
-    def command(self, text: str) -> Future[str]:
-        """Send a command; the result is "" or why nobody received it."""
+    def command(self, text: str) -> str:
+        """Send a command at once, ahead of everything else; returns "" or why nobody gets it."""
 
     def talk(self, held: bool) -> None:
-        """Set whether somebody holds the button to talk."""
+        """Set whether somebody holds the button to talk; repeated while it is held."""
 
     def audio(self, pcm: bytes) -> None:
         """Send audio: 16-bit little-endian mono at 16 kHz."""
 
     def set(self, name: str, value: SettingValue) -> Future[str]:
-        """Set a parameter; the result is "" or why it was refused."""
+        """Set a parameter; the result is "" or why it was refused.
+
+        A future that is cancelled before the request is sent withdraws it: it is never sent.
+        """
 
     def explain(self, expression: str, camera: str) -> Future[Explanation]:
-        """Explain a result; may fail with ValueError."""
+        """Explain a result; may fail with ValueError. Can be withdrawn like :meth:`set`."""
 
 
 class Console:
@@ -87,6 +93,7 @@ class Console:
         self._pending: dict[str, ConsoleImage] = {}  # by camera: the newest, not yet encoded
         self._encoding: dict[str, asyncio.Task[None]] = {}  # by camera
         self._talker: PageClient | None = None
+        self._talk_start_s = 0.0  # monotonic
         self._talk_timeout: asyncio.TimerHandle | None = None
 
     # From the robot, on any thread
@@ -125,9 +132,18 @@ class Console:
         loop = self._loop
         if loop is not None:
             try:
-                loop.call_soon_threadsafe(function, *arguments)
+                loop.call_soon_threadsafe(self._show, function, *arguments)
             except RuntimeError:  # the loop was closed in the meantime
                 self._loop = None
+
+    def _show(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function; what cannot be shown is a problem, and everything else goes on."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            reason = one_line(error)
+            LOG.warning("something cannot be shown: %s", reason)
+            self._report_problem(reason)
 
     # In the event loop
 
@@ -229,8 +245,8 @@ class Console:
             image = self._pending.pop(camera)
             try:
                 jpeg = await asyncio.to_thread(image.encode)
-            except ValueError as error:
-                self._report_problem(str(error))
+            except Exception as error:
+                self._report_problem(one_line(error, with_type=False))
                 continue
             if self.history.add_image(camera, image, jpeg):
                 self._broadcast("history", self.history.to_json())
@@ -269,24 +285,47 @@ class Console:
     # Speech
 
     def send_audio(self, client: PageClient, pcm: bytes) -> None:
-        """Pass on audio from the page that is talking."""
-        if client is self._talker and len(pcm) % 2 == 0:
+        """Pass on audio from the page that is talking.
+
+        Raises:
+            ValueError: The audio ends within a sample.
+        """
+        if len(pcm) % 2:
+            raise ValueError(f"audio has {len(pcm)} bytes; accepted: an even number, two a sample")
+        if client is self._talker:
             self.robot.audio(pcm)
 
     def talk(self, client: PageClient, *, held: bool) -> None:
-        """Start or stop talking; one page at a time, for at most 60 s."""
-        if held and self._talker is client:
+        """Start, go on or stop talking; one page at a time, for at most MAX_TALK_S.
+
+        A page repeats that it holds the button; TALK_HELD_S without a repetition, it is released.
+        """
+        now_s = time.monotonic()
+        if not held:
+            client.has_talked_enough = False
+            if self._talker is client:
+                self._end_talk()
             return
-        if held and self._talker is not None:
+        if self._talker is not None and self._talker is not client:
             text = json.dumps({"kind": "talk", "value": "somebody else is talking"})
             client.send_text("talk", text)
             return
-        if not held and self._talker is not client:
+        if client.has_talked_enough:
+            return
+        if self._talker is None:
+            self._talker, self._talk_start_s = client, now_s
+        elif now_s > self._talk_start_s + MAX_TALK_S:
+            client.has_talked_enough = True  # until the button is released
+            self._end_talk()
             return
         if self._talk_timeout is not None:
             self._talk_timeout.cancel()
-        self._talker = client if held else None
-        if held:
-            loop = asyncio.get_running_loop()
-            self._talk_timeout = loop.call_later(_MAX_TALK_S, lambda: self.talk(client, held=False))
-        self.robot.talk(held)
+        loop = asyncio.get_running_loop()
+        self._talk_timeout = loop.call_later(TALK_HELD_S, self._end_talk)
+        self.robot.talk(True)
+
+    def _end_talk(self) -> None:
+        if self._talk_timeout is not None:
+            self._talk_timeout.cancel()
+        self._talker = self._talk_timeout = None
+        self.robot.talk(False)

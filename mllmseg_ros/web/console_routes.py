@@ -9,32 +9,41 @@ import json
 import math
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import parse_json
 from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.web.console import Console
 from mllmseg_ros.web.guard import Access, guarded_application, open_socket
+from mllmseg_ros.web.limits import Rate
+from mllmseg_ros.web.log import LOG
 from mllmseg_ros.web.page_client import PageClient
 from mllmseg_ros.web.state import find_entry
 
 __all__ = ["console_application"]
 
 _PAGE = Path(__file__).parent / "page"
-_MAX_CLIENTS = 32
-_REPLY_TIMEOUT_S = 10.0  # for a parameter or a command
-_EXPLANATION_TIMEOUT_S = 120.0  # a large model on a CPU
+_STOP = "/stop"
+MAX_CLIENTS = 32
+MESSAGES_PER_S, MESSAGES_AT_ONCE = 200.0, 400  # of a page; audio has 25, images have 60 a second
+REPLY_TIMEOUT_S = 10.0  # for a parameter
+EXPLANATION_TIMEOUT_S = 120.0  # a large model on a CPU
+_INT64 = 1 << 63
+
+_Reply = TypeVar("_Reply")
 
 
 def console_application(access: Access, console: Console) -> web.Application:
     """Create the application that serves the page and connects it with the console."""
-    app = guarded_application(access, _PAGE)
+    app = guarded_application(access, _PAGE, urgent_path=_STOP)
     routes = _Routes(console)
     app.router.add_get("/socket", routes.on_socket)
     app.router.add_get(r"/history/{number:\d{1,9}}", routes.on_history_image)
     app.router.add_post("/command", routes.on_command)
-    app.router.add_post("/stop", routes.on_stop)
+    app.router.add_post(_STOP, routes.on_stop)
     app.router.add_post("/click", routes.on_click)
     app.router.add_post("/setting", routes.on_setting)
     app.router.add_post("/explain", routes.on_explain)
@@ -57,74 +66,102 @@ class _Routes:
     async def on_socket(self, request: web.Request) -> web.StreamResponse:
         """Serve a page for as long as it is open."""
         console = self._console
-        if console.n_clients >= _MAX_CLIENTS:
-            raise web.HTTPServiceUnavailable(text=f"{_MAX_CLIENTS} pages are open already")
+        if console.n_clients >= MAX_CLIENTS:
+            raise web.HTTPServiceUnavailable(text=f"{MAX_CLIENTS} pages are open already")
         ws = await open_socket(request)
         client = PageClient(ws)
+        rate = Rate(MESSAGES_PER_S, MESSAGES_AT_ONCE)
         console.connect(client)
-        writer = asyncio.create_task(client.write())
-        writer.add_done_callback(_ignore_disconnection)
+        writer = asyncio.create_task(self._write(client))
         try:
             async for message in ws:
-                if message.type is WSMsgType.TEXT:
-                    self._on_text(client, message.data)
-                elif message.type is WSMsgType.BINARY:
-                    console.send_audio(client, message.data)
+                if not rate.admits():
+                    LOG.warning("a page of %s sends too many messages: closed", request.remote)
+                    await ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too many messages")
+                    break
+                try:
+                    self._on_message(client, message)
+                except Exception as error:
+                    reason = one_line(error, with_type=not isinstance(error, ValueError))
+                    LOG.warning("a message of a page of %s is refused: %s", request.remote, reason)
+                    text = json.dumps({"kind": "problem", "value": reason})
+                    client.send_text("problem", text)
         finally:
             writer.cancel()
             console.disconnect(client)
         return ws
 
-    def _on_text(self, client: PageClient, text: str) -> None:
-        match _parse_object(text):
+    async def _write(self, client: PageClient) -> None:
+        try:
+            await client.write()
+        except ConnectionError:  # the page was closed while something was sent
+            pass
+        except Exception as error:
+            LOG.error("nothing can be sent to a page any more: %s", one_line(error))
+            await client.ws.close(code=WSCloseCode.INTERNAL_ERROR)
+
+    def _on_message(self, client: PageClient, message: WSMessage) -> None:
+        if message.type is WSMsgType.BINARY:
+            self._console.send_audio(client, message.data)
+        if message.type is not WSMsgType.TEXT:  # else the connection has failed
+            return
+        match parse_json(message.data, "message"):
             case {"kind": "shown"}:
                 client.confirm_image()
             case {"kind": "camera", "value": str(name)}:
                 self._console.select_camera(client, name)
             case {"kind": "talk", "value": bool(held)}:
                 self._console.talk(client, held=held)
+            case _:
+                raise ValueError("a message is of no known kind, or its value of the wrong type")
 
     async def on_command(self, request: web.Request) -> web.Response:
         """Send a command. Body: {"text": ...}."""
-        text = await _get_field(request, "text", str)
+        text = await _get_text(request, "text")
         if len(text) > MAX_COMMAND_CHARS:
-            raise _bad_request(f"a command of {len(text)} characters, at most {MAX_COMMAND_CHARS}")
-        return await self._send_command(text)
+            raise ValueError(f"a command of {len(text)} characters, at most {MAX_COMMAND_CHARS}")
+        return self._send_command(text)
 
     async def on_stop(self, request: web.Request) -> web.Response:
         """Send the command to stop. No body."""
-        return await self._send_command("stop")
+        return self._send_command("stop")
 
-    async def _send_command(self, text: str) -> web.Response:
-        refusal = await _wait_for(self._robot.command(text), _REPLY_TIMEOUT_S)
+    def _send_command(self, text: str) -> web.Response:
+        refusal = self._robot.command(text)
         if refusal:
-            raise _bad_request(refusal)
+            raise ValueError(refusal)
         return web.json_response({})
 
     async def on_click(self, request: web.Request) -> web.Response:
         """Find the entry at a pixel. Body: {"camera": ..., "uv": [px, px]}."""
-        camera = await _get_field(request, "camera", str)
-        uv = await _get_field(request, "uv", list)
-        if len(uv) != 2 or not all(isinstance(x, int | float) and math.isfinite(x) for x in uv):
-            raise _bad_request("uv: two numbers expected")
+        camera = await _get_text(request, "camera")
+        uv = (await _get_body(request)).get("uv")
+        if not isinstance(uv, list) or len(uv) != 2 or not all(map(_is_number, uv)):
+            raise ValueError("uv: two numbers expected")
         result = self._console.get_result(camera)
         return web.json_response({"index": find_entry(result, *uv) if result else None})
 
     async def on_setting(self, request: web.Request) -> web.Response:
         """Set a parameter. Body: {"name": ..., "value": ...}."""
-        name = await _get_field(request, "name", str)
-        value = await _get_field(request, "value", (bool, int, float, str))
-        refusal = await _wait_for(self._robot.set(name, value), _REPLY_TIMEOUT_S)
+        name = await _get_text(request, "name")
+        value = (await _get_body(request)).get("value")
+        if isinstance(value, str):
+            value = await _get_text(request, "value")
+        elif not isinstance(value, bool | int | float) or not (
+            isinstance(value, bool) or _is_number(value)
+        ):
+            raise ValueError("value: missing, of the wrong type, or too large")
+        refusal = await _wait_for(self._robot.set(name, value), REPLY_TIMEOUT_S)
         if refusal:
-            raise _bad_request(refusal)
+            raise ValueError(refusal)
         return web.json_response({})
 
     async def on_explain(self, request: web.Request) -> web.Response:
         """Explain a result. Body: {"expression": ..., "camera": ...}; the PNG is in base64."""
-        expression = await _get_field(request, "expression", str)
-        camera = await _get_field(request, "camera", str)
+        expression = await _get_text(request, "expression")
+        camera = await _get_text(request, "camera")
         future = self._robot.explain(expression, camera)
-        explanation = await _wait_for(future, _EXPLANATION_TIMEOUT_S)
+        explanation = await _wait_for(future, EXPLANATION_TIMEOUT_S)
         png = base64.b64encode(explanation.png).decode()
         return web.json_response({"text": explanation.text, "png": png})
 
@@ -136,44 +173,45 @@ class _Routes:
         return web.Response(body=jpeg, content_type="image/jpeg")
 
 
-def _ignore_disconnection(writer: asyncio.Task[None]) -> None:
-    """Raise a writer's error unless the page was closed while something was sent."""
-    error = None if writer.cancelled() else writer.exception()
-    if error is not None and not isinstance(error, ConnectionError):
-        raise error
-
-
-async def _get_field(request: web.Request, name: str, kind: type | tuple[type, ...]) -> Any:
-    value = _parse_object(await request.text()).get(name)
-    if not isinstance(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
-        raise _bad_request(f"{name}: missing, or of the wrong type")
-    if isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
-        raise _bad_request(f"{name}: contains half a surrogate pair")
+async def _get_body(request: web.Request) -> dict[str, Any]:
+    """Parse the body. It is UTF-8, as JSON always is, whatever the header Content-Type says."""
+    value = parse_json((await request.read()).decode(), "request")
+    if not isinstance(value, dict):
+        raise ValueError("request: an object expected")
     return value
 
 
-def _parse_object(text: str) -> dict[str, Any]:
-    """Parse a JSON object; {} for anything else."""
+async def _get_text(request: web.Request, name: str) -> str:
+    value = (await _get_body(request)).get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: missing, or not text")
+    if "\0" in value:  # which ends a string in ROS messages
+        raise ValueError(f"{name}: contains a null character")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite float, or an integer of 64 bits."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and -_INT64 <= value < _INT64
+    return isinstance(value, float) and math.isfinite(value)
+
+
+async def _wait_for(future: Future[_Reply], timeout_s: float) -> _Reply:
+    """Wait for a reply; a request that is not sent by then is withdrawn, and never sent."""
+    reply = asyncio.wrap_future(future)
+    reply.add_done_callback(lambda each: each.cancelled() or each.exception())  # it may come late
     try:
-        value = json.loads(text, parse_int=_parse_int)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _parse_int(digits: str) -> int | float:
-    """Parse an integer; one that does not fit into 64 bits becomes a float."""
-    return int(digits) if len(digits) < 19 else float(digits)
-
-
-async def _wait_for(future: Future[Any], timeout_s: float) -> Any:
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
-    except asyncio.TimeoutError:
-        raise _bad_request(f"no reply within {timeout_s:.0f} s") from None
-    except ValueError as error:
-        raise _bad_request(str(error)) from None
-
-
-def _bad_request(reason: str) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=json.dumps({"error": reason}), content_type="application/json")
+        await asyncio.wait([reply], timeout=timeout_s)
+    finally:
+        is_withdrawn = future.cancel()
+    if is_withdrawn:
+        raise ValueError(
+            f"the console was busy for {timeout_s:g} s: nothing was changed, try again"
+        )
+    if not future.done():
+        raise ValueError(
+            f"no reply within {timeout_s:g} s; the segmenter has the request and may still "
+            "carry it out"
+        )
+    return future.result()

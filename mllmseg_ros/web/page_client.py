@@ -14,11 +14,17 @@ _KEEPALIVE_S = 5.0  # a page reconnects after 15 s of silence
 
 
 class PageClient:
-    """Sends the newest messages and images to a page. Used in the event loop only."""
+    """Sends the newest messages and images to a page. Used in the event loop only.
+
+    Attributes:
+        camera: that the page shows; None before the first.
+        has_talked_enough: the button to talk was held for too long, and is still held.
+    """
 
     def __init__(self, ws: web.WebSocketResponse) -> None:
         self.ws = ws
         self.camera: str | None = None
+        self.has_talked_enough = False
         self._texts: dict[str, str] = {}  # the newest of each kind, not yet sent
         self._image: bytes | None = None  # the newest, not yet sent
         self._n_unshown = 0

@@ -67,8 +67,8 @@ class Entry:
             "color": "#{:02x}{:02x}{:02x}".format(*self.color_rgb),
             "box": self.box_xyxy,
             "area_px": self.area_px,
-            "position_m": self.position_m,
-            "distance_m": self.distance_m,
+            "position_m": self.position_m if _are_finite(self.position_m) else None,
+            "distance_m": self.distance_m if _are_finite((self.distance_m,)) else None,
             "frame_id": self.frame_id,
             "age_s": self.age_s,
         }
@@ -169,6 +169,10 @@ def find_entry(result: ConsoleResult, u: float, v: float) -> int | None:
             by_box.append(size)
     best = min(by_mask, default=None) or min(by_box, default=None)
     return best[1] if best else None
+
+
+def _are_finite(values: Sequence[float | None] | None) -> bool:
+    return all(value is not None and math.isfinite(value) for value in values or (None,))
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,27 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     assert process.returncode == 0, output
     assert "process has finished cleanly" in output
     assert "Traceback" not in output
+
+
+def test_a_node_that_died_is_started_again() -> None:
+    process = start_launch("mllmseg.launch.py", new_domain(), "device:=cpu", "respawn:=true")
+    assert process.stdout is not None
+    lines, pids = [], []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if started := re.search(r"mllmseg_node-1\]: process started with pid \[(\d+)\]", line):
+                pids.append(int(started[1]))
+            if "listening on" in line:
+                if len(pids) == 2:
+                    break
+                os.kill(pids[0], signal.SIGKILL)
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert len(pids) == 2, "".join(lines)
+    assert pids[0] != pids[1]
 
 
 def test_the_console_logs_its_address() -> None:

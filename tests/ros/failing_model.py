@@ -7,11 +7,12 @@ is put into an image's features, and comes out of the model by its own arithmeti
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-RAISES, OUT_OF_MEMORY, NOT_A_NUMBER = "a failure", "a shortage", "a nan"
+RAISES, OUT_OF_MEMORY, NOT_A_NUMBER, HANGS = "a failure", "a shortage", "a nan", "a hang"
 
 
 def main() -> None:
@@ -33,6 +34,8 @@ def main() -> None:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if OUT_OF_MEMORY in expressions:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.2 GiB")
+        if HANGS in expressions:
+            threading.Event().wait()
         if NOT_A_NUMBER in expressions:
             tensors = {
                 each.name: getattr(context.features, each.name) * float("nan")

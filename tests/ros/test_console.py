@@ -177,7 +177,7 @@ def test_without_aiohttp_an_error_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "cannot start: web pages need aiohttp: pip install aiohttp, or apt install python3-aiohttp"
+        "cannot start: web pages need aiohttp: pip install 'aiohttp>=3.14.5'"
     ]
 
 
@@ -215,6 +215,18 @@ def test_a_command_marks_its_target_and_a_click_selects_it(world: World, page: B
     page.wait(f"{SELECTED} === 'none'")
     page.wait("document.querySelector('#history .thumbnail img')?.naturalWidth === 640")
     assert "the bowl" in page.run("document.querySelector('#history b').textContent")
+
+
+def test_what_cannot_be_seen_is_shown_escaped(page: Browser) -> None:
+    """A right-to-left override would let a command look like another one."""
+    command(page, "the blue\u202e cube\u200b")
+    page.wait(f"{RESULT_TEXT}.includes('blue\\\\u{{202e}} cube')")
+    page.wait("document.querySelector('#history b').textContent.includes('\\\\u{202e}')")
+    shown = page.run("document.body.innerText")
+    assert "\u202e" not in shown
+    assert "\u200b" not in shown
+    command(page, "the blue cube; the bowl")
+    page.wait(f"{RESULT_TEXT}.includes('1 of 2 found')")
 
 
 def test_it_explains_the_result(page: Browser) -> None:
@@ -268,7 +280,9 @@ def test_push_to_talk_sends_audio_of_the_microphone(world: World, page: Browser)
     page.mouse("mouseReleased", *at)
     world.wait(lambda: world.heard[-1] == 0)
     assert world.heard[0] == 1
-    assert all(isinstance(each, bytes) for each in world.heard[1:-1])
+    held = [each for each in world.heard[:-1] if not isinstance(each, bytes)]
+    assert set(held) == {1}
+    assert len(held) >= 2  # repeated while it is held
     pcm = b"".join(each for each in world.heard if isinstance(each, bytes))
     samples = np.frombuffer(pcm, "<i2")[-8000:].astype(np.float64)
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))

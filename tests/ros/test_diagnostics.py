@@ -106,3 +106,10 @@ def test_a_model(clock: list[float]) -> None:
     with pytest.raises(RuntimeError), meter.segmenting():
         raise RuntimeError
     assert judge() == (ERROR, "no position: no depth")
+    with meter.segmenting():
+        pass
+    assert judge()[0] == OK
+    meter.crashed("thread inference failed: Panic")
+    assert judge() == (ERROR, "thread inference failed: Panic")
+    clock[0] += LIMITS.error_shown_s + 1
+    assert judge()[0] == OK

@@ -133,17 +133,54 @@ def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
     ("fields", "reason"),
     [
         ({"expressions": []}, "nothing is named to look for"),
-        ({"expressions": ["stop"]}, "nothing is named to look for"),
+        ({"expressions": ["", " "]}, "names nothing"),
         ({"expressions": ["the mug; the bowl"]}, "name each thing by itself"),
         ({"expressions": ["x" * 257]}, "257 characters, accepted are up to 256"),
         ({"expressions": ["the mug"], "camera": "left"}, "camera is 'left', accepted: '', 'wrist'"),
     ],
-    ids=["nothing", "stop", "two in one", "long", "unknown camera"],
+    ids=["nothing", "empty", "two in one", "long", "unknown camera"],
 )
 def test_refused_calls_say_why(caller: Caller, fields: dict, reason: str) -> None:
     result = caller.call(caller.segment, Segment.Request(**fields)).answer
     assert result.status == SegmentationArray.STATUS_ERROR
     assert reason in result.text
+
+
+@pytest.mark.parametrize(
+    "text", ["stop！", "\ufeffstop", "stop 🛑", "*stop*", "[stop]", "stop;", "„Stopp“"]
+)
+@pytest.mark.parametrize("way", ["topic", "set_expressions", "segment", "segment_target"])
+def test_a_stop_is_one_whichever_way_it_comes_and_however_it_is_written(
+    caller: Caller, way: str, text: str
+) -> None:
+    client = caller.client
+    if text == "„Stopp“":
+        client.set_parameters(language="de")
+    client.command("the can")
+    client.wait(lambda: client.to("the can"), each=caller.send)
+    client.results.clear()
+    if way == "topic":
+        client.command(text)
+    elif way == "segment_target":
+        handle, _ = caller.goal(expressions=[text])
+        _, ended = caller.outcome(handle)
+        assert ended.outcome == SegmentTarget.Result.OUTCOME_CANCELED
+        assert ended.answer.status == SegmentationArray.STATUS_STOPPED
+    else:
+        request = (Segment if way == "segment" else SetExpressions).Request(expressions=[text])
+        reply = caller.call(getattr(caller, way), request)
+        if way == "segment":
+            assert reply.answer.status == SegmentationArray.STATUS_STOPPED
+        else:
+            assert reply.success, reply.message
+    stopped = SegmentationArray.STATUS_STOPPED
+    client.wait(lambda: any(each.status == stopped for each in client.results), each=caller.send)
+    at = [each.status for each in client.results].index(stopped)
+    client.spin(0.3, each=caller.send)
+    (only,) = client.results[at:]  # once, and nothing follows it
+    assert only.status == stopped
+    assert only.command == text  # as it came
+    client.set_parameters(language="en")
 
 
 def test_without_an_image_a_call_ends_as_stale(caller: Caller) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "speech"))
 import cv2
 import policy
 from mllmseg_ros.msg import SegmentationArray, Transcript
+from rclpy.publisher import Publisher
 from ros_harness import Client, NodeProcess, new_domain
 from speaking import MISSING, speak
 from std_msgs.msg import Bool, String, UInt8MultiArray
@@ -187,14 +189,62 @@ def test_push_to_talk_limits_recognition_to_held_time() -> None:
         client.wait(person.audio.get_subscription_count)
         person.say("show me the banana")
         client.spin(0.5)
-        button.publish(Bool(data=True))
+        held = threading.Event()
+        holding = threading.Thread(target=_hold, args=(button, held))
+        holding.start()
         client.spin(0.5)  # audio and button are different topics
         person.say("show me the red mug")
-        client.spin(0.5)
+        client.spin(2.0)
         assert not person.transcripts
+        held.set()
+        holding.join()
         button.publish(Bool(data=False))
         client.wait(lambda: person.transcripts)
         assert [each.text for each in person.transcripts] == ["show me the red mug"]
+
+
+def _hold(button: Publisher, released: threading.Event) -> None:
+    while not released.wait(0.4):
+        button.publish(Bool(data=True))
+
+
+def test_push_to_talk_is_let_go_when_the_console_dies_while_it_is_held() -> None:
+    with _talking_alone_to("push_to_talk:=true") as (person, process):
+        client = person.client
+        button = client.node.create_publisher(Bool, "push_to_talk", 10)
+        client.wait(button.get_subscription_count)
+        client.wait(person.audio.get_subscription_count)
+        button.publish(Bool(data=True))  # and not again
+        person.say("show me the red mug")
+        process.wait_for("push_to_talk was not repeated for 1.5 s: it is released")
+        person.say("show me the banana")
+        client.spin(1.0)
+        button.publish(Bool(data=False))
+        client.spin(1.0)
+        assert not person.transcripts
+
+
+DEAD_THREADS = {
+    "listener": "Listener._run = lambda self: None",
+    "voice": "Voice._run = lambda self: None",
+}
+
+
+@pytest.mark.parametrize("thread", DEAD_THREADS)
+def test_a_thread_that_has_ended_for_good_ends_the_process(thread: str, tmp_path: Path) -> None:
+    script = tmp_path / "node.py"
+    script.write_text(
+        "from mllmseg_ros.ros.speech import node\n"
+        "from mllmseg_ros.speech.listener import Listener\n"
+        "from mllmseg_ros.speech.voice import Voice\n"
+        f"{DEAD_THREADS[thread]}\n"
+        "raise SystemExit(node.main())\n"
+    )
+    process = NodeProcess(new_domain(), "--ros-args", "-p", "speak:=true", script=str(script))
+    assert process.process.wait(60) == 1
+    process.end()
+    assert f"thread {thread} has ended" in process.log
+    assert "Traceback" not in process.log
 
 
 def test_it_does_not_recognise_its_own_voice(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mllmseg_ros.msg import Segmentation, SegmentationArray
 
 SECOND = 1_000_000_000
+LAST_NS = (2**31 - 1) * SECOND  # that a stamp can name, years ahead
 SAMPLE = load_sample(0)
 COMMAND = "pick: the red mug; place: the bowl"
 CAMERA = "test_camera_optical_frame"
@@ -190,6 +191,24 @@ def test_malformed_transforms_are_ignored(rig: Rig, own: bool) -> None:
     # tf2 reports it in its own log.
     assert len(rig.reports) == (6 if own else 0)
     assert all(each.startswith("transform refused: ") for each in rig.reports)
+
+
+def test_a_transform_stamped_years_ahead_is_refused(rig: Rig) -> None:
+    now_ns = rig.node.get_clock().now().nanoseconds
+    rig.transforms.start("base")
+    rig.until_subscribed()
+    rig.broadcaster.send(make_transform("base", "hand", now_ns - 2 * SECOND, (1, 0, 0)))
+    for before_end_ns in (SECOND, 0):
+        stamp_ns = LAST_NS - before_end_ns
+        rig.broadcaster.send(make_transform("base", "hand", stamp_ns, (1e6, 0, 0)))
+    rig.broadcaster.send(make_transform("base", "hand", now_ns, (3, 0, 0)))
+    matrix = rig.transforms.matrix("base", "hand", now_ns - SECOND, 10.0)
+    np.testing.assert_allclose(matrix[:3, 3], [2, 0, 0], atol=1e-6)
+    with pytest.raises(TransformError, match="into the future"):
+        rig.transforms.matrix("base", "hand", now_ns + 10 * SECOND, 0.0)
+    assert len(rig.reports) == 2
+    assert "'hand' in 'base' is stamped" in rig.reports[0]
+    assert "ahead of time, accepted are up to 10.000 s" in rig.reports[0]
 
 
 def test_after_a_jump_of_time_only_static_transforms_are_known(rig: Rig) -> None:
@@ -400,6 +419,35 @@ def test_a_late_transform_is_waited_for(robot: tuple[NodeProcess, RobotClient]) 
     shift = xyz(entry.position) - xyz(fixed.position)
     assert 1 <= shift[0] <= 3
     np.testing.assert_allclose(shift[1:], 0, atol=1e-3)
+
+
+def test_a_transform_from_the_future_leaves_the_positions_right(
+    robot: tuple[NodeProcess, RobotClient],
+) -> None:
+    node, client = robot
+    client.set_parameters(target_frame="table", transform_timeout=0.5)
+
+    def send_all() -> None:
+        stamp_ns = client.send_rgbd()
+        for off_ns in (-SECOND // 10, SECOND // 10):
+            client.broadcaster.send(make_transform("table", "base", stamp_ns + off_ns, (1, 0, 0)))
+
+    client.wait_for_result(has_position, send_all)
+    for before_end_ns in (SECOND, 0):
+        stamp_ns = LAST_NS - before_end_ns
+        client.broadcaster.send(make_transform("table", "base", stamp_ns, (1e6, 0, 0)))
+    client.spin(0.3)
+    began_s = time.monotonic()
+    result = client.wait_for_result(has_position, send_all)
+    print(f"right position after {time.monotonic() - began_s:.2f} s")
+    entry = result.segmentations[0]
+    client.set_parameters(target_frame="base")
+    fixed = client.wait_for_result(
+        lambda each: has_position(each) and each.segmentations[0].frame_id == "base",
+        client.send_rgbd,
+    ).segmentations[0]
+    np.testing.assert_allclose(xyz(entry.position) - xyz(fixed.position), [1, 0, 0], atol=1e-3)
+    assert "transform refused: the pose of frame 'base' in 'table' is stamped" in node.log
 
 
 def test_depth_of_a_separate_camera_is_registered(

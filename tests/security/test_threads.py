@@ -315,6 +315,9 @@ class Log:
     def report(self, text: str) -> None:
         self.reports.append(text)
 
+    def report_crash(self, what: str, error: BaseException) -> None:
+        self.reports.append(f"{what}: {error!r}")
+
 
 def test_tracker_survives_commands_clears_and_resets_from_all_sides() -> None:
     slot: FrameSlot = FrameSlot()

@@ -181,7 +181,11 @@ def test_bad_images_are_named(
     ("expressions", "prompt", "message"),
     [
         (["  . "], "single", "empty referring expression"),
-        (["mug " * 4000], "single", "tokens, this model reads at most"),
+        (["mug " * 1000], "single", "tokens, this model reads at most"),
+        (["mug " * 4000], "single", "expression of 16000 characters, accepted are up to 4096"),
+        ([" " * 50_000_000], "single", "expression of 50000000 characters"),
+        (["mug"] * 1000, "joint", "1000 referring expressions at once, accepted are up to 256"),
+        (["a mug on a table " * 6] * 256, "single", "tokens in all, accepted at once are up to"),
         (["mug"], "both", "unknown prompt_mode 'both'; accepted"),
         ("mug", "single", "one string; give a list"),
     ],

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -18,10 +20,10 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", TOOLS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[f"tools_{name}"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -75,6 +77,101 @@ def test_cmake_exports_name_this_environment_once(tmp_path: Path) -> None:
     assert fix_cmake_exports(tmp_path) == 1
     assert exports.read_text() == f"{sysconfig.get_paths()['include']};{tmp_path}/lib/librcl.so"
     assert fix_cmake_exports(tmp_path) == 0
+
+
+def write_wheel(folder: Path, name: str, version: str) -> str:
+    """Write a wheel that holds one module; returns its SHA-256."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", f'__version__ = "{version}"\n')
+        wheel.writestr(f"{info}/METADATA", metadata)
+        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        wheel.writestr(f"{info}/WHEEL", tags)
+        wheel.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Locks:
+    """Lock files of a package and two builds of torch, and a place that has them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.links, self.locks, self.target = (folder / each for each in ("links", "locks", "to"))
+        self.links.mkdir()
+        self.locks.mkdir()
+        rest = write_wheel(self.links, "locked_rest", "1.5")
+        cpu = write_wheel(self.links, "torch", "2.13.0+cpu")
+        cuda = write_wheel(self.links, "torch", "2.13.0")
+        self.write("lock.txt", f"locked-rest==1.5 --hash=sha256:{rest}")
+        self.write("lock_sources.txt", "# none")
+        self.write("lock_cpu.txt", f"torch==2.13.0+cpu --hash=sha256:{cpu}")
+        self.write("lock_cuda.txt", f"torch==2.13.0 --hash=sha256:{cuda}")
+
+    def write(self, name: str, text: str) -> None:
+        (self.locks / name).write_text(f"{text}\n")
+
+    def install(self) -> tuple[int, str]:
+        """Return the status and what was said."""
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.links),
+            "PIP_TARGET": str(self.target),
+        }
+        command = [sys.executable, str(TOOLS / "install_lock.py"), str(self.locks)]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        return result.returncode, result.stdout + result.stderr
+
+    def version(self, module: str) -> str:
+        return (self.target / f"{module}.py").read_text().split('"')[1]
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Locks:
+    return Locks(tmp_path)
+
+
+def test_the_lock_takes_the_build_of_torch_for_cpus_where_it_is_offered(locks: Locks) -> None:
+    status, text = locks.install()
+    assert status == 0, text
+    assert (locks.version("locked_rest"), locks.version("torch")) == ("1.5", "2.13.0+cpu")
+
+
+def test_the_lock_takes_pypi_s_torch_where_there_is_no_other(locks: Locks) -> None:
+    (locks.links / "torch-2.13.0+cpu-py3-none-any.whl").unlink()
+    if load("install_lock").has_torch_for_cpus():
+        locks.write("lock_cpu.txt", "torch==2.13.1+cpu --hash=sha256:" + "0" * 64)
+    status, text = locks.install()
+    assert status == 0, text
+    assert "taking PyPI's" in text
+    assert locks.version("torch") == "2.13.0"
+
+
+@pytest.mark.parametrize("name", ["locked_rest-1.5", "torch-2.13.0"])
+def test_a_file_of_another_hash_is_not_installed(name: str, locks: Locks) -> None:
+    (locks.links / "torch-2.13.0+cpu-py3-none-any.whl").unlink()
+    with zipfile.ZipFile(locks.links / f"{name}-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("evil.pth", "import os")
+    status, text = locks.install()
+    assert status != 0
+    assert "DO NOT MATCH THE HASHES" in text
+    assert not (locks.target / f"{name.split('-')[0]}.py").exists()
+
+
+def test_a_lock_has_the_hashes_of_what_pip_resolves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = write_wheel(tmp_path, "locked_rest", "1.5")
+    lock = load("lock")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")  # this machine's settings do not count
+    pins = lock.resolve("--no-index", "--find-links", str(tmp_path), "locked-rest>=1")
+    assert list(map(str, pins)) == [f"locked-rest==1.5 --hash=sha256:{sha256}"]
+    file = tmp_path / "lock.txt"
+    file.write_text("# head\nformer==1.0\n")
+    lock.write(file, pins)
+    assert file.read_text() == f"# head\nlocked-rest==1.5 --hash=sha256:{sha256}\n"
 
 
 def test_executable_runs_with_the_interpreter_of_the_build(tmp_path: Path) -> None:

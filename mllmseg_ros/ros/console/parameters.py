@@ -6,10 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_text
 from mllmseg_ros.ros.support.parameter_fields import parameter
 from mllmseg_ros.web.guard import Access
 
 __all__ = ["ConsoleParameters"]
+
+_MAX_TOKEN_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,10 @@ class ConsoleParameters:
 
 def _read_token(path: str) -> str:
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"token_file cannot be read: {error}") from None
-    if not lines[0].strip():
-        raise ValueError(f"token_file {path} has no token in its first line")
-    return lines[0].strip()
+        text = read_text(Path(path).expanduser(), max_bytes=_MAX_TOKEN_BYTES)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: "~" of a user who does not exist
+        raise ValueError(f"parameter token_file: {one_line(error, with_type=False)}") from None
+    token = text.partition("\n")[0].strip()
+    if not token:
+        raise ValueError(f"parameter token_file: {path} has no token in its first line")
+    return token

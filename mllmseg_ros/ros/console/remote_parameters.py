@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -14,7 +16,9 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
+from mllmseg_ros.ros.console.service_calls import ServiceCalls, complete
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.web.console_routes import REPLY_TIMEOUT_S
 from mllmseg_ros.web.state import Setting, SettingValue
 
 __all__ = ["RemoteParameters"]
@@ -30,6 +34,7 @@ class RemoteParameters:
         self,
         node: Node,
         segmenter: str,
+        calls: ServiceCalls,
         on_read: Callable[[Sequence[Setting], Sequence[str]], None],
     ) -> None:
         """Create the clients.
@@ -37,9 +42,12 @@ class RemoteParameters:
         Args:
             node: node to create the clients with.
             segmenter: name of the segmenter node.
+            calls: sends the requests.
             on_read: called with the parameters and the cameras' names after each :meth:`read`.
         """
-        self._on_read = on_read
+        self._calls, self._on_read = calls, on_read
+        self._reading_until_s = -math.inf  # monotonic; when a lost reply is given up
+        self._is_outdated = False  # parameters have changed since they were requested
         self._descriptors: list[ParameterDescriptor] = []
         self._settings: dict[str, Setting] = {}
         self._describe: Client = node.create_client(
@@ -54,18 +62,29 @@ class RemoteParameters:
         return all(each.service_is_ready() for each in (self._describe, self._get, self._set))
 
     def read(self) -> None:
-        """Request all parameters; ``on_read`` is called when they arrive."""
-        request = DescribeParameters.Request(names=_LIVE)
-        self._describe.call_async(request).add_done_callback(self._on_described)
+        """Request all parameters; ``on_read`` is called when they arrive.
 
-    def _on_described(self, future) -> None:  # type: ignore[no-untyped-def]
-        self._descriptors = future.result().descriptors
+        While a reply is awaited, further calls are one.
+        """
+        now_s = time.monotonic()
+        self._is_outdated = now_s < self._reading_until_s
+        if self._is_outdated:
+            return
+        self._reading_until_s = now_s + REPLY_TIMEOUT_S
+        request = DescribeParameters.Request(names=_LIVE)
+        self._calls.send(self._describe, request, REPLY_TIMEOUT_S, self._on_described)
+
+    def _on_described(self, response: DescribeParameters.Response) -> None:
+        self._descriptors = response.descriptors
         names = [each.name for each in self._descriptors]
         request = GetParameters.Request(names=[*names, "cameras"])
-        self._get.call_async(request).add_done_callback(self._on_values)
+        self._calls.send(self._get, request, REPLY_TIMEOUT_S, self._on_values)
 
-    def _on_values(self, future) -> None:  # type: ignore[no-untyped-def]
-        values: list[Any] = [parameter_value_to_python(each) for each in future.result().values]
+    def _on_values(self, response: GetParameters.Response) -> None:
+        self._reading_until_s = -math.inf
+        if self._is_outdated:
+            self.read()
+        values: list[Any] = [parameter_value_to_python(each) for each in response.values]
         cameras = values.pop()
         settings = [
             _convert_setting(descriptor, value)
@@ -80,7 +99,11 @@ class RemoteParameters:
         self._on_read(settings, names or [""])
 
     def set(self, name: str, value: SettingValue, refusal: Future[str]) -> None:
-        """Set a parameter; ``refusal`` gets "" or the reason of a refusal."""
+        """Set a parameter; ``refusal`` gets "" or the reason of a refusal.
+
+        Raises:
+            ValueError: Too many requests wait for a reply.
+        """
         known = self._settings.get(name)
         if known is None or not self._set.service_is_ready():
             refusal.set_result(f"{name[:64]!r} cannot be set now")
@@ -95,13 +118,17 @@ class RemoteParameters:
             parameters=[Parameter(name, value=value).to_parameter_msg()]
         )
 
-        def finish(future) -> None:  # type: ignore[no-untyped-def]
-            (result,) = future.result().results
-            reason = "" if result.successful else result.reason or "refused"
-            if not refusal.done():
-                refusal.set_result(reason)
+        self._calls.send(
+            self._set,
+            request,
+            REPLY_TIMEOUT_S,
+            lambda response: complete(refusal, lambda: _describe_refusal(response)),
+        )
 
-        self._set.call_async(request).add_done_callback(finish)
+
+def _describe_refusal(response: SetParameters.Response) -> str:
+    (result,) = response.results
+    return "" if result.successful else result.reason or "refused"
 
 
 def _convert_setting(descriptor: ParameterDescriptor, value: SettingValue) -> Setting:

@@ -16,9 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
@@ -171,11 +168,6 @@ class Commander(ABC, Node, Generic[Command]):
         """Return the file of the next image: 01.png, 02.png and so on."""
         self._n_written += 1
         return self._folder / f"{self._n_written:02d}.png"
-
-
-def write_image(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write an image (H, W, 3) RGB."""
-    cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
 
 def commander_parser(description: str, out_help: str) -> argparse.ArgumentParser:

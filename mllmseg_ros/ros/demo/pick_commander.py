@@ -19,12 +19,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from mllmseg_ros.drawing.image_file import write_image
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.demo.commander import (
     Commander,
     commander_parser,
     run_commander,
-    write_image,
 )
 from mllmseg_ros.ros.demo.pick_plan import (
     PickTask,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.files import parse_json
 from mllmseg_ros.sim.pick_scenes import GRASPABLE
 
 __all__ = ["PickTask", "WorldTruth", "contact_sheet", "format_table", "judge", "plan_tasks"]
@@ -40,8 +40,15 @@ class WorldTruth:
 
     @staticmethod
     def from_json(text: str) -> WorldTruth:
-        """Read a message of ``truth/grasp``."""
-        return WorldTruth(**json.loads(text))
+        """Read a message of ``truth/grasp``.
+
+        Raises:
+            ValueError: if it is not what the simulated gripper sends.
+        """
+        try:
+            return WorldTruth(**parse_json(text, "truth/grasp"))
+        except TypeError as error:
+            raise ValueError(f"truth/grasp: {error}") from error
 
 
 def plan_tasks(names: Sequence[str]) -> list[PickTask]:

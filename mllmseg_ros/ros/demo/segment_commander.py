@@ -7,7 +7,6 @@ The commands are planned from the scene, or typed into the terminal with ``--liv
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import threading
 import time
@@ -20,12 +19,13 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from mllmseg_ros.codecs.stamp_history import StampHistory
+from mllmseg_ros.drawing.image_file import write_image
+from mllmseg_ros.files import parse_json
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.demo.commander import (
     Commander,
     commander_parser,
     run_commander,
-    write_image,
 )
 from mllmseg_ros.ros.demo.segment_plan import (
     SegmentCommand,
@@ -93,7 +93,7 @@ class SegmentCommander(Commander[SegmentCommand]):
         self._info = message
 
     def _on_objects(self, message: String) -> None:
-        objects = json.loads(message.data)["objects"]
+        objects = parse_json(message.data, "truth/objects")["objects"]
         self._objects = [VisibleObject.from_dict(fields) for fields in objects]
 
     def _is_ready(self) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -128,6 +129,18 @@ class ActiveCamera:
         for each in self.private_requests.pending:
             if self.private_requests.remove(each):
                 event = RequestEvent(request=each.request, reason=EndReason.STOPPED, text=reason)
+                self.publisher.deliver_event(each, event)
+
+    def end_expired_requests(self) -> None:
+        """End the private requests whose time is over."""
+        for each in self.private_requests.find_expired(time.monotonic()):
+            if self.private_requests.remove(each):
+                limit_s, reason = self._parameters.now.request_timeout, self.problem
+                text = (
+                    f"no result in time, request_timeout is {limit_s} s: "
+                    f"{reason or 'no image has come'}"
+                )
+                event = RequestEvent(request=each.request, reason=EndReason.STALE_INPUT, text=text)
                 self.publisher.deliver_event(each, event)
 
     def restart_clock(self) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
@@ -28,7 +29,7 @@ from mllmseg_ros.ros.support.tf import Transforms
 
 __all__ = ["ActiveSession"]
 
-_STALE_CHECK_S = 0.1
+_CHECK_S = 0.1
 
 
 class ActiveSession:
@@ -98,7 +99,9 @@ class ActiveSession:
             )
             self.inference.start()
             undo.callback(self.inference.stop)
-            self._stale_timer = node.create_timer(_STALE_CHECK_S, self._check_stale)
+            # Of the steady clock: ROS time may be paused.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(_CHECK_S, self._check_requests, clock=steady)
             router.open(self.cameras, wakeup)
             undo.pop_all()
 
@@ -112,7 +115,7 @@ class ActiveSession:
         """Unsubscribe, end all requests with this reason, and end the threads."""
         self._router.close()
         self._transforms.stop()  # before the threads, which may be waiting for one
-        self._node.destroy_timer(self._stale_timer)
+        self._node.destroy_timer(self._timer)
         self._close_commands()
         self._close_cameras(reason)
         self.inference.stop()
@@ -149,7 +152,9 @@ class ActiveSession:
         for camera in self.cameras:
             camera.close(reason)
 
-    def _check_stale(self) -> None:
+    def _check_requests(self) -> None:
+        for camera in self.cameras:
+            camera.end_expired_requests()
         if self.inference.is_busy:
             return
         for camera in self.cameras:

@@ -20,7 +20,9 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.metrics import CameraMetrics, ModelMetrics, Quantiles
+from mllmseg_ros.ros.support.worker_thread import WorkerThread
 
 __all__ = ["Diagnostics", "Thresholds", "camera_status", "model_status"]
 
@@ -37,7 +39,7 @@ class Thresholds:
     result_age_error_ms: float = 5000.0
     unanswered_warn_s: float = 5.0  # a command is in force and images come
     unanswered_error_s: float = 30.0
-    error_shown_s: float = 10.0  # WARN for that long after something went wrong
+    error_shown_s: float = 10.0  # WARN, or ERROR, for that long after something went wrong
     cuda_memory_warn: float = 0.95  # share of the GPU's memory in use
 
 
@@ -120,10 +122,14 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
     if reading.failure:
         level = DiagnosticStatus.WARN if reading.name else DiagnosticStatus.ERROR
         findings.append((level, reading.failure))
+    crash = reading.metrics.last_crash
+    if crash is not None and crash[0] < limits.error_shown_s:
+        findings.append((DiagnosticStatus.ERROR, crash[1]))
     error = reading.metrics.last_error
     if error is not None and (reading.metrics.is_failing or error[0] < limits.error_shown_s):
         level = DiagnosticStatus.ERROR if reading.metrics.is_failing else DiagnosticStatus.WARN
-        findings.append((level, error[1]))
+        if (DiagnosticStatus.ERROR, error[1]) not in findings:
+            findings.append((level, error[1]))
     cuda = _cuda_memory(reading.device)
     if cuda is not None and cuda.in_use > limits.cuda_memory_warn * cuda.total:
         share = 100 * cuda.in_use / cuda.total
@@ -152,17 +158,20 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
 class Diagnostics:
     """The thread that publishes."""
 
-    def __init__(self, node: Node, judge: Callable[[], list[DiagnosticStatus]]) -> None:
+    def __init__(
+        self, node: Node, judge: Callable[[], list[DiagnosticStatus]], log: FaultLog
+    ) -> None:
         """Begin to publish.
 
         Args:
             node: to publish from, in whatever state.
             judge: called once a second, from this thread.
+            log: takes what interrupted the thread.
         """
         self._node, self._judge = node, judge
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="diagnostics", daemon=True)
+        self._thread = WorkerThread("diagnostics", self._run, log.report_crash)
         self._thread.start()
 
     def stop(self) -> None:

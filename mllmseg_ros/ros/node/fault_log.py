@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warnings of the node: each kind at most once in five seconds, faults also in the diagnostics."""
+"""What went wrong: each kind logged once in five seconds, faults in the diagnostics too."""
 
 from __future__ import annotations
 
 import threading
 import time
+import traceback
 from typing import Any
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.metrics import ModelMetrics
 
 __all__ = ["FaultLog"]
@@ -28,11 +30,26 @@ class FaultLog:
         self._metrics.failed(text)
         self.warn(text)
 
+    def report_crash(self, what: str, error: BaseException) -> None:
+        """Record that a thread or callback was interrupted by what it did not expect.
+
+        The diagnostics say ERROR; the traceback is logged at level debug.
+        """
+        line = f"{what} failed: {one_line(error)}"
+        self._metrics.crashed(line)
+        if self._is_due(line):
+            self._logger.error(line)
+            self._logger.debug("".join(traceback.format_exception(error)))
+
     def warn(self, text: str) -> None:
         """Log a warning; its kind is what stands before the first colon."""
+        if self._is_due(text):
+            self._logger.warning(text)
+
+    def _is_due(self, text: str) -> bool:
         kind, now_s = text.partition(":")[0], time.monotonic()
         with self._lock:
             if now_s < self._quiet_until_s.get(kind, 0.0):
-                return
+                return False
             self._quiet_until_s[kind] = now_s + _WARN_PERIOD_S
-        self._logger.warning(text)
+        return True

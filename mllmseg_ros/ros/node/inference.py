@@ -25,11 +25,16 @@ from mllmseg_ros.ros.node.request import EndReason, Request, RequestEvent
 from mllmseg_ros.ros.node.result import InferenceResult
 from mllmseg_ros.ros.node.result_publisher import ResultPublisher
 from mllmseg_ros.ros.node.tracking_thread import Outcome, TrackingThread
+from mllmseg_ros.ros.support import systemd
 from mllmseg_ros.ros.support.clock import RosClock, format_age
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
+from mllmseg_ros.ros.support.worker_thread import WorkerThread
 from mllmseg_ros.segmentation import Segmentation
 
 __all__ = ["InferenceThread", "RequestedCamera"]
+
+_MAX_PAUSE_S = 1.0  # between two signs of life to systemd's watchdog
+_RETRY_S = 0.1  # after a step that raised what nobody expected
 
 
 class RequestedCamera(Protocol):
@@ -85,7 +90,7 @@ class InferenceThread:
         self._encoding_is_invalid = False
         self._encoded: tuple[CameraImage, EncodedImage] | None = None  # the newest
         self._n_results = 0
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread = WorkerThread("inference", self._run, log.report_crash)
 
     @property
     def is_busy(self) -> bool:
@@ -117,16 +122,16 @@ class InferenceThread:
         """End the thread after the step it is in."""
         self._stopping = True
         self._wakeup.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
-        pause_s: float | None = None
-        while True:
+        pause_s = 0.0  # the thread may have been interrupted before it served
+        while not self._stopping:
             self._is_working = pause_s == 0.0  # never idle between two pieces of work
             self._wakeup.wait(pause_s)
             self._is_working = True
             self._wakeup.clear()
+            systemd.notify("WATCHDOG=1")
             if self._stopping:
                 return
             if self._encoding_is_invalid:
@@ -135,26 +140,26 @@ class InferenceThread:
                 self._backend.free_replaced()
             pause_s = self._serve_next()
 
-    def _serve_next(self) -> float | None:
-        """Serve the first camera with work; returns how long to sleep unless woken, None for ever.
+    def _serve_next(self) -> float:
+        """Serve the first camera with work; returns how long to sleep unless woken.
 
         The camera that was served goes to the end of the queue.
         """
-        pauses = []
+        pauses = [_MAX_PAUSE_S]
         for turn in tuple(self._turns):
             try:
                 pause_s = self._serve(turn)
-            except Exception as caught:  # nothing that a step does may end the thread
-                pause_s = None
+            except BaseException as caught:  # the other cameras have their turn nevertheless
+                pause_s = _RETRY_S
                 turn.camera.problem = f"the last result failed: {one_line(caught)}"
-                self._log.report(f"result failed: {one_line(caught)}")
+                self._log.report_crash("a result", caught)
             if pause_s == 0.0:
                 self._turns.remove(turn)
                 self._turns.append(turn)
                 return 0.0
             if pause_s is not None:
                 pauses.append(pause_s)
-        return min(pauses, default=None)
+        return min(pauses)
 
     def _serve(self, turn: _Turn) -> float | None:
         """Infer on one image if there is reason to; 0 if so, else how long there will be none."""
@@ -240,7 +245,11 @@ class InferenceThread:
             each.last_number = arrival.number
             each.outage.end(self._clock.now_ns())
             self._n_results += 1
-            camera.publisher.deliver(each, result)
+            try:
+                camera.publisher.deliver(each, result)
+            except Exception as caught:  # the caller waits for an answer
+                self._log.report_crash("a result", caught)
+                _end_refused(camera, each, one_line(caught))
             if not each.repeats or result.is_permanent:
                 camera.private_requests.remove(each)
 
@@ -288,9 +297,7 @@ class InferenceThread:
         camera.slot.discard(arrival.number)
         for each in private_requests:
             if each.image is not None:
-                event = RequestEvent(request=each.request, reason=EndReason.REFUSED, text=reason)
-                camera.publisher.deliver_event(each, event)
-                camera.private_requests.remove(each)
+                _end_refused(camera, each, reason)
 
     def _age_ns(self, arrival: Arrival[CameraImage]) -> int:
         return self._clock.now_ns() - arrival.item.stamp_ns
@@ -312,6 +319,13 @@ def _begin_inference(
         return camera.tracking.begin_inference(arrival)
     except ValueError:
         return arrival  # malformed, as reading it will report
+
+
+def _end_refused(camera: RequestedCamera, private_request: PrivateRequest, reason: str) -> None:
+    """Tell a caller why there will be no result."""
+    event = RequestEvent(request=private_request.request, reason=EndReason.REFUSED, text=reason)
+    camera.publisher.deliver_event(private_request, event)
+    camera.private_requests.remove(private_request)
 
 
 def _due_private_requests(

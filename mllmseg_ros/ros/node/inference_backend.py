@@ -11,6 +11,7 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.node.metrics import ModelMetrics
 from mllmseg_ros.ros.node.model_memory import free_memory, out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support.panics import panics_are_errors
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Segmentation
 
@@ -101,20 +102,24 @@ class InferenceBackend:
         """Encode an image by the current model.
 
         Raises:
+            ValueError: if a library panics.
             RuntimeError: if the model fails; where memory ran out it says what would fit.
         """
         model = self.model
-        with out_of_memory_advice(model.parameters), self._metrics.encoding():
+        advice = out_of_memory_advice(model.parameters)
+        with advice, panics_are_errors(), self._metrics.encoding():
             return EncodedImage(model=model, context=model.segmenter.encode(frame.rgb))
 
     def segment(self, encoded: EncodedImage, expressions: Sequence[str]) -> Sequence[Segmentation]:
         """Segment expressions by the model that encoded the image.
 
         Raises:
-            ValueError: if the model refuses an expression, as it would on every image.
+            ValueError: if the model refuses an expression, or a library panics on it, as it would
+                on every image.
             RuntimeError: if the model fails; where memory ran out it says what would fit.
         """
-        with out_of_memory_advice(encoded.model.parameters), self._metrics.segmenting():
+        advice = out_of_memory_advice(encoded.model.parameters)
+        with advice, panics_are_errors(), self._metrics.segmenting():
             return encoded.model.segmenter.segment(
                 encoded.context, expressions, self._parameters.now.prompt_mode
             )

@@ -138,6 +138,7 @@ class ModelMetrics:
         self.encode, self.segment = Metric(), Metric()
         self.is_failing = False
         self._error: tuple[float, str] | None = None  # monotonic s, text
+        self._crash: tuple[float, str] | None = None
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
@@ -145,7 +146,7 @@ class ModelMetrics:
         try:
             with self.encode.timing():
                 yield
-        except Exception:
+        except BaseException:
             self.is_failing = True
             raise
 
@@ -157,7 +158,7 @@ class ModelMetrics:
                 yield
         except ValueError:
             raise
-        except Exception:
+        except BaseException:
             self.is_failing = True
             raise
         self.is_failing = False
@@ -166,8 +167,21 @@ class ModelMetrics:
         """Note an error, one line."""
         self._error = (time.monotonic(), text)
 
+    def crashed(self, text: str) -> None:
+        """Note that a thread or callback was interrupted, one line."""
+        self._crash = (time.monotonic(), text)
+        self.failed(text)
+
     @property
     def last_error(self) -> tuple[float, str] | None:
         """How many seconds ago, and what; None where nothing went wrong."""
-        error = self._error
-        return None if error is None else (time.monotonic() - error[0], error[1])
+        return _ago(self._error)
+
+    @property
+    def last_crash(self) -> tuple[float, str] | None:
+        """How many seconds ago a thread or callback was interrupted, and by what; None: never."""
+        return _ago(self._crash)
+
+
+def _ago(noted: tuple[float, str] | None) -> tuple[float, str] | None:
+    return None if noted is None else (time.monotonic() - noted[0], noted[1])

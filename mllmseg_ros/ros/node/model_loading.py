@@ -7,15 +7,18 @@ torch is imported when a model is loaded, not before: a node without it can say 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import numpy as np
 
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.inference_backend import LoadedModel
 from mllmseg_ros.ros.node.model_memory import out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support.panics import panics_are_errors
 
 __all__ = ["check_model", "load_model", "model_choice"]
 
@@ -36,19 +39,35 @@ def check_model(parameters: SegmenterParameters) -> None:
     from mllmseg_ros.model.config import read_config
     from mllmseg_ros.model.precision import choose_device_and_dtype
 
-    folder = find_checkpoint(parameters.model or None)
-    read_config(folder, checkpoint_name(parameters.model))
-    integrity.weight_files(folder)
-    choose_device_and_dtype(parameters.device, parameters.dtype)
+    try:
+        folder = find_checkpoint(parameters.model or None)
+        read_config(folder, checkpoint_name(parameters.model))
+        integrity.weight_files(folder)
+        choose_device_and_dtype(parameters.device, parameters.dtype)
+    except ValueError:
+        raise
+    except Exception as error:  # of the file system, of what is in a file, of PyTorch
+        model, device = parameters.model, parameters.device
+        raise ValueError(
+            f"model {model!r} on device {device!r} cannot be loaded: {one_line(error)}"
+        ) from error
 
 
-def load_model(parameters: SegmenterParameters) -> LoadedModel:
+def load_model(
+    parameters: SegmenterParameters, cancelled: threading.Event | None = None
+) -> LoadedModel:
     """Load the model that the parameters name and run it once.
+
+    Args:
+        parameters: of the node.
+        cancelled: set by another thread, or by a signal, to give up.
 
     Raises:
         ValueError: saying what is wrong and what to do about it.
+        LoadingCancelled: if ``cancelled`` was set.
     """
     try:
+        from mllmseg_ros.checkpoints.loading import LoadingCancelled
         from mllmseg_ros.segmenter import Segmenter
     except (ImportError, OSError) as error:  # OSError: a library that torch itself links to
         raise ValueError(
@@ -56,10 +75,15 @@ def load_model(parameters: SegmenterParameters) -> LoadedModel:
         ) from error
     began_s = time.monotonic()
     try:
-        with out_of_memory_advice(parameters):
+        with out_of_memory_advice(parameters), panics_are_errors():
             segmenter = Segmenter.from_pretrained(
-                parameters.model or None, device=parameters.device, dtype=parameters.dtype
+                parameters.model or None,
+                device=parameters.device,
+                dtype=parameters.dtype,
+                cancelled=cancelled,
             )
+            if cancelled is not None and cancelled.is_set():
+                raise LoadingCancelled(f"loading {segmenter.name} was given up")
             segmenter(np.zeros((*_WARM_HW, 3), dtype=np.uint8), ["the object"])
     except (RuntimeError, OSError) as error:
         raise ValueError(str(error)) from error

@@ -15,6 +15,7 @@ from mllmseg_ros.ros.support.parameter_fields import parameter as _parameter
 
 __all__ = ["SegmenterParameters"]
 
+MAX_REQUEST_S = 3600.0  # s of real time that a request takes, however long its caller would wait
 _LEAST_RATE = 1e-3  # Hz
 _CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # one word of a topic name
 
@@ -157,6 +158,15 @@ class SegmenterParameters:
         live=True,
     )
 
+    request_timeout: float = _parameter(
+        60.0,
+        "Maximum time that a call of a service or a goal of the action takes, in seconds of real "
+        "time, whatever the clock and the camera do. A goal whose own timeout is longer may take "
+        "that long, up to an hour.",
+        range_=(0.1, MAX_REQUEST_S),
+        live=True,
+    )
+
     @property
     def max_age_ns(self) -> int:
         """ns, older images are not segmented; 0 = no limit."""
@@ -166,6 +176,10 @@ class SegmenterParameters:
     def period_s(self) -> float:
         """s, shortest time between two results of the same command."""
         return 1 / self.max_rate if self.max_rate else 0.0
+
+    def request_life_s(self, wanted_s: float = 0.0) -> float:
+        """How long a request may take, s of real time, where its caller wants so much."""
+        return min(max(self.request_timeout, wanted_s), MAX_REQUEST_S)
 
     def is_stale(self, age_ns: int) -> bool:
         """Whether an image is too old, or stamped as far ahead of time."""

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.outage import Outage
+from mllmseg_ros.ros.node.parameters import MAX_REQUEST_S
 from mllmseg_ros.ros.node.request import Request
 from mllmseg_ros.ros.node.result import InferenceResult
 from mllmseg_ros.ros.support.async_queue import AsyncQueue
 
 __all__ = ["MAX_PRIVATE_REQUESTS", "Delivery", "PrivateRequest", "PrivateRequests"]
 
-MAX_PRIVATE_REQUESTS = 16  # of one camera at a time
+# Of one camera at a time; as many of actions, so that goals leave room for calls.
+MAX_PRIVATE_REQUESTS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class PrivateRequest:
         repeats: every further image is wanted too, until the caller withdraws the request.
         after_ns: ROS time from which on images count.
         last_number: number of the image that it last had a result on.
+        ends_s: monotonic time at which it ends without a further result.
         outage: reports that no image comes.
     """
 
@@ -47,6 +51,7 @@ class PrivateRequest:
         image: CameraImage | None = None,
         repeats: bool = False,
         on_present_image: bool = False,
+        life_s: float = MAX_REQUEST_S,
     ) -> None:
         """Set up.
 
@@ -56,12 +61,14 @@ class PrivateRequest:
             image: message that came with the request.
             repeats: see the attribute.
             on_present_image: the newest image counts even if it was taken before the request.
+            life_s: how long it may take, s of real time.
         """
         self.request, self.queue, self.image = request, queue, image
         self.repeats = repeats
         self.after_ns = 0 if on_present_image else request.stamp_ns
         self.last_number = 0
         self.outage = Outage(request.stamp_ns)
+        self.ends_s = time.monotonic() + life_s
 
 
 class PrivateRequests:
@@ -81,12 +88,14 @@ class PrivateRequests:
         """Take a request in.
 
         Raises:
-            ValueError: if there are too many already.
+            ValueError: if there are too many of its kind already.
         """
         with self._lock:
-            if len(self._requests) >= MAX_PRIVATE_REQUESTS:
+            alike = [each for each in self._requests if each.repeats == request.repeats]
+            if len(alike) >= MAX_PRIVATE_REQUESTS:
+                kind = "goals" if request.repeats else "requests"
                 raise ValueError(
-                    f"{MAX_PRIVATE_REQUESTS} requests are being answered already, accepted are "
+                    f"{MAX_PRIVATE_REQUESTS} {kind} are being answered already, accepted are "
                     f"{MAX_PRIVATE_REQUESTS} at a time"
                 )
             self._requests.append(request)
@@ -107,6 +116,11 @@ class PrivateRequests:
                 for each in self._requests
                 if each.image is None and each.outage.report_once(now_ns, limit_ns)
             ]
+
+    def find_expired(self, now_s: float) -> list[PrivateRequest]:
+        """Those whose time is over at this monotonic time, whatever ROS time says."""
+        with self._lock:
+            return [each for each in self._requests if now_s >= each.ends_s]
 
     def restart_clock(self, now_ns: int) -> None:
         """Count waiting times from now on, because ROS time has jumped."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from mllmseg_ros.language.plain_text import normalize_text
 from mllmseg_ros.ros.node.active_camera import ActiveCamera
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
@@ -23,6 +24,7 @@ from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 __all__ = ["RequestRouter"]
 
 _LOGGED_CHARS = 80
+_STOPPED = "stopped on command"
 
 
 class RequestRouter:
@@ -99,6 +101,7 @@ class RequestRouter:
         repeats: bool = False,
         on_present_image: bool = False,
         is_single: bool = False,
+        wanted_s: float = 0.0,
     ) -> PrivateRequest | None:
         """Ask for results that go to the caller alone.
 
@@ -110,12 +113,20 @@ class RequestRouter:
             repeats: a result on every image, until :meth:`withdraw`.
             on_present_image: the image that the camera has already counts too.
             is_single: refuse what names several targets.
+            wanted_s: s of real time for which the caller would wait, where that is longer than
+                parameter ``request_timeout``.
 
         Returns:
-            The request; None where it was refused.
+            The request; None where it was refused, or was a stop: that ends the commands in force,
+            whichever way it comes.
         """
         request = self._receive_expressions(expressions, remember=False)
         try:
+            if request.is_stop and request.text.strip():
+                self._submit(request, self._named(camera))
+                event = RequestEvent(request=request, reason=EndReason.STOPPED, text=_STOPPED)
+                queue.put(Delivery(message=event_message(event)))
+                return None
             _check_targets(request, is_single=is_single)
             active = self._one(camera)
             private_request = PrivateRequest(
@@ -124,6 +135,7 @@ class RequestRouter:
                 image=active.reader.wrap(image) if image is not None else None,
                 repeats=repeats,
                 on_present_image=on_present_image,
+                life_s=self._parameters.now.request_life_s(wanted_s),
             )
             active.private_requests.add(private_request)
         except ValueError as error:
@@ -157,8 +169,10 @@ class RequestRouter:
 
     def _receive_expressions(self, expressions: Sequence[str], *, remember: bool) -> Request:
         request = self._receive("; ".join(expressions), remember=remember)
-        several = next((each for each in expressions if ";" in each), None)
-        if request.command is None or several is None:
+        if request.command is None or request.is_stop:
+            return request
+        several = next((each for each in expressions if ";" in normalize_text(each)), None)
+        if several is None:
             return request
         refusal = f"{several!r} has a ';' in it; name each thing by itself"
         return replace(request, command=None, refusal=refusal, note="")

@@ -33,16 +33,19 @@ from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.request_router import RequestRouter
 from mllmseg_ros.ros.node.segment_service import SegmentService
 from mllmseg_ros.ros.node.segment_target_action import SegmentTargetAction
-from mllmseg_ros.ros.support import heap, parameter_fields
+from mllmseg_ros.ros.support import heap, parameter_fields, systemd
 from mllmseg_ros.ros.support.background_loader import BackgroundLoader
 from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.qos import QosWatch
-from mllmseg_ros.ros.support.spin import run
+from mllmseg_ros.ros.support.services import offer_service
+from mllmseg_ros.ros.support.spin import run, signalled
 from mllmseg_ros.ros.support.tf import Transforms
 from mllmseg_ros.srv import SetExpressions
 
 __all__ = ["SegmenterNode", "main"]
+
+_SET_EXPRESSIONS_DEPTH = 100  # as of its results
 
 
 class SegmenterNode(LifecycleNode):
@@ -63,14 +66,22 @@ class SegmenterNode(LifecycleNode):
         self._session: ActiveSession | None = None  # from activate to deactivate
         self._loading: SegmenterParameters | None = None  # at configure
         self._load_failure = ""  # of the newest load
-        self._loader = BackgroundLoader(load_model, self._on_loaded)
+        self._loader = BackgroundLoader(load_model, self._on_loaded, self.report_crash)
         self._router = RequestRouter(
             self, parameters=self._live, clock=self._ros_clock, log=self._log
         )
-        self._segment_service = SegmentService(self, self._router)
+        self._segment_service = SegmentService(self, self._router, self._log)
         self._explain_service = ExplainService(self, self._router, self._log)
-        self._segment_target = SegmentTargetAction(self, self._router)
-        self.create_service(SetExpressions, "set_expressions", self._on_set_expressions)
+        self._segment_target = SegmentTargetAction(self, self._router, self._live, self._log)
+        offer_service(
+            self,
+            SetExpressions,
+            "set_expressions",
+            self._set_expressions,
+            refuse=lambda response, reason: setattr(response, "message", reason),
+            report=self.report_crash,
+            depth=_SET_EXPRESSIONS_DEPTH,
+        )
         self.add_on_set_parameters_callback(self._on_parameters)
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(
@@ -78,17 +89,21 @@ class SegmenterNode(LifecycleNode):
             ),
             post_callback=self._on_time_jump,
         )
-        self._diagnostics = Diagnostics(self, self._statuses)
+        self._diagnostics = Diagnostics(self, self._statuses, self._log)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(heap.TRIM_PERIOD_S, heap.trim, clock=steady)
         try:
-            if self._live.now.autostart and (
-                self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            ):
+            if not self._live.now.autostart:
+                systemd.notify("READY=1")  # as far as it gets by itself
+            elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 self.trigger_activate()
         except BaseException:  # a signal, while the model was being loaded
-            self._diagnostics.stop()
+            self._stop_threads()
             raise
+
+    def report_crash(self, what: str, error: BaseException) -> None:
+        """Log what interrupted a thread or a callback; the diagnostics say ERROR."""
+        self._log.report_crash(what, error)
 
     # Lifecycle
 
@@ -96,7 +111,7 @@ class SegmenterNode(LifecycleNode):
         """Load the model and run it once."""
         self._loading, self._load_failure = self._live.now, ""
         try:
-            model = load_model(self._live.now)
+            model = load_model(self._live.now, signalled)
             self._backend = InferenceBackend(model, self._live, self._metrics)
         except Exception as error:  # whatever a broken installation raises, the node stays
             self._load_failure = self._report_failure("configure", error)
@@ -133,6 +148,7 @@ class SegmenterNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._session = session
         self.get_logger().info(f"listening on {', '.join(session.topics)}")
+        systemd.notify("READY=1")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -158,6 +174,9 @@ class SegmenterNode(LifecycleNode):
     def stop(self) -> None:
         """End all requests and threads before the process ends, in whatever state."""
         self._close_session()
+        self._stop_threads()
+
+    def _stop_threads(self) -> None:
         self._explain_service.stop()
         self._diagnostics.stop()
         self._loader.stop()
@@ -201,7 +220,7 @@ class SegmenterNode(LifecycleNode):
 
     # Requests and parameters
 
-    def _on_set_expressions(
+    async def _set_expressions(
         self, call: SetExpressions.Request, response: SetExpressions.Response
     ) -> SetExpressions.Response:
         request, response.message = self._router.set_expressions(call.expressions, call.camera)
@@ -216,8 +235,9 @@ class SegmenterNode(LifecycleNode):
             )
             if backend is not None:
                 self._load_if_changed(backend.model, parameters)
-        except ValueError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # a value may lead to whatever file and name there is
+            reason = one_line(error, with_type=not isinstance(error, ValueError))
+            return SetParametersResult(successful=False, reason=reason)
         self._live.now = parameters
         if backend is not None:
             backend.apply_parameters()
@@ -279,6 +299,8 @@ class SegmenterNode(LifecycleNode):
     def _statuses(self) -> list[DiagnosticStatus]:
         """Statuses for ``/diagnostics``; called from its thread."""
         session, backend = self._session, self._backend
+        if session is None:
+            systemd.notify("WATCHDOG=1")  # in a session the inference thread does that
         segmenter = backend.model.segmenter if backend else None
         coming = self._loading or self._loader.wanted
         reading = ModelReading(

@@ -24,6 +24,7 @@ from mllmseg_ros.ros.node.result import InferenceResult, TrackedResult
 from mllmseg_ros.ros.node.result_publisher import ResultPublisher
 from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
+from mllmseg_ros.ros.support.worker_thread import WorkerThread
 from mllmseg_ros.tracking.tracker import Tracker
 
 __all__ = ["Outcome", "TrackingThread"]
@@ -80,7 +81,7 @@ class TrackingThread:
         self._clear_is_due = self._reset_is_due = False
         self._wakeup = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+        self._thread = WorkerThread("tracking", self._run, log.report_crash)
 
     def start(self) -> None:
         """Begin to track."""
@@ -90,8 +91,7 @@ class TrackingThread:
         """End the thread."""
         self._stopping = True
         self._wakeup.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
 
     def wake(self) -> None:
         """Track into the newest image."""
@@ -156,7 +156,8 @@ class TrackingThread:
         self._reset_is_due = True
 
     def _run(self) -> None:
-        while True:
+        self.reset()  # the thread may have been interrupted in the midst of a step
+        while not self._stopping:
             self._wakeup.wait()
             self._wakeup.clear()
             if self._stopping:

@@ -14,6 +14,7 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -40,6 +41,7 @@ from mllmseg_ros.speech.voice import Voice
 __all__ = ["main"]
 
 _WARN_EVERY_S = 5.0
+_CHECK_S = 0.5
 # Matches best-effort and reliable drivers; on one machine a reliable one loses nothing.
 _AUDIO_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -60,6 +62,9 @@ class SpeechNode(Node):
         self._listener: Listener | None = None
         self._microphone: Microphone | None = None
         self._voice: Voice | None = None
+        self.done: int | None = (
+            None  # exit status, once a thread has ended that cannot be restarted
+        )
         if settings.speak:
             self._voice = Voice(self._on_silence)
             self.create_subscription(String, "say", self._on_say, 10)
@@ -69,6 +74,9 @@ class SpeechNode(Node):
             self._start_listening()
         self.create_subscription(SegmentationArray, "segmentations", self._on_result, 10)
         self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_timer(
+            _CHECK_S, self._check_threads, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
         where = {"topic": "audio", "microphone": "the microphone"}[settings.source]
         if settings.recogniser == NO_RECOGNISER:
             where = "text"
@@ -93,12 +101,13 @@ class SpeechNode(Node):
             ),
             self._rules(),
             self._on_heard,
+            self._on_problem,
             push_to_talk=settings.push_to_talk,
         )
         if settings.push_to_talk:
             self.create_subscription(Bool, "push_to_talk", self._on_push_to_talk, 10)
         if settings.source == "microphone":
-            self._microphone = Microphone(settings.microphone, self._feed)
+            self._open_microphone()
         else:
             kind = message_type(settings.audio_type)
             self.create_subscription(
@@ -108,6 +117,25 @@ class SpeechNode(Node):
                 _AUDIO_QOS,
                 qos_overriding_options=overridable(),
             )
+
+    def _open_microphone(self) -> None:
+        self._microphone = Microphone(self._settings.microphone, self._feed, self._on_problem)
+
+    def _check_threads(self) -> None:
+        """Restart what has ended, or end the process so that its supervisor does."""
+        for name, thread in (("listener", self._listener), ("voice", self._voice)):
+            if thread is not None and not thread.is_alive:
+                self.get_logger().error(f"thread {name} has ended: the node ends")
+                self.done = 1
+        if self._microphone is None or self._microphone.is_recording:
+            return
+        self.get_logger().error("the microphone gives no audio any more: it is opened again")
+        self._microphone.close()
+        try:
+            self._open_microphone()
+        except RuntimeError as error:
+            self.get_logger().error(f"{error}: the node ends")
+            self.done = 1
 
     def _rules(self) -> Rules:
         settings = self._settings
@@ -207,6 +235,9 @@ class SpeechNode(Node):
         )
         outcome = f"command {command[:80]!a}" if command else f"no command: {heard.decision.reason}"
         self.get_logger().debug(f"heard {heard.transcription.text[:80]!a}, {outcome}")
+
+    def _on_problem(self, problem: str) -> None:
+        self.get_logger().error(problem, throttle_duration_sec=_WARN_EVERY_S)
 
     def _on_silence(self, problem: str) -> None:
         if problem:

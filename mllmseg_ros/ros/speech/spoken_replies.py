@@ -7,6 +7,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 
+from mllmseg_ros.error_text import escape_invisible
 from mllmseg_ros.language.result_sentences import ExpressionResult, describe_results
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.segmentation import Status
@@ -47,7 +48,7 @@ class SpokenReplies:
             self._pending.remove(result.command)
         if result.status in _WITHOUT_RESULT:
             return _WITHOUT_RESULT[result.status]
-        return describe_results(_summarise(result.segmentations))
+        return escape_invisible(describe_results(_summarise(result.segmentations)))
 
 
 def _summarise(entries: Sequence[Segmentation]) -> list[ExpressionResult]:

@@ -24,6 +24,8 @@ from mllmseg_ros.ros.support.parameter_fields import ParameterFields
 
 __all__ = ["Topic", "describe_node"]
 
+RESPAWN_DELAY_S = 5.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Topic:
@@ -79,6 +81,8 @@ def describe_node(
                         if value_of(each)
                     },
                 ],
+                respawn=LaunchConfiguration("respawn"),
+                respawn_delay=RESPAWN_DELAY_S,
                 remappings=[(topic.name, value_of(each)) for each, topic in topics.items()],
             )
         ]
@@ -88,6 +92,9 @@ def describe_node(
             _argument("namespace", "", "namespace of the node and of its topics"),
             _argument("name", name, "name of the node"),
             _argument("params_file", file, "parameters of the node"),
+            _argument(
+                "respawn", "false", f"start the node again {RESPAWN_DELAY_S:g} s after it ends"
+            ),
             *(
                 _argument(each, "", f"{text} If not given: as in params_file.")
                 for each, text in texts.items()

@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from mllmseg_ros.error_text import one_line
+
 __all__ = ["changed", "check_choices", "declare", "parameter"]
+
+_MAX_CHARS = 4096  # of a text, as long as a path may be
 
 
 class ParameterFields(Protocol):
@@ -80,7 +86,7 @@ def check_choices(parameters: Any) -> None:
 
 
 def declare(node: Node, kind: type[Parameters]) -> Parameters:
-    """Declare all parameters on a node and read them.
+    """Declare all parameters on a node and read them, and have it reply to every change of them.
 
     Args:
         node: node to declare them on.
@@ -89,6 +95,7 @@ def declare(node: Node, kind: type[Parameters]) -> Parameters:
     Raises:
         ValueError: if a value is not accepted.
     """
+    _reply_to_every_change(node)
     values = {}
     for field in dataclasses.fields(kind):
         values[field.name] = _freeze(
@@ -133,7 +140,51 @@ def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bo
                 f"parameter {field.name} takes effect at configure; clean up the node first"
             )
         values[field.name] = value
+    _check_lengths(values)
     return dataclasses.replace(current, **values)
+
+
+def _check_lengths(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        texts = value if isinstance(value, tuple) else (value,)
+        n_chars = max((len(each) for each in texts if isinstance(each, str)), default=0)
+        if n_chars > _MAX_CHARS:
+            raise ValueError(
+                f"parameter {name} has {n_chars} characters, accepted are up to {_MAX_CHARS}"
+            )
+
+
+def _reply_to_every_change(node: Node) -> None:
+    """Let a change that rclpy raises on, as on a value of no known type, be refused as others are.
+
+    rclpy replies to nothing then.
+    """
+    for service in node.services:
+        if service.srv_type is SetParameters:
+            service.callback = partial(_set_each, service.callback)
+        elif service.srv_type is SetParametersAtomically:
+            service.callback = partial(_set_atomically, service.callback)
+
+
+def _set_each(set_: Callable, request: Any, response: Any) -> Any:
+    for parameter in request.parameters:
+        one = SetParameters.Request(parameters=[parameter])
+        try:
+            response.results += set_(one, SetParameters.Response()).results
+        except Exception as error:
+            response.results.append(_refusal(error))
+    return response
+
+
+def _set_atomically(set_: Callable, request: Any, response: Any) -> Any:
+    try:
+        return set_(request, response)
+    except Exception as error:
+        return SetParametersAtomically.Response(result=_refusal(error))
+
+
+def _refusal(error: Exception) -> SetParametersResult:
+    return SetParametersResult(successful=False, reason=one_line(error))
 
 
 def _freeze(value: Any) -> Any:

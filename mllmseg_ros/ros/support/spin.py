@@ -11,17 +11,22 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import rclpy
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-__all__ = ["run"]
+from mllmseg_ros.error_text import one_line
+
+__all__ = ["run", "signalled"]
+
+signalled = threading.Event()  # a signal has asked the process to end
 
 _POLL_S = 0.2  # how soon a signal is noticed while nothing else happens
+_QUIET_S = 5.0  # between two lines about callbacks that failed
 
 
 class Stoppable(Protocol):
@@ -34,15 +39,19 @@ class Stoppable(Protocol):
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     """Create a node, spin it until a signal arrives or it is done, then stop and destroy it.
 
+    What a callback raises is reported, and the node goes on: rclpy would end the process.
+
     Args:
         make_node: called after rclpy is initialised. The node has ``stop()``, and ``done`` (an
-            exit status, None while it runs) if it ends by itself.
+            exit status, None while it runs) if it ends by itself, and ``report_crash`` if it does
+            more than log what a callback raised.
         args: command line; None: that of the process.
 
     Returns:
         Exit status: 0 after a signal, else the node's ``done``.
     """
-    signalled, made = threading.Event(), threading.Event()
+    made = threading.Event()
+    signalled.clear()
 
     def on_signal(*_: object) -> None:
         signalled.set()
@@ -58,23 +67,32 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     except SystemExit:
         rclpy.try_shutdown()
         return 0
-    except (
-        ValueError,
-        RuntimeError,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-    ) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
+    except Exception as error:
+        reason = one_line(error, with_type=not isinstance(error, (ValueError, RuntimeError)))
+        print(f"cannot start: {reason}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    report = getattr(node, "report_crash", partial(_log_crash, node))
     try:
         while not signalled.is_set() and getattr(node, "done", None) is None:
-            executor.spin_once(timeout_sec=_POLL_S)
+            try:
+                executor.spin_once(timeout_sec=_POLL_S)
+            except ExternalShutdownException:
+                break
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # of a callback, whatever it is
+                report("a callback", error)
     finally:
         node.stop()  # type: ignore[attr-defined]
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return getattr(node, "done", None) or 0
+
+
+def _log_crash(node: Node, what: str, error: BaseException) -> None:
+    line = f"{what} failed: {one_line(error)}"
+    node.get_logger().error(line, throttle_duration_sec=_QUIET_S)

@@ -29,9 +29,12 @@ from mllmseg_ros.geometry.transforms import (
     TransformBuffer,
     TransformError,
     TransformExpiredError,
+    check_stamp,
     pose_to_matrix,
 )
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds
 from mllmseg_ros.ros.package_choice import Choice, choose_implementation
+from mllmseg_ros.ros.support.clock import RosClock
 
 __all__ = ["TransformLookup", "Transforms", "matrix_at"]
 
@@ -98,7 +101,7 @@ class Transforms:
             node: node to subscribe with.
             report: called with one line about a transform that was refused.
         """
-        self._node, self._report = node, report
+        self._node, self._report, self._clock = node, report, RosClock(node)
         self._changed = threading.Condition()
         self._started = False
         self._buffer: _Buffer | None = None  # from the first lookup on
@@ -143,7 +146,7 @@ class Transforms:
         with self._changed:
             if not self._started or self._buffer is not None:
                 return
-            self._buffer, line = _choose_buffer(self._notify, self._report)
+            self._buffer, line = _choose_buffer(self._notify, self._report, self._clock)
         self._node.get_logger().info(line)
         self._start_subscribing.trigger()
 
@@ -193,13 +196,14 @@ class _Buffer(Protocol):
 
 
 def _choose_buffer(
-    on_change: Callable[[], None], report: Callable[[str], None]
+    on_change: Callable[[], None], report: Callable[[str], None], clock: RosClock
 ) -> tuple[_Buffer, str]:
     """Choose the buffer of transforms.
 
     Args:
         on_change: called when there are new transforms.
         report: called with one line about a transform that was refused.
+        clock: stamps far ahead of it are refused.
 
     Returns:
         The buffer and one line for the log.
@@ -211,8 +215,8 @@ def _choose_buffer(
         "transforms are kept",
         package="tf2_ros",
         check=partial(import_module, "tf2_ros"),
-        from_package=partial(Tf2Buffer, on_change),
-        own=partial(OwnBuffer, on_change, report),
+        from_package=partial(Tf2Buffer, on_change, report, clock),
+        own=partial(OwnBuffer, on_change, report, clock),
         own_name="our own buffer",
     )
     if choice.problem and importlib.util.find_spec("tf2_msgs") is None:
@@ -226,9 +230,11 @@ def _choose_buffer(
 class OwnBuffer(TransformBuffer):
     """This package's buffer with its own subscriptions."""
 
-    def __init__(self, on_change: Callable[[], None], report: Callable[[str], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], report: Callable[[str], None], clock: RosClock
+    ) -> None:
         super().__init__()
-        self._on_change, self._report = on_change, report
+        self._on_change, self._report, self._clock = on_change, report, clock
 
     def subscribe(self, node: Node) -> Callable[[], None]:
         """Subscribe to both topics; returns a function that unsubscribes."""
@@ -255,7 +261,8 @@ class OwnBuffer(TransformBuffer):
         return unsubscribe
 
     def _put(self, transforms: Sequence[TransformStamped], static: bool) -> None:
-        for reason in put_transforms(self, transforms, static=static):
+        now_ns = _running_ns(self._clock)
+        for reason in put_transforms(self, transforms, static=static, now_ns=now_ns):
             self._report(f"transform refused: {reason}")
         self._on_change()
 
@@ -263,11 +270,21 @@ class OwnBuffer(TransformBuffer):
 class Tf2Buffer:
     """tf2_ros's buffer, which calls back on new transforms so that lookups need not poll."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], report: Callable[[str], None], clock: RosClock
+    ) -> None:
         import tf2_ros
 
         class Buffer(tf2_ros.Buffer):
             def set_transform(self, transform: TransformStamped, authority: str) -> None:
+                header, now_ns = transform.header, _running_ns(clock)
+                if now_ns is not None:
+                    try:
+                        stamp_ns = nanoseconds(header.stamp)
+                        check_stamp(header.frame_id, transform.child_frame_id, stamp_ns, now_ns)
+                    except ValueError as error:
+                        report(f"transform refused: {error}")
+                        return
                 super().set_transform(transform, authority)
                 on_change()
 
@@ -299,6 +316,11 @@ class Tf2Buffer:
     def clear(self) -> None:
         """Forget all transforms but the static ones."""
         self._buffer.clear()
+
+
+def _running_ns(clock: RosClock) -> int | None:
+    """The ROS time, ns; None while simulated time has not begun."""
+    return clock.now_ns() or None
 
 
 def _check_finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 
 from mllmseg_ros.codecs.camera_info import read_camera_info
 from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import read_yaml
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.source import is_bag, open_source
 from mllmseg_ros.ros.messages.image_msgs import image_from_array
@@ -26,6 +27,7 @@ from mllmseg_ros.ros.support.spin import run
 __all__ = ["main"]
 
 _QUEUE = 5
+_MAX_CALIBRATION_BYTES = 1 << 20
 
 
 class ImageFolderNode(Node):
@@ -127,10 +129,8 @@ def _read_info(path: Path) -> CameraInfo:
     Raises:
         ValueError: naming the file and the error.
     """
-    import yaml
-
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = read_yaml(path, max_bytes=_MAX_CALIBRATION_BYTES)
         numbers = {
             name: [float(n) for n in fields[key]["data"]]
             for name, key in (
@@ -150,10 +150,10 @@ def _read_info(path: Path) -> CameraInfo:
             distortion_model=str(model),
             **numbers,
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AssertionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
         raise ValueError(
             f"parameter camera_info: {path} is no calibration file of camera_calibration "
-            f"({one_line(error, max_chars=200)})"
+            f"({one_line(error, max_chars=300)})"
         ) from error
     try:  # of what model it is; the size of the images is not known yet
         intrinsics, _ = read_camera_info(info, (info.height, info.width), rectified=False)

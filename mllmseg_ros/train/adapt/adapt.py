@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import cv2
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -24,8 +23,9 @@ from tqdm import tqdm
 
 from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
-from mllmseg_ros.data.run_folder import write_atomically
 from mllmseg_ros.data.sample import Sample, fingerprint
+from mllmseg_ros.drawing.image_file import write_image
+from mllmseg_ros.files import FolderLock, read_json, replaced_folder, write_file
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.prompt import PromptBuilder
@@ -75,8 +75,8 @@ def adapt(
         device: for the model; None for the best available.
 
     Raises:
-        ValueError: if the run there has another recipe, features are to be kept but everything is
-            trained, or data cannot be read.
+        ValueError: if the run there has another recipe or is in use, features are to be kept but
+            everything is trained, or data cannot be read.
     """
     started_s = time.monotonic()
     chosen_device, dtype = choose_device_and_dtype(device, None)
@@ -90,39 +90,41 @@ def adapt(
             "features are kept of what is frozen, and this recipe trains everything; set trained "
             "to lora or decoder"
         )
-    recipe.check_run(
-        run,
-        start=str(start),
-        data=fingerprint(samples),
-        known=fingerprint(rehearsal.train, rehearsal.val) if rehearsal else "none",
-        features=features is not None,
-    )
-    train_samples, held_out = split_train_val(samples, recipe.held_out_share, recipe.seed)
-    # A model that is shown absent targets learns to reject.
-    absent = any(target.region is None for sample in samples for target in sample.targets)
-    evaluator = Evaluator(start, chosen_device, dtype, held_out, rehearsal, can_reject=absent)
-    before = evaluator.evaluate()
-    prompts = PromptBuilder(
-        Tokenizer.from_folder(start), model.config.prompt, model.config.n_image_tokens
-    )
-    answer_ids = (prompts.seg_id, prompts.rej_id)
-    torch.manual_seed(recipe.seed)
-    set_trained(model, trained, recipe, answer_ids)
-    cache = _open_cache(features, run, trained, model, recipe)
-    batches = AdaptBatches(
-        train_samples,
-        rehearsal.train if rehearsal else (),
-        prompts,
-        model.config.image_size_px,
-        recipe.seed,
-        augment=cache is None,
-        flip=recipe.flip,
-    )
-    trainer = _AdaptTrainer(
-        run, start, recipe, model, batches, cache, evaluator, before, answer_ids, started_s
-    )
-    trainer.train()
-    return _finish(trainer, trained, len(train_samples))
+    run.mkdir(parents=True, exist_ok=True)
+    with FolderLock(run):
+        recipe.check_run(
+            run,
+            start=str(start),
+            data=fingerprint(samples),
+            known=fingerprint(rehearsal.train, rehearsal.val) if rehearsal else "none",
+            features=features is not None,
+        )
+        train_samples, held_out = split_train_val(samples, recipe.held_out_share, recipe.seed)
+        # A model that is shown absent targets learns to reject.
+        absent = any(target.region is None for sample in samples for target in sample.targets)
+        evaluator = Evaluator(start, chosen_device, dtype, held_out, rehearsal, can_reject=absent)
+        before = evaluator.evaluate()
+        prompts = PromptBuilder(
+            Tokenizer.from_folder(start), model.config.prompt, model.config.n_image_tokens
+        )
+        answer_ids = (prompts.seg_id, prompts.rej_id)
+        torch.manual_seed(recipe.seed)
+        set_trained(model, trained, recipe, answer_ids)
+        cache = _open_cache(features, run, trained, model, recipe)
+        batches = AdaptBatches(
+            train_samples,
+            rehearsal.train if rehearsal else (),
+            prompts,
+            model.config.image_size_px,
+            recipe.seed,
+            augment=cache is None,
+            flip=recipe.flip,
+        )
+        trainer = _AdaptTrainer(
+            run, start, recipe, model, batches, cache, evaluator, before, answer_ids, started_s
+        )
+        trainer.train()
+        return _finish(trainer, trained, len(train_samples))
 
 
 class _AdaptTrainer(Trainer):
@@ -196,14 +198,19 @@ class _AdaptTrainer(Trainer):
     def save(self, done: int) -> None:
         fields = {"best": self.best.fields, "spent_s": self.spent_s}
         # Before the state: a resumed run then repeats at most one evaluation, with equal scores.
-        write_atomically(self.run / _BEST, json.dumps(fields))
+        write_file(self.run / _BEST, json.dumps(fields))
         super().save(done)
 
     def restore(self) -> int:
         done = super().restore()
         if done:
-            fields = json.loads((self.run / _BEST).read_text(encoding="utf-8"))
-            self.best.fields, self._spent_before_s = fields["best"], fields["spent_s"]
+            path = self.run / _BEST
+            try:
+                fields = read_json(path)
+                self.best.fields = {name: fields["best"][name] for name in ("step", "worth")}
+                self._spent_before_s = float(fields["spent_s"])
+            except (TypeError, KeyError) as error:
+                raise ValueError(f"{path}: not the best checkpoint of a run ({error!r})") from error
         return done
 
 
@@ -270,10 +277,10 @@ def _finish(trainer: _AdaptTrainer, trained: str, n_images: int) -> AdaptReport:
     # Of equal scores the first wins, which is nearest to the best checkpoint.
     share, after = max(evaluations, key=lambda evaluation: best.selection_score(evaluation[1]))
     trainer.log.write({"share": share, "new": after.new.g_iou})
-    shutil.rmtree(run / "model", ignore_errors=True)
     mixed = _mix(old, new, share)
-    write_model(run / "model.partial", trainer.start, evaluator.model, mixed, trainer.metadata)
-    (run / "model.partial").rename(run / "model")
+    with replaced_folder(run / "model") as partial:
+        write_model(partial, trainer.start, evaluator.model, mixed, trainer.metadata)
+        shutil.rmtree(run / "model", ignore_errors=True)  # the same one, of a run that had ended
     evaluator.model.load_state_dict(mixed)
     before = best.before
     report = AdaptReport(
@@ -287,8 +294,8 @@ def _finish(trainer: _AdaptTrainer, trained: str, n_images: int) -> AdaptReport:
         max_forgetting=trainer.recipe.max_forgetting,
     )
     text = json.dumps(report.to_dict(), indent=2)
-    (run / "report.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
+    write_file(run / "report.json", text.replace("NaN", "null") + "\n")
     start = Segmenter.from_pretrained(trainer.start, device=device, dtype=evaluator.segmenter.dtype)
     sheet = draw_before_after(start, evaluator.segmenter, evaluator.held_out, run / "before_after")
-    cv2.imwrite(str(run / "before_after.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_image(run / "before_after.png", sheet)
     return report

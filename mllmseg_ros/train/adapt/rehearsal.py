@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from mllmseg_ros.data.dataset import load_samples
 from mllmseg_ros.data.sample import Sample
+from mllmseg_ros.files import FolderLock, make_folder, write_file
 
 __all__ = ["RehearsalSet", "render_rehearsal_set", "split_rehearsal_set", "split_train_val"]
 
@@ -21,6 +23,7 @@ __all__ = ["RehearsalSet", "render_rehearsal_set", "split_rehearsal_set", "split
 _FIRST_SEED = 500_000
 _TRAIN = (("train", 400, 20), ("varied_train", 240, 20))
 _VAL = (("test", 60, 6), ("varied_test", 30, 6))
+_DONE = "done"  # the file of a split that is complete
 _MAX_VAL = 100  # images of a user's own set, used in every evaluation
 
 
@@ -52,22 +55,30 @@ def split_train_val(
 
 
 def render_rehearsal_set(folder: Path) -> RehearsalSet | None:
-    """Render simulated scenes into a folder, once; None where the simulator is not installed."""
+    """Render simulated scenes into a folder, once; None where the simulator is not installed.
+
+    Raises:
+        ValueError: if another process does so, or there is a symbolic link in place of a folder.
+    """
     if importlib.util.find_spec("mujoco") is None:
         return None
     from mllmseg_ros.sim.export import export_scenes
 
-    for split, n_scenes, n_expressions in (*_TRAIN, *_VAL):
-        done = folder / split / "done"
-        if done.is_file():
-            continue
-        for file in sorted((folder / split).rglob("*"), reverse=True):  # of an interrupted run
-            file.unlink() if file.is_file() else file.rmdir()
-        try:
-            export_scenes(folder / split, split, _FIRST_SEED, n_scenes, n_expressions=n_expressions)
-        except RuntimeError:  # no off-screen OpenGL
-            return None
-        done.touch()
+    make_folder(folder)
+    with FolderLock(folder):
+        for split, n_scenes, n_expressions in (*_TRAIN, *_VAL):
+            done = folder / split / _DONE
+            if done.is_file():
+                continue
+            make_folder(folder / split)  # not a link, of which everything would be deleted
+            shutil.rmtree(folder / split)  # of an interrupted run
+            try:
+                export_scenes(
+                    folder / split, split, _FIRST_SEED, n_scenes, n_expressions=n_expressions
+                )
+            except RuntimeError:  # no off-screen OpenGL
+                return None
+            write_file(done, "")
     train, val = (
         tuple(sample for split, *_ in splits for sample in load_samples(folder / split, split))
         for splits in (_TRAIN, _VAL)

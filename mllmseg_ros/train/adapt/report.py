@@ -9,16 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.check import draw_grid
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample
+from mllmseg_ros.drawing.image_file import write_image
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.eval.dataset_report import ProtocolScores
 from mllmseg_ros.eval.worst import draw_outline
+from mllmseg_ros.files import make_folder
 from mllmseg_ros.segmenter import Segmenter
 
 __all__ = ["AdaptReport", "draw_before_after"]
@@ -87,7 +88,7 @@ def draw_before_after(
     Returns:
         Some of them as one RGB image.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tiles: list[NDArray[np.uint8]] = []
     number = 0
     for sample in samples:
@@ -102,7 +103,7 @@ def draw_before_after(
                 ]
                 words = re.sub(r"\W+", "_", expression).strip("_")[:40]
                 path = folder / f"{number:04d}_{words}.png"
-                cv2.imwrite(str(path), cv2.cvtColor(np.hstack(pair), cv2.COLOR_RGB2BGR))
+                write_image(path, np.hstack(pair))
                 tiles += pair
                 number += 1
     # Two pairs per row, evenly from the whole set.

@@ -7,7 +7,6 @@ Source: docs/reference.md, sections 2 and 11.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,13 @@ from torch import Tensor, nn
 
 from mllmseg_ros.checkpoints.layout import checkpoint_layout
 from mllmseg_ros.checkpoints.loading import open_tensors
+from mllmseg_ros.files import (
+    read_bytes,
+    read_json,
+    replaced_file,
+    replaced_folder,
+    write_file,
+)
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mask_decoder import MaskDecoder
 from mllmseg_ros.model.prompt import REJ, SEG
@@ -26,6 +32,7 @@ __all__ = ["start_from_internvl"]
 
 _DECODER = "res_decoder."
 _EMBEDDING_STD = 0.02
+_MAX_BYTES = 64 << 20  # of a file of the tokenizer
 
 
 def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
@@ -45,12 +52,18 @@ def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
     """
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; name another folder")
+    with replaced_folder(out) as partial:
+        _write_start(source, partial, out.name, seed)
+    return out
+
+
+def _write_start(source: Path, out: Path, name: str, seed: int) -> None:
     fields = _read(source / "config.json")
     n_tokens = _next_token_id(Tokenizer.from_folder(source))
     n_rows = max(int(fields.get("llm_config", {}).get("vocab_size", 0)), n_tokens + 2)
     fields["llm_config"] = {**fields.get("llm_config", {}), "vocab_size": n_rows}
     fields |= {"use_llm_lora": 0, "hidden_size": fields["llm_config"].get("hidden_size")}
-    config = parse_config(fields, name=out.name, origin=str(source / "config.json"))
+    config = parse_config(fields, name=name, origin=str(source / "config.json"))
     torch.manual_seed(seed)
     decoder = MaskDecoder(
         config.vision.hidden_size,
@@ -82,12 +95,10 @@ def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
         floating = tensor.is_floating_point()
         tensors[_DECODER + key] = tensor.to(dtype) if floating else tensor
     _write_tokenizer(source, out, n_tokens)
-    (out / "config.json").write_text(
-        json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    _write(out / "config.json", fields)
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(whole, out / "model.safetensors", metadata={"format": "pt"})
-    return out
+    with replaced_file(out / "model.safetensors") as partial:
+        save_file(whole, partial, metadata={"format": "pt"})
 
 
 def _next_token_id(tokenizer: Tokenizer) -> int:
@@ -113,11 +124,10 @@ def _add_rows(table: Tensor, n_tokens: int, n_rows: int, start: str) -> Tensor:
 
 def _write_tokenizer(source: Path, out: Path, first_id: int) -> None:
     """Copy the tokenizer's files, and add the two tokens to those that list tokens."""
-    out.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         named = "token" in file.name or file.name in ("vocab.json", "merges.txt")
         if file.is_file() and named:
-            shutil.copy(file, out)
+            write_file(out / file.name, read_bytes(file, max_bytes=_MAX_BYTES))
     new = {SEG: first_id, REJ: first_id + 1}
     added = _read(out / "added_tokens.json") if (out / "added_tokens.json").is_file() else {}
     _write(out / "added_tokens.json", {**added, **new})
@@ -137,11 +147,11 @@ def _write_tokenizer(source: Path, out: Path, first_id: int) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: cannot be read as a JSON object ({error})") from error
+    fields = read_json(path)
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: cannot be read as a JSON object")
+    return fields
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

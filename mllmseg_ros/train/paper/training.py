@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.data.sample import Sample, fingerprint
+from mllmseg_ros.files import FolderLock
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import PromptBuilder
@@ -64,8 +65,8 @@ def train_as_in_paper(
         The folder of the trained, merged model.
 
     Raises:
-        ValueError: if the run there has another recipe, a field of the recipe does not fit, or
-            data cannot be read.
+        ValueError: if the run there has another recipe or is in use, a field of the recipe does
+            not fit, or data cannot be read.
     """
     if features is not None and recipe.recompress:
         raise ValueError(
@@ -77,27 +78,30 @@ def train_as_in_paper(
         # The query and key weights of a cross-attention to a single token have no effect.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.is_main_process:
-        recipe.check_run(run, start=str(start), data=fingerprint(*data_sets))
-    accelerator.wait_for_everyone()
-    model, batches = _prepare(start, data_sets, recipe, accelerator.device)
-    cache = None
-    if features is not None:
-        half = recipe.precision == "bf16"
-        cache = FeatureCache(features, model, torch.bfloat16 if half else torch.float32)
-        accelerator.print(f"vision features are kept in {features}; images are not augmented")
-    _PaperTrainer(run, model, batches, recipe, accelerator, cache).train()
-    if accelerator.is_main_process:
-        # A whole head or trained rows can tell [REJ] from [SEG]; frozen ones stay equal.
-        split_inputs = recipe.answer_rows or model.lm_head.weight.requires_grad
-        absent = any(t.region is None for each in data_sets for s in each for t in s.targets)
-        metadata = ModelMetadata(
-            name=f"{model.config.name}-{run.name}",
-            can_reject=model.config.can_reject or (absent and split_inputs),
-            synthetic_only=False,
-        )
-        write_model(run / "model", start, model, merged_state(model), metadata)
-    accelerator.wait_for_everyone()
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            run.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FolderLock(run))
+            recipe.check_run(run, start=str(start), data=fingerprint(*data_sets))
+        accelerator.wait_for_everyone()
+        model, batches = _prepare(start, data_sets, recipe, accelerator.device)
+        cache = None
+        if features is not None:
+            half = recipe.precision == "bf16"
+            cache = FeatureCache(features, model, torch.bfloat16 if half else torch.float32)
+            accelerator.print(f"vision features are kept in {features}; images are not augmented")
+        _PaperTrainer(run, model, batches, recipe, accelerator, cache).train()
+        if accelerator.is_main_process:
+            # A whole head or trained rows can tell [REJ] from [SEG]; frozen ones stay equal.
+            split_inputs = recipe.answer_rows or model.lm_head.weight.requires_grad
+            absent = any(t.region is None for each in data_sets for s in each for t in s.targets)
+            metadata = ModelMetadata(
+                name=f"{model.config.name}-{run.name}",
+                can_reject=model.config.can_reject or (absent and split_inputs),
+                synthetic_only=False,
+            )
+            write_model(run / "model", start, model, merged_state(model), metadata)
+        accelerator.wait_for_everyone()
     return run / "model"
 
 

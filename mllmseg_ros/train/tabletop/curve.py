@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from mllmseg_ros.files import read_json_lines
 
 __all__ = ["draw_curve"]
 
@@ -33,8 +34,11 @@ def draw_curve(log: Path) -> NDArray[np.uint8]:
         ValueError: if nothing was validated yet.
     """
     worlds: dict[str, list[tuple[int, dict[str, float]]]] = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
-        fields = json.loads(line)
+    for line in read_json_lines(log):
+        try:
+            fields = line.parse()
+        except ValueError:  # a line that a kill has cut
+            continue
         for name, scores in fields.items():
             if name.endswith("validation"):
                 world = "varied scenes" if name.startswith("varied") else "plain scenes"

@@ -18,6 +18,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
 from mllmseg_ros.checkpoints.loading import save_model
+from mllmseg_ros.files import write_file
 from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.known_words import split_words
@@ -97,7 +98,7 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
         "mllmseg": {**_CONFIG["mllmseg"], "known_words": _known_words(texts)},
     }
     text = json.dumps(fields, indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_file(folder / "config.json", text + "\n")
     torch.manual_seed(seed)
     model = MLLMSeg(parse_config(fields, name="mllmseg-tabletop", origin="embedded"))
     _initialise_weights(model)
@@ -123,9 +124,9 @@ def _train_tokenizer(folder: Path, texts: Iterable[str]) -> int:
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens(list(_SPECIAL))
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_file(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    write_file(folder / "tokenizer_config.json", json.dumps(settings) + "\n")
     return int(tokenizer.get_vocab_size())
 
 

@@ -16,13 +16,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from mllmseg_ros.checkpoints.loading import load_model, save_model
+from mllmseg_ros.drawing.image_file import write_image
+from mllmseg_ros.files import replaced_folder
 from mllmseg_ros.language.vocabulary import get_vocabulary
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
@@ -83,13 +84,11 @@ def train_tabletop(
     check_run(run, recipe, start)
     model_folder = run / "model"
     if not model_folder.is_dir():
-        partial = run / "model.partial"  # a kill leaves no half of a model
-        shutil.rmtree(partial, ignore_errors=True)
-        if start is not None:
-            shutil.copytree(start, partial)
-        else:
-            new_checkpoint(partial, _corpus(splits["train"]), recipe.seed)
-        partial.rename(model_folder)
+        with replaced_folder(model_folder) as partial:  # a kill leaves no half of a model
+            if start is not None:
+                shutil.copytree(start, partial, dirs_exist_ok=True)
+            else:
+                new_checkpoint(partial, _corpus(splits["train"]), recipe.seed)
     model = load_model(model_folder, torch.device("cpu"), torch.float32).requires_grad_(True)
     prompts = PromptBuilder(
         Tokenizer.from_folder(model_folder), model.config.prompt, model.config.n_image_tokens
@@ -269,4 +268,4 @@ def _write_curve(run: Path) -> None:
         curve = draw_curve(run / "log.jsonl")
     except ValueError:  # nothing was validated yet
         return
-    cv2.imwrite(str(run / "curve.png"), cv2.cvtColor(curve, cv2.COLOR_RGB2BGR))
+    write_image(run / "curve.png", curve)

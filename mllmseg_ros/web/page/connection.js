@@ -5,15 +5,25 @@ const MIN_DELAY_MS = 300; // before reconnecting
 const MAX_DELAY_MS = 2000;
 const TIMEOUT_MS = 15000; // without a message; the server sends one every five seconds
 
+let pending = new AbortController();
+
+/** Give up all requests that wait: browsers send only a few at once, and stop must not wait. */
+export function abortRequests() {
+  pending.abort();
+  pending = new AbortController();
+}
+
 /** Send a request and return its reply. Throws an Error with a message for users. */
 export async function request(path, body) {
+  const { signal } = pending;
+  let text;
   let response;
   try {
-    response = await fetch(path, { method: "POST", body: JSON.stringify(body) });
+    response = await fetch(path, { method: "POST", body: JSON.stringify(body), signal });
+    text = await response.text();
   } catch {
-    throw new Error("no connection to the robot: the command was not sent");
+    throw new Error(signal.aborted ? "not waited for any longer, because of stop" : "no connection to the robot: the command was not sent");
   }
-  const text = await response.text();
   let value = null;
   try {
     value = JSON.parse(text);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The console's page: passes messages from the socket to the panels.
 
-import { Connection, request } from "./connection.js";
-import { element, find } from "./dom.js";
+import { Connection, abortRequests, request } from "./connection.js";
+import { element, find, setText, visible } from "./dom.js";
 import { ImageView } from "./image_view.js";
 import { ResultPanel, HealthPanel, HistoryPanel, SettingsPanel, enlarge } from "./panels.js";
 import { Talk } from "./talk.js";
@@ -11,7 +11,7 @@ const problem = find("problem");
 let problemTimer = 0;
 
 function showProblem(text) {
-  problem.textContent = text;
+  setText(problem, text);
   problem.hidden = !text;
   clearTimeout(problemTimer);
   problemTimer = setTimeout(() => { problem.hidden = true; }, 10000);
@@ -58,6 +58,7 @@ async function sendCommand(text) {
 
 async function stop() {
   find("stop").animate([{ transform: "scale(.96)" }, { transform: "scale(1)" }], 180);
+  abortRequests();
   await tryRequest("/stop", {});
 }
 
@@ -126,7 +127,7 @@ find("camera").addEventListener("change", () => connection.selectCamera(find("ca
 
 function showText(who, text) {
   find("spoken").hidden = !text;
-  find("spoken").replaceChildren(element("b", {}, who), text);
+  find("spoken").replaceChildren(element("b", {}, who), visible(text));
 }
 
 // Presence
@@ -153,9 +154,9 @@ function updateWhy() {
   if (!offered) {
     find("why-text").textContent = reason;
   } else if (!explained) {
-    find("why-text").textContent = results.expression
+    setText(find("why-text"), results.expression
       ? `Why this result for “${results.expression}”?`
-      : "Send a command first.";
+      : "Send a command first.");
   }
 }
 
@@ -166,12 +167,12 @@ find("why").addEventListener("click", async () => {
   explained = expression;
   const reply = await tryRequest("/explain", { expression, camera: connection.camera });
   find("why-panel").hidden = !reply?.png;
-  find("why-text").textContent = reply ? `“${expression}”: ${reply.text}` : "";
+  setText(find("why-text"), reply ? `“${expression}”: ${reply.text}` : "");
   if (reply?.png) {
     const bytes = Uint8Array.from(atob(reply.png), (char) => char.charCodeAt(0));
     URL.revokeObjectURL(find("why-image").src);
     find("why-image").src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    find("why-image").alt = reply.text;
+    find("why-image").alt = visible(reply.text);
   }
   if (!reply) explained = "";
   updateWhy();

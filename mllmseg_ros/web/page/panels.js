@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The panels beside the image: result, history, node, parameters.
 
-import { element, find } from "./dom.js";
+import { element, find, setText, visible } from "./dom.js";
 
 const STATUS_TEXTS = {
   ok: "found", partial: "partly found", no_target: "not there", low_confidence: "not sure",
@@ -12,8 +12,8 @@ const STATUS_TEXTS = {
 /** Show an image as large as the window. */
 export function enlarge(url, text) {
   find("large-image").src = url;
-  find("large-image").alt = text;
-  find("large-text").textContent = text;
+  find("large-image").alt = visible(text);
+  setText(find("large-text"), text);
   find("large").showModal();
 }
 
@@ -55,9 +55,9 @@ export class ResultPanel {
       // Replaced only when it changes, so that screen readers do not repeat it.
       if (text.dataset.title !== title) {
         text.dataset.title = title;
-        text.replaceChildren(title, element("small", { "aria-hidden": "true" }));
+        text.replaceChildren(visible(title), element("small", { "aria-hidden": "true" }));
       }
-      text.querySelector("small").textContent = small;
+      setText(text.querySelector("small"), small);
       this.#entries = result.entries.map((entry, index) => ({ ...entry, index }));
     }
     if (!result) delete text.dataset.title;
@@ -130,7 +130,8 @@ export class HistoryPanel {
   show(list) {
     if (!list.length) return;
     find("history").replaceChildren(...list.map((entry) => this.#createItem(entry)));
-    const commands = new Set(list.map((entry) => entry.command));
+    // Suggestions cannot be shown escaped.
+    const commands = new Set(list.map((entry) => entry.command).filter((each) => each === visible(each)));
     find("suggestions").replaceChildren(...[...commands].map((value) => element("option", { value })));
   }
 
@@ -179,7 +180,7 @@ export class HealthPanel {
       const short = Number(value) < 100 && unit === "Hz" ? Number(value).toFixed(1) : Math.round(Number(value));
       return [element("li", {}, `${name} `, element("b", {}, `${short} ${unit}`.trim()))];
     }));
-    find("health-summary").textContent = this.#worst.level === "ok" ? "OK" : this.#worst.message;
+    setText(find("health-summary"), this.#worst.level === "ok" ? "OK" : this.#worst.message);
     find("health").replaceChildren(...statuses.flatMap((each) => [
       element("h3", { "data-level": each.level }, element("span", { className: "dot" }), each.name, element("small", {}, each.message)),
       element("dl", {}, ...Object.entries(each.values).filter(([, value]) => value).flatMap(
@@ -202,6 +203,7 @@ export class HealthPanel {
       text = level === "ok" ? [this.#state || "running", this.#device].filter(Boolean).join(" · ") : this.#worst.message;
     }
     if (find("state").dataset.level !== level) find("state").dataset.level = level;
+    text = visible(text);
     if (find("state-text").textContent !== text) find("state-text").textContent = text;
     find("state").title = text;
   }
@@ -257,7 +259,7 @@ export class SettingsPanel {
         before = value;
         problem.hidden = true;
       } catch (error) {
-        problem.textContent = error.message;
+        setText(problem, error.message);
         problem.hidden = false;
         setInput(before);
       }

@@ -3,6 +3,8 @@
 
 import { find } from "./dom.js";
 
+const REPEAT_MS = 400; // while held; the robot lets go 1.5 s after the last one
+
 export class Talk {
   #connection;
   #showProblem;
@@ -12,6 +14,7 @@ export class Talk {
   #context = null;
   #node = null;
   #stream = null;
+  #repeating = 0;
 
   constructor(connection, showProblem) {
     this.#connection = connection;
@@ -23,6 +26,8 @@ export class Talk {
     for (const kind of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) {
       this.#button.addEventListener(kind, () => this.release());
     }
+    // Hidden pages repeat too slowly.
+    document.addEventListener("visibilitychange", () => { if (document.hidden) this.release(); });
     this.#button.addEventListener("contextmenu", (event) => event.preventDefault());
     for (const [kind, act] of [["keydown", () => this.#hold()], ["keyup", () => this.release()]]) {
       this.#button.addEventListener(kind, (event) => {
@@ -61,11 +66,13 @@ export class Talk {
     }
     this.#isSending = true;
     this.#connection.send("talk", true);
+    this.#repeating = setInterval(() => this.#connection.send("talk", true), REPEAT_MS);
   }
 
   release() {
     if (!this.#isHeld) return;
     this.#isHeld = false;
+    clearInterval(this.#repeating);
     this.#button.setAttribute("aria-pressed", "false");
     if (this.#isSending) this.#connection.send("talk", false);
     this.#isSending = false;

@@ -30,8 +30,45 @@ async function request(path, body) {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
   const reply = await fetch(path, options);
-  if (!reply.ok) throw new Error(await reply.text());
+  if (!reply.ok) throw Object.assign(new Error(await reply.text()), { status: reply.status });
   return reply.json();
+}
+
+/** Get all entries, and show the next one of the selected view. */
+async function load() {
+  const reply = await request("entries");
+  ({ entries, counts } = reply);
+  find("name").textContent = reply.name;
+  find("unusable").hidden = !reply.n_problems;
+  find("unusable").querySelector("summary").textContent =
+    `Lines that cannot be used, and are left as they are: ${reply.n_problems}`;
+  find("unusable").querySelector("ul").replaceChildren(...reply.problems.map((text) => {
+    const item = document.createElement("li");
+    item.textContent = text;
+    return item;
+  }));
+  current = null;
+  await show(findNext(1));
+}
+
+/** Show why a change failed. Where another program has changed the file, numbers are others now. */
+async function showFailure(error) {
+  try {
+    if (error.status === 409) {
+      const [before, drawn] = [current, polygons];
+      await load();
+      const same = entries.find((e) => e.image === before.image && e.expression === before.expression);
+      if (same) await show(same);
+      if (same && drawn) {
+        polygons = drawn;
+        updateHint();
+        draw();
+      }
+    }
+    showProblem(error);
+  } catch (another) {
+    showProblem(another);
+  }
 }
 
 function showProblem(error) {
@@ -161,7 +198,7 @@ async function decide(body) {
     showProblem(null);
     show(findNext(1)); // not awaited: keys work before the image is loaded
   } catch (error) {
-    showProblem(error);
+    await showFailure(error);
   } finally {
     busy = false;
   }
@@ -175,7 +212,7 @@ async function undo() {
     if (entry) show(entry);
     else showProblem("nothing to undo");
   } catch (error) {
-    showProblem(error);
+    await showFailure(error);
   } finally {
     busy = false;
   }
@@ -252,10 +289,7 @@ document.addEventListener("keydown", (event) => {
 find("show").onchange = () => show(findNext(1));
 
 try {
-  const reply = await request("entries");
-  ({ entries, counts } = reply);
-  find("name").textContent = reply.name;
-  await show(findNext(1));
+  await load();
 } catch (error) {
   showProblem(error);
 }

@@ -143,7 +143,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_was(hub: Hub, mllmseg, tmp_
     assert (resumed.returncode, resumed.stdout.strip()) == (0, str(folder)), resumed.stderr
     fetched = dict(hub.requests)
     range_ = fetched[f"/{MODEL.repository}/resolve/{COMMIT}/model.safetensors"]
-    assert range_ == f"bytes={10 << 20}-"  # huggingface_hub writes blocks of 10 MiB
+    assert range_ == "bytes=12000000-"
     assert not [path for path in fetched if path.endswith("/config.json")]  # it was complete
     assert {path.name for path in folder.iterdir()} == {*hub.files, SUMS}
     assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
@@ -201,6 +201,67 @@ def test_weights_that_are_not_what_the_hub_says_are_thrown_away(
     assert "the checksum of model.safetensors differs" in failed.stderr
     assert not to.exists()
     assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def test_a_download_writes_through_no_link(hub: Hub, mllmseg, tmp_path: Path) -> None:
+    victim, nothing = tmp_path / "bashrc", tmp_path / "authorized_keys"
+    victim.write_text("mine")
+    to = tmp_path / "here"
+    partial = tmp_path / "here.partial"
+    partial.mkdir()
+    (partial / f"{SUMS}.partial").symlink_to(victim)
+    (partial / SUMS).symlink_to(nothing)
+    (partial / "config.json").symlink_to(victim)
+    complete = tmp_path / "tokenizer.json"  # what the hub has, as long as nobody changes it
+    complete.write_bytes(hub.files["tokenizer.json"])
+    (partial / "tokenizer.json").symlink_to(complete)
+    incomplete = partial / f"model.safetensors.{COMMIT[:12]}.incomplete"
+    for target in (victim, nothing):
+        incomplete.symlink_to(target)
+        refused = mllmseg("download", MODEL.name, "--to", str(to))
+        assert refused.returncode == 1
+        assert f"{incomplete.name} is a symbolic link" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        incomplete.unlink()
+    assert mllmseg("download", MODEL.name, "--to", str(to)).returncode == 0
+    assert check(to).problems == ()
+    assert not any(path.is_symlink() for path in to.iterdir() if path.name in (*hub.files, SUMS))
+    (tmp_path / "there.partial").symlink_to(tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    refused = mllmseg("download", MODEL.name, "--to", str(tmp_path / "there"))
+    assert "there.partial is a symbolic link, accepted is a folder" in refused.stderr
+    assert list((tmp_path / "data").iterdir()) == []
+    assert victim.read_text() == "mine"
+    assert not nothing.exists()
+
+
+def test_of_two_downloads_the_second_is_told_of_the_first(
+    hub: Hub, mllmseg, tmp_path: Path
+) -> None:
+    to = tmp_path / "here"
+    held, go_on = threading.Event(), threading.Event()
+    send = hub.send
+
+    def slow(request, status: int, content: bytes, n: int | None = None) -> None:
+        if request.path.endswith(".safetensors"):
+            held.set()
+            go_on.wait(100)
+        send(request, status, content, n)
+
+    hub.send = slow  # type: ignore[method-assign]
+    first: list[subprocess.CompletedProcess[str]] = []
+    downloading = threading.Thread(
+        target=lambda: first.append(mllmseg("download", MODEL.name, "--to", str(to)))
+    )
+    downloading.start()
+    assert held.wait(60)
+    second = mllmseg("download", MODEL.name, "--to", str(to))
+    assert second.returncode == 1
+    assert f"{to}.partial is in use by '-c models' (process " in second.stderr
+    go_on.set()
+    downloading.join()
+    assert first[0].returncode == 0, first[0].stderr
+    assert {path.name for path in to.iterdir()} == {*hub.files, SUMS}
 
 
 def test_the_embedded_model_is_the_one_that_was_released() -> None:

@@ -7,6 +7,9 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from data_sets import (
     write_refcoco,
 )
 
+from mllmseg_ros.cli import main
 from mllmseg_ros.data.check import check, contact_sheet
 from mllmseg_ros.data.dataset import load_samples, read_samples
 from mllmseg_ros.data.image_file import read_rgb
@@ -211,7 +215,165 @@ def test_a_mask_of_another_size_and_a_broken_one(tmp_path: Path) -> None:
     assert "a.png, annotations.jsonl line " in line
     assert "is 12 x 10 px, its image 64 x 48" in line
     (folder / "a_square.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
-    assert "cannot be read as a PNG" in problems(folder)[0]
+    assert "a_square.png cannot be read" in problems(folder)[0]
+
+
+FULL = [HEIGHT * WIDTH]
+BAD_ENTRIES = [
+    # image
+    ({"image": "x" * 5000}, "File name too long"),
+    ({"image": "a\0b"}, "is no name of a file"),
+    ({"image": "loop.png"}, "loop"),
+    ({"image": "fifo.png"}, "is a FIFO, accepted is a regular file"),
+    ({"image": "folder"}, "is a folder, accepted is a regular file"),
+    ({"image": "bomb.png"}, "decompression bomb"),
+    ({"image": "large.png"}, "9000 x 9000 px, accepted are up to 64000000 px"),
+    ({"image": "half.png"}, "cannot be read"),
+    ({"image": "program.eps"}, "is no image that can be read; accepted: PNG, JPEG"),
+    ({"image": "out.png"}, "lies outside the folder"),
+    # mask
+    ({"mask": "bomb.png"}, "decompression bomb"),
+    ({"mask": "fifo.png"}, "is a FIFO"),
+    ({"mask": "half.png"}, "cannot be read"),
+    ({"mask": "x" * 5000}, "File name too long"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": [1.0 * n for n in FULL]}}, "not whole numbers"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": [True, *FULL]}}, "not whole numbers"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": [None]}}, "not whole numbers"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": ["5", *FULL]}}, "not whole numbers"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": 10**12}}, "'counts' is int, expected text"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": None}}, "'counts' is NoneType, expected text"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": {}}}, "'counts' is dict, expected text"),
+    ({"mask": {"size": [HEIGHT, WIDTH], "counts": [2**70, HEIGHT * WIDTH - 2**70]}}, "px in all"),
+    ({"mask": {"size": HEIGHT, "counts": FULL}}, "does not have the expected form"),
+    ({"mask": {"size": [HEIGHT], "counts": FULL}}, "not enough values"),
+    ({"mask": {"size": None, "counts": FULL}}, "does not have the expected form"),
+    ({"mask": [[None] * 6]}, "does not have the expected form"),
+    ({"mask": [[10**400] * 6]}, "does not have the expected form"),
+    ({"mask": [[[1, 1]] * 6]}, "does not have the expected form"),
+    ({"mask": [[float("nan"), 0, 9, 0, 9, 9]]}, "outside the image"),
+    ({"mask": [[0, 0, WIDTH, HEIGHT] * 100_000]}, "outline is longer than 4000000 px"),
+    # the rest
+    ({"expressions": ["disc", 3]}, "it has no 'expression'"),
+    ({"review": ["accepted"]}, "'review' is"),
+    ({"review": "x" * 5000}, "'review' is 'xxx"),
+]
+
+
+def write_odd_files(folder: Path) -> None:
+    import cv2
+
+    os.mkfifo(folder / "fifo.png")
+    (folder / "folder").mkdir()
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "out.png").symlink_to("/etc/passwd")
+    png = (folder / "a.png").read_bytes()
+    (folder / "half.png").write_bytes(png[:-60])
+    (folder / "program.eps").write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EOF\n"
+    )
+    assert cv2.imwrite(str(folder / "large.png"), np.zeros((9000, 9000), np.uint8))
+    header = bytearray(png)
+    header[16:24] = (60_000).to_bytes(4, "big") * 2
+    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
+    (folder / "bomb.png").write_bytes(header)
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["jsonl", "json"])
+def test_whatever_is_wrong_with_an_entry_is_its_own_problem(tmp_path: Path, lines: bool) -> None:
+    bad = [{**own_entries()[0], **fields} for fields, _ in BAD_ENTRIES]
+    folder = write_own(tmp_path / "set", [*bad, *own_entries()], lines=lines)
+    write_odd_files(folder)
+    report = check(read_samples(folder))
+    assert sum(len(sample.targets) for sample in report.samples) == 4
+    problems = {problem.entry.split()[-1]: problem.reason for problem in report.problems}
+    assert len(report.problems) == len(problems) == len(bad)
+    for index, (fields, reason) in enumerate(BAD_ENTRIES):
+        # Those of the whole image are named by it, all others by their place in the file.
+        place = str(index + 1) if lines else str(index)
+        found = problems.get(place) or problems[str(fields["image"])]
+        assert re.search(reason, found), (fields, found)
+        assert "\n" not in found
+        assert len(found) < 700
+    assert "a mask without a pixel" not in str(report)
+
+
+def test_a_set_of_bad_entries_only_lists_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    float_runs = {"size": [HEIGHT, WIDTH], "counts": [1.0 * n for n in FULL]}
+    for entries in (
+        [{"image": "no.png", "expression": "x", "mask": None}],
+        [{"image": "a.png", "expression": "x", "mask": float_runs}],
+        [7],
+    ):
+        folder = write_own(tmp_path / "set", entries)
+        command = ["data", "check", str(folder), "-o", str(tmp_path / "sheet.png")]
+        assert main(command) == 1
+        printed = capsys.readouterr()
+        assert "annotations.jsonl" in printed.out
+        assert "0 images, 0 targets" in printed.out
+        assert printed.err.strip().endswith(f"{folder}: 1 entries cannot be used")
+
+
+def test_lines_end_with_a_line_feed_alone_and_each_is_read_on_its_own(tmp_path: Path) -> None:
+    folder = write_own(tmp_path)
+    named = [{**each, "kind": "a\u2028b\x85c\x0bd"} for each in own_entries()]
+    good = [json.dumps(each, ensure_ascii=False).encode() for each in named]
+    bad = [b"[" * 100_000, b"\xff", b'{"image": "\\ud800"}', b"1" * 5000, b'"x"', b"nul"]
+    text = b"\xef\xbb\xbf" + b"\r\n".join([good[0], *bad, b"", *good[1:]])
+    (folder / "annotations.jsonl").write_bytes(text)
+    report = check(read_samples(folder))
+    assert sum(len(sample.targets) for sample in report.samples) == 4
+    assert report.samples[0].targets[0].kind == "a\u2028b\x85c\x0bd"
+    assert [each.entry for each in report.problems] == [f"line {n}" for n in range(2, 8)]
+    assert "nested deeper than" in report.problems[0].reason
+    assert "not UTF-8" in report.problems[1].reason
+    assert "surrogate" in report.problems[2].reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": [1]}, {"id": {}}, {"height": "tall"}, {"height": None}, {"height": 10**400},
+        {"height": float("inf")}, {"width": [64]}, {"file_name": "x" * 5000}, {"file_name": "a\0b"},
+        {"file_name": "../secret.jpg"}, {"file_name": "/etc/passwd"}, {"height": 10**9},
+    ],
+)  # fmt: skip
+def test_a_bad_image_of_coco_is_its_own_problem(tmp_path: Path, change: dict) -> None:
+    images = instances(NAMES)["images"]
+    images[0] = {**images[0], **change}
+    references = [*refcoco_references(), reference(4, 2, 21, "train", "disc")]
+    write_refcoco(tmp_path, references)
+    with_instances(images=images)(tmp_path)
+    report = check(read_samples(tmp_path, "train"))
+    (sample,) = report.samples
+    assert sample.image.name == NAMES[1]
+    assert 1 <= len(report.problems) <= 3
+    for problem in report.problems:
+        assert len(str(problem)) < 700
+        assert "\n" not in str(problem)
+
+
+@pytest.mark.parametrize("field", ["images", "annotations"])
+def test_what_is_no_object_of_coco_is_its_own_problem(tmp_path: Path, field: str) -> None:
+    write_refcoco(tmp_path)
+    good = instances(NAMES)[field]
+    with_instances(**{field: [*good, 7, None, "id image_id segmentation", [], {"id": 1}]})(tmp_path)
+    report = check(read_samples(tmp_path, "train"))
+    assert len(report.problems) == 5
+    assert [len(sample.targets) for sample in report.samples] == [2]
+
+
+def test_a_bad_file_of_reason_seg_is_its_own_problem(tmp_path: Path) -> None:
+    folder = write_reason_seg(tmp_path)
+    (folder / "train" / "001.json").write_text("[" * 100_000)
+    (folder / "train" / "002.json").write_text("{")
+    os.mkfifo(folder / "train" / "003.json")
+    (folder / "train" / "004.json").mkdir()
+    (folder / "train" / "005.json").write_text('{"text": ["x"], "shapes": [7]}')
+    report = check(read_samples(folder, "train"))
+    assert [problem.file.stem for problem in report.problems] == [f"00{n}" for n in range(1, 6)]
+    assert len(report.samples) == 1
 
 
 def test_half_a_line_is_named(tmp_path: Path) -> None:
@@ -219,7 +381,7 @@ def test_half_a_line_is_named(tmp_path: Path) -> None:
     path = folder / "annotations.jsonl"
     path.write_text(path.read_text()[:-40])
     (line,) = problems(folder)
-    assert "annotations.jsonl, line 5: not complete, valid JSON" in line
+    assert "annotations.jsonl, line 5: not valid JSON" in line
 
 
 def without(field: str) -> Callable[[Path], None]:
@@ -318,6 +480,19 @@ def test_only_plain_pickles_are_read(tmp_path: Path, content: bytes, reason: str
         load_samples(folder)
 
 
+def test_a_small_pickle_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "refs(unc).p").write_bytes(b"\x80\x02]r\xff\xff\xff\x7f.")  # a list, numbered 2**31
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from mllmseg_ros.data.plain_pickle import load_plain_pickle\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "print(load_plain_pickle(Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "refs(unc).p")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("write", "there"),
     [
@@ -342,7 +517,7 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         load_samples(tmp_path)
     folder = write_refcoco(tmp_path / "one")
     (folder / "instances.json").write_text('{"images": [')
-    with pytest.raises(ValueError, match="not complete, valid JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         load_samples(folder)
 
 

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("pycocotools", reason="needs pycocotools (requirements/train.txt)")
 
@@ -44,3 +48,25 @@ def test_a_code_that_does_not_fill_the_image_is_refused(code: str) -> None:
 def test_nothing_annotated_is_no_region() -> None:
     with pytest.raises(ValueError, match="neither polygons nor run lengths"):
         decode(Coco(), (20, 20))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=20,
+)
+RUN = st.fixed_dictionaries({}, optional={"size": st.just([6, 9]) | JSON, "counts": JSON})
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    runs=st.lists(RUN | JSON, max_size=2),
+    polygons=st.lists(st.lists(st.floats(-2, 11) | JSON, max_size=9) | JSON, max_size=2),
+)
+def test_anything_is_a_mask_or_refused(runs: list[Any], polygons: list[Any]) -> None:
+    try:
+        mask = decode(Coco(runs=tuple(runs), polygons=tuple(polygons)), (6, 9))
+    except ValueError:
+        return
+    assert mask.shape == (6, 9)
+    assert mask.dtype == np.bool_

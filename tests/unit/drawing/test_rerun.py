@@ -105,3 +105,18 @@ def test_without_rerun_one_line_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "mllmseg_ros.drawing.rerun")
     with pytest.raises(ValueError, match=r"install rerun-sdk: pip install 'mllmseg_ros\[view\]'"):
         importlib.import_module("mllmseg_ros.drawing.rerun")
+
+
+def test_a_link_is_replaced_and_a_folder_refused(tmp_path: Path) -> None:
+    victim = tmp_path / "bashrc"
+    victim.write_text("mine")
+    path = tmp_path / "log.rrd"
+    path.symlink_to(victim)
+    log = RerunLog(path)
+    log.log_command(NS, "the mug")
+    log.close()
+    assert victim.read_text() == "mine"
+    assert not path.is_symlink()
+    assert path.stat().st_size > 100
+    with pytest.raises(ValueError, match="not a regular file"):
+        RerunLog(tmp_path)

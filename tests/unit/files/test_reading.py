@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mllmseg_ros.files import open_file, read_bytes, read_json, read_text, read_yaml
+from mllmseg_ros.files import (
+    open_file,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    read_text,
+    read_yaml,
+)
 from mllmseg_ros.files.structured_text import MAX_DEPTH, parse_json, parse_yaml
 
 
@@ -117,3 +124,17 @@ def test_json_and_yaml_files(tmp_path):
     assert read_json(tmp_path / "a") == read_yaml(tmp_path / "a") == {"a": [1, None]}
     (tmp_path / "a").write_text("{", encoding="utf-8")
     assert str(tmp_path / "a") in refusal(read_json, tmp_path / "a")
+
+
+def test_each_line_is_read_on_its_own(tmp_path):
+    good = '{"a": "x\u2028y\x85"}'.encode()
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf1\r\n\n" + good + b"\n{\n\xff\n[2")
+    lines = read_json_lines(tmp_path / "a")
+    assert [line.number for line in lines] == [1, 3, 4, 5, 6]
+    assert lines[0].parse() == 1
+    assert lines[1].data == good
+    assert lines[1].parse() == {"a": "x\u2028y\x85"}
+    assert "not valid JSON" in refusal(lines[2].parse)
+    assert "not UTF-8" in refusal(lines[3].parse)
+    assert "not valid JSON" in refusal(lines[4].parse)
+    assert "accepted are up to 3" in refusal(read_json_lines, tmp_path / "a", max_bytes=3)

@@ -121,10 +121,54 @@ def test_the_past_is_bounded() -> None:
     with pytest.raises(TransformExpiredError, match=r"known from 7.900 s to 9.900 s"):
         buffer.lookup("base", "hand", SECOND)
     buffer.put("base", "arm", 0, (0, 0, 0), STILL)
+    buffer.put("base", "arm", 2 * SECOND, (2, 0, 0), STILL)
     buffer.put("base", "arm", 3 * SECOND, (3, 0, 0), STILL)
-    assert buffer.lookup("base", "arm", SECOND)[0, 3] == 1  # 2 s ago, between these two
+    assert buffer.lookup("base", "arm", SECOND)[0, 3] == 1  # 2 s ago, between the first two
     with pytest.raises(ValueError, match=r"4.900 s older than its newest"):
         buffer.put("base", "hand", 5 * SECOND, (0, 0, 0), STILL)
+
+
+def test_a_pose_stamped_years_ahead_neither_freezes_its_frame_nor_is_interpolated_to() -> None:
+    """Without a clock, as in a bag: the poses that go on say that it was wrong."""
+    buffer, years = TransformBuffer(), 50 * 365 * 86_400 * SECOND
+    for tenth in range(10):
+        buffer.put("base", "hand", 100 * SECOND + tenth * SECOND // 10, (tenth, 0, 0), STILL)
+    buffer.put("base", "hand", years, (1e6, 0, 0), STILL)
+    with pytest.raises(TransformError, match=r"'hand' in 'base' is not known at 105\.000 s") as gap:
+        buffer.lookup("base", "hand", 105 * SECOND)
+    assert not isinstance(gap.value, TransformExpiredError)  # it may yet come
+    for tenth in range(10, 20):
+        buffer.put("base", "hand", 100 * SECOND + tenth * SECOND // 10, (tenth, 0, 0), STILL)
+    assert buffer.lookup("base", "hand", 101 * SECOND + SECOND // 20)[0, 3] == pytest.approx(10.5)
+    with pytest.raises(TransformError, match="into the future"):
+        buffer.lookup("base", "hand", 105 * SECOND)
+    # The same where it is the first one of its frame.
+    buffer.put("base", "arm", years, (1e6, 0, 0), STILL)
+    for second in (100, 101):
+        buffer.put("base", "arm", second * SECOND, (second, 0, 0), STILL)
+    assert buffer.lookup("base", "arm", 100 * SECOND + SECOND // 2)[0, 3] == 100.5
+
+
+def test_a_pose_far_ahead_of_the_clock_is_refused() -> None:
+    buffer, now_ns = TransformBuffer(), 100 * SECOND
+    for second in (99, 110):  # 10 s ahead: another computer's clock
+        buffer.put("base", "hand", second * SECOND, (second, 0, 0), STILL, now_ns=now_ns)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"'hand' in 'base' is stamped 11.000 s ahead of time"):
+            buffer.put("base", "hand", 111 * SECOND, (1e6, 0, 0), STILL, now_ns=now_ns)
+    buffer.put("base", "hand", 105 * SECOND, (105, 0, 0), STILL, now_ns=now_ns)
+    assert buffer.lookup("base", "hand", 100 * SECOND)[0, 3] == 100
+    buffer.put("base", "rail", 10**18, (7, 0, 0), STILL, static=True, now_ns=now_ns)  # at any time
+    assert buffer.lookup("base", "rail", 1)[0, 3] == 7
+
+
+def test_nothing_is_known_in_a_gap_longer_than_the_history() -> None:
+    buffer = TransformBuffer(history_ns=2 * SECOND)
+    for second in (10, 11, 14, 15):
+        buffer.put("base", "hand", second * SECOND, (second, 0, 0), STILL)
+    with pytest.raises(TransformError, match=r"no pose came between 11.000 s and 14.000 s"):
+        buffer.lookup("base", "hand", 13 * SECOND)
+    assert buffer.lookup("base", "hand", 14 * SECOND + SECOND // 2)[0, 3] == 14.5
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from mllmseg_ros.recording.bag_types import (
 
 FRAMES = Path(__file__).parents[3] / "mllmseg_ros" / "assets" / "frames"
 FIRST_NS, STEP_NS = 1_700_000_000_000_000_000, 100_000_000
+LAST_NS = (2**31 - 1) * 1_000_000_000  # that a stamp can name
 FRAME_ID = "camera_color_optical_frame"
 FOCAL_PX, DISTANCE_M = 500.0, 0.8
 
@@ -45,11 +46,13 @@ def write_bag(
     compressed: bool = False,
     depth: bool = True,
     depth_frame_id: str = FRAME_ID,
+    moves: bool = False,
 ) -> Path:
     """A camera's topics and one of a type that has nothing to do with images.
 
     Depth comes 5 ms after its image and is recorded after it; the last image has none. A depth
-    camera in a frame of its own is 0.1 m behind the colour camera.
+    camera in a frame of its own is 0.1 m behind the colour camera, or moves on by 0.1 m per image;
+    then somebody's clock is years ahead for two transforms after the first one.
     """
     plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
     with Writer(folder, version=8, storage_plugin=plugin) as writer:
@@ -65,8 +68,10 @@ def write_bag(
         own_frame = depth_frame_id != FRAME_ID
         if own_frame:
             lens = topic("/camera/depth/camera_info", "sensor_msgs/msg/CameraInfo")
-            static = topic("/tf_static", "tf2_msgs/msg/TFMessage")
-            writer.write(static, FIRST_NS, serialize(behind(depth_frame_id)))
+            tf = topic("/tf" if moves else "/tf_static", "tf2_msgs/msg/TFMessage")
+            stray_ns = (LAST_NS - 1_000_000_000, LAST_NS) if moves else ()
+            for stamp_ns in (FIRST_NS, *stray_ns):
+                writer.write(tf, FIRST_NS, serialize(behind(depth_frame_id, stamp_ns)))
         words = topic("/chatter", "std_msgs/msg/String")
         for index, rgb in enumerate(images):
             stamp_ns = FIRST_NS + index * STEP_NS
@@ -83,6 +88,9 @@ def write_bag(
                 header=header, height=height, width=width, distortion_model="plumb_bob", k=k
             )
             writer.write(infos, stamp_ns + 1_000_000, serialize(info))
+            if own_frame and moves:
+                pose = behind(depth_frame_id, stamp_ns, 0.1 * (index + 1))
+                writer.write(tf, stamp_ns + 1_000_000, serialize(pose))
             if own_frame:
                 writer.write(lens, stamp_ns + 1_000_000, serialize(info))
             if depths is not None and index < len(images) - 1:
@@ -95,12 +103,12 @@ def write_bag(
     return folder
 
 
-def behind(frame_id: str):
-    """A transform: this frame's origin is 0.1 m behind the colour camera's."""
-    place = MessageType("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=-0.1)
+def behind(frame_id: str, stamp_ns: int, by_m: float = 0.1):
+    """A transform: this frame's origin is so far behind the colour camera's."""
+    place = MessageType("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=-by_m)
     turn = MessageType("geometry_msgs/msg/Quaternion")(w=1.0)
     transform = MessageType("geometry_msgs/msg/Transform")(translation=place, rotation=turn)
     stamped = MessageType("geometry_msgs/msg/TransformStamped")(
-        header=header_message(FIRST_NS, FRAME_ID), child_frame_id=frame_id, transform=transform
+        header=header_message(stamp_ns, FRAME_ID), child_frame_id=frame_id, transform=transform
     )
     return MessageType("tf2_msgs/msg/TFMessage")(transforms=[stamped])

@@ -155,12 +155,31 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:2]) + lines[0][: len(lines[0]) // 2])
     shutil.rmtree(out / "bag", ignore_errors=True)
-    (out / "partial" / "bag").mkdir(parents=True, exist_ok=True)
-    (out / "partial" / "bag" / "bag.mcap").write_bytes(b"half")
+    left = out / f".bag.{'0' * 16}.partial" / "bag"
+    left.mkdir(parents=True)
+    (left / "bag.mcap").write_bytes(b"half")
     assert main(command) == 0
     assert files(out) == files(run)
     assert main(command) == 0  # nothing to do
     assert files(out) == files(run)
+
+
+def test_a_journal_with_garbage_gives_the_same_files(
+    bag: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(run, out)
+    shutil.rmtree(out / "bag")
+    journal = out / "answers.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[1], lines[3] = b"\0" * 4096 + b"\n", b"0 3 {}\n"
+    journal.write_bytes(b"".join(lines))
+    assert main(["annotate", str(bag), *ASKED, "-o", str(out), *OPTIONS]) == 0
+    assert "2 lines are no results of this run" in capsys.readouterr().err
+    for path in (out, run):
+        assert (path / "bag" / "metadata.yaml").is_file()
+    different = {name for name, content in files(run).items() if files(out)[name] != content}
+    assert different <= {"answers.jsonl"}
 
 
 def test_another_question_is_not_mixed_into_a_run(
@@ -224,6 +243,15 @@ def test_depth_of_another_frame_is_brought_over_by_the_bags_transforms(tmp_path:
     assert depth is not None
     # The depth camera is 0.1 m behind the colour camera.
     assert np.nanmedian(depth.metres) == pytest.approx(DISTANCE_M - 0.1, abs=1e-3)
+
+
+def test_transforms_stamped_years_ahead_do_not_hold_up_those_that_follow(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", sample_frames(4), depth_frame_id="depth_frame", moves=True)
+    for index, image in enumerate(list(BagSource(bag).images(1))[:3]):
+        depth = image.find_depth(image.decode())
+        assert depth is not None
+        expected_m = DISTANCE_M - 0.1 * (index + 1)
+        assert np.nanmedian(depth.metres) == pytest.approx(expected_m, abs=1e-3)
 
 
 def broken(tmp_path: Path, kind: str) -> list[str]:

@@ -125,6 +125,54 @@ def test_a_reviewed_set_is_not_labelled_over(
     assert (data / "annotations.jsonl").read_bytes() == before
 
 
+GARBAGE = [
+    b"",
+    b"\xff\xfe\n",
+    b"0 0 {\n",
+    b"0 0 " + b"[" * 100_000 + b"\n",
+    b"0 0 []\n",
+    b"-1 x {}\n",
+    b"0 0 \x00\x00\x00\n",
+]
+
+
+def test_a_journal_survives_garbage_and_lost_images(
+    labelled: Path,
+    recordings: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As after a power cut or a bad sector: what is left of a run is used, the rest is redone."""
+    out = tmp_path / "set"
+    shutil.copytree(labelled, out)
+    (out / "annotations.jsonl").unlink()  # it had not got that far
+    journal = out / "answers.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 6
+    fields = json.loads(lines[1].split(b" ", 2)[2])
+    fewer = {**fields, "located": [{**fields["located"][0], "instances": []}]}
+    huge = {**fields, "size_hw": [10**6, 10**6]}
+    other = {**fields, "stamp_ns": "soon"}
+    garbage = [
+        *GARBAGE,
+        *(b"0 1 %s\n" % json.dumps(each).encode() for each in (fewer, huge, other)),
+    ]
+    unknown = [b"0 777 " + lines[1].split(b" ", 2)[2]]  # a result of an image that does not exist
+    journal.write_bytes(b"".join([lines[0], *garbage, *unknown, *lines[2:5], lines[5][:50]]))
+    images = sorted((out / "images").iterdir())
+    images[2].unlink()
+    images[3].write_bytes(b"")
+    images[4].unlink()
+    images[4].symlink_to(images[0])
+    inputs = [str(path) for path in recordings]
+    assert main(["label", *inputs, *EXPRESSIONS, "-o", str(out), *OPTIONS]) == 0
+    assert f"{len(garbage) - 1} lines are no results of this run" in capsys.readouterr().err
+    for path in (labelled / "annotations.jsonl", *(labelled / "images").iterdir()):
+        assert (out / path.relative_to(labelled)).read_bytes() == path.read_bytes(), path
+    n_lines = journal.read_bytes().count(b"\n")
+    assert n_lines == 1 + len(garbage) - 1 + 1 + 3 + 5  # all but the first were redone or lost
+
+
 def test_what_exists_is_an_input_and_all_else_an_expression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,10 +19,16 @@ class Rig:
         self.gate.set()
         self.loading: queue.Queue[int] = queue.Queue()
         self.finished: queue.Queue[tuple] = queue.Queue()
-        self.loader = BackgroundLoader(self.load, lambda *result: self.finished.put(result))
+        self.crashes: list[tuple[str, BaseException]] = []
+        self.loader = BackgroundLoader(
+            self.load,
+            lambda *result: self.finished.put(result),
+            lambda *crash: self.crashes.append(crash),
+        )
 
-    def load(self, wanted: int) -> str:
+    def load(self, wanted: int, superseded: threading.Event) -> str:
         self.loading.put(wanted)
+        self.superseded = superseded
         self.gate.wait(10)
         if wanted % 2:
             raise ValueError(f"{wanted} is damaged")
@@ -51,7 +57,9 @@ def test_the_newest_wish_counts_and_none_is_delivered_after_a_cancel(rig: Rig) -
     rig.gate.clear()
     rig.loader.begin(2)
     assert rig.loading.get(timeout=10) == 2
+    assert not rig.superseded.is_set()
     rig.loader.begin(4)
+    assert rig.superseded.is_set()
     rig.loader.begin(6)
     rig.gate.set()
     assert rig.finished.get(timeout=10)[0] == 6
@@ -60,7 +68,9 @@ def test_the_newest_wish_counts_and_none_is_delivered_after_a_cancel(rig: Rig) -
     rig.gate.clear()
     rig.loader.begin(8)
     assert rig.loading.get(timeout=10) == 8
+    assert not rig.superseded.is_set()
     rig.loader.cancel()
+    assert rig.superseded.is_set()
     threading.Timer(0.1, rig.gate.set).start()
     rig.loader.stop()  # waits for the load
     assert rig.gate.is_set()

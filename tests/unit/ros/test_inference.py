@@ -67,7 +67,7 @@ class Camera:
         self.tracking, self.publisher, self.problem = Tracking(), self, ""
         self.rig = rig
         self.results: queue.Queue[InferenceResult] = queue.Queue()
-        self.broken: Exception | None = None
+        self.broken: BaseException | None = None
 
     def publish_inference(self, result: InferenceResult) -> bool:
         if self.broken is not None:
@@ -78,6 +78,8 @@ class Camera:
         return True
 
     def deliver(self, private_request: PrivateRequest, result: InferenceResult) -> None:
+        if self.broken is not None:
+            raise self.broken
         private_request.queue.put(result)
 
     def deliver_event(self, private_request: PrivateRequest, event: RequestEvent) -> None:
@@ -159,6 +161,9 @@ class Rig:
 
     def report(self, text: str) -> None:
         self.reports.append(text)
+
+    def report_crash(self, what: str, error: BaseException) -> None:
+        self.reports.append(f"{what} failed: {error!r}")
 
     def image(self, stamp_ns: int, camera: int = 0) -> None:
         self.cameras[camera].slot.put(Image(stamp_ns))
@@ -267,16 +272,28 @@ def test_an_image_from_the_future_is_no_newest_image(rig: Rig) -> None:
     assert rig.result() == ("the mug", 100 * SECOND)
 
 
-def test_whatever_a_step_raises_the_thread_goes_on(rig: Rig) -> None:
-    rig.camera.broken = KeyError("publisher")
+class Panic(BaseException):
+    """As pyo3's PanicException."""
+
+
+@pytest.mark.parametrize("error", [KeyError("publisher"), Panic("publisher")])
+def test_whatever_a_step_raises_the_thread_goes_on(rig: Rig, error: BaseException) -> None:
+    rig.camera.broken = error
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.is_quiet()
-    assert rig.reports == ["result failed: KeyError: 'publisher'"]
+    assert rig.reports == [f"a result failed: {error!r}"]
     assert not rig.thread.is_busy
     rig.camera.broken = None
     rig.image(100 * SECOND + 1)
     assert rig.result() == ("the mug", 100 * SECOND + 1)
+
+
+def test_a_caller_whose_result_cannot_be_delivered_is_told_so(rig: Rig) -> None:
+    rig.camera.broken = KeyError("publisher")
+    outcome = rig.private_request("the mug", image=7, repeats=True).get(timeout=10)
+    assert (outcome.reason, outcome.text) == (EndReason.REFUSED, "KeyError: 'publisher'")
+    assert rig.camera.private_requests.pending == ()
 
 
 def test_stop_during_the_work_silences_it(rig: Rig) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from speaking import MISSING, music, noisy, speak, synthesised
 
+from mllmseg_ros.speech import listener as listener_module
 from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
 from mllmseg_ros.speech.decision import Rules, decide
@@ -87,6 +88,7 @@ class Ear:
 
     def __init__(self) -> None:
         self.utterances: list[RecognisedUtterance] = []
+        self.problems: list[str] = []
         self._came = threading.Event()
 
     def __call__(self, utterance: RecognisedUtterance) -> None:
@@ -98,6 +100,11 @@ class Ear:
         self._came.clear()
 
 
+def listen_while_held(vad: SileroVad, sphinx: Sphinx, ear: Ear) -> Listener:
+    endpointer = Endpointer(vad, float("inf"))
+    return Listener(endpointer, sphinx, Rules(), ear, ear.problems.append, push_to_talk=True)
+
+
 def feed_chunks(listener: Listener, audio: Samples, begin_s: float = 100.0) -> None:
     """As a microphone hands it over, only faster."""
     for at in range(0, len(audio), 1024):
@@ -107,7 +114,7 @@ def feed_chunks(listener: Listener, audio: Samples, begin_s: float = 100.0) -> N
 
 def test_a_listener_hears_in_a_thread_on_the_feeder_s_clock(vad: SileroVad, sphinx: Sphinx) -> None:
     ear = Ear()
-    listener = Listener(Endpointer(vad), sphinx, Rules(), ear)
+    listener = Listener(Endpointer(vad), sphinx, Rules(), ear, ear.problems.append)
     try:
         feed_chunks(listener, speak("stop"))
         ear.wait()
@@ -122,7 +129,7 @@ def test_only_what_is_said_while_the_button_is_held_is_heard(
     vad: SileroVad, sphinx: Sphinx
 ) -> None:
     ear = Ear()
-    listener = Listener(Endpointer(vad, float("inf")), sphinx, Rules(), ear, push_to_talk=True)
+    listener = listen_while_held(vad, sphinx, ear)
     pause = np.zeros(2 * SAMPLE_RATE, np.int16)
     try:
         feed_chunks(listener, speak("stop"))
@@ -151,7 +158,7 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
             raise RuntimeError("out of memory")
         return Transcription(text="stop", confidence=1.0)
 
-    listener = Listener(Endpointer(vad), recognise, Rules(), ear)
+    listener = Listener(Endpointer(vad), recognise, Rules(), ear, ear.problems.append)
     spoken, began_s = speak("stop"), time.monotonic()
     try:
         for _ in range(40):
@@ -169,3 +176,84 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
     assert "out of memory" in ear.utterances[0].decision.reason
     assert ear.utterances[1].decision.command == "stop"
     assert len(ear.utterances) < 20
+
+
+def test_a_button_that_is_not_held_any_more_is_let_go(
+    vad: SileroVad, sphinx: Sphinx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it may be gone: what was said until then may be half a command."""
+    monkeypatch.setattr(listener_module, "HELD_S", 0.5)
+    ear = Ear()
+    listener = listen_while_held(vad, sphinx, ear)
+    try:
+        listener.set_talk_button(True)
+        feed_chunks(listener, speak("stop"))
+        deadline_s = time.monotonic() + 20
+        while not ear.problems:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        assert "push_to_talk was not repeated for 0.5 s" in ear.problems[0]
+        feed_chunks(listener, speak("stop"))  # nobody holds it
+        spoken = speak("put the red cube on the plate")
+        listener.set_talk_button(True)
+        for at in range(0, len(spoken), 8000):
+            feed_chunks(listener, spoken[at : at + 8000])
+            listener.set_talk_button(True)  # repeated
+            time.sleep(0.2)
+        listener.set_talk_button(False)
+        ear.wait()
+    finally:
+        listener.close()
+    assert [each.decision.command for each in ear.utterances] == ["put the red cube on the plate"]
+    assert len(ear.problems) == 1
+
+
+class Panic(BaseException):
+    """As that of a tokenizer written in Rust, which is no Exception."""
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), MemoryError("samples"), Panic("regex")])
+def test_a_voice_detector_that_fails_costs_audio_and_the_next_is_heard(
+    vad: SileroVad, sphinx: Sphinx, error: BaseException
+) -> None:
+    class FailingVad:
+        n_failures = 3
+
+        def reset(self) -> None:
+            vad.reset()
+
+        def __call__(self, window: Samples) -> float:
+            if self.n_failures:
+                self.n_failures -= 1
+                raise error
+            return vad(window)
+
+    ear = Ear()
+    endpointer = Endpointer(FailingVad())  # type: ignore[arg-type]
+    listener = Listener(endpointer, sphinx, Rules(), ear, ear.problems.append)
+    try:
+        feed_chunks(listener, np.zeros(4 * 1024, np.int16))
+        feed_chunks(listener, speak("stop"))
+        ear.wait()
+        assert listener.is_alive
+    finally:
+        listener.close()
+    assert ear.problems == [f"audio is lost: {type(error).__name__}: {error}"] * 3
+    assert ear.utterances[0].decision.command == "stop"
+
+
+def test_a_recogniser_that_panics_is_a_reason_in_the_transcript(vad: SileroVad) -> None:
+    def recognise(utterance: Utterance) -> Transcription:
+        raise Panic("called unwrap on\na None")
+
+    ear = Ear()
+    listener = Listener(Endpointer(vad), recognise, Rules(), ear, ear.problems.append)
+    try:
+        feed_chunks(listener, speak("stop"))
+        ear.wait()
+        assert listener.is_alive
+    finally:
+        listener.close()
+    reason = "recognition failed: Panic: called unwrap on a None"
+    assert ear.utterances[0].decision.reason == reason
+    assert not ear.utterances[0].decision.command

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from speaking import MISSING
@@ -36,3 +38,30 @@ def test_it_ends_in_the_middle_of_a_word() -> None:
     began_s = time.monotonic()
     voice.close()
     assert time.monotonic() - began_s < 5
+
+
+def test_a_program_that_is_gone_is_reported_and_does_not_end_the_voice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, link = shutil.which("espeak-ng"), tmp_path / "espeak-ng"
+    assert real
+    link.symlink_to(real)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    problems: list[str] = []
+    silent = threading.Event()
+    voice = Voice(lambda wrong: (problems.append(wrong), silent.set()))
+    try:
+        link.unlink()
+        voice.say("yes")
+        assert silent.wait(20)
+        silent.clear()
+        link.symlink_to(real)
+        voice.say("half a pair \ud800, reversed \u202e")  # no text that can be encoded
+        assert silent.wait(20)
+        time.sleep(0.1)
+        assert voice.is_alive
+        assert not voice.is_speaking
+    finally:
+        voice.close()
+    assert "FileNotFoundError" in problems[0]
+    assert "Unicode" not in problems[1]

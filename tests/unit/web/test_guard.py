@@ -168,3 +168,45 @@ def test_the_token_comes_by_link_form_or_header_and_stays_as_a_cookie(page: Path
             await (await client.ws_connect(f"{url}ws")).close()
 
     visit(access, page, steps)
+
+
+def test_two_pages_on_one_host_keep_their_cookies(page: Path) -> None:
+    """Browsers share cookies between the ports of a host."""
+    other = Access(port=0, token="another token than that of the first page")
+
+    async def steps(client: ClientSession, url: str) -> None:
+        app = guarded_application(other, page)
+        async with serving(app, other) as other_url:
+            for where, token in ((url, TOKEN), (other_url, other.token)):
+                async with client.get(where, params={"token": token}) as response:
+                    assert response.status == 200
+            for where in (url, other_url):
+                async with client.get(where) as response:
+                    assert response.status == 200
+
+    visit(Access(port=0, token=TOKEN), page, steps)
+
+
+@pytest.mark.parametrize(
+    ("origins", "headers", "is_secure"),
+    [
+        ((), {}, False),
+        ((), {"X-Forwarded-Proto": "https"}, False),  # there is no proxy
+        (("http://robot.example",), {"X-Forwarded-Proto": "https"}, False),
+        (("https://robot.example",), {}, False),  # this machine's own address
+        (("https://robot.example",), {"X-Forwarded-Proto": "https"}, True),
+        (("https://robot.example",), {"Host": "robot.example"}, True),
+    ],
+)
+def test_behind_https_the_cookie_is_secure(
+    page: Path, origins: tuple[str, ...], headers: dict[str, str], is_secure: bool
+) -> None:
+    async def steps(client: ClientSession, url: str) -> None:
+        async with client.get(
+            url, params={"token": TOKEN}, headers=headers, allow_redirects=False
+        ) as response:
+            assert response.status == 303
+            (cookie,) = response.cookies.values()
+            assert bool(cookie["secure"]) == is_secure
+
+    visit(Access(port=0, token=TOKEN, origins=origins), page, steps)
