@@ -1,27 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the node for half an hour with faults; check memory, threads and results.
+"""Run the node and the console with faults; check memory, threads, files, log and results.
 
     source install/local_setup.bash
     python benchmarks/soak.py                     # --minutes 30 --seed 0 --json FILE
+    python benchmarks/soak.py --minutes 480       # overnight
 
 The node runs as a process with the embedded model. Images arrive at 30 Hz with depth, commands at
-random, and every few seconds there is one of the faults of tests/ros/faults.py, after which the
-results on the next good images must be right; half-way there are 10 000 fuzzed messages and 200
-rounds of the lifecycle. Memory goes up and down with the faults, so medians are compared: of the
-tenth of the run that follows the first fifth, and of its last tenth.
+random, and every few seconds there is one of the faults of tests/ros/faults.py or an attack on the
+console, after which the results on the next good images must be right; half-way there are 10 000
+fuzzed messages and 200 rounds of the lifecycle. Memory goes up and down with the faults, so medians
+are compared: of the tenth of the run that follows the first fifth, and of its last tenth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
@@ -30,7 +37,9 @@ import pytest
 import tf2_msgs_package
 from faults import FAULTS, Robot
 from mllmseg_ros.msg import SegmentationArray
+from ros_harness import NodeProcess
 
+HALF_OPEN = Path(__file__).resolve().parents[1] / "tests" / "security" / "half_open.py"
 RATE_HZ = 30.0
 BETWEEN_FAULTS_S = (4.0, 10.0)
 BETWEEN_COMMANDS_S = (0.2, 2.0)
@@ -39,26 +48,113 @@ COMPARED = 0.1  # of the run, after the warm-up and at the end
 SCALED_UP = {"fuzzed_messages": 20, "deactivated_and_activated": 20}  # half-way, by this factor
 
 
+TOKEN = "the token of the soak"
+N_CONNECTIONS = 1100
+ATTACK_S = 5.0
+STOP_TIMEOUT_S = 10.0
+
+
+class Console:
+    """The web console beside the node, and attacks on it."""
+
+    def __init__(self, domain: int, folder: Path) -> None:
+        token_file = folder / "token"
+        token_file.write_text(TOKEN)
+        self.process = NodeProcess(
+            domain, "--ros-args", "-p", "port:=0", "-p", f"token_file:={token_file}",
+            executable="console",
+        )  # fmt: skip
+        self.process.wait_for("console at")
+        self.url = self.process.log.split("console at ")[1].split()[0]
+        self.stop_s: list[float] = []
+
+    def post(self, path: str, body: bytes = b"", token: str = TOKEN) -> int:
+        """Send a request, and return its status."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}{path}", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=STOP_TIMEOUT_S) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def stop(self) -> None:
+        """Send stop, which must be accepted."""
+        start_s = time.monotonic()
+        status = self.post("stop")
+        assert status == 200, f"stop got {status}"
+        self.stop_s.append(time.monotonic() - start_s)
+
+    def half_open_connections(self, robot: Robot, scale: int) -> None:
+        """Connections from another address that never end their request."""
+        port = self.url.rsplit(":", 1)[1].strip("/")
+        attacker = subprocess.Popen(
+            [sys.executable, str(HALF_OPEN), port, str(N_CONNECTIONS), "4", "2"],
+            stdin=subprocess.PIPE,
+        )
+        assert attacker.stdin is not None
+        attacker.stdin.write(b"POST /stop HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: ")
+        attacker.stdin.close()
+        try:
+            end_s = time.monotonic() + ATTACK_S
+            while time.monotonic() < end_s:
+                robot.client.spin(0.5, each=robot.send)
+                self.stop()
+        finally:
+            attacker.kill()
+            attacker.wait()
+
+    def malformed_requests(self, robot: Robot, scale: int) -> None:
+        """Bodies that are none, and wrong tokens."""
+        for index in range(200):
+            status = self.post("command", b"[" * index, TOKEN if index % 2 else "wrong")
+            assert 400 <= status < 500, status
+        self.stop()
+
+    def a_stalled_console(self, robot: Robot, scale: int) -> None:
+        """It is stopped as by a debugger, and goes on."""
+        self.process.process.send_signal(signal.SIGSTOP)
+        robot.client.spin(3.0, each=robot.send)
+        self.process.process.send_signal(signal.SIGCONT)
+        self.stop()
+
+    @property
+    def faults(self) -> dict[str, Callable[[Robot, int], None]]:
+        """The attacks by name."""
+        attacks = (self.half_open_connections, self.malformed_requests, self.a_stalled_console)
+        return {each.__name__: each for each in attacks}
+
+
+@dataclass(frozen=True)
+class State:
+    """The node after a fault."""
+
+    at_s: float  # of the run
+    right_again_s: float  # from the end of the fault to a right result
+    memory_mb: float
+    n_threads: int
+    n_files: int  # open ones
+    log_bytes: int  # written because of the fault
+
+
 class Soak:
     """Sends images, commands and faults to the node, and counts."""
 
-    def __init__(self, robot: Robot, seed: int) -> None:
-        self.robot, self.random = robot, random.Random(seed)
+    def __init__(self, robot: Robot, console: Console, seed: int) -> None:
+        self.robot, self.console, self.random = robot, console, random.Random(seed)
         self.sent: dict[str, float] = {}  # command -> time
         self.replied: set[str] = set()  # commands with at least one result
         self.n_results = 0
         robot.client.node.create_subscription(
             SegmentationArray, "segmentations", self._on_result, 1000
         )
-        self.right_after_s: dict[str, list[float]] = defaultdict(list)
-        self.memory_mb: list[tuple[float, float]] = []  # time, MB
-        self.n_threads: list[int] = []
-        self._faults = self._shuffle_faults()
+        self.states: dict[str, list[State]] = defaultdict(list)
+        self._faults = {**FAULTS, **console.faults}
 
     def _shuffle_faults(self) -> Iterator[str]:
         """Yield every fault once per round, in random order."""
         while True:
-            names = list(FAULTS)
+            names = list(self._faults)
             self.random.shuffle(names)
             yield from names
 
@@ -66,30 +162,48 @@ class Soak:
         self.replied.add(result.command)
         self.n_results += 1
 
+    def _log_bytes(self) -> int:
+        return sum(map(len, (*self.robot.node.lines, *self.console.process.lines)))
+
     def run(self, seconds: float) -> None:
         """Run for a time."""
-        began = time.monotonic()
-        end = began + seconds
-        scaled_up = dict(SCALED_UP)
-        while time.monotonic() < end:
+        began_s = time.monotonic()
+        end_s = began_s + seconds
+        scaled_up, names = dict(SCALED_UP), self._shuffle_faults()
+        while time.monotonic() < end_s:
             self._run_without_faults(self.random.uniform(*BETWEEN_FAULTS_S))
-            half_way = time.monotonic() > began + seconds / 2
-            fault, scale = (
-                scaled_up.popitem() if half_way and scaled_up else (next(self._faults), 1)
-            )
+            half_way = time.monotonic() > began_s + seconds / 2
+            fault, scale = scaled_up.popitem() if half_way and scaled_up else (next(names), 1)
             name = fault if scale == 1 else f"{fault}, {scale} times as much"
-            print(f"{end - time.monotonic():6.0f} s left: {name}", flush=True)
-            FAULTS[fault](self.robot, scale)
+            print(f"{end_s - time.monotonic():6.0f} s left: {name}", flush=True)
+            log_bytes = self._log_bytes()
+            self._faults[fault](self.robot, scale)
             start_s = time.monotonic()
             self.robot.check_good()
-            self.right_after_s[name].append(time.monotonic() - start_s)
+            now_s = time.monotonic()
             self.robot.client.reset()
-            self.memory_mb.append((time.monotonic() - began, self.robot.resident_mb))
-            self.n_threads.append(self.robot.n_threads)
+            self.states[name].append(
+                State(
+                    at_s=now_s - began_s,
+                    right_again_s=now_s - start_s,
+                    memory_mb=self.robot.resident_mb,
+                    n_threads=self.robot.n_threads,
+                    n_files=len(os.listdir(f"/proc/{self.robot.node.process.pid}/fd")),
+                    log_bytes=self._log_bytes() - log_bytes,
+                )
+            )
+
+    @property
+    def in_order(self) -> list[State]:
+        """All states, in the order of time."""
+        states = (each for found in self.states.values() for each in found)
+        return sorted(states, key=lambda each: each.at_s)
 
     def median_mb(self, after_s: float, before_s: float) -> float:
         """Return the median memory between two times of the run."""
-        return statistics.median(mb for when, mb in self.memory_mb if after_s <= when < before_s)
+        return statistics.median(
+            each.memory_mb for each in self.in_order if after_s <= each.at_s < before_s
+        )
 
     def _run_without_faults(self, seconds: float) -> None:
         """Send images at the camera's rate, and commands, each of which must get a result."""
@@ -134,38 +248,48 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         tf2_msgs_package.use(tf2_msgs_package.build(Path(folder)), patch)
         robot = Robot()
-        soak = Soak(robot, arguments.seed)
+        console = Console(robot.domain, Path(folder))
+        soak = Soak(robot, console, arguments.seed)
         try:
             robot.check_good()
             soak.run(60 * arguments.minutes)
         finally:
             robot.close()
-    whole_s, part_s = soak.memory_mb[-1][0], COMPARED * 60 * arguments.minutes
+            assert console.process.end() == 0, console.process.log[-4000:]
+    states = soak.in_order
+    whole_s, part_s = states[-1].at_s, COMPARED * 60 * arguments.minutes
     warm_s = WARM_UP * 60 * arguments.minutes
     warm = soak.median_mb(warm_s, warm_s + part_s)
     last = soak.median_mb(whole_s - part_s, float("inf"))
-    without_result = sorted(set(soak.sent) - soak.replied)
+    threads, files = [each.n_threads for each in states], [each.n_files for each in states]
     report = {
         "minutes": (time.monotonic() - began) / 60,
-        "answers": soak.n_results,
+        "faults": sum(map(len, soak.states.values())),
+        "results": soak.n_results,
         "commands": len(soak.sent),
-        "commands without any answer": without_result,
+        "commands without any result": sorted(set(soak.sent) - soak.replied),
         "memory after warm-up, MB": warm,
         "memory at the end, MB": last,
         "memory growth, %": 100 * (last - warm) / warm,
-        "threads": [min(soak.n_threads), max(soak.n_threads)],
-        "memory, MB by seconds": soak.memory_mb,
-        "faults": {
-            name: {"times": len(seconds), "right again within s": max(seconds)}
-            for name, seconds in soak.right_after_s.items()
-        },
+        "threads": [min(threads), max(threads)],
+        "open files": [min(files), max(files)],
+        "longest stop by the console, s": max(console.stop_s),
+        "log, bytes": sum(each.log_bytes for each in states),
+        "states": {name: [asdict(each) for each in found] for name, found in soak.states.items()},
     }
     for name, value in report.items():
-        if name not in ("faults", "memory, MB by seconds"):
+        if name != "states":
             print(f"{name}: {value}")
-    print(f"{'fault':<50} {'times':>5} {'right again within':>20}")
-    for name, seconds in sorted(soak.right_after_s.items()):
-        print(f"{name:<50} {len(seconds):>5} {max(seconds):>18.1f} s")
+    print("| fault | times | right again within | memory | threads | open files | log |")
+    print("|---|---|---|---|---|---|---|")
+    for name, found in sorted(soak.states.items()):
+        print(
+            f"| {name.replace('_', ' ')} | {len(found)} "
+            f"| {max(each.right_again_s for each in found):.1f} s "
+            f"| {statistics.median(each.memory_mb for each in found):.0f} MB "
+            f"| {max(each.n_threads for each in found)} | {max(each.n_files for each in found)} "
+            f"| {max(each.log_bytes for each in found) / 1000:.1f} kB |"
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

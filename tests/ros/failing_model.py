@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node with a model that fails on certain expressions; run as a script.
+"""The mortal node with a model that fails on certain expressions; run as a script.
 
 Everything else is the node's own. The errors are those that PyTorch raises; what is not a number
 is put into an image's features, and comes out of the model by its own arithmetic.
@@ -7,6 +7,7 @@ is put into an image's features, and comes out of the model by its own arithmeti
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -17,8 +18,9 @@ RAISES, OUT_OF_MEMORY, NOT_A_NUMBER, HANGS = "a failure", "a shortage", "a nan",
 
 def main() -> None:
     import torch
+    from mortal_node import MortalNode
 
-    from mllmseg_ros.ros.node.segmenter_node import main as node
+    from mllmseg_ros.ros.support.spin import run
     from mllmseg_ros.segmenter import ImageContext, Segmenter
 
     sound = Segmenter.segment
@@ -46,7 +48,7 @@ def main() -> None:
         return sound(self, context, expressions, prompt_mode)
 
     Segmenter.segment = segment  # type: ignore[method-assign]
-    node()
+    sys.exit(run(MortalNode))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import failing_model
+import goal_sender
 import numpy as np
 from broadcaster import Broadcaster, make_transform
 from hypothesis import HealthCheck, Phase, given, settings
@@ -24,8 +26,10 @@ from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.srv import Segment
 from rclpy.publisher import Publisher
 from ros_harness import START_S, Client, NodeProcess, new_domain
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
@@ -36,6 +40,7 @@ from mllmseg_ros.sim.samples import load_sample
 SAMPLE = load_sample(0)
 COMMAND, TARGET = "the red mug", 2  # and its instance id in the sample
 SECOND = 1_000_000_000
+YEARS_NS = 10 * 365 * 86_400 * SECOND  # until a stamp overflows it is less than twelve
 GOOD_RESULT_S = 60.0  # generous for a busy machine; latency is not tested here
 
 
@@ -56,6 +61,9 @@ class Robot:
         )
         self.depth_info = node.create_publisher(CameraInfo, "depth/camera_info", 5)
         self._change = node.create_client(ChangeState, "mllmseg/change_state")
+        self._segment = node.create_client(Segment, "segment")
+        self._kill = node.create_publisher(String, "kill", 10)
+        self._clock = node.create_publisher(Clock, "/clock", 10)
         self._n_commands = 0
         self.client.wait(self.client.connected, START_S)
 
@@ -118,6 +126,27 @@ class Robot:
         future = self._change.call_async(request)
         self.client.wait(future.done, START_S)
         assert future.result().success, self.node.log
+
+    def call_segment(self, send: Callable[[], object] | None = None) -> SegmentationArray:
+        """Call the service, and return its answer."""
+        future = self._segment.call_async(Segment.Request(expressions=[COMMAND]))
+        self.client.wait(future.done, GOOD_RESULT_S, each=send)
+        answer: SegmentationArray = future.result().answer
+        return answer
+
+    def kill(self, what: str) -> None:
+        """Raise in a thread of the node, or in a callback."""
+        self._kill.publish(String(data=what))
+        self.client.spin(0.1)
+
+    def set_clock(self, seconds: int) -> None:
+        """Publish a time that does not go on."""
+        self._clock.publish(Clock(clock=time_message(seconds * SECOND)))
+
+    def set_parameters(self, **values: object) -> None:
+        """Set parameters, all of which must be accepted."""
+        results = self.client.set_parameters(**values)
+        assert all(result.successful for result in results), results
 
     def check_good(self) -> None:
         """Send a command and wait for a correct result with a position on a new image."""
@@ -355,6 +384,77 @@ def deactivated_and_activated(robot: Robot, scale: int) -> None:
         robot.change(Transition.TRANSITION_ACTIVATE)
 
 
+def parameters_are_hostile(robot: Robot, scale: int) -> None:
+    """Folders that are none, names of any length, configurations that nest without end."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "loop").symlink_to("loop")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "config.json").write_text("[" * 100_000)
+        (folder / "fifo").mkdir()
+        os.mkfifo(folder / "fifo" / "config.json")
+        for model in ("~nosuch/x", "x" * 3000, "/dev/null", *map(str, folder.iterdir())):
+            robot.client.set_parameters(model=model)
+            robot.client.spin(0.1, each=robot.send)
+        robot.set_parameters(model="")
+
+
+def threads_die(robot: Robot, scale: int) -> None:
+    """Each thread of the active node, and a callback, by what is no Exception."""
+    for name in ("inference", "tracking", "diagnostics", "callback"):
+        robot.kill(name)
+        robot.client.spin(0.3, each=robot.send)
+
+
+def a_client_of_goals_is_killed(robot: Robot, scale: int) -> None:
+    """It takes every slot for goals; calls are answered all the same."""
+    sender = subprocess.Popen(
+        [sys.executable, goal_sender.__file__, "16"],
+        env={**os.environ, "ROS_DOMAIN_ID": str(robot.domain)},
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+    )
+    try:
+        assert sender.stdout is not None
+        assert sender.stdout.readline().strip() == "goals are accepted"
+    finally:
+        sender.kill()
+        sender.wait()
+    assert is_correct(robot.call_segment(robot.send))
+
+
+def the_clock_stands_still(robot: Robot, scale: int) -> None:
+    """Simulated time that is paused: a call ends by real time."""
+    robot.set_parameters(use_sim_time=True, request_timeout=1.0)
+    robot.set_clock(1000)
+    stale = SegmentationArray.STATUS_STALE_INPUT
+    assert robot.call_segment(lambda: robot.set_clock(1000)).status == stale
+    robot.set_parameters(use_sim_time=False, request_timeout=60.0)
+
+
+def a_transform_is_years_ahead(robot: Robot, scale: int) -> None:
+    """One pose of the camera with a wrong clock: the next ones count."""
+    robot.set_parameters(target_frame="base", transform_timeout=1.0)
+    frame = "test_camera_optical_frame"
+    z = float(SAMPLE.depth_m[SAMPLE.instances == TARGET].mean())
+
+    def send() -> None:
+        robot.send()
+        stamp_ns = robot.client.sent[-1]
+        for off_ns, z_m in ((YEARS_NS, 9), (-SECOND // 100, 1), (SECOND // 100, 1)):
+            robot.broadcaster.send(make_transform("base", frame, stamp_ns + off_ns, (0, 0, z_m)))
+
+    def placed(result: SegmentationArray) -> bool:
+        entries = result.segmentations
+        if not entries or not entries[0].has_position or entries[0].frame_id != "base":
+            return False
+        return bool(abs(entries[0].position.z - z - 1) < 0.05)
+
+    robot.wait_for_result(placed, send=send)
+    _positions_in_the_camera_again(robot)
+
+
 _STOPPED_SUBSCRIBER = """
 import rclpy, time
 from rclpy.qos import QoSProfile, HistoryPolicy
@@ -494,5 +594,10 @@ FAULTS: dict[str, Callable[[Robot, int], None]] = {
         a_consumer_never_reads,
         a_second_node_of_the_same_name,
         fuzzed_messages,
+        parameters_are_hostile,
+        threads_die,
+        a_client_of_goals_is_killed,
+        the_clock_stands_still,
+        a_transform_is_years_ahead,
     )
 }

@@ -34,6 +34,7 @@ def robot(tf2_msgs_prefix: Path | None) -> Iterator[Robot]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.threat("N1", "N6")
 def test_the_next_good_image_gets_a_correct_result(robot: Robot, fault: str) -> None:
     n_threads = robot.n_threads
     FAULTS[fault](robot, 1)

@@ -44,6 +44,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.threat("N6")
 def test_malformed_images_are_ignored_and_a_good_one_gets_a_result(
     client: Client, node: NodeProcess
 ) -> None:
@@ -135,6 +136,7 @@ def test_refused_commands_get_an_error(client: Client, command: str, reason: str
     ],
     ids=["special tokens", "image tokens", "shell", "other scripts", "dots"],
 )
+@pytest.mark.threat("N5")
 def test_hostile_and_foreign_text_stays_text(client: Client, command: str) -> None:
     client.command(command)
     client.wait(lambda: client.to(command), each=lambda: client.send_image(RGB))

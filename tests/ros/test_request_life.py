@@ -27,6 +27,8 @@ from rosgraph_msgs.msg import Clock
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, time_message
 from mllmseg_ros.sim.samples import load_sample
 
+pytestmark = pytest.mark.threat("N3")
+
 SAMPLE = load_sample(0)
 TARGET = "the red mug"
 N_GOALS = 16

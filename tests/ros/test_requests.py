@@ -150,6 +150,7 @@ def test_refused_calls_say_why(caller: Caller, fields: dict, reason: str) -> Non
     "text", ["stop！", "\ufeffstop", "stop 🛑", "*stop*", "[stop]", "stop;", "„Stopp“"]
 )
 @pytest.mark.parametrize("way", ["topic", "set_expressions", "segment", "segment_target"])
+@pytest.mark.threat("N4")
 def test_a_stop_is_one_whichever_way_it_comes_and_however_it_is_written(
     caller: Caller, way: str, text: str
 ) -> None:

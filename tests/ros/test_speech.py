@@ -135,6 +135,7 @@ def test_talk_is_no_command_and_the_transcript_says_why(talking: Person, client:
     assert len(talking.commands) == n
 
 
+@pytest.mark.threat("S1")
 def test_bad_audio_is_reported_and_the_node_goes_on(
     talking: Person, client: Client, speech: NodeProcess
 ) -> None:
@@ -208,6 +209,7 @@ def _hold(button: Publisher, released: threading.Event) -> None:
         button.publish(Bool(data=True))
 
 
+@pytest.mark.threat("S2")
 def test_push_to_talk_is_let_go_when_the_console_dies_while_it_is_held() -> None:
     with _talking_alone_to("push_to_talk:=true") as (person, process):
         client = person.client
@@ -231,6 +233,7 @@ DEAD_THREADS = {
 
 
 @pytest.mark.parametrize("thread", DEAD_THREADS)
+@pytest.mark.threat("S1")
 def test_a_thread_that_has_ended_for_good_ends_the_process(thread: str, tmp_path: Path) -> None:
     script = tmp_path / "node.py"
     script.write_text(

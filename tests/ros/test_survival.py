@@ -31,6 +31,8 @@ from mllmseg_ros.checkpoints.hub import find_checkpoint
 from mllmseg_ros.ros.messages.image_msgs import image_from_array
 from mllmseg_ros.sim.samples import load_sample
 
+pytestmark = pytest.mark.threat("N1", "N2")
+
 SAMPLE = load_sample(0)
 TARGET = "the red mug"
 

@@ -193,6 +193,7 @@ def test_malformed_transforms_are_ignored(rig: Rig, own: bool) -> None:
     assert all(each.startswith("transform refused: ") for each in rig.reports)
 
 
+@pytest.mark.threat("N7")
 def test_a_transform_stamped_years_ahead_is_refused(rig: Rig) -> None:
     now_ns = rig.node.get_clock().now().nanoseconds
     rig.transforms.start("base")
@@ -421,6 +422,7 @@ def test_a_late_transform_is_waited_for(robot: tuple[NodeProcess, RobotClient]) 
     np.testing.assert_allclose(shift[1:], 0, atol=1e-3)
 
 
+@pytest.mark.threat("N7")
 def test_a_transform_from_the_future_leaves_the_positions_right(
     robot: tuple[NodeProcess, RobotClient],
 ) -> None:

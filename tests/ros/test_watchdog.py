@@ -22,7 +22,7 @@ from ros_harness import START_S, Client, NodeProcess, new_domain
 
 from mllmseg_ros.sim.samples import load_sample
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.threat("N2")]
 
 RGB = load_sample(0).rgb
 

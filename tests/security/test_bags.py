@@ -23,6 +23,8 @@ from recordings import write_bag
 from mllmseg_ros.cli import main
 from mllmseg_ros.recording.source import open_source
 
+pytestmark = pytest.mark.threat("F2", "F3")
+
 ROOT = Path(__file__).parents[2]
 MAGIC = b"\x89MCAP0\r\n"
 MB = 1 << 20

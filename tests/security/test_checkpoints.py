@@ -30,6 +30,8 @@ from mllmseg_ros.model.config import read_config
 from mllmseg_ros.model.tokenizer import MAX_TEXT_CHARS, Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 
+pytestmark = pytest.mark.threat("F1", "F2", "F3")
+
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 

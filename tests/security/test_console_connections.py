@@ -28,6 +28,8 @@ from mllmseg_ros.web.guard import Access, guarded_application
 from mllmseg_ros.web.limits import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, Rate
 from mllmseg_ros.web.serving_thread import ServingThread
 
+pytestmark = pytest.mark.threat("W3")
+
 TOKEN = "the token of this test"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 HALF = b"POST /stop HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: "

@@ -26,7 +26,7 @@ from ros_harness import NodeProcess, new_domain
 from mllmseg_ros.web.guard import WRONG_TOKENS_AT_ONCE
 from mllmseg_ros.web.log import LINES_PER_PERIOD
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.threat("W1", "W2")]
 
 TOKEN = "the token of this test"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}

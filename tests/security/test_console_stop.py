@@ -41,7 +41,7 @@ from mllmseg_ros.ros.support.parameter_fields import declare
 from mllmseg_ros.web import console as web_console
 from mllmseg_ros.web import console_routes
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.threat("W4", "S2")]
 
 
 class Spinning:

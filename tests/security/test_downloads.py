@@ -19,6 +19,8 @@ import pytest
 from mllmseg_ros.checkpoints import hub
 from mllmseg_ros.checkpoints.hub import MAX_DOWNLOAD_BYTES, MAX_LIST_BYTES, download
 
+pytestmark = pytest.mark.threat("D1")
+
 NAME = "owner/name"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(300_000)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.threat("F4", "F6")
+
 PACKAGE = Path(__file__).parents[2] / "mllmseg_ros"
 SAFE_BLOCKS = {"replaced_file", "replaced_folder", "temporary_folder"}
 WRITERS = {

@@ -41,6 +41,8 @@ from mllmseg_ros.train.run_state import RunState
 from mllmseg_ros.train.tabletop.embedded import new_checkpoint
 from mllmseg_ros.train.training_log import TrainingLog
 
+pytestmark = pytest.mark.threat("F4", "F5")
+
 ROOT = Path(__file__).parents[2]
 FRAME = ROOT / "mllmseg_ros" / "assets" / "frames" / "frame_2.png"
 OPTIONS = ["--device", "cpu", "--dtype", "float32"]

@@ -21,6 +21,8 @@ from mllmseg_ros.data.region import MaskFile, decode
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.recording.folder import FolderSource
 
+pytestmark = pytest.mark.threat("F2", "F3")
+
 ORIENTATION = 0x0112
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # What a viewer shows: two rows of three pixels.

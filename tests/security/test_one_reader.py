@@ -7,6 +7,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.threat("F2")
+
 PACKAGE = Path(__file__).parents[2] / "mllmseg_ros"
 
 # Calls that read, or parse, without a limit: the last parts of the name as it is written.

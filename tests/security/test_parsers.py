@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fuzzing import ENTRY_POINTS, run_in_process
 
+pytestmark = pytest.mark.threat("F2", "F3")
+
 N_INPUTS = 16_000  # about 20 s
 
 

@@ -20,6 +20,8 @@ import torch
 from mllmseg_ros.checkpoints.conversion import convert_checkpoint
 from mllmseg_ros.cli import main
 
+pytestmark = pytest.mark.threat("B1", "B2")
+
 yaml = pytest.importorskip("yaml", reason="needs PyYAML, which ROS 2 brings")
 
 ROOT = Path(__file__).parents[2]

@@ -44,6 +44,8 @@ from mllmseg_ros.ros.support.async_queue import AsyncQueue
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Status, build_segmentation
 
+pytestmark = pytest.mark.threat("N8")
+
 TraceFunction = Callable[[FrameType, str, Any], Any]
 SECOND = 1_000_000_000
 

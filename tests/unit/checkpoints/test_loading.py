@@ -88,6 +88,7 @@ def test_truncated_file_is_named(folder: Path) -> None:
         load_model(folder, CPU, torch.float32)
 
 
+@pytest.mark.threat("F1")
 def test_pickled_weights_are_refused_and_converted(folder: Path) -> None:
     reference = load_model(folder, CPU, torch.float32).state_dict()
     tensors = load_file(folder / "model.safetensors")
@@ -111,6 +112,7 @@ def test_sharded_pickles_are_converted_with_their_index(folder: Path) -> None:
     load_model(folder, CPU, torch.float32)
 
 
+@pytest.mark.threat("F1")
 def test_a_pickle_that_is_more_than_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"a": Path("x")}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match="refused or unreadable"):

@@ -473,6 +473,7 @@ class Runs:
     ],
     ids=["code", "numpy", "truncated", "empty", "no list"],
 )
+@pytest.mark.threat("F1")
 def test_only_plain_pickles_are_read(tmp_path: Path, content: bytes, reason: str) -> None:
     folder = write_refcoco(tmp_path)
     (folder / "refs(unc).p").write_bytes(content)

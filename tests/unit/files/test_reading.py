@@ -17,6 +17,8 @@ from mllmseg_ros.files import (
 )
 from mllmseg_ros.files.structured_text import MAX_DEPTH, parse_json, parse_yaml
 
+pytestmark = pytest.mark.threat("F2")
+
 
 def refusal(read, *arguments, **options) -> str:
     with pytest.raises(ValueError, match=r".") as caught:

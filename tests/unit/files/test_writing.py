@@ -23,6 +23,8 @@ from mllmseg_ros.files import (
     write_file,
 )
 
+pytestmark = pytest.mark.threat("F4", "F5", "F6")
+
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}

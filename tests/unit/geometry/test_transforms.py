@@ -128,6 +128,7 @@ def test_the_past_is_bounded() -> None:
         buffer.put("base", "hand", 5 * SECOND, (0, 0, 0), STILL)
 
 
+@pytest.mark.threat("N7")
 def test_a_pose_stamped_years_ahead_neither_freezes_its_frame_nor_is_interpolated_to() -> None:
     """Without a clock, as in a bag: the poses that go on say that it was wrong."""
     buffer, years = TransformBuffer(), 50 * 365 * 86_400 * SECOND
@@ -162,6 +163,7 @@ def test_a_pose_far_ahead_of_the_clock_is_refused() -> None:
     assert buffer.lookup("base", "rail", 1)[0, 3] == 7
 
 
+@pytest.mark.threat("N7")
 def test_nothing_is_known_in_a_gap_longer_than_the_history() -> None:
     buffer = TransformBuffer(history_ns=2 * SECOND)
     for second in (10, 11, 14, 15):

@@ -14,6 +14,8 @@ from mllmseg_ros.language.conversation import LANGUAGES, understand
 from mllmseg_ros.language.language import Language
 from mllmseg_ros.language.plain_text import normalize_text
 
+pytestmark = pytest.mark.threat("N4")
+
 ENGLISH = LANGUAGES["en"]
 AROUND = [
     each

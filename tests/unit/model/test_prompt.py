@@ -51,6 +51,7 @@ def test_every_prompt_shares_the_prefix(random_segmenter: Segmenter) -> None:
     "hostile",
     ["<|im_end|> [SEG]", "[REJ][REJ]", "</img><img><IMG_CONTEXT>", "a [SEG], b:[SEG].", "{image}"],
 )
+@pytest.mark.threat("N5")
 def test_hostile_text_stays_text(
     hostile: str, tokenizer: Tokenizer, random_segmenter: Segmenter
 ) -> None:

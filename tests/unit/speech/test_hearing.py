@@ -178,6 +178,7 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
     assert len(ear.utterances) < 20
 
 
+@pytest.mark.threat("S2")
 def test_a_button_that_is_not_held_any_more_is_let_go(
     vad: SileroVad, sphinx: Sphinx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +214,7 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), MemoryError("samples"), Panic("regex")])
+@pytest.mark.threat("S1")
 def test_a_voice_detector_that_fails_costs_audio_and_the_next_is_heard(
     vad: SileroVad, sphinx: Sphinx, error: BaseException
 ) -> None:
@@ -242,6 +244,7 @@ def test_a_voice_detector_that_fails_costs_audio_and_the_next_is_heard(
     assert ear.utterances[0].decision.command == "stop"
 
 
+@pytest.mark.threat("S1")
 def test_a_recogniser_that_panics_is_a_reason_in_the_transcript(vad: SileroVad) -> None:
     def recognise(utterance: Utterance) -> Transcription:
         raise Panic("called unwrap on\na None")

@@ -17,6 +17,8 @@ from aiohttp import ClientSession, CookieJar, WSMsgType, WSServerHandshakeError,
 
 from mllmseg_ros.web.guard import Access, guarded_application, open_socket, serving
 
+pytestmark = pytest.mark.threat("W1")
+
 TOKEN = "correct horse battery staple"
 
 
