@@ -135,7 +135,7 @@ def test_a_parameter_of_no_known_type_ends_neither_the_node_nor_the_call(talker:
 
 
 def panicking_tokenizer(folder: Path) -> str:
-    """A model with a pattern that takes exponential time, on which the tokenizers library panics."""
+    """A model with a pattern that takes exponential time, on which its library panics."""
     path = folder / "panicking"
     path.mkdir()
     for file in find_checkpoint(None).iterdir():
