@@ -55,6 +55,9 @@ class WideExpressions(FluentExpressions):
 
     # ---- pieces
 
+    def _pick(self, options: Sequence[str]) -> str:
+        return options[int(self._rng.integers(len(options)))]  # none is the plain one
+
     def _build(
         self,
         phrase: str,

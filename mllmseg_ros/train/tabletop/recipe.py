@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mllmseg_ros.train.recipe import AtLeast0, Count, Recipe, Share
+from mllmseg_ros.train.recipe import AtLeast0, Count, Positive, Recipe, Share
 
 __all__ = ["TabletopRecipe"]
 
-_JOINT_FACTOR = 0.6  # of the base learning rates
 _DENSE_WARM_UP = 20
 _JOINT_WARM_UP = 50
 
@@ -33,6 +32,7 @@ class TabletopRecipe(Recipe):
     expressions: Count
     drawn: Count
     no_target_share: Share
+    joint_rate: Positive
     seed: int
 
     @property
@@ -76,7 +76,7 @@ class TabletopRecipe(Recipe):
         if stage in ("heads", "dense"):
             return min(1.0, (done + 1) / _DENSE_WARM_UP)
         decay = min(1.0, 2 * (1 - done / self._stages[stage]))
-        return _JOINT_FACTOR * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
+        return self.joint_rate * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
 
     @property
     def _stages(self) -> dict[str, int]:

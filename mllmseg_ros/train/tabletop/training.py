@@ -40,7 +40,7 @@ from mllmseg_ros.train.trainer import STATE_FILE, Trainer
 
 __all__ = ["train_tabletop"]
 
-_HARD_SHARE = 0.6  # of the absent targets of a step on wide scenes
+_HARD_SHARE = 0.75  # of the absent targets of a step on wide scenes
 _EASY_FORMS = ("color", "kind", "color_kind")
 
 

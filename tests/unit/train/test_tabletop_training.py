@@ -39,6 +39,7 @@ TINY = TabletopRecipe(
     wide_steps=1,
     wide_share=0.5,
     no_target_share=0.2,
+    joint_rate=0.6,
     seed=0,
     dense_images=2,
     joint_images=2,
