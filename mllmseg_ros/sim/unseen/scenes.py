@@ -7,7 +7,6 @@ the simulator makes expressions.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.files import read_json
 from mllmseg_ros.sim.plain_expressions import ReferringExpression
 from mllmseg_ros.sim.sensor import Sensor, apply_sensor
 from mllmseg_ros.sim.skins import fractal_noise
@@ -46,7 +46,7 @@ class UnseenScene:
 
 @cache
 def _read_scenes() -> tuple[dict[str, Any], ...]:
-    return tuple(json.loads(_SCENES.read_text(encoding="utf-8"))["scenes"])
+    return tuple(read_json(_SCENES)["scenes"])
 
 
 def n_unseen_scenes() -> int:

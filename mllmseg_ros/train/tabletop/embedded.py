@@ -18,7 +18,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
 from mllmseg_ros.checkpoints.loading import save_model
-from mllmseg_ros.files import write_file
+from mllmseg_ros.files import read_json, write_file
 from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.known_words import split_words
@@ -108,11 +108,11 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
 def add_known_words(folder: Path, texts: Iterable[str]) -> None:
     """Add the words that are frequent in the texts to those that a checkpoint knows."""
     path = folder / "config.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields = read_json(path)
     words = {*fields["mllmseg"].get("known_words", ()), *_known_words(texts)}
     fields["mllmseg"]["known_words"] = sorted(words)
     text = json.dumps(fields, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_file(path, text + "\n")
 
 
 def _known_words(texts: Iterable[str]) -> list[str]:
