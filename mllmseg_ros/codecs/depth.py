@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.codecs.camera_info import intrinsics_of_image
 from mllmseg_ros.codecs.images import (
     CameraInfo,
     CompressedImage,
     Image,
     depth_from_compressed,
     depth_from_image,
-    intrinsics_from_info,
 )
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
-from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.geometry.registration import register_depth, scale_intrinsics
 
 __all__ = ["align_depth", "frames_differ"]
@@ -43,7 +44,8 @@ def align_depth(
         frame: the colour image.
         message: the depth image.
         info: camera info of the colour image.
-        depth_info: camera info of the depth image; None if its intrinsics are the colour image's.
+        depth_info: camera info of the depth image; None if its intrinsics are the colour image's,
+            as they are anyway if it is unusable and frame and size are the colour image's.
         rectified: the images are rectified already.
         lookup_transform: returns the (4, 4) transform from a frame into the colour image's, at the
             colour image's stamp.
@@ -54,14 +56,22 @@ def align_depth(
     depth_m = (
         depth_from_compressed(message) if hasattr(message, "format") else depth_from_image(message)
     )
-    color = intrinsics_from_info(info, rectified=rectified)
-    if color is None:
-        raise ValueError("camera_info says that the camera is not calibrated (K[0] = 0)")
     size_hw = (frame.rgb.shape[0], frame.rgb.shape[1])
-    depth_camera = _read_depth_camera(depth_info, rectified)
+    depth_hw = (depth_m.shape[0], depth_m.shape[1])
+    color = intrinsics_of_image(info, size_hw, rectified=rectified)
     color_from_depth = None
     depth_frame = message.header.frame_id
-    if frames_differ(depth_frame, frame.frame_id):
+    is_other_frame = frames_differ(depth_frame, frame.frame_id)
+    depth_camera = None
+    if depth_info is not None:
+        try:
+            depth_camera = intrinsics_of_image(
+                depth_info, depth_hw, rectified=rectified, name="depth/camera_info"
+            )
+        except ValueError:
+            if is_other_frame or depth_hw != size_hw:
+                raise
+    if is_other_frame:
         if depth_camera is None:
             raise ValueError(
                 f"the depth image is in frame {depth_frame!r}, the colour image in "
@@ -69,24 +79,16 @@ def align_depth(
                 "colour image"
             )
         color_from_depth = lookup_transform(depth_frame)
-    elif depth_camera is None and depth_m.shape == size_hw:
+    elif depth_camera is None and depth_hw == size_hw:
         return Depth(metres=depth_m, intrinsics=color)
-    depth_hw = (depth_m.shape[0], depth_m.shape[1])
     depth_camera = depth_camera or scale_intrinsics(color, size_hw, depth_hw)
-    registered = register_depth(depth_m, depth_camera, color, size_hw, color_from_depth)
+    try:
+        registered = register_depth(depth_m, depth_camera, color, size_hw, color_from_depth)
+    except cv2.error as error:  # numbers that no camera has
+        raise ValueError(f"depth cannot be registered: {one_line(error)}") from error
     return Depth(metres=registered, intrinsics=color)
 
 
 def frames_differ(frame_id: str, other_id: str) -> bool:
     """Return whether two frame ids are known to differ; an empty one is unknown."""
     return bool(frame_id and other_id) and frame_id != other_id
-
-
-def _read_depth_camera(info: CameraInfo | None, rectified: bool) -> Intrinsics | None:
-    """Read the depth camera's intrinsics; None without camera info."""
-    if info is None:
-        return None
-    intrinsics = intrinsics_from_info(info, rectified=rectified)
-    if intrinsics is None:
-        raise ValueError("depth/camera_info says that the camera is not calibrated (K[0] = 0)")
-    return intrinsics

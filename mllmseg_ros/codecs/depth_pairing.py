@@ -41,18 +41,27 @@ class DepthPairing:
         """Keep the newest ``capacity`` messages, and those paired with images in use."""
         self._depths: StampHistory[Any] = StampHistory(capacity)
         self._infos: StampHistory[Any] = StampHistory(capacity)
-        self._depth_info: Any = None  # the newest: intrinsics do not change
-        self._frame_id = ""  # of the colour camera, from its camera info
+        self._info: Any = None  # the newest: intrinsics hardly ever change
+        self._depth_info: Any = None
 
-    def put_depth(self, message: Any) -> bool:
-        """Add a depth image; returns whether its frame differs from the colour image's."""
-        self._depths.put(nanoseconds(message.header.stamp), message)
-        return frames_differ(message.header.frame_id, self._frame_id)
+    def put_depth(self, message: Any, recorded_ns: int = 0) -> bool:
+        """Add a depth image.
 
-    def put_info(self, message: Any) -> None:
-        """Add the colour camera's info."""
-        self._frame_id = message.header.frame_id
-        self._infos.put(nanoseconds(message.header.stamp), message)
+        Args:
+            message: the depth image.
+            recorded_ns: stands in for a stamp of 0.
+
+        Returns:
+            Whether its frame differs from the colour image's.
+        """
+        self._depths.put(nanoseconds(message.header.stamp) or recorded_ns, message)
+        info = self._info
+        return info is not None and frames_differ(message.header.frame_id, info.header.frame_id)
+
+    def put_info(self, message: Any, recorded_ns: int = 0) -> None:
+        """Add the colour camera's info; ``recorded_ns`` stands in for a stamp of 0."""
+        self._info = message
+        self._infos.put(nanoseconds(message.header.stamp) or recorded_ns, message)
 
     def put_depth_info(self, message: Any) -> None:
         """Set the depth camera's info."""
@@ -69,7 +78,7 @@ class DepthPairing:
         """Drop all messages."""
         self._depths.clear()
         self._infos.clear()
-        self._depth_info = None
+        self._info = self._depth_info = None
 
     def get_depth(
         self,
@@ -97,14 +106,26 @@ class DepthPairing:
             if not len(self._depths):  # no depth is published, so no position is expected
                 return None
             raise ValueError("no depth image has the stamp of the colour image")
-        info = self._infos.wait_for(paired.info, wait_s)
-        if info is None:
-            raise ValueError("no camera_info has the stamp of the colour image")
         return align_depth(
             frame,
             depth,
-            info,
+            self._infos.wait_for(paired.info, wait_s) or self._static_info(frame),
             self._depth_info,
             rectified=rectified,
             lookup_transform=lookup_transform,
         )
+
+    def _static_info(self, frame: Frame) -> Any:
+        """The newest camera info, for an image whose stamp none has.
+
+        Some drivers publish it once, late, or with a stamp that never changes.
+        """
+        info = self._info
+        if info is None:
+            raise ValueError("no camera_info has come")
+        if frames_differ(info.header.frame_id, frame.frame_id):
+            raise ValueError(
+                f"no camera_info has the stamp of the colour image, and the newest is of frame "
+                f"{info.header.frame_id!r}, the colour image of {frame.frame_id!r}"
+            )
+        return info

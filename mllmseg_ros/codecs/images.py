@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from mllmseg_ros.codecs.camera_info import NotCalibratedError, intrinsics_of_image
+from mllmseg_ros.codecs.rvl import decode_rvl
 from mllmseg_ros.geometry.localization import Intrinsics
 
 __all__ = [
@@ -38,11 +40,14 @@ Time: TypeAlias = Any
 Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16, for depth also float32
 
 MAX_COMPRESSED_PX = 64_000_000  # a few kB of PNG can ask for gigabytes
+MAX_RVL_PX = 3840 * 2160  # of depth; a few bytes can ask for as many zeros as they like
 _DEPTH_HEADER = struct.Struct("<iff")  # of compressedDepth: format, a, b
+_RVL_HEADER = struct.Struct("<ii")  # columns, rows
 _COMPRESSED_FORMATS = ("JPEG", "PNG")
 _MM_PER_M = 1000.0
-# Numbers of distortion coefficients that OpenCV accepts.
-_PINHOLE_LENGTHS, _FISHEYE_LENGTHS = (4, 5, 8, 12, 14), (4,)
+_NO_DEPTH_MM = 65535  # what many drivers write where they see nothing
+# Metres in which 90 % of an image are farther away are millimetres.
+_FARTHEST_M, _FAR_SHARE = 60.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,9 @@ class Encoding:
     channels: int
     to_rgb: Callable[[Pixels], NDArray[np.uint8]]  # (H, W) or (H, W, channels) -> (H, W, 3)
     smallest_hw: tuple[int, int] = (1, 1)  # px, smallest size that can be converted
-    even_width: bool = False  # two pixels share their colour, so the width must be even
+    multiple_hw: tuple[int, int] = (1, 1)  # px that share their colour: the size is a multiple
+    # 4:2:0: behind the Y plane the colours of 2 x 2 pixels each; converted from (H * 3 / 2, W).
+    chroma: Literal["", "one plane", "two planes"] = ""
 
 
 def _opencv_conversion(code: int) -> Callable[[Pixels], NDArray[np.uint8]]:
@@ -67,9 +74,11 @@ def to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / 65535), dtype=np.uint8)
 
 
-def _color_encoding(channels: int, code: int | None) -> Encoding:
+def _color_encoding(
+    channels: int, code: int | None, dtype: type[np.uint8] | type[np.uint16] = np.uint8
+) -> Encoding:
     to_rgb = _opencv_conversion(code) if code is not None else to_8_bit
-    return Encoding(dtype=np.uint8, channels=channels, to_rgb=to_rgb)
+    return Encoding(dtype=dtype, channels=channels, to_rgb=to_rgb)
 
 
 def _mono_encoding(dtype: type[np.uint8] | type[np.uint16]) -> Encoding:
@@ -86,7 +95,18 @@ def _yuv_encoding(code: int) -> Encoding:
         channels=2,
         to_rgb=_opencv_conversion(code),
         smallest_hw=(1, 2),
-        even_width=True,
+        multiple_hw=(1, 2),
+    )
+
+
+def _planar_encoding(chroma: Literal["one plane", "two planes"], code: int) -> Encoding:
+    return Encoding(
+        dtype=np.uint8,
+        channels=1,
+        to_rgb=_opencv_conversion(code),
+        smallest_hw=(2, 2),
+        multiple_hw=(2, 2),
+        chroma=chroma,
     )
 
 
@@ -97,8 +117,18 @@ ENCODINGS: dict[str, Encoding] = {
     "bgr8": _color_encoding(3, cv2.COLOR_BGR2RGB),
     "rgba8": _color_encoding(4, cv2.COLOR_RGBA2RGB),
     "bgra8": _color_encoding(4, cv2.COLOR_BGRA2RGB),
+    "rgb16": _color_encoding(3, None, np.uint16),
+    "bgr16": _color_encoding(3, cv2.COLOR_BGR2RGB, np.uint16),
+    "rgba16": _color_encoding(4, cv2.COLOR_RGBA2RGB, np.uint16),
+    "bgra16": _color_encoding(4, cv2.COLOR_BGRA2RGB, np.uint16),
     "mono8": _mono_encoding(np.uint8),
     "mono16": _mono_encoding(np.uint16),
+    # OpenCV's names of its types, of images in OpenCV's order of channels.
+    "8UC1": _mono_encoding(np.uint8),
+    "8UC3": _color_encoding(3, cv2.COLOR_BGR2RGB),
+    "8UC4": _color_encoding(4, cv2.COLOR_BGRA2RGB),
+    "16UC3": _color_encoding(3, cv2.COLOR_BGR2RGB, np.uint16),
+    "16UC4": _color_encoding(4, cv2.COLOR_BGRA2RGB, np.uint16),
     "bayer_rggb8": _bayer_encoding(np.uint8, cv2.COLOR_BayerBG2RGB),
     "bayer_bggr8": _bayer_encoding(np.uint8, cv2.COLOR_BayerRG2RGB),
     "bayer_gbrg8": _bayer_encoding(np.uint8, cv2.COLOR_BayerGR2RGB),
@@ -111,7 +141,26 @@ ENCODINGS: dict[str, Encoding] = {
     "uyvy": _yuv_encoding(cv2.COLOR_YUV2RGB_UYVY),  # the newer name of yuv422
     "yuv422_yuy2": _yuv_encoding(cv2.COLOR_YUV2RGB_YUY2),
     "yuyv": _yuv_encoding(cv2.COLOR_YUV2RGB_YUY2),  # the newer name of yuv422_yuy2
+    "nv12": _planar_encoding("one plane", cv2.COLOR_YUV2RGB_NV12),
+    "nv21": _planar_encoding("one plane", cv2.COLOR_YUV2RGB_NV21),
+    "yuv420": _planar_encoding("two planes", cv2.COLOR_YUV2RGB_I420),
+    "i420": _planar_encoding("two planes", cv2.COLOR_YUV2RGB_I420),  # other names of yuv420
+    "yuv420p": _planar_encoding("two planes", cv2.COLOR_YUV2RGB_I420),
+    "yv12": _planar_encoding("two planes", cv2.COLOR_YUV2RGB_YV12),
 }
+DEPTH_ENCODINGS = ("16UC1", "mono16", "32FC1")
+_DEPTH_FORMATS = "compressedDepth png or rvl of 16UC1 or 32FC1, 16-bit PNG"
+
+
+def find_encoding(name: str) -> Encoding | None:
+    """Look up the encoding of a colour image; some drivers write the names of YUV in capitals."""
+    return ENCODINGS.get(name) or ENCODINGS.get(name.lower())
+
+
+def describe_unknown_encoding(name: str, accepted: Iterable[str] = ENCODINGS) -> str:
+    """Say, in one line, that an encoding cannot be decoded, and which ones can."""
+    plain = name.isprintable() and name.isascii() and " " not in name and name
+    return f"encoding {name[:64] if plain else repr(name[:64])}; accepted: {', '.join(accepted)}"
 
 
 def check_image(msg: Image) -> Encoding:
@@ -120,19 +169,23 @@ def check_image(msg: Image) -> Encoding:
     Raises:
         ValueError: if the encoding is unknown or a size is wrong, with the accepted ones.
     """
-    encoding = ENCODINGS.get(msg.encoding)
+    encoding = find_encoding(msg.encoding)
     if encoding is None:
+        raise ValueError(f"image {describe_unknown_encoding(msg.encoding)}")
+    height = msg.height
+    if encoding.chroma:
+        height, _ = _find_planes(msg, encoding)
+    else:
+        _check_layout(msg, np.dtype(encoding.dtype).itemsize * encoding.channels)
+    if height < encoding.smallest_hw[0] or msg.width < encoding.smallest_hw[1]:
         raise ValueError(
-            f"image encoding {msg.encoding[:64]!r} is not known; accepted: {', '.join(ENCODINGS)}"
-        )
-    _check_layout(msg, np.dtype(encoding.dtype).itemsize * encoding.channels)
-    if msg.height < encoding.smallest_hw[0] or msg.width < encoding.smallest_hw[1]:
-        raise ValueError(
-            f"{msg.encoding} image is {msg.width} x {msg.height} px, accepted are at least "
+            f"{msg.encoding} image is {msg.width} x {height} px, accepted are at least "
             f"{encoding.smallest_hw[1]} x {encoding.smallest_hw[0]}"
         )
-    if encoding.even_width and msg.width % 2:
+    if msg.width % encoding.multiple_hw[1]:
         raise ValueError(f"{msg.encoding} image is {msg.width} px wide, its width must be even")
+    if height % encoding.multiple_hw[0]:
+        raise ValueError(f"{msg.encoding} image is {height} px high, its height must be even")
     return encoding
 
 
@@ -145,6 +198,8 @@ def rgb_from_image(msg: Image) -> NDArray[np.uint8]:
         ValueError: from :func:`check_image`.
     """
     encoding = check_image(msg)
+    if encoding.chroma:
+        return encoding.to_rgb(_join_planes(msg, encoding))
     return encoding.to_rgb(_view_pixels(msg, encoding.dtype, encoding.channels))
 
 
@@ -180,88 +235,166 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
 def depth_from_image(msg: Image) -> NDArray[np.float32]:
     """Convert a depth image to metres (H, W) float32, NaN where invalid.
 
-    Source: REP 118; 16UC1 in millimetres with 0 as invalid, 32FC1 in metres.
+    Source: REP 118; 16UC1 in millimetres with 0 as invalid, 32FC1 in metres. 65535 in 16UC1 is
+    invalid, too.
 
     Raises:
-        ValueError: for another encoding or sizes that do not fit it.
+        ValueError: for another encoding, sizes that do not fit it, or millimetres in 32FC1.
     """
     if msg.encoding in ("16UC1", "mono16"):
         _check_layout(msg, 2)
-        depth = _view_pixels(msg, np.uint16, 1).astype(np.float32) / np.float32(_MM_PER_M)
-    elif msg.encoding == "32FC1":
+        return _millimetres_to_metres(_view_pixels(msg, np.uint16, 1))
+    if msg.encoding == "32FC1":
         _check_layout(msg, 4)
-        depth = _view_pixels(msg, np.float32, 1).copy()
-    else:
+        depth = _without_invalid(_view_pixels(msg, np.float32, 1).copy())
+        _check_unit(depth)
+        return depth
+    raise ValueError(f"depth {describe_unknown_encoding(msg.encoding, DEPTH_ENCODINGS)}")
+
+
+def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
+    """Decode a compressed depth image to metres, NaN where invalid.
+
+    The data of the compressedDepth transport are a header of 12 bytes (format, quantisation
+    parameters a and b) and a 16-bit PNG or, behind its columns and rows, RVL: millimetres, or for
+    32FC1 numbers n for ``a / (n - b)`` metres; 0 is invalid. Those of the compressed transport are
+    a 16-bit PNG of millimetres.
+
+    Raises:
+        ValueError: if the format is unknown, or the data are broken or larger than
+            MAX_COMPRESSED_PX, in RVL MAX_RVL_PX.
+    """
+    encoding, data = format_encoding(msg.format), bytes(msg.data)
+    if is_jpeg(msg):
         raise ValueError(
-            f"depth encoding {msg.encoding[:64]!r} is not known; accepted: 16UC1, mono16, 32FC1"
+            f"depth as JPEG is of no use, because JPEG changes it; accepted: {_DEPTH_FORMATS}"
         )
+    unknown = (
+        f"compressed depth of format {msg.format[:64]!r} is not known; accepted: {_DEPTH_FORMATS}"
+    )
+    if not is_compressed_depth(msg):
+        if encoding == "32FC1":
+            raise ValueError(unknown)
+        return _millimetres_to_metres(_decode_png(data))
+    codec = msg.format.rpartition("compressedDepth")[2].strip().lower()
+    if encoding not in DEPTH_ENCODINGS or codec not in ("", "png", "rvl"):
+        raise ValueError(unknown)
+    if len(data) <= _DEPTH_HEADER.size:
+        raise ValueError(f"compressed depth has {len(data)} bytes, its header alone needs 12")
+    _, a, b = _DEPTH_HEADER.unpack_from(data)
+    data = data[_DEPTH_HEADER.size :]
+    stored = _decode_rvl_image(data) if codec == "rvl" else _decode_png(data)
+    if encoding != "32FC1":
+        return _millimetres_to_metres(stored)
+    with np.errstate(divide="ignore"):
+        depth = np.float32(a) / (stored.astype(np.float32) - np.float32(b))
+    depth[stored == 0] = np.nan
+    return _without_invalid(depth)
+
+
+def format_encoding(text: str) -> str:
+    """Encoding of the image that was compressed, from a format such as "16UC1; png compressed "."""
+    return text.split(";")[0].strip()
+
+
+def is_compressed_depth(msg: CompressedImage) -> bool:
+    """Whether the data have the header of the compressedDepth transport."""
+    return "compressedDepth" in msg.format
+
+
+def is_jpeg(msg: CompressedImage) -> bool:
+    """Whether the data are a JPEG image."""
+    return bytes(msg.data[:3]) == b"\xff\xd8\xff"
+
+
+def is_16_bit_grey_png(msg: CompressedImage) -> bool:
+    """Whether the data are a PNG image of one channel of 16 bits."""
+    head = bytes(msg.data[:26])
+    return head.startswith(b"\x89PNG") and head[24:] == b"\x10\x00"
+
+
+def _millimetres_to_metres(stored: Pixels) -> NDArray[np.float32]:
+    depth = stored.astype(np.float32) / np.float32(_MM_PER_M)
+    depth[(stored == 0) | (stored == _NO_DEPTH_MM)] = np.nan
+    return depth
+
+
+def _without_invalid(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
     return depth
 
 
-def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
-    """Decode a depth image of the compressedDepth transport to metres, NaN where invalid.
-
-    The data are a header of 12 bytes (format, quantisation parameters a and b) and a 16-bit PNG:
-    millimetres, or for 32FC1 numbers n for ``a / (n - b)`` metres; 0 is invalid.
-
-    Raises:
-        ValueError: if the format is unknown, or the PNG is broken or larger than MAX_COMPRESSED_PX.
-    """
-    encoding = msg.format.split(";")[0].strip()
-    if "compressedDepth" not in msg.format or encoding not in ("16UC1", "32FC1"):
+def _check_unit(depth: NDArray[np.float32]) -> None:
+    valid = depth[np.isfinite(depth)]
+    valid = valid[:: max(1, len(valid) // 10_000)]  # enough of them
+    if len(valid) and float(np.quantile(valid, _FAR_SHARE)) > _FARTHEST_M:
         raise ValueError(
-            f"compressed depth of format {msg.format[:64]!r} is not known; accepted: "
-            "16UC1 or 32FC1, compressedDepth png"
+            f"32FC1 depth with a median of {np.median(valid):.0f} can only be millimetres; "
+            "accepted: 32FC1 in metres, 16UC1 in millimetres"
         )
-    data = bytes(msg.data)
-    if len(data) <= _DEPTH_HEADER.size:
-        raise ValueError(f"compressed depth has {len(data)} bytes, its header alone needs 12")
-    _, a, b = _DEPTH_HEADER.unpack_from(data)
+
+
+def _decode_png(data: bytes) -> Pixels:
+    """Decode a 16-bit grey PNG (H, W)."""
     try:
-        with PIL.Image.open(io.BytesIO(data[_DEPTH_HEADER.size :]), formats=("PNG",)) as png:
+        with PIL.Image.open(io.BytesIO(data), formats=("PNG",)) as png:
             if png.width * png.height > MAX_COMPRESSED_PX:
                 raise ValueError(
                     f"compressed depth is {png.width} x {png.height} px, accepted are up to "
                     f"{MAX_COMPRESSED_PX} px"
                 )
             stored = np.asarray(png)
+    except PIL.UnidentifiedImageError:  # its text names an object by its address
+        raise ValueError(
+            f"compressed depth of {len(data)} bytes is no readable PNG; accepted: {_DEPTH_FORMATS}"
+        ) from None
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"compressed depth is no readable PNG: {error}") from error
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
         raise ValueError(f"compressed depth is a PNG of {stored.dtype} {stored.shape}, not 16 bits")
-    numbers = stored.astype(np.float32)
-    if encoding == "16UC1":
-        depth = numbers / np.float32(_MM_PER_M)
-    else:
-        with np.errstate(divide="ignore"):
-            depth = np.float32(a) / (numbers - np.float32(b))
-    depth[~((stored > 0) & np.isfinite(depth) & (depth > 0))] = np.nan
-    return depth
+    return stored
+
+
+def _decode_rvl_image(data: bytes) -> Pixels:
+    """Decode columns, rows and RVL to (H, W)."""
+    if len(data) < _RVL_HEADER.size:
+        raise ValueError(f"compressed depth has {len(data)} bytes of RVL, its header needs 8")
+    width, height = _RVL_HEADER.unpack_from(data)
+    if width < 1 or height < 1 or width * height > MAX_RVL_PX:
+        raise ValueError(
+            f"compressed depth in RVL is {width} x {height} px, accepted are up to {MAX_RVL_PX} px"
+        )
+    try:
+        return decode_rvl(data[_RVL_HEADER.size :], width * height).reshape(height, width)
+    except ValueError as error:
+        raise ValueError(f"compressed depth is broken: {error}") from None
 
 
 def intrinsics_from_info(msg: CameraInfo, *, rectified: bool) -> Intrinsics | None:
-    """Read the camera's intrinsics; None if it is not calibrated (K[0] = 0).
+    """Read a camera's intrinsics, of an image of the size that the camera info says.
+
+    :func:`~mllmseg_ros.codecs.camera_info.intrinsics_of_image` knows the image and checks its size.
 
     Args:
         msg: the camera info.
         rectified: the images are rectified already, so P applies instead of K and D.
 
+    Returns:
+        The intrinsics, None if it is not calibrated (K[0] = 0).
+
     Raises:
-        ValueError: if D is not finite, or has the wrong length for its distortion model.
+        ValueError: if the distortion model is unknown, or D is not finite or has the wrong length.
     """
-    K = np.array(msg.p if rectified else msg.k, dtype=np.float64).reshape(3, -1)[:, :3]
-    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+    size = []
+    for full, region, binning in (
+        (msg.height, msg.roi.height, msg.binning_y),
+        (msg.width, msg.roi.width, msg.binning_x),
+    ):
+        size.append(max(1, (region or full) // max(1, binning)))
+    try:
+        return intrinsics_of_image(msg, (size[0], size[1]), rectified=rectified)
+    except NotCalibratedError:
         return None
-    D = np.array([] if rectified else msg.d, dtype=np.float64)
-    lengths = _FISHEYE_LENGTHS if msg.distortion_model == "equidistant" else _PINHOLE_LENGTHS
-    if not np.isfinite(D).all() or (D.any() and len(D) not in lengths):
-        accepted = " or ".join(map(str, lengths))
-        raise ValueError(
-            f"camera_info has distortion coefficients {D.tolist()[:16]} for model "
-            f"{msg.distortion_model[:64]!r}, expected {accepted} finite numbers"
-        )
-    return Intrinsics(K=K, D=D, distortion_model=msg.distortion_model)
 
 
 def nanoseconds(stamp: Time) -> int:
@@ -282,6 +415,48 @@ def _check_layout(msg: Image, bytes_per_pixel: int) -> None:
             f"{msg.encoding} image has {len(msg.data)} bytes, step {msg.step} x height "
             f"{msg.height} is {msg.step * msg.height}"
         )
+
+
+def _find_planes(msg: Image, encoding: Encoding) -> tuple[int, int]:
+    """Find height and stride of the Y plane of a 4:2:0 image, and check its sizes.
+
+    ``height`` and ``step`` are those of the Y plane. Some drivers count the rows of all planes, or
+    write the mean number of bytes per row, of planes without padding.
+    """
+    if not msg.width or not msg.height:
+        raise ValueError(f"image is {msg.width} x {msg.height} px, it must have pixels")
+    if msg.step < msg.width:
+        raise ValueError(
+            f"{msg.encoding} image has rows of {msg.step} bytes (step), {msg.width} px need at "
+            f"least {msg.width}"
+        )
+    height, stride, n_bytes = msg.height, msg.step, len(msg.data)
+    if n_bytes == stride * height:
+        if 2 * stride == 3 * msg.width:
+            stride = msg.width
+        elif height % 3 == 0:
+            height = 2 * height // 3
+    if 2 * n_bytes != 3 * stride * height:
+        raise ValueError(
+            f"{msg.encoding} image has {n_bytes} bytes, step {msg.step} x height {msg.height} "
+            f"x 3 / 2 is {3 * msg.step * msg.height / 2:g}"
+        )
+    if encoding.chroma == "two planes" and stride % 2:
+        raise ValueError(f"{msg.encoding} image has rows of {stride} bytes, accepted: even numbers")
+    return height, stride
+
+
+def _join_planes(msg: Image, encoding: Encoding) -> NDArray[np.uint8]:
+    """Copy the planes of a checked 4:2:0 image, without padding, to (H * 3 / 2, W)."""
+    height, stride = _find_planes(msg, encoding)
+    width, data = msg.width, np.frombuffer(msg.data, dtype=np.uint8)
+    luma = data[: stride * height].reshape(height, stride)[:, :width]
+    colors = data[stride * height :]
+    if encoding.chroma == "one plane":
+        chroma = colors.reshape(height // 2, stride)[:, :width]
+    else:
+        chroma = colors.reshape(height, stride // 2)[:, : width // 2]
+    return np.concatenate([luma.ravel(), chroma.ravel()]).reshape(-1, width)
 
 
 def _view_pixels(msg: Image, dtype: type, channels: int) -> Pixels:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.geometry.localization import Intrinsics, Position, locate
 from mllmseg_ros.masks import box_xyxy
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
@@ -26,6 +27,7 @@ __all__ = [
     "depth_if_found",
     "distance_m",
     "locate_instances",
+    "locate_or_explain",
     "split_into_instances",
     "split_mask",
     "union_mask",
@@ -111,6 +113,28 @@ def depth_if_found(
         return read_depth(), ""
     except ValueError as error:
         return None, f"no position: {error}"
+
+
+def locate_or_explain(
+    locate: Callable[[Depth | None], Sequence[Instance]], depth: Depth | None, note: str = ""
+) -> InstanceSet:
+    """Locate instances; where that fails they have no positions, and the note says why.
+
+    Depth and camera info come from elsewhere and may have numbers that no camera has: that costs
+    the positions, never the masks.
+
+    Args:
+        locate: returns the instances; without depth, without positions.
+        depth: of the image; None without.
+        note: why there is no depth.
+    """
+    if depth is None:
+        return InstanceSet(instances=locate(None), note=note)
+    try:
+        return InstanceSet(instances=locate(depth), depth=depth)
+    except Exception as error:  # a library's function may raise anything
+        reason = str(error) if isinstance(error, ValueError) else one_line(error)
+        return InstanceSet(instances=locate(None), note=f"no position: {reason}")
 
 
 def distance_m(instance: Instance, frame: TargetFrame | None) -> float | None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.geometry.localization import Intrinsics, unit_depth_rays
+from mllmseg_ros.geometry.localization import DISTORTION_MODELS, Intrinsics, image_depth_rays
 
 __all__ = ["register_depth"]
 
@@ -65,7 +65,7 @@ def _look_up(
     size_hw: tuple[int, int],
 ) -> NDArray[np.float32]:
     v, u = np.mgrid[: size_hw[0], : size_hw[1]]
-    rays = unit_depth_rays(u.ravel(), v.ravel(), color_camera)
+    rays = image_depth_rays(u.ravel(), v.ravel(), color_camera, size_hw)
     uv = _project(rays, depth_camera).reshape(*size_hw, 2).astype(np.float32)
     depth = cv2.remap(
         depth_m,
@@ -87,7 +87,8 @@ def _reproject(
 ) -> NDArray[np.float32]:
     height, width = size_hw
     v, u = np.nonzero(np.isfinite(depth_m) & (depth_m > 0))
-    points = unit_depth_rays(u, v, depth_camera) * depth_m[v, u]
+    depth_hw = (depth_m.shape[0], depth_m.shape[1])
+    points = image_depth_rays(u, v, depth_camera, depth_hw) * depth_m[v, u]
     points = color_from_depth[:3, :3] @ points + color_from_depth[:3, 3:]
     points = points[:, points[2] > 0]
     uv = np.round(_project(points, color_camera)).astype(np.int64)
@@ -122,7 +123,7 @@ def _project(points: NDArray[np.float64], camera: Intrinsics) -> NDArray[np.floa
         pixels = cv2.projectPoints(rows, zeros, zeros, K, D)[0]
     else:
         raise ValueError(
-            f"unknown distortion model {camera.distortion_model!r}; accepted: plumb_bob, "
-            "rational_polynomial, equidistant"
+            f"unknown distortion model {camera.distortion_model!r}; accepted: "
+            f"{', '.join(DISTORTION_MODELS)}"
         )
     return np.asarray(pixels, dtype=np.float64).reshape(-1, 2)

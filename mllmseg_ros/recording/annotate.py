@@ -33,7 +33,11 @@ from mllmseg_ros.recording.bag_types import (
 from mllmseg_ros.recording.bag_writer import BagWriter
 from mllmseg_ros.recording.cameras import NAMESPACES
 from mllmseg_ros.recording.csv_table import CsvTable
-from mllmseg_ros.recording.inference_pass import check_overwrite, run_inference_pass
+from mllmseg_ros.recording.inference_pass import (
+    check_any_readable,
+    check_overwrite,
+    run_inference_pass,
+)
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.recording.track_ids import TrackIds
@@ -66,7 +70,8 @@ def annotate(
         every: use every n-th image only.
 
     Raises:
-        ValueError: The folder contains another run or is in use, or the recording has no image.
+        ValueError: The folder contains another run or is in use, or the recording has no readable
+            image.
     """
     recipe = {
         "recording": source.identity(),
@@ -85,6 +90,7 @@ def annotate(
             run_inference_pass([source], every, models, expressions, journal)
             if not len(journal):
                 raise ValueError(f"{source.path}: no image in it")
+            check_any_readable(source.path, journal)
             names = [model.name for model in models]
             run_id = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
             _write_outputs(source, out, Outputs(command, names, run_id), journal, every)

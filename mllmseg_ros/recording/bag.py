@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a rosbag2 as a recording: images with their depth, camera info and transforms.
 
-Depth and camera info are matched by stamp, within the same tolerance as in the node.
+Depth and camera info are matched by stamp, within the same tolerance as in the node; messages
+without a stamp by the time recorded.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = ["BagSource"]
 
 # The node's default for depth_tolerance (config/mllmseg.yaml).
 TOLERANCE_NS = 20_000_000
+_RECORDED_TOLERANCE_NS = 50_000_000  # messages of one time are recorded one after the other
 _WAIT_NS = 200_000_000  # depth and transforms may be recorded this much later than their image
 _CAPACITY = 64  # depth images and camera infos kept for images recorded later
 _TRANSFORMS = "tf2_msgs/msg/TFMessage"
@@ -115,6 +117,11 @@ class BagSource:
                 if topic := getattr(camera, role):
                     roles.setdefault(topic, []).append((role, camera))
         pairings = {camera.name: DepthPairing(_CAPACITY) for camera in self.cameras}
+        for camera in self.cameras:
+            if camera.first_info is not None:
+                pairings[camera.name].put_info(camera.first_info)
+            if camera.first_depth_info is not None:
+                pairings[camera.name].put_depth_info(camera.first_depth_info)
         n_images = dict.fromkeys(pairings, 0)
         transforms = TransformBuffer()
         newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
@@ -138,7 +145,7 @@ class BagSource:
                         newest_ns = max(newest_ns, image.stamp_ns)
                         pending.append(_attach_depth(image, pairing, transforms))
                 else:
-                    _put(pairing, role, connection, data)
+                    _put(pairing, role, connection, data, recorded_ns)
         yield from pending
 
 
@@ -230,15 +237,18 @@ def _raise_on_decode(reason: str) -> Callable[[], Frame]:
     return decode
 
 
-def _put(pairing: DepthPairing, role: str, connection: Connection, data: bytes) -> None:
+def _put(
+    pairing: DepthPairing, role: str, connection: Connection, data: bytes, recorded_ns: int
+) -> None:
     """Add depth or camera info to a pairing; malformed messages are skipped."""
-    put = {
-        "depth": pairing.put_depth,
-        "info": pairing.put_info,
-        "depth_info": pairing.put_depth_info,
-    }[role]
     with suppress(ValueError):
-        put(deserialize(connection.msgtype, data))
+        message = deserialize(connection.msgtype, data)
+        if role == "depth":
+            pairing.put_depth(message, recorded_ns)
+        elif role == "info":
+            pairing.put_info(message, recorded_ns)
+        else:
+            pairing.put_depth_info(message)
 
 
 def _put_transforms(
@@ -254,7 +264,8 @@ def _attach_depth(
     image: RecordedImage, pairing: DepthPairing, transforms: TransformBuffer
 ) -> RecordedImage:
     """Let an image find its depth, including messages that are read later."""
-    paired = pairing.pair(image.stamp_ns, TOLERANCE_NS)
+    tolerance_ns = TOLERANCE_NS if image.stamp_ns else _RECORDED_TOLERANCE_NS
+    paired = pairing.pair(image.stamp_ns or image.recorded_ns, tolerance_ns)
 
     def lookup_transform(source: str) -> NDArray[np.float64]:
         try:

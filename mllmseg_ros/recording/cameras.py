@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the cameras of a bag: image topics with their camera info and depth.
 
-Camera info is expected beside the image topic, as in image_transport. Depth is the topic with the
-same frame_id in its first message, or else the one with the most similar name.
+Camera info is expected beside the image topic, as in image_transport, or below it. Depth is the
+topic with the same frame_id in its first message, or else the one with the most similar name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.codecs.images import ENCODINGS
+from mllmseg_ros.codecs.camera_info import info_topics
+from mllmseg_ros.codecs.images import (
+    DEPTH_ENCODINGS,
+    describe_unknown_encoding,
+    find_encoding,
+    format_encoding,
+    is_16_bit_grey_png,
+    is_compressed_depth,
+    is_jpeg,
+)
 from mllmseg_ros.recording.bag_types import deserialize
 from mllmseg_ros.recording.bounded_rosbags import Reader
 
@@ -28,7 +37,10 @@ NAMESPACES = ("mllmseg", "mllmseg_compare")
 _RESULT_TOPIC = re.compile(
     rf".+/({'|'.join(NAMESPACES)})/(segmentations|mask/compressed|overlay/compressed)"
 )
-_DEPTH_ENCODINGS = ("16UC1", "32FC1")
+# OpenCV's types of one channel that are no grey image: depth, also where it cannot be decoded.
+_DEPTH_TYPE = re.compile(r"(16U|16S|32S|32F|64F)C1", re.IGNORECASE)
+# Grey images that are depth where their topic says so, and something else has colours.
+_DOUBTFUL_ENCODINGS = ("mono16", "8UC1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +52,9 @@ class Camera:
     info: str
     depth: str
     depth_info: str
+    # Their first messages, for images recorded before; None without.
+    first_info: Any = None
+    first_depth_info: Any = None
 
 
 def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Camera]:
@@ -54,17 +69,29 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
         ValueError: A topic does not exist, or topics are missing; names the available ones.
     """
     first: dict[str, Any] = {}  # first message of each image topic
+    infos: dict[str, Any] = {}  # first message of each camera info topic
     for connection in reader.connections:
-        if connection.msgtype in (IMAGE, COMPRESSED) and not is_result_topic(connection.topic):
-            with suppress(Exception):  # skip topics whose first message is damaged
-                _, _, data = next(reader.messages([connection]))
-                first[connection.topic] = deserialize(connection.msgtype, data)
-    infos = {each.topic for each in reader.connections if each.msgtype == INFO}
-    color = sorted(topic for topic, message in first.items() if _is_color(message))
+        is_info = connection.msgtype == INFO
+        if not is_info and (
+            connection.msgtype not in (IMAGE, COMPRESSED) or is_result_topic(connection.topic)
+        ):
+            continue
+        if is_info:
+            infos[connection.topic] = None
+        with suppress(Exception):  # skip topics whose first message is damaged
+            _, _, data = next(reader.messages([connection]))
+            message = deserialize(connection.msgtype, data)
+            (infos if is_info else first)[connection.topic] = message
+    color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))
+    doubtful = {each for each in color if _may_be_depth(each, first[each])} - set(topics)
+    if doubtful != set(color):
+        color, depths = sorted(set(color) - doubtful), sorted({*depths, *doubtful})
     names = {_strip_transport(topic): topic for topic in reversed(color)}  # raw before compressed
     available = printable(", ".join(sorted(names)) or "none")
     if not topics and not names:
+        if reasons := [text for topic in sorted(first) if (text := _refusal(topic, first[topic]))]:
+            raise ValueError(f"{path}: no topic with colour images; {'; '.join(reasons)}")
         contents = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)
         raise ValueError(
             f"{path}: no topic with colour images; it contains: {printable(contents) or 'nothing'}"
@@ -75,19 +102,29 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     for topic in topics or names:
         image = topic if topic in color else names.get(topic)
         if image is None:
-            raise ValueError(f"{path}: no colour images on {topic}; available: {available}")
+            reason = _refusal(topic, first[topic]) if topic in first else ""
+            raise ValueError(
+                f"{path}: no colour images on {topic}; {reason or f'available: {available}'}"
+            )
         name = _strip_transport(image)
         frame_id = first[image].header.frame_id
         aligned = [topic for topic in depths if first[topic].header.frame_id == frame_id]
-        depth = max(aligned or depths, key=lambda d: len(commonpath([d, name])), default="")
-        depth_info = _info_topic(depth) if depth else ""
+        depth = max(
+            aligned or depths,
+            key=lambda d: (not _is_undecodable_depth(first[d]), len(commonpath([d, name]))),
+            default="",
+        )
+        info = _find_info(name, infos)
+        depth_info = _find_info(depth, infos.keys() - {info}) if depth else ""
         cameras.append(
             Camera(
                 name=name,
                 image=image,
-                info=_info_topic(name) if _info_topic(name) in infos else "",
+                info=info,
                 depth=depth,
-                depth_info=depth_info if depth_info in infos - {_info_topic(name)} else "",
+                depth_info=depth_info,
+                first_info=infos.get(info),
+                first_depth_info=infos.get(depth_info),
             )
         )
     return cameras
@@ -103,21 +140,44 @@ def _strip_transport(topic: str) -> str:
     return topic.removesuffix("/compressed").removesuffix("/compressedDepth")
 
 
-def _info_topic(topic: str) -> str:
-    """Get the camera info topic of an image topic, as in image_transport."""
-    return _strip_transport(topic).rpartition("/")[0] + "/camera_info"
+def _find_info(topic: str, infos: Collection[str]) -> str:
+    """Find the camera info topic of an image topic, "" if there is none."""
+    return next((each for each in info_topics(_strip_transport(topic)) if each in infos), "")
+
+
+def _encoding(message: Any) -> str:
+    """Encoding of an image, "" if it is compressed and its format does not name one."""
+    return format_encoding(message.format) if hasattr(message, "format") else str(message.encoding)
 
 
 def _is_depth(message: Any) -> bool:
-    if hasattr(message, "format"):
-        return "compressedDepth" in message.format
-    return message.encoding in _DEPTH_ENCODINGS
+    if hasattr(message, "format") and is_compressed_depth(message):
+        return True
+    return _DEPTH_TYPE.fullmatch(_encoding(message)) is not None
 
 
-def _is_color(message: Any) -> bool:
+def _may_be_depth(topic: str, message: Any) -> bool:
+    if "depth" not in topic.lower():
+        return False
+    is_png = hasattr(message, "format") and is_16_bit_grey_png(message)
+    return is_png or _encoding(message) in _DOUBTFUL_ENCODINGS
+
+
+def _refusal(topic: str, message: Any) -> str:
+    """Why an image topic has no colour images; "" if it has."""
+    reason = ""
+    if _is_depth(message):
+        reason = "depth"
+    elif not hasattr(message, "format") and find_encoding(message.encoding) is None:
+        reason = describe_unknown_encoding(message.encoding)
+    return f"{printable(topic)} has {reason}" if reason else ""
+
+
+def _is_undecodable_depth(message: Any) -> bool:
+    """Whether a depth topic cannot be decoded, so that another one is better."""
     if hasattr(message, "format"):
-        return "compressedDepth" not in message.format
-    return message.encoding in ENCODINGS
+        return is_jpeg(message)
+    return message.encoding not in DEPTH_ENCODINGS
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.geometry.instances import InstanceSet, depth_if_found, locate_instances
+from mllmseg_ros.geometry.instances import (
+    InstanceSet,
+    depth_if_found,
+    locate_instances,
+    locate_or_explain,
+)
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.segmentation import Segmentation, Status
@@ -55,6 +60,20 @@ def check_overwrite(out: Path, result: Path) -> None:
     """
     if result.exists() and not (out / "recipe.json").is_file():
         raise ValueError(f"{out}: {result.name} was not written by mllmseg; name another folder")
+
+
+def check_any_readable(path: Path, journal: Journal) -> None:
+    """Check that at least one image of the first input could be decoded.
+
+    Raises:
+        ValueError: None could; with the first reason.
+    """
+    first_error = ""
+    for _, result in journal.results(0):
+        if not result.error:
+            return
+        first_error = first_error or result.error
+    raise ValueError(f"{path}: none of its {len(journal)} images can be read: {first_error}")
 
 
 def run_inference_pass(
@@ -118,8 +137,11 @@ def infer_image(
             list(chain.from_iterable(segmentations)), partial(image.find_depth, frame)
         )
         instance_sets = tuple(
-            InstanceSet(
-                instances=locate_instances(each, depth), note=note if _any_found(each) else ""
+            replace(
+                locate_or_explain(
+                    partial(locate_instances, each), depth, note if _any_found(each) else ""
+                ),
+                depth=None,
             )
             for each in segmentations
         )

@@ -61,7 +61,7 @@ class Rig:
     def info(self, stamp_ns: int, **fields: object) -> None:
         header = Header(stamp=time_message(stamp_ns), frame_id="camera")
         k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
-        self.pairing.put_info(CameraInfo(header=header, k=k, **fields))
+        self.pairing.put_info(CameraInfo(header=header, **{"k": k, **fields}))
 
     def image(self, stamp_ns: int, tolerance_ns: int = 0) -> CameraImage:
         message = Image(header=Header(stamp=time_message(stamp_ns), frame_id="camera"))
@@ -132,6 +132,8 @@ def test_a_separate_depth_camera_is_used(rig: Rig) -> None:
     rig.pairing.put_depth_info(CameraInfo(k=[30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]))
     assert rig.z_of(rig.image(2)) == pytest.approx(0.9)
     rig.pairing.put_depth_info(CameraInfo())
+    assert rig.z_of(rig.image(2)) == pytest.approx(0.9)  # of the same frame and size: aligned
+    rig.depth(2, 0.7, (HEIGHT // 2, WIDTH // 2))
     assert rig.z_of(rig.image(2)) is None
     assert rig.note == (
         "no position: depth/camera_info says that the camera is not calibrated (K[0] = 0)"
@@ -172,9 +174,63 @@ def test_positions_are_in_the_target_frame_or_missing(rig: Rig) -> None:
 def test_missing_depth_is_reported(rig: Rig) -> None:
     assert rig.z_of(rig.image(3)) is None
     assert rig.note == "no position: no depth image has the stamp of the colour image"
+    rig = Rig()
     rig.depth(3, 0.7)
     assert rig.z_of(rig.image(3)) is None
-    assert rig.note == "no position: no camera_info has the stamp of the colour image"
+    assert rig.note == "no position: no camera_info has come"
+
+
+def test_the_newest_camera_info_serves_where_none_has_the_stamp(rig: Rig) -> None:
+    """It is sent once, late, or with a stamp that never changes; the one of the stamp is better."""
+    rig.depth(3, 0.7)
+    image = rig.image(3)
+    assert rig.z_of(image) == pytest.approx(0.7)
+    assert rig.note == ""
+    k = [15.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+    rig.pairing.put_info(CameraInfo(header=Header(frame_id="camera"), k=k))
+    assert focal_length(rig, rig.image(3)) == 15.0
+    assert focal_length(rig, rig.image(2)) == 30.0
+    rig.pairing.put_info(CameraInfo(header=Header(frame_id="other_camera"), k=k))
+    assert rig.z_of(rig.image(3)) is None
+    assert rig.note == (
+        "no position: no camera_info has the stamp of the colour image, and the newest is of frame "
+        "'other_camera', the colour image of 'camera'"
+    )
+
+
+def focal_length(rig: Rig, image: CameraImage) -> float:
+    assert rig.z_of(image) is not None
+    return float(rig.instance_set.depth.intrinsics.K[0, 0])
+
+
+def test_camera_info_of_another_size_is_converted_or_named(rig: Rig) -> None:
+    k = [60.0, 0.0, 32.5, 0.0, 60.0, 24.5, 0.0, 0.0, 1.0]
+    rig.depth(3, 0.7)
+    rig.info(3, k=k, width=2 * WIDTH, height=2 * HEIGHT, binning_x=2, binning_y=2)
+    assert focal_length(rig, rig.image(3)) == 30.0
+    rig.info(3, k=k, width=2 * WIDTH, height=WIDTH)
+    assert rig.z_of(rig.image(3)) is None
+    assert rig.note == (
+        "no position: camera_info is for 64 x 32, the image is 32 x 24, and the ratio is not one "
+        "binning explains"
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"k": [1e-300, 0.0, 16.0, 0.0, 1e-300, 12.0, 0.0, 0.0, 1.0]},
+        {"d": [1e200] * 5, "distortion_model": "plumb_bob"},
+        {"d": [1e30] * 4, "distortion_model": "fisheye"},
+    ],
+)
+def test_numbers_that_no_lens_has_cost_the_position_alone(rig: Rig, fields: dict) -> None:
+    rig.info(2, **fields)
+    with np.errstate(all="ignore"):
+        z = rig.z_of(rig.image(2))
+    assert z is None or not np.isfinite(z) or z == pytest.approx(0.9)
+    (instance,) = rig.instance_set.instances
+    assert instance.segmentation.mask.sum() == 100
 
 
 def test_without_depth_topics_nothing_is_reported() -> None:
@@ -188,3 +244,6 @@ def test_wrong_intrinsics_remove_only_the_position(rig: Rig) -> None:
     rig.info(3, distortion_model="plumb_bob", d=[float("nan")] * 5)
     assert rig.z_of(rig.image(3)) is None
     assert "expected 4 or 5 or 8 or 12 or 14 finite numbers" in rig.note
+    rig.info(3, distortion_model="xyz", d=[0.1] * 5)
+    assert rig.z_of(rig.image(3)) is None
+    assert rig.note.startswith("no position: unknown distortion model 'xyz'; accepted: plumb_bob,")

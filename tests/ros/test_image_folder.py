@@ -82,6 +82,69 @@ def test_images_are_published_in_order_with_their_calibration(tmp_path: Path) ->
     assert {nanoseconds(info.header.stamp) for info in infos} & set(stamps)
 
 
+def logged(tmp_path: Path, calibration: str, size_wh: tuple[int, int] = (32, 24)) -> NodeProcess:
+    """Publish one image once, with a calibration."""
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((*size_wh[::-1], 3), np.uint8))
+    (tmp_path / "camera.yaml").write_text(calibration)
+    node = start(
+        new_domain(), path=tmp_path, loop=False, camera_info=tmp_path / "camera.yaml", rate=20.0
+    )
+    node.process.wait(20)
+    node.end()
+    assert "Traceback" not in node.log
+    return node
+
+
+@pytest.mark.parametrize(
+    ("calibration", "size_wh", "status", "text"),
+    [
+        (CALIBRATION, (32, 24), 0, "the last image was published"),
+        (CALIBRATION, (16, 12), 0, "K is converted from 32 x 24 to 16 x 12"),
+        (
+            CALIBRATION,
+            (24, 24),
+            0,
+            "image without camera_info: camera_info is for 32 x 24, the image is 24 x 24",
+        ),
+        (
+            CALIBRATION.replace("plumb_bob", "xyz"),
+            (32, 24),
+            1,
+            "camera.yaml: unknown distortion model 'xyz'; accepted: plumb_bob",
+        ),
+        (
+            CALIBRATION.replace("distortion_model: plumb_bob", ""),
+            (32, 24),
+            1,
+            "it has no distortion_model",
+        ),
+        (
+            CALIBRATION.replace("distortion_model: plumb_bob", "camera_model: fisheye").replace(
+                "0.1, 0, 0, 0, 0]", "0.1, 0, 0, 0]"
+            ),
+            (32, 24),
+            0,
+            "the last image was published",
+        ),
+    ],
+    ids=["fits", "half the size", "another size", "unknown lens", "no model", "camera_model"],
+)
+def test_a_calibration_is_published_with_images_that_it_is_for(
+    calibration: str, size_wh: tuple[int, int], status: int, text: str, tmp_path: Path
+) -> None:
+    node = logged(tmp_path, calibration, size_wh)
+    assert node.process.returncode == status, node.log
+    assert text in node.log
+
+
+def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"no image")
+    node = start(new_domain(), path=tmp_path, rate=20.0)
+    assert node.process.wait(20) == 1
+    node.end()
+    assert "no image can be read" in node.log
+
+
 def test_unreadable_input_is_named() -> None:
     node = start(new_domain(), path="/no/such/folder")
     assert node.process.wait(20) == 1

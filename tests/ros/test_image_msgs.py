@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import io
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -19,6 +20,7 @@ pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2")
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.codecs.images import find_encoding
 from mllmseg_ros.ros.messages import cv_bridge_conversion as cv_bridge_path
 from mllmseg_ros.ros.messages.cv_bridge_conversion import BRIDGED_ENCODINGS
 from mllmseg_ros.ros.messages.image_msgs import (
@@ -34,12 +36,15 @@ from mllmseg_ros.ros.messages.image_msgs import (
     time_message,
 )
 
+PACKED = [name for name, encoding in ENCODINGS.items() if not encoding.chroma]
+PLANAR = [name for name, encoding in ENCODINGS.items() if encoding.chroma]
 BAYER = [name for name in ENCODINGS if name.startswith("bayer")]
 PATTERNS = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
 
 
 def random_pixels(name: str, height: int = 24, width: int = 32) -> np.ndarray:
-    encoding = ENCODINGS[name]
+    encoding = find_encoding(name)
+    assert encoding is not None
     shape = (height, width) if encoding.channels == 1 else (height, width, encoding.channels)
     top = np.iinfo(encoding.dtype).max
     random = np.random.default_rng(7)
@@ -67,6 +72,16 @@ def pad_rows(message: Image, n_bytes: int) -> Image:
             "mono16",
             lambda p: np.repeat(np.rint(p / 257).astype(np.uint8)[:, :, None], 3, axis=2),
         ),
+        ("8UC1", lambda p: np.repeat(p[:, :, None], 3, axis=2)),
+        ("8UC3", lambda p: p[:, :, ::-1]),
+        ("8UC4", lambda p: p[:, :, 2::-1]),
+        ("RGB8", lambda p: p),  # as some drivers write it
+        ("rgb16", lambda p: np.rint(p / 257)),
+        ("bgr16", lambda p: np.rint(p / 257)[:, :, ::-1]),
+        ("rgba16", lambda p: np.rint(p / 257)[:, :, :3]),
+        ("bgra16", lambda p: np.rint(p / 257)[:, :, 2::-1]),
+        ("16UC3", lambda p: np.rint(p / 257)[:, :, ::-1]),
+        ("16UC4", lambda p: np.rint(p / 257)[:, :, 2::-1]),
     ],
 )
 def test_colour_and_grey(name: str, expected) -> None:  # type: ignore[no-untyped-def]
@@ -114,7 +129,76 @@ def test_yuv422_gives_back_the_colour(name: str, order: str, rgb: tuple[int, int
     np.testing.assert_allclose(converted, np.broadcast_to(rgb, (6, 8, 3)), atol=3)
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
+def planar(name: str, y: np.ndarray, u: np.ndarray, v: np.ndarray, padding: int = 0) -> Image:
+    """A 4:2:0 image; ``u`` and ``v`` are half as high and wide as ``y``."""
+    height, width = y.shape
+    order = {"nv12": (u, v), "nv21": (v, u), "yv12": (v, u)}.get(name.lower(), (u, v))
+    if name.lower().startswith("nv"):
+        chroma = [np.stack(order, axis=-1).reshape(height // 2, width)]
+    else:
+        chroma = list(order)
+    rows = []
+    for plane in (y, *chroma):
+        n_bytes = padding if plane.shape[1] == width else padding // 2
+        rows.append(np.pad(plane, ((0, 0), (0, n_bytes)), constant_values=77).ravel())
+    message = Image(height=height, width=width, encoding=name, step=width + padding)
+    message.data = array.array("B", np.concatenate(rows).tobytes())
+    return message
+
+
+@pytest.mark.parametrize("padding", [0, 2, 32])
+@pytest.mark.parametrize("name", [*PLANAR, "NV12", "YUV420"])
+def test_yuv420_gives_back_the_colours_of_its_quarters(name: str, padding: int) -> None:
+    colors = np.array([[(200, 60, 30), (20, 90, 220)], [(255, 255, 255), (40, 180, 60)]])
+    rgb = colors.repeat(8, axis=0).repeat(12, axis=1) / 255  # (16, 24, 3)
+    # ITU-R BT.601, limited range, as in OpenCV and cameras.
+    luma = rgb @ (0.299, 0.587, 0.114)
+    y = np.rint(16 + 219 * luma).astype(np.uint8)
+    u = np.rint(128 + 112 * (rgb[..., 2] - luma) / 0.886).astype(np.uint8)[::2, ::2]
+    v = np.rint(128 + 112 * (rgb[..., 0] - luma) / 0.701).astype(np.uint8)[::2, ::2]
+    message = planar(name, y, u, v, padding)
+    np.testing.assert_allclose(rgb_from_image(message), 255 * rgb, atol=3)
+    # Drivers that count the rows of all planes, or write the mean of bytes per row.
+    message.height = 24
+    np.testing.assert_allclose(rgb_from_image(message), 255 * rgb, atol=3)
+    if not padding:
+        message.height, message.step = 16, 36
+        np.testing.assert_allclose(rgb_from_image(message), 255 * rgb, atol=3)
+
+
+@pytest.mark.parametrize("name", PLANAR)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"width": 23}, "24 bytes|23 px wide, its width must be even"),
+        ({"width": 0}, "must have pixels"),
+        ({"step": 23}, "rows of 23 bytes \\(step\\), 24 px need at least 24"),
+        ({"height": 15}, "has 576 bytes, step 24 x height 15 x 3 / 2 is 540"),
+        ({"height": 2**32 - 1, "step": 2**32 - 1}, "has 576 bytes"),
+        ({"data": array.array("B")}, "has 0 bytes"),
+        ({"data": array.array("B", bytes(24 * 16))}, "has 384 bytes, step 24 x height 16"),
+    ],
+)
+def test_inconsistent_sizes_of_yuv420_are_refused(name: str, changes: dict, reason: str) -> None:
+    planes = (np.zeros((16, 24), np.uint8), *np.zeros((2, 8, 12), np.uint8))
+    message = planar(name, *planes)
+    for field, value in changes.items():
+        setattr(message, field, value)
+    with pytest.raises(ValueError, match=reason):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("name", PLANAR)
+def test_odd_sizes_of_yuv420_are_refused(name: str) -> None:
+    message = Image(height=2, width=5, step=6, encoding=name, data=bytes(18))
+    with pytest.raises(ValueError, match="5 px wide, its width must be even"):
+        rgb_from_image(message)
+    message = Image(height=5, width=4, step=4, encoding=name, data=bytes(30))
+    with pytest.raises(ValueError, match="5 px high, its height must be even"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("padding", [1, 2, 13])
 def test_row_padding_changes_nothing(name: str, padding: int) -> None:
     message = image_from_array(random_pixels(name), name, Header())
@@ -122,7 +206,7 @@ def test_row_padding_changes_nothing(name: str, padding: int) -> None:
     np.testing.assert_array_equal(rgb_from_image(pad_rows(message, padding)), plain)
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("name", PACKED)
 def test_byte_order_changes_nothing(name: str) -> None:
     message = image_from_array(random_pixels(name), name, Header())
     plain = rgb_from_image(message)
@@ -132,7 +216,7 @@ def test_byte_order_changes_nothing(name: str) -> None:
     np.testing.assert_array_equal(rgb_from_image(pad_rows(message, 3)), plain)
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -168,9 +252,17 @@ def test_odd_width_of_yuv422_and_unknown_encodings_are_refused() -> None:
     message = image_from_array(random_pixels("uyvy", 4, 5), "uyvy", Header())
     with pytest.raises(ValueError, match="5 px wide, its width must be even"):
         rgb_from_image(message)
-    message.encoding = "nv21"
-    with pytest.raises(ValueError, match="encoding 'nv21' is not known; accepted: rgb8, bgr8"):
-        rgb_from_image(message)
+    for name, shown in (
+        ("nv24", "nv24"),
+        ("16UC1", "16UC1"),  # depth
+        ("", "''"),
+        ("a\nb", r"'a\nb'"),
+        ("x" * 10_000, "x" * 64),
+    ):
+        message.encoding = name
+        reason = re.escape(f"image encoding {shown}; accepted: rgb8, bgr8,")
+        with pytest.raises(ValueError, match=f"^{reason}"):
+            rgb_from_image(message)
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +315,24 @@ def test_a_broken_cv_bridge_is_not_used(
     assert reason in line
 
 
+def test_what_cv_bridge_does_not_know_is_not_given_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv_bridge.py").write_text("class CvBridge:\n    pass")  # any call would fail
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("8UC3", "16UC4", "uyvy", "RGB8"):
+        message = image_from_array(random_pixels(name), name, Header())
+        np.testing.assert_array_equal(
+            cv_bridge_path.rgb_by_cv_bridge(message), rgb_from_image(message)
+        )
+    planes = (np.full((16, 24), 90, np.uint8), *np.full((2, 8, 12), 99, np.uint8))
+    for name in PLANAR:
+        message = planar(name, *planes)
+        np.testing.assert_array_equal(
+            cv_bridge_path.rgb_by_cv_bridge(message), rgb_from_image(message)
+        )
+
+
 def encode(rgb: np.ndarray, extension: str) -> array.array:
     return array.array("B", cv2.imencode(extension, rgb[:, :, ::-1])[1].tobytes())
 
@@ -271,7 +381,7 @@ def test_broken_and_huge_compressed_images_are_refused() -> None:
 
 def test_depth_in_millimetres_and_metres() -> None:
     mm = np.array([[0, 1, 1500], [65535, 2, 3]], dtype=np.uint16)
-    expected = np.array([[np.nan, 0.001, 1.5], [65.535, 0.002, 0.003]], dtype=np.float32)
+    expected = np.array([[np.nan, 0.001, 1.5], [np.nan, 0.002, 0.003]], dtype=np.float32)
     for encoding in ("16UC1", "mono16"):
         message = pad_rows(image_from_array(mm, encoding, Header()), 3)
         np.testing.assert_allclose(depth_from_image(message), expected, rtol=1e-6)
@@ -289,11 +399,27 @@ def test_depth_in_millimetres_and_metres() -> None:
 
 def test_bad_depth_is_refused() -> None:
     message = image_from_array(np.zeros((2, 2), np.float32), "64FC1", Header())
-    with pytest.raises(ValueError, match="'64FC1' is not known; accepted: 16UC1, mono16, 32FC1"):
+    with pytest.raises(ValueError, match=r"^depth encoding 64FC1; accepted: 16UC1, mono16, 32FC1"):
         depth_from_image(message)
+    for encoding in ("32SC1", "8UC1", "16SC1", "rgb8", ""):
+        message.encoding = encoding
+        with pytest.raises(ValueError, match=r"^depth encoding .*; accepted: 16UC1, mono16, 32FC1"):
+            depth_from_image(message)
     message.encoding, message.step = "32FC1", 7
     with pytest.raises(ValueError, match="rows of 7 bytes"):
         depth_from_image(message)
+
+
+def test_metres_that_can_only_be_millimetres_are_refused() -> None:
+    far_m = np.linspace(0.3, 200.0, 100, dtype=np.float32).reshape(10, 10)  # outdoors
+    assert np.nanmax(depth_from_image(image_from_array(far_m, "32FC1", Header()))) == 200.0
+    mm = 1000 * far_m / 200
+    mm[0] = np.nan
+    reason = "32FC1 depth with a median of 551 can only be millimetres"
+    with pytest.raises(ValueError, match=f"^{reason}; accepted: 32FC1 in metres, 16UC1"):
+        depth_from_image(image_from_array(mm, "32FC1", Header()))
+    empty = np.full((4, 4), np.inf, np.float32)
+    assert np.isnan(depth_from_image(image_from_array(empty, "32FC1", Header()))).all()
 
 
 def test_intrinsics() -> None:
@@ -346,7 +472,13 @@ def compressed_depth(stored: np.ndarray, form: str, a: float = 0.0, b: float = 0
 def test_compressed_depth_in_millimetres_and_in_metres() -> None:
     stored = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
     depth = depth_from_compressed(compressed_depth(stored, "16UC1; compressedDepth png"))
-    np.testing.assert_allclose(depth, [[np.nan, 0.5, 1.0], [1.5, 65.535, 0.001]], rtol=1e-6)
+    np.testing.assert_allclose(depth, [[np.nan, 0.5, 1.0], [1.5, np.nan, 0.001]], rtol=1e-6)
+    # Of the compressed transport: without a header.
+    png = io.BytesIO()
+    PIL.Image.fromarray(stored).save(png, "PNG")
+    for form in ("16UC1; png compressed ", "mono16; png compressed ", "png"):
+        message = CompressedImage(format=form, data=array.array("B", png.getvalue()))
+        np.testing.assert_array_equal(depth_from_compressed(message), depth)
     # As the transport stores metres: n = a / z + b.
     a, b = 1000.0, -50.0
     metres = np.array([[0.5, 1.0, 4.0]], np.float32)
@@ -354,12 +486,63 @@ def test_compressed_depth_in_millimetres_and_in_metres() -> None:
     numbers[0, 1] = 0
     depth = depth_from_compressed(compressed_depth(numbers, "32FC1; compressedDepth", a, b))
     np.testing.assert_allclose(depth, [[0.5, np.nan, 4.0]], rtol=1e-3)
+    rvl = rvl_message(rvl_data(3, 1, numbers), "32FC1; compressedDepth rvl", a, b)
+    np.testing.assert_array_equal(depth_from_compressed(rvl), depth)
+
+
+def rvl_data(width: int, height: int, stored: np.ndarray) -> bytes:
+    """Columns, rows and RVL of pixels: one run of values for each pixel, none of zeros."""
+    nibbles: list[int] = []
+    previous = 0
+    for value in stored.ravel().astype(int).tolist():
+        numbers = [1, 0] if value == 0 else [0, 1, (value - previous) << 1]
+        if value:
+            if value < previous:
+                numbers[2] = -numbers[2] - 1
+            previous = value
+        for number in numbers:
+            while number > 7:
+                nibbles.append(number & 7 | 8)
+                number >>= 3
+            nibbles.append(number)
+    nibbles += [0] * (-len(nibbles) % 8)
+    words = np.array(nibbles, np.int64).reshape(-1, 8) @ (16 ** np.arange(7, -1, -1))
+    return struct.pack("<ii", width, height) + words.astype("<u4").tobytes()
+
+
+def rvl_message(
+    data: bytes, form: str = "16UC1; compressedDepth rvl", a: float = 0.0, b: float = 0.0
+) -> CompressedImage:
+    return CompressedImage(format=form, data=array.array("B", struct.pack("<iff", 0, a, b) + data))
+
+
+def test_compressed_depth_in_rvl() -> None:
+    stored = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
+    depth = depth_from_compressed(rvl_message(rvl_data(3, 2, stored)))
+    np.testing.assert_allclose(depth, [[np.nan, 0.5, 1.0], [1.5, np.nan, 0.001]], rtol=1e-6)
+
+
+def jpeg_depth(form: str) -> CompressedImage:
+    return CompressedImage(format=form, data=encode(np.zeros((4, 4, 3), np.uint8), ".jpg"))
+
+
+def header_of(width: int, height: int) -> bytes:
+    return struct.pack("<ii", width, height)
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (CompressedImage(format="16UC1; png compressed "), "is not known; accepted"),
+        (CompressedImage(format="16UC1; png compressed "), "of 0 bytes is no readable PNG"),
+        (CompressedImage(format="32FC1; png compressed "), "is not known; accepted"),
+        (CompressedImage(format="16UC1; compressedDepth zstd"), "zstd' is not known; accepted"),
+        (jpeg_depth("16UC1; jpeg compressed "), "^depth as JPEG is of no use"),
+        (jpeg_depth("jpeg"), "^depth as JPEG is of no use"),
+        (rvl_message(b"\x01"), "has 1 bytes of RVL, its header needs 8"),
+        (rvl_message(header_of(-4, -4)), "is -4 x -4 px"),
+        (rvl_message(header_of(0, 4)), "is 0 x 4 px"),
+        (rvl_message(header_of(2**31 - 1, 2**31 - 1)), "accepted are up to 8294400 px"),
+        (rvl_message(header_of(4, 4)), "RVL data end after 0 of 16 pixels"),
         (CompressedImage(format="8UC1; compressedDepth png"), "is not known; accepted"),
         (CompressedImage(format="16UC1; compressedDepth png", data=[0] * 12), "has 12 bytes"),
         (CompressedImage(format="16UC1; compressedDepth png", data=[7] * 40), "no readable PNG"),
@@ -370,5 +553,6 @@ def test_compressed_depth_in_millimetres_and_in_metres() -> None:
     ],
 )
 def test_bad_compressed_depth_is_named(message: CompressedImage, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=reason) as error:
         depth_from_compressed(message)
+    assert " object at 0x" not in str(error.value)

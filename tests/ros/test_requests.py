@@ -123,10 +123,10 @@ def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
         ("the green bowl", "pick"),
         ("the red mug", ""),
     }
-    image.encoding = "nv12"
+    image.encoding = "nv24"
     result = caller.call(caller.segment, request, images=False).answer
     assert result.status == SegmentationArray.STATUS_ERROR
-    assert "image encoding 'nv12' is not known" in result.text
+    assert "image encoding nv24; accepted: rgb8" in result.text
 
 
 @pytest.mark.parametrize(

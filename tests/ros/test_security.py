@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Used only in some configurations, or with a certain package or newer ROS 2.
 AT_TIMES = {
     "/clock", "/tf", "/tf_static", "/image/compressed", "/depth/image/compressedDepth",
+    "/depth/image/compressed", "/image/camera_info", "/depth/image/camera_info",
     "/detections_2d", "/detections_3d", "/label_info", "/mllmseg/get_type_description",
 }  # fmt: skip
 

@@ -48,6 +48,7 @@ from recordings import write_bag
 
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.loading import load_model
+from mllmseg_ros.codecs.camera_info import intrinsics_of_image
 from mllmseg_ros.codecs.depth import align_depth
 from mllmseg_ros.codecs.image_file import read_image
 from mllmseg_ros.codecs.images import (
@@ -356,13 +357,36 @@ def _read_compressed(path: Path) -> None:
 def _depths(folder: Path) -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
     png = cv2.imencode(".png", pixels)[1].tobytes()
-    return [b"\0" * 12 + png, np.array([0, 100, 1], np.float32).tobytes() + png]
+    # RVL: columns, rows, a run of values and one of zeros.
+    numbers = [0, 150, *range(1, 151), HEIGHT * WIDTH - 150, 0]
+    nibbles: list[int] = []
+    for number in numbers:
+        while number > 7:
+            nibbles.append(number & 7 | 8)
+            number >>= 3
+        nibbles.append(number)
+    nibbles += [0] * (-len(nibbles) % 8)
+    words = np.array(nibbles).reshape(-1, 8) @ (16 ** np.arange(7, -1, -1))
+    rvl = np.array([WIDTH, HEIGHT], "<i4").tobytes() + words.astype("<u4").tobytes()
+    return [b"\0" * 12 + png, np.array([0, 100, 1], np.float32).tobytes() + png, b"\0" * 12 + rvl]
 
 
 def _read_compressed_depth(path: Path) -> None:
     data = np.frombuffer(path.read_bytes(), np.uint8)
-    for kind in ("16UC1", "32FC1"):
-        depth_from_compressed(SimpleNamespace(format=f"{kind}; compressedDepth png", data=data))
+    refusals = []
+    for form in (
+        "16UC1; compressedDepth png",
+        "32FC1; compressedDepth png",
+        "16UC1; compressedDepth rvl",
+        "32FC1; compressedDepth rvl",
+        "16UC1; png compressed ",
+    ):
+        try:
+            depth_from_compressed(SimpleNamespace(format=form, data=data))
+        except ValueError as error:
+            refusals.append(error)
+    if len(refusals) == 5:
+        raise refusals[0]
 
 
 def _read_mask(path: Path) -> None:
@@ -650,6 +674,7 @@ def _image_message(encodings: Sequence[str]) -> Callable[[random.Random], Any]:
         height, width = rng.randrange(20), rng.randrange(20)
         step = width * rng.choice([1, 2, 3, 4, 6, 8]) + rng.randrange(3)
         n_bytes = step * height + rng.choice([0, 0, 0, 0, -1, 1, 100])
+        n_bytes += rng.choice([0, 0, step * height // 2])  # of the colours of 4:2:0
         fields = {"height": height, "width": width, "step": step}
         if rng.random() < 0.1:
             fields[rng.choice(sorted(fields))] = rng.choice([0, 1, 255, 2**31, 2**32 - 1])
@@ -666,8 +691,20 @@ def _image_message(encodings: Sequence[str]) -> Callable[[random.Random], Any]:
 
 _DEPTH_ENCODINGS = ["16UC1", "32FC1", "mono16"]
 _K = [20.0, 0.0, WIDTH / 2, 0.0, 20.0, HEIGHT / 2, 0.0, 0.0, 1.0]
+_PIXELS = st.one_of(st.sampled_from([0, 1, 2, WIDTH, HEIGHT, 2 * WIDTH]), st.integers(0, 2**32 - 1))
 _INFOS = st.builds(
-    lambda model, k, p, d: SimpleNamespace(distortion_model=model, k=k, p=p, d=d),
+    lambda size, model, k, p, d: SimpleNamespace(
+        height=size[0],
+        width=size[1],
+        binning_x=size[2],
+        binning_y=size[3],
+        roi=SimpleNamespace(x_offset=size[4], y_offset=size[5], height=size[6], width=size[7]),
+        distortion_model=model,
+        k=k,
+        p=p,
+        d=d,
+    ),
+    st.one_of(st.just([HEIGHT, WIDTH, *[0] * 6]), st.lists(_PIXELS, min_size=8, max_size=8)),
     st.one_of(st.sampled_from(["plumb_bob", "equidistant", "rational_polynomial"]), _TEXTS),
     st.one_of(st.just(_K), st.lists(_FLOATS, min_size=9, max_size=9)),
     st.lists(_FLOATS, min_size=12, max_size=12),
@@ -845,6 +882,12 @@ ENTRY_POINTS = (
         _align,
     ),
     _strategy("camera info", 10, _INFOS, lambda info: intrinsics_from_info(info, rectified=False)),
+    _strategy(
+        "camera info of an image",
+        10,
+        _INFOS,
+        lambda info: intrinsics_of_image(info, (HEIGHT, WIDTH), rectified=True),
+    ),
     _strategy(
         "segmentation message",
         10,

@@ -36,7 +36,7 @@ from mllmseg_ros.ros.demo.segment_plan import (
 )
 from mllmseg_ros.ros.messages.image_msgs import (
     depth_from_image,
-    intrinsics_from_info,
+    intrinsics_of_image,
     nanoseconds,
     rgb_from_image,
 )
@@ -163,12 +163,13 @@ class SegmentCommander(Commander[SegmentCommand]):
         print(f"{command.text!r}: {result.text} in {latency_ms:.0f} ms, see {path}", flush=True)
         if not command.expressions:
             return
-        intrinsics = intrinsics_from_info(self._info, rectified=False) if self._info else None
-        if depth is None or instances is None or intrinsics is None:
+        if depth is None or instances is None or self._info is None:
             self._fail(f"the truth of image {stamp_ns} did not arrive")
             return
         truth = rgb_from_image(instances)[:, :, 0]
         depth_m = depth_from_image(depth)
+        depth_hw = (depth_m.shape[0], depth_m.shape[1])
+        intrinsics = intrinsics_of_image(self._info, depth_hw, rectified=False)
         for index, expression in enumerate(command.expressions):
             found = [
                 (entry, segmentation)

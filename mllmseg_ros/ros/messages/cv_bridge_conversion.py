@@ -26,8 +26,13 @@ __all__ = ["choose_rgb_conversion"]
 
 RgbConversion = Callable[[Image], NDArray[np.uint8]]
 
-# uyvy and yuyv are newer names that cv_bridge does not know.
-BRIDGED_ENCODINGS = tuple(name for name in ENCODINGS if name not in ("uyvy", "yuyv"))
+# Names that cv_bridge does not know, or not in all its releases, and OpenCV's types, which it does
+# not take for colours.
+BRIDGED_ENCODINGS = tuple(
+    name
+    for name, encoding in ENCODINGS.items()
+    if name not in ("uyvy", "yuyv") and "UC" not in name and not encoding.chroma
+)
 _SELF_CHECK = "from mllmseg_ros.ros.messages.cv_bridge_conversion import self_check; self_check()"
 _SELF_CHECK_TIMEOUT_S = 30.0
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.codecs.camera_info import intrinsics_of_image
 from mllmseg_ros.codecs.images import (
     ENCODINGS,
     MAX_COMPRESSED_PX,
@@ -36,6 +37,7 @@ __all__ = [
     "depth_from_image",
     "image_from_array",
     "intrinsics_from_info",
+    "intrinsics_of_image",
     "nanoseconds",
     "rgb_from_compressed",
     "rgb_from_image",

@@ -16,7 +16,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
-from mllmseg_ros.geometry.localization import unit_depth_rays
+from mllmseg_ros.geometry.localization import image_depth_rays
 from mllmseg_ros.ros.package_choice import choose_implementation
 
 CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
@@ -97,7 +97,7 @@ def scene_points(
     """
     z = depth.metres
     v, u = np.nonzero(np.isfinite(z) & ~targets)
-    points = unit_depth_rays(u, v, depth.intrinsics) * z[v, u]
+    points = image_depth_rays(u, v, depth.intrinsics, (z.shape[0], z.shape[1])) * z[v, u]
     if frame is not None:
         points = frame.from_camera[:3, :3] @ points + frame.from_camera[:3, 3:]
     return points.T.astype(np.float32), rgb[v, u]

@@ -166,9 +166,11 @@ class ActiveCamera:
             return
         now_ns, reason = self._clock.now_ns(), self.problem or "no image has come"
         newest = self.slot.peek()
-        if newest is not None:
-            age = format_age(now_ns - newest.item.stamp_ns)
+        if newest is not None and parameters.is_stale(age_ns := now_ns - newest.item.stamp_ns):
+            age = format_age(age_ns)
             reason = f"the newest image is {age}, max_age is {parameters.max_age}"
+        elif newest is not None and not self.problem:
+            reason = "images come, and none has a result yet"
         self.publisher.check_stale(parameters.max_age_ns, int(parameters.period_s * 1e9), reason)
         for each in self.private_requests.find_stale(now_ns, parameters.max_age_ns):
             event = RequestEvent(request=each.request, reason=EndReason.STALE_INPUT, text=reason)

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.codecs.depth_pairing import DepthPairing, PairedMessages
+from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed
@@ -160,8 +161,10 @@ class CameraImage:
                 self._no_depth = ""
                 try:
                     self._depth = self._reader.read_depth(frame, self._paired)
-                except ValueError as error:
-                    self._no_depth = str(error)
+                except Exception as error:  # a library's function may raise anything
+                    self._no_depth = (
+                        str(error) if isinstance(error, ValueError) else one_line(error)
+                    )
             if self._no_depth:
                 raise ValueError(self._no_depth)
             return self._depth

@@ -12,6 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
+from mllmseg_ros.codecs.camera_info import info_topics
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
 
@@ -81,13 +82,11 @@ class CameraInputs:
         self._raw: Subscription | None = None
         self._compressed: Subscription | None = None
         self._auto = image_transport == "auto"
-        self._others = [
-            self._subscribe(CameraInfo, "camera_info", depth_pairing.put_info, _DEPTH_QUEUE),
-            self._subscribe(
-                CameraInfo, "depth/camera_info", depth_pairing.put_depth_info, _DEPTH_QUEUE
-            ),
-            self._subscribe(Image, "depth/image", on_depth, _DEPTH_QUEUE),
-        ]
+        self._depth_pairing = depth_pairing
+        self._raw_depth = self._subscribe(Image, "depth/image", on_depth, _DEPTH_QUEUE)
+        self._info: Subscription | None = None
+        self._depth_info: Subscription | None = None
+        self._choose_infos()
         if image_transport == "compressed":
             self._compressed = self._subscribe(CompressedImage, "image/compressed", on_image)
         else:
@@ -100,13 +99,17 @@ class CameraInputs:
     @property
     def topics(self) -> list[str]:
         """Fully qualified names of the topics listened to now."""
-        all_ = (self._raw, self._compressed, self._compressed_depth, *self._others)
-        return [each.topic_name for each in all_ if each is not None]
+        return [each.topic_name for each in self._all if each is not None]
+
+    @property
+    def _all(self) -> tuple[Subscription | None, ...]:
+        images = (self._raw, self._compressed, self._raw_depth, self._compressed_depth)
+        return (*images, self._info, self._depth_info)
 
     def destroy(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
-        for subscription in (*self._others, self._raw, self._compressed, self._compressed_depth):
+        for subscription in self._all:
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
 
@@ -121,31 +124,70 @@ class CameraInputs:
         return str(self._node.resolve_topic_name(self._prefix + topic))
 
     def _choose_transports(self) -> None:
-        """Listen to what is compressed only while nobody publishes it raw."""
-        if self._auto and self._wanted("image", self._compressed):
-            self._compressed = self._switched(
-                self._compressed, "image/compressed", self._on_image, 1
+        """Listen to what is compressed only while nobody publishes it raw, and to the infos."""
+        self._choose_infos()
+        if self._auto:
+            is_raw = self._node.count_publishers(self._resolved("image"))
+            self._compressed = self._follow(
+                self._compressed,
+                CompressedImage,
+                [] if is_raw else [f"{self._prefix}image/compressed"],
+                self._on_image,
+                queue=1,
             )
-        if self._wanted("depth/image", self._compressed_depth):
-            self._compressed_depth = self._switched(
-                self._compressed_depth,
-                "depth/image/compressedDepth",
-                self._on_depth,
-                _DEPTH_QUEUE,
-            )
+        depth = self._resolved("depth/image")
+        self._compressed_depth = self._follow(
+            self._compressed_depth,
+            CompressedImage,
+            []
+            if self._node.count_publishers(depth)
+            else [
+                f"{self._prefix}depth/image/compressedDepth",
+                f"{depth}/compressedDepth",
+                f"{self._prefix}depth/image/compressed",
+                f"{depth}/compressed",
+            ],
+            self._on_depth,
+        )
 
-    def _wanted(self, raw_topic: str, compressed: Subscription | None) -> bool:
-        """Whether to change over."""
-        raw = self._resolved(raw_topic)
-        return bool(self._node.count_publishers(raw)) == (compressed is not None)
+    def _choose_infos(self) -> None:
+        """Listen to the camera infos, beside or below the images where the usual topics are empty.
 
-    def _switched(
-        self, compressed: Subscription | None, topic: str, callback: Callable, queue: int
+        Source: image_transport has them beside the images, some simulators below them.
+        """
+        pairing = self._depth_pairing
+        self._info = self._follow(
+            self._info,
+            CameraInfo,
+            [f"{self._prefix}camera_info", *info_topics(self._resolved("image"))],
+            pairing.put_info,
+        )
+        self._depth_info = self._follow(
+            self._depth_info,
+            CameraInfo,
+            [f"{self._prefix}depth/camera_info", f"{self._resolved('depth/image')}/camera_info"],
+            pairing.put_depth_info,
+        )
+
+    def _follow(
+        self,
+        current: Subscription | None,
+        message_type: type,
+        topics: list[str],
+        callback: Callable,
+        queue: int = _DEPTH_QUEUE,
     ) -> Subscription | None:
-        if compressed is None:
-            return self._subscribe(CompressedImage, topic, callback, queue)
-        self._node.destroy_subscription(compressed)
-        return None
+        """Listen to the first of several topics that somebody publishes, else to the first."""
+        names = {topic: str(self._node.resolve_topic_name(topic)) for topic in topics}
+        published = (topic for topic in topics if self._node.count_publishers(names[topic]))
+        wanted = next(published, topics[0] if topics else None)
+        if current is not None and wanted is not None and current.topic_name == names[wanted]:
+            return current
+        if current is not None:
+            self._node.destroy_subscription(current)
+        if wanted is None:
+            return None
+        return _subscribe(self._node, message_type, wanted, callback, queue, self._qos)
 
 
 def _subscribe(  # type: ignore[no-untyped-def]

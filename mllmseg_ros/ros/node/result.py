@@ -18,6 +18,7 @@ from mllmseg_ros.geometry.instances import (
     InstanceSet,
     depth_if_found,
     locate_instances,
+    locate_or_explain,
 )
 from mllmseg_ros.geometry.localization import locate, transform_position
 from mllmseg_ros.ros.node.camera_image import CameraImage
@@ -118,28 +119,35 @@ def locate_segmentations(image: CameraImage, segmentations: Sequence[Segmentatio
     Without the depth or the transform that is needed there are no positions, and the note says why.
     """
     depth, note = depth_if_found(segmentations, image.depth)
-    return _in_target_frame(image, locate_instances(segmentations, depth), depth, note)
+
+    def locate_all(depth: Depth | None) -> Sequence[Instance]:
+        return locate_instances(segmentations, depth)
+
+    return _in_target_frame(image, locate_or_explain(locate_all, depth, note))
 
 
 def locate_tracks(image: CameraImage, tracks: Sequence[TrackedInstance]) -> InstanceSet:
     """Locate tracked instances where there is depth."""
     depth, note = depth_if_found([each.segmentation for each in tracks], image.depth)
-    instances = []
-    for each in tracks:
-        one, position = each.segmentation, None
-        if depth is not None and one.status is Status.FOUND and one.inside_uv:
-            position = locate(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
-        instances.append(
-            Instance(
-                expression_index=each.expression_index,
-                instance_index=each.instance_index,
-                segmentation=one,
-                position=position,
-                track_id=each.track_id,
-                inferred_ns=each.inference_stamp_ns if each.propagated else None,
-            )
-        )
-    return _in_target_frame(image, instances, depth, note)
+
+    def locate_all(depth: Depth | None) -> Sequence[Instance]:
+        return [_locate_track(each, depth) for each in tracks]
+
+    return _in_target_frame(image, locate_or_explain(locate_all, depth, note))
+
+
+def _locate_track(track: TrackedInstance, depth: Depth | None) -> Instance:
+    one, position = track.segmentation, None
+    if depth is not None and one.status is Status.FOUND and one.inside_uv:
+        position = locate(one.mask, depth.metres, depth.intrinsics, one.inside_uv)
+    return Instance(
+        expression_index=track.expression_index,
+        instance_index=track.instance_index,
+        segmentation=one,
+        position=position,
+        track_id=track.track_id,
+        inferred_ns=track.inference_stamp_ns if track.propagated else None,
+    )
 
 
 def _result(
@@ -161,22 +169,21 @@ def _result(
     )
 
 
-def _in_target_frame(
-    image: CameraImage, instances: Sequence[Instance], depth: Depth | None, note: str
-) -> InstanceSet:
+def _in_target_frame(image: CameraImage, located: InstanceSet) -> InstanceSet:
     """Transform positions into the target frame."""
-    if depth is None:
-        return InstanceSet(instances=instances, note=note)
+    if located.depth is None:
+        return located
     try:
         frame = image.target_frame()
     except ValueError as error:
-        unplaced = [replace(each, position=None) for each in instances]
+        unplaced = [replace(each, position=None) for each in located.instances]
         return InstanceSet(instances=unplaced, note=f"no position: {error}")
-    if frame is not None:
-        instances = [
-            each
-            if each.position is None
-            else replace(each, position=transform_position(each.position, frame.from_camera))
-            for each in instances
-        ]
-    return InstanceSet(instances=instances, depth=depth, frame=frame)
+    if frame is None:
+        return located
+    instances = [
+        each
+        if each.position is None
+        else replace(each, position=transform_position(each.position, frame.from_camera))
+        for each in located.instances
+    ]
+    return replace(located, instances=instances, frame=frame)

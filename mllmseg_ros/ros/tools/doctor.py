@@ -13,17 +13,24 @@ import argparse
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mllmseg_ros.codecs.camera_info import info_topics, read_camera_info
+from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.doctor.machine import (
     Finding,
     check_machine,
@@ -33,6 +40,8 @@ from mllmseg_ros.doctor.machine import (
     print_findings,
     warn,
 )
+from mllmseg_ros.frame import Frame
+from mllmseg_ros.geometry.transforms import TransformError
 from mllmseg_ros.ros.messages.cv_bridge_conversion import choose_rgb_conversion
 from mllmseg_ros.ros.messages.image_msgs import (
     depth_from_compressed,
@@ -42,9 +51,13 @@ from mllmseg_ros.ros.messages.image_msgs import (
     rgb_from_image,
 )
 from mllmseg_ros.ros.support import large_images
+from mllmseg_ros.ros.support.tf import Transforms, matrix_at
 
 _SECONDS = 5.0
+_LATE_S = 0.5  # how long after an image its depth and camera info may come
 _MAX_AGE_S = 1.0  # default of the node's max_age
+_TOLERANCE_NS = 20_000_000  # default of the node's depth_tolerance
+_KEPT = 64  # depth images and camera infos
 _SHARED_MEMORY = 100e6  # bytes: the profile's segment, for a few processes
 _UDP_BUFFER = 2_000_000  # bytes
 
@@ -125,11 +138,12 @@ def _read_udp_buffer_size() -> int | None:
 
 
 class _Topic:
-    """Subscription that counts messages and keeps the newest."""
+    """Subscription that counts messages and keeps the newest ones."""
 
-    def __init__(self, node: Node, kind: type, topic: str) -> None:
+    def __init__(self, node: Node, kind: type, topic: str, n_kept: int = 1) -> None:
         self.name = str(node.resolve_topic_name(topic))
-        self.count, self.newest, self.age_s = 0, None, 0.0
+        self.count, self.age_s = 0, 0.0
+        self.messages: deque[Any] = deque(maxlen=n_kept)
         self._node = node
         self._first_s = self._last_s = 0.0
         node.create_subscription(
@@ -143,9 +157,13 @@ class _Topic:
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.count += 1
-        self.newest = message
+        self.messages.append(message)
         now_ns = self._node.get_clock().now().nanoseconds
         self.age_s = (now_ns - nanoseconds(message.header.stamp)) / 1e9
+
+    @property
+    def newest(self) -> Any:
+        return self.messages[-1] if self.messages else None
 
     @property
     def publishers(self) -> int:
@@ -159,58 +177,85 @@ class _Topic:
 
 def _check_topics(seconds: float) -> Iterator[Finding]:
     node = rclpy.create_node("mllmseg_doctor")
+    node.get_logger().set_level(LoggingSeverity.WARN)  # findings are lines of their own
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         # Raw and compressed: discovering the publishers takes a while.
-        images = [
-            _Topic(node, Image, "image"),
-            _Topic(node, CompressedImage, "image/compressed"),
-        ]
+        raw, raw_depth = _Topic(node, Image, "image"), _Topic(node, Image, "depth/image", _KEPT)
+        images = [raw, _Topic(node, CompressedImage, "image/compressed")]
         depths = [
-            _Topic(node, Image, "depth/image"),
-            _Topic(node, CompressedImage, "depth/image/compressedDepth"),
+            raw_depth,
+            _Topic(node, CompressedImage, "depth/image/compressedDepth", _KEPT),
+            _Topic(node, CompressedImage, f"{raw_depth.name}/compressedDepth", _KEPT),
+            _Topic(node, CompressedImage, f"{raw_depth.name}/compressed", _KEPT),
         ]
-        info = _Topic(node, CameraInfo, "camera_info")
-        end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
-            executor.spin_once(timeout_sec=0.1)
-        yield _check_image(node, _choose_transport(*images))
-        yield _check_info(info)
-        yield _check_depth(_choose_transport(*depths))
+        infos = [
+            _Topic(node, CameraInfo, topic, _KEPT)
+            for topic in ("camera_info", *info_topics(raw.name))
+        ]
+        depth_infos = [
+            _Topic(node, CameraInfo, topic)
+            for topic in ("depth/camera_info", f"{raw_depth.name}/camera_info")
+        ]
+        transforms = Transforms(node, lambda _: None)
+        transforms.start("")
+        with suppress(TransformError):
+            transforms.listen()
+        _spin(executor, seconds)
+        image = _choose_transport(*images)
+        message = image.newest
+        _spin(executor, _LATE_S)
+        finding, frame = _check_image(node, image, message)
+        yield finding
+        info, depth = _choose_transport(*infos), _choose_transport(*depths)
+        yield _check_info(info, frame)
+        yield _check_depth(depth)
+        if frame is not None and depth.messages:
+            yield _check_position(
+                frame, depth, info, _choose_transport(*depth_infos).newest, transforms
+            )
         yield _check_tf(node)
+        transforms.stop()
     finally:
         executor.shutdown()
         node.destroy_node()
 
 
-def _choose_transport(raw: _Topic, compressed: _Topic) -> _Topic:
-    """Return the topic that the node would use: compressed only if raw has no publisher."""
-    return compressed if compressed.publishers and not raw.publishers else raw
+def _spin(executor: SingleThreadedExecutor, seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        executor.spin_once(timeout_sec=0.1)
 
 
-def _check_image(node: Node, topic: _Topic) -> Finding:
-    if topic.newest is None:
-        return fail("image", _explain_silence(node, topic))
-    message = topic.newest
+def _choose_transport(*topics: _Topic) -> _Topic:
+    """Return the topic that the node would use: the first that has a publisher."""
+    return next((each for each in topics if each.publishers), topics[0])
+
+
+def _check_image(node: Node, topic: _Topic, message: Any) -> tuple[Finding, Frame | None]:
+    """Judge the image topic by one of its messages; also returns its image, if it has one."""
+    if message is None:
+        return fail("image", _explain_silence(node, topic)), None
     try:
         if isinstance(message, CompressedImage):
             rgb, encoding = rgb_from_compressed(message), message.format
         else:
             rgb, encoding = rgb_from_image(message), message.encoding
     except ValueError as error:
-        return fail("image", f"{topic.name}: {error}")
+        return fail("image", f"{topic.name}: {error}"), None
     frame_id = message.header.frame_id
+    frame = Frame(rgb=rgb, stamp_ns=nanoseconds(message.header.stamp), frame_id=frame_id)
     text = f"{topic}, {rgb.shape[1]} x {rgb.shape[0]} {encoding}, frame {frame_id!r}"
     if abs(topic.age_s) > _MAX_AGE_S:
         return fail(
             "image",
             f"{text}; the node takes none that is off by more than max_age: synchronise the clocks "
             "(chrony), set use_sim_time for a recording, or raise max_age",
-        )
+        ), frame
     if not frame_id:
-        return warn("image", f"{text}; without a frame_id nothing can be placed by TF")
-    return ok("image", text)
+        return warn("image", f"{text}; without a frame_id nothing can be placed by TF"), frame
+    return ok("image", text), frame
 
 
 def _explain_silence(node: Node, topic: _Topic) -> str:
@@ -234,11 +279,27 @@ def _explain_silence(node: Node, topic: _Topic) -> str:
     )
 
 
-def _check_info(topic: _Topic) -> Finding:
-    if topic.newest is None:
+def _check_info(topic: _Topic, frame: Frame | None) -> Finding:
+    """Judge the camera info by the function that the node computes intrinsics with."""
+    info = topic.newest
+    if info is None:
         return warn("camera_info", f"{topic.name}: no messages; without it there are no positions")
-    if not (topic.newest.k[0] > 0 and topic.newest.k[4] > 0):
-        return fail("camera_info", f"{topic.name}: K has no focal length; calibrate the camera")
+    size_hw = (info.height, info.width) if frame is None else frame.rgb.shape[:2]
+    try:
+        intrinsics, note = read_camera_info(info, (size_hw[0], size_hw[1]), rectified=False)
+    except ValueError as error:
+        return fail("camera_info", f"{topic.name}: {error}")
+    notes = [note] if note else []
+    centre, (height, width) = intrinsics.K[:2, 2], size_hw
+    if not (0 <= centre[0] < width and 0 <= centre[1] < height):
+        notes.append(f"the principal point ({centre[0]:.0f}, {centre[1]:.0f}) is outside the image")
+    if frame is not None and not any(
+        abs(nanoseconds(each.header.stamp) - frame.stamp_ns) <= _TOLERANCE_NS
+        for each in topic.messages
+    ):
+        notes.append("none has the stamp of the image: the newest is used")
+    if notes:
+        return warn("camera_info", f"{topic}; {'; '.join(notes)}")
     return ok("camera_info", str(topic))
 
 
@@ -254,6 +315,32 @@ def _check_depth(topic: _Topic) -> Finding:
     except ValueError as error:
         return fail("depth", f"{topic.name}: {error}")
     return ok("depth", f"{topic}, {metres.shape[1]} x {metres.shape[0]} {encoding}")
+
+
+def _check_position(
+    frame: Frame, depths: _Topic, infos: _Topic, depth_info: Any, transforms: Transforms
+) -> Finding:
+    """Align depth with an image as the node does."""
+    pairing = DepthPairing(_KEPT)
+    for message in depths.messages:
+        pairing.put_depth(message)
+    for message in infos.messages:
+        pairing.put_info(message)
+    if depth_info is not None:
+        pairing.put_depth_info(depth_info)
+    paired = pairing.pair(frame.stamp_ns, _TOLERANCE_NS)
+
+    def lookup_transform(depth_frame: str) -> NDArray[np.float64]:
+        return matrix_at(transforms, frame.frame_id, depth_frame, frame.stamp_ns, 0.0)
+
+    try:
+        depth = pairing.get_depth(frame, paired, rectified=False, lookup_transform=lookup_transform)
+    except ValueError as error:
+        return fail("positions", f"no position: {error}")
+    share = 0.0 if depth is None else float(np.isfinite(depth.metres).mean())
+    if not share:
+        return fail("positions", "no pixel of the image has a depth")
+    return ok("positions", f"{100 * share:.0f} % of the image's pixels have a depth")
 
 
 def _check_tf(node: Node) -> Finding:

@@ -16,6 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.codecs.camera_info import read_camera_info
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import read_yaml
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
@@ -33,7 +34,8 @@ class ImageFolderNode(Node):
     """Publishes one image after the other.
 
     Attributes:
-        done: exit status after the last image; None until then, and in a loop.
+        done: exit status after the last image, 1 if none could be read; None until then, and in a
+            loop.
     """
 
     done: int | None = None
@@ -63,6 +65,7 @@ class ImageFolderNode(Node):
         self._image_topic = self.create_publisher(Image, "image", _QUEUE)
         self._info_topic = self.create_publisher(CameraInfo, "camera_info", _QUEUE)
         self._n_published = 0  # since the start of the folder or video
+        self._noted = ""  # how the calibration fits the last image, or why it does not
         self.create_timer(1 / rate_hz, self._publish_next)
         self.get_logger().info(f"publishing {path} at {rate_hz:g} Hz")
 
@@ -77,23 +80,39 @@ class ImageFolderNode(Node):
     def _publish_next(self) -> None:
         recorded = next(self._recorded, None)
         if recorded is None:
-            if not self._loops or not self._n_published:
+            if not self._n_published:
+                self.get_logger().error("no image can be read")
+                self.done = 1
+                return
+            if not self._loops:
                 self.get_logger().info("the last image was published")
                 self.done = 0
                 return
             self._n_published, self._recorded = 0, self._source.images(1)
             return self._publish_next()
-        self._n_published += 1
         try:
             rgb = recorded.decode().rgb
         except (ValueError, OSError) as error:
             self.get_logger().warning(f"image ignored: {error}")
             return
+        self._n_published += 1
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
-        if self._info is not None:
+        if self._info is not None and self._fits(self._info, (rgb.shape[0], rgb.shape[1])):
             self._info.header = header
             self._info_topic.publish(self._info)
         self._image_topic.publish(image_from_array(np.ascontiguousarray(rgb), "rgb8", header))
+
+    def _fits(self, info: CameraInfo, size_hw: tuple[int, int]) -> bool:
+        """Whether the calibration is that of an image; it is not published with others."""
+        fits = True
+        try:
+            _, note = read_camera_info(info, size_hw, rectified=False)
+        except ValueError as error:
+            fits, note = False, f"image without camera_info: {error}"
+        if note and note != self._noted:
+            self.get_logger().warning(note)
+        self._noted = note
+        return fits
 
 
 def _open(path: str) -> ImageSource:
@@ -121,10 +140,14 @@ def _read_info(path: Path) -> CameraInfo:
                 ("p", "projection_matrix"),
             )
         }
-        return CameraInfo(
+        # Some calibrations of fisheye lenses name their model under camera_model alone.
+        model = fields.get("distortion_model", fields.get("camera_model"))
+        if model is None:
+            raise ValueError("it has no distortion_model")
+        info = CameraInfo(
             width=int(fields["image_width"]),
             height=int(fields["image_height"]),
-            distortion_model=str(fields["distortion_model"]),
+            distortion_model=str(model),
             **numbers,
         )
     except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
@@ -132,6 +155,13 @@ def _read_info(path: Path) -> CameraInfo:
             f"parameter camera_info: {path} is no calibration file of camera_calibration "
             f"({one_line(error, max_chars=300)})"
         ) from error
+    try:  # of what model it is; the size of the images is not known yet
+        intrinsics, _ = read_camera_info(info, (info.height, info.width), rectified=False)
+    except ValueError as error:
+        raise ValueError(f"parameter camera_info: {path}: {error}") from error
+    if intrinsics.D.any():
+        info.distortion_model = intrinsics.distortion_model  # by the name that other nodes know
+    return info
 
 
 def main(args: list[str] | None = None) -> int:

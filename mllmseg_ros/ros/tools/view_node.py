@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -17,7 +16,12 @@ from std_msgs.msg import String
 
 from mllmseg_ros.drawing.rerun import Box, LoggedSegmentation, RerunLog
 from mllmseg_ros.msg import Segmentation, SegmentationArray
-from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
+from mllmseg_ros.ros.messages.image_msgs import (
+    intrinsics_of_image,
+    nanoseconds,
+    rgb_from_compressed,
+    rgb_from_image,
+)
 from mllmseg_ros.ros.messages.point_cloud import colors_from_cloud, points_from_cloud
 from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.ros.support.spin import run
@@ -41,6 +45,7 @@ class ViewNode(Node):
         self._log = log
         self._prefix = f"{camera}/" if camera else ""
         self._lens: tuple | None = None
+        self._size_hw: tuple[int, int] | None = None  # of the newest image
         for kind, topic, callback, qos in (
             (Image, f"{self._prefix}image", self._on_image, qos_profile_sensor_data),
             (CameraInfo, f"{self._prefix}camera_info", self._on_info, qos_profile_sensor_data),
@@ -91,18 +96,23 @@ class ViewNode(Node):
             self.get_logger().warning(f"image ignored: {error}", throttle_duration_sec=5.0)
             return
         header = message.header
+        self._size_hw = (rgb.shape[0], rgb.shape[1])
         self._log.log_image(nanoseconds(header.stamp), header.frame_id, rgb)
 
     def _on_info(self, message: CameraInfo) -> None:
-        lens = (message.header.frame_id, tuple(message.k), message.height, message.width)
-        if lens == self._lens or not message.k[0]:
+        if self._size_hw is None:  # it may be of another size than the images
+            return
+        try:
+            K = intrinsics_of_image(message, self._size_hw, rectified=False).K
+        except ValueError as error:
+            self.get_logger().warning(f"camera_info ignored: {error}", throttle_duration_sec=5.0)
+            return
+        lens = (message.header.frame_id, K.tobytes(), self._size_hw)
+        if lens == self._lens:
             return
         self._lens = lens
-        K = np.array(message.k).reshape(3, 3)
         stamp_ns = nanoseconds(message.header.stamp)
-        self._log.log_intrinsics(
-            stamp_ns, message.header.frame_id, K, (message.height, message.width)
-        )
+        self._log.log_intrinsics(stamp_ns, message.header.frame_id, K, self._size_hw)
 
     def _on_result(self, message: SegmentationArray) -> None:
         size_hw = (message.image_height, message.image_width)

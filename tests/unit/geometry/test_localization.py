@@ -5,7 +5,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.geometry.localization import MIN_POINTS, Intrinsics, locate, transform_position
+from mllmseg_ros.geometry.localization import (
+    MIN_POINTS,
+    Intrinsics,
+    image_depth_rays,
+    locate,
+    transform_position,
+    unit_depth_rays,
+)
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]])
 NO_DISTORTION = np.zeros(5)
@@ -80,6 +87,43 @@ def test_distortion_is_undone(model: str, D: list[float]) -> None:
     assert position is not None
     # Within the rounding to whole pixels: half a pixel is 0.9 mm here.
     np.testing.assert_allclose(position.surface_point, point.ravel(), atol=1.2e-3)
+
+
+# Lenses as they are sold: model, width, height, fx, cx, cy, D.
+LENSES = {
+    "Kinect, colour": (
+        *("rational_polynomial", 1280, 720, 607.0, 640.0, 366.0),
+        [0.486, -2.66, 0.0006, -0.0002, 1.567, 0.362, -2.48, 1.49],
+    ),
+    "Kinect, infrared": (
+        *("rational_polynomial", 640, 576, 505.0, 326.0, 337.0),
+        [5.27, 3.49, -2.6e-5, -1.3e-5, 0.18, 5.60, 5.10, 0.94],
+    ),
+    "EuRoC": (
+        *("plumb_bob", 752, 480, 458.0, 367.2, 248.4),
+        [-0.28340811, 0.07395907, 0.00019359, 1.76187114e-05, 0.0],
+    ),
+    "OAK": (
+        *("rational_polynomial", 1920, 1080, 1500.0, 960.0, 540.0),
+        [-2.0, 12.0, 0.0003, -0.0004, -2.0, -2.05, 11.6, -1.5, 0, 0, 0, 0, 0, 0],
+    ),
+}
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_rays_are_exact_up_to_the_corner(lens: str) -> None:
+    model, width, height, f, cx, cy, D = LENSES[lens]
+    camera = Intrinsics(
+        K=np.array([[f, 0, cx], [0, f, cy], [0, 0, 1.0]]), D=np.array(D), distortion_model=model
+    )
+    v, u = (each.ravel() for each in np.mgrid[0:height:8, 0:width:8])
+    rays = unit_depth_rays(u, v, camera)
+    zero = np.zeros(3)
+    pixels = cv2.projectPoints(rays.T[:, None].copy(), zero, zero, camera.K, camera.D)[0][:, 0]
+    # 0.001 px is 0.002 mm at 1 m.
+    assert np.hypot(*(pixels - np.stack([u, v], axis=-1)).T).max() < 1e-3
+    remembered = image_depth_rays(u, v, camera, (height, width))
+    np.testing.assert_allclose(remembered, rays, atol=1e-6)
 
 
 def test_errors_name_what_came() -> None:

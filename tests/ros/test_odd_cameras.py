@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras as they are: what the node publishes about binned, padded and unknown ones.
+
+The camera shows the packaged image 0: the red mug is at TRUTH_M.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
+
+from mllmseg_ros.action import SegmentTarget
+from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.srv import Segment
+from rclpy.action import ActionClient
+from ros_harness import START_S, Client, NodeProcess, new_domain
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mllmseg_ros.ros.messages.image_msgs import image_from_array, nanoseconds, time_message
+from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
+from mllmseg_ros.sim.samples import load_sample
+
+if TYPE_CHECKING:
+    from mllmseg_ros.msg import Segmentation
+
+SAMPLE = load_sample(0)
+DEPTH_MM = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
+TRUTH_M = (0.243, 0.132, 0.585)
+MUG, EXPRESSION = 2, "the red mug"
+
+Send = Callable[[], None]
+
+
+def camera(
+    client: Client,
+    *,
+    rgb: np.ndarray = SAMPLE.rgb,
+    depth: np.ndarray = DEPTH_MM,
+    depth_encoding: str = "16UC1",
+    info_ns: int | None = None,
+    **info: Any,
+) -> Send:
+    """Returns a function that publishes an image with depth and camera info."""
+    fields = {"height": 480, "width": 640, "k": SAMPLE.K.ravel().tolist(), **info}
+
+    def send() -> None:
+        header = client.header()
+        of_info = header
+        if info_ns is not None:
+            of_info = Header(stamp=time_message(info_ns), frame_id=header.frame_id)
+        client.depth.publish(image_from_array(depth, depth_encoding, header))
+        client.info.publish(CameraInfo(header=of_info, **fields))
+        client.image.publish(image_from_array(rgb, "rgb8", header))
+        client.sent.append(nanoseconds(header.stamp))
+
+    return send
+
+
+def result_of(client: Client, send: Send) -> SegmentationArray:
+    """A result on an image of this test."""
+    client.let_images_grow_old()
+    client.command(EXPRESSION)
+
+    def new() -> list[SegmentationArray]:
+        return [
+            each for each in client.to(EXPRESSION) if nanoseconds(each.header.stamp) in client.sent
+        ]
+
+    client.wait(lambda: len(new()) > 2, each=send)
+    for each in client.to(EXPRESSION):  # one that contradicts itself came before
+        assert each.status != SegmentationArray.STATUS_STALE_INPUT or "max_age" not in each.text
+    return new()[-1]
+
+
+def mug_of(result: SegmentationArray) -> Segmentation:
+    """The entry of the mug, whose mask is right."""
+    assert result.status == SegmentationArray.STATUS_OK, result.text
+    size_hw = (result.image_height, result.image_width)
+    truth = cv2.resize((SAMPLE.instances == MUG).astype(np.uint8), size_hw[::-1]) > 0
+    mask = segmentation_from_message(result.segmentations[0], size_hw).mask
+    assert (mask & truth).sum() > 0.7 * (mask | truth).sum()
+    return result.segmentations[0]
+
+
+def check(result: SegmentationArray, truth_m: tuple[float, ...] = TRUTH_M) -> None:
+    entry = mug_of(result)
+    assert entry.has_position, result.text
+    at = entry.position
+    np.testing.assert_allclose([at.x, at.y, at.z], truth_m, atol=0.003)
+
+
+def check_refused(result: SegmentationArray, reason: str) -> None:
+    assert not mug_of(result).has_position
+    assert f"no position: {reason}" in result.text
+
+
+@pytest.fixture(params=[True, False], ids=["tracking", "no tracking"])
+def tracking(request: pytest.FixtureRequest, client: Client) -> Iterator[bool]:
+    client.set_parameters(tracking=request.param)
+    yield request.param
+    client.set_parameters(tracking=True)
+
+
+UNKNOWN = {"d": [1e-4, 0.0, 0.0, 0.0], "distortion_model": "xyz"}
+
+
+def test_an_unknown_lens_costs_the_position_alone(client: Client, tracking: bool) -> None:
+    reason = "unknown distortion model 'xyz'; accepted: plumb_bob, rational_polynomial, equidistant"
+    check_refused(result_of(client, camera(client, **UNKNOWN)), reason)
+
+
+def test_an_unknown_lens_in_a_service_and_an_action(client: Client) -> None:
+    send = camera(client, **UNKNOWN)
+    service = client.node.create_client(Segment, "segment")
+    assert service.wait_for_service(START_S)
+    reply = service.call_async(Segment.Request(expressions=[EXPRESSION]))
+    client.wait(reply.done, each=send)
+    check_refused(reply.result().answer, "unknown distortion model 'xyz'")
+    action = ActionClient(client.node, SegmentTarget, "segment_target")
+    assert action.wait_for_server(START_S)
+    goal = action.send_goal_async(SegmentTarget.Goal(expressions=[EXPRESSION], frames=1))
+    client.wait(goal.done, each=send)
+    outcome = goal.result().get_result_async()
+    client.wait(outcome.done, each=send)
+    check_refused(outcome.result().result.answer, "unknown distortion model 'xyz'")
+
+
+def test_an_info_of_another_size_costs_the_position_alone(client: Client, tracking: bool) -> None:
+    reason = "camera_info is for 1280 x 720, the image is 640 x 480, and the ratio is not one"
+    check_refused(result_of(client, camera(client, width=1280, height=720)), reason)
+
+
+def test_binned_images(client: Client, tracking: bool) -> None:
+    rgb = cv2.resize(SAMPLE.rgb, (320, 240), interpolation=cv2.INTER_AREA)
+    depth = np.ascontiguousarray(DEPTH_MM[::2, ::2])
+    check(result_of(client, camera(client, rgb=rgb, depth=depth, binning_x=2, binning_y=2)))
+
+
+def test_a_fisheye_lens_by_another_name_and_padded(client: Client) -> None:
+    d = [1e-4, 0.0, 0.0, 0.0, 0.0]
+    send = camera(client, d=d, distortion_model="fisheye")
+    check(result_of(client, send), (0.264, 0.143, 0.585))
+
+
+def test_an_info_whose_stamp_never_changes(client: Client) -> None:
+    check(result_of(client, camera(client, info_ns=1_000_000_000)))
+
+
+@pytest.mark.parametrize(
+    ("depth", "encoding", "reason"),
+    [
+        (SAMPLE.depth_m.astype(np.float64), "64FC1", "depth encoding 64FC1; accepted: 16UC1"),
+        (
+            (SAMPLE.depth_m * 1000).astype(np.float32),
+            "32FC1",
+            "32FC1 depth with a median of 737 can only be millimetres",
+        ),
+    ],
+)
+def test_depth_that_is_of_no_use(
+    depth: np.ndarray, encoding: str, reason: str, client: Client
+) -> None:
+    check_refused(result_of(client, camera(client, depth=depth, depth_encoding=encoding)), reason)
+
+
+def test_saturated_depth(client: Client) -> None:
+    depth = DEPTH_MM.copy()
+    depth[np.random.default_rng(0).random(depth.shape) < 0.6] = 65535
+    check(result_of(client, camera(client, depth=depth)))
+
+
+@pytest.fixture
+def simulator() -> Iterator[tuple[Client, NodeProcess]]:
+    """A node whose camera publishes its info below its images, as some simulators do."""
+    domain = new_domain()
+    topics = ("-r", "image:=/arm/color", "-r", "depth/image:=/arm/depth")
+    node = NodeProcess(domain, "--ros-args", "-p", "device:=cpu", *topics)
+    node.wait_for("listening on")
+    client = Client(domain, image="/arm/color")
+    client.node.destroy_publisher(client.info)
+    client.node.destroy_publisher(client.depth)
+    client.info = client.node.create_publisher(CameraInfo, "/arm/color/camera_info", 5)
+    yield client, node
+    client.close()
+    assert node.end() == 0, node.log
+    assert "Traceback" not in node.log
+
+
+def test_topics_of_a_simulator_and_compressed_depth(
+    simulator: tuple[Client, NodeProcess],
+) -> None:
+    client, _ = simulator
+    depth = client.node.create_publisher(CompressedImage, "/arm/depth/compressed", 5)
+    png = array.array("B", bytes(cv2.imencode(".png", DEPTH_MM)[1]))
+    uv = cv2.cvtColor(SAMPLE.rgb, cv2.COLOR_RGB2YUV_I420)
+    nv12 = np.vstack([uv[:480], uv[480:].reshape(2, -1).T.reshape(240, 640)])
+
+    def send() -> None:
+        header = client.header()
+        depth.publish(CompressedImage(header=header, format="16UC1; png compressed ", data=png))
+        k = SAMPLE.K.ravel().tolist()
+        client.info.publish(CameraInfo(header=header, height=480, width=640, k=k))
+        image = Image(header=header, height=480, width=640, step=640, encoding="nv12")
+        image.data = array.array("B", nv12.tobytes())
+        client.image.publish(image)
+        client.sent.append(nanoseconds(header.stamp))
+
+    client.wait(client.connected, START_S)
+    client.wait(
+        lambda: depth.get_subscription_count() and client.info.get_subscription_count(), START_S
+    )
+    check(result_of(client, send))

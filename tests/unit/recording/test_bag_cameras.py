@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras, depth and camera infos of bags as drivers and simulators record them.
+
+The bags hold the packaged image 0: the red mug is at TRUTH_M.
+"""
+
+from __future__ import annotations
+
+import csv
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs requirements/recordings.txt")
+pytest.importorskip("av", reason="needs requirements/recordings.txt")
+pytest.importorskip("pycocotools", reason="needs requirements/recordings.txt")
+
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from mllmseg_ros.cli import main
+from mllmseg_ros.geometry.instances import InstanceSet
+from mllmseg_ros.recording.bag import BagSource
+from mllmseg_ros.recording.bag_types import (
+    MessageType,
+    header_message,
+    image_message,
+    serialize,
+    typestore,
+)
+from mllmseg_ros.recording.inference_pass import infer_image
+from mllmseg_ros.segmenter import Segmenter, Status
+from mllmseg_ros.sim.samples import load_sample
+
+SAMPLE = load_sample(0)
+DEPTH_MM = np.round(SAMPLE.depth_m * 1000).astype(np.uint16)
+TRUTH_M = (0.243, 0.132, 0.585)
+MUG = 2  # its instance id
+FIRST_NS, STEP_NS = 1_700_000_000_000_000_000, 100_000_000
+FRAME = "cam_optical"
+EXPRESSION = "the red mug"
+
+Message = Callable[[int], Any]  # of a stamp, ns
+
+
+def raw(pixels: np.ndarray, encoding: str, frame_id: str = FRAME) -> Message:
+    return lambda ns: image_message(
+        np.ascontiguousarray(pixels), encoding, header_message(ns, frame_id)
+    )
+
+
+def compressed(data: bytes, form: str) -> Message:
+    kind = MessageType("sensor_msgs/msg/CompressedImage")
+    return lambda ns: kind(
+        header=header_message(ns, FRAME), format=form, data=np.frombuffer(data, np.uint8)
+    )
+
+
+def info(
+    *,
+    K: np.ndarray = SAMPLE.K,
+    stamp_ns: int | None = None,
+    roi: tuple[int, int, int, int] = (0, 0, 0, 0),
+    frame_id: str = FRAME,
+    **fields: Any,
+) -> Message:
+    region = MessageType("sensor_msgs/msg/RegionOfInterest")(
+        x_offset=roi[0], y_offset=roi[1], width=roi[2], height=roi[3], do_rectify=False
+    )
+    values = {"width": 640, "height": 480, "distortion_model": "plumb_bob", **fields}
+    values = {k: np.array(v, float) if k in ("d", "p") else v for k, v in values.items()}
+    kind = MessageType("sensor_msgs/msg/CameraInfo")
+    return lambda ns: kind(
+        header=header_message(ns if stamp_ns is None else stamp_ns, frame_id),
+        k=np.array(K, float).ravel(),
+        roi=region,
+        **values,
+    )
+
+
+COLOR, DEPTH = raw(SAMPLE.rgb, "rgb8"), raw(DEPTH_MM, "16UC1")
+
+
+def write(path: Path, topics: dict[str, Message], n: int = 1) -> Path:
+    """Record a message of each topic per step."""
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections: dict[str, Any] = {}
+        for index in range(n):
+            ns = FIRST_NS + index * STEP_NS
+            for topic, make in topics.items():
+                message = make(ns)
+                if topic not in connections:
+                    connections[topic] = writer.add_connection(
+                        topic, message.__msgtype__, typestore=typestore()
+                    )
+                writer.write(connections[topic], ns, serialize(message))
+    return path
+
+
+@pytest.fixture
+def ask(tmp_path: Path, embedded: Segmenter) -> Callable[..., InstanceSet]:
+    """Returns a function that records topics, and segments the first image of the bag."""
+
+    def ask(*topics: str, **messages: Message) -> InstanceSet:
+        given = {"/cam/image_raw": COLOR, "/cam/camera_info": info(), "/cam/depth": DEPTH}
+        for name, message in messages.items():
+            topic = {"image": "/cam/image_raw", "info": "/cam/camera_info", "depth": "/cam/depth"}
+            given[topic.get(name, name)] = message
+        for topic in topics:
+            del given[topic]
+        source = BagSource(write(tmp_path / "bag", given))
+        (camera,) = source.cameras
+        assert camera.image == "/cam/image_raw"
+        _, result = infer_image([embedded], next(source.images(1)), [EXPRESSION])
+        assert result.error == ""
+        (instance_set,) = result.instance_sets
+        assert instance_set.instances[0].segmentation.status is Status.FOUND
+        return instance_set
+
+    return ask
+
+
+def check(
+    instance_set: InstanceSet, truth_m: tuple[float, ...] = TRUTH_M, atol_m: float = 0.0012
+) -> None:
+    assert instance_set.note == ""
+    position = instance_set.instances[0].position
+    assert position is not None
+    np.testing.assert_allclose(position.mean, truth_m, atol=atol_m)
+
+
+def check_refused(instance_set: InstanceSet, reason: str) -> None:
+    (instance, *_) = instance_set.instances
+    assert instance.position is None
+    assert instance_set.note.startswith(f"no position: {reason}")
+    truth = SAMPLE.instances == MUG
+    mask = instance.segmentation.mask
+    assert (mask & truth).sum() > 0.8 * (mask | truth).sum()
+
+
+def test_plain(ask: Callable[..., InstanceSet]) -> None:
+    check(ask())
+
+
+def half(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels[::2, ::2])
+
+
+def of_half_size() -> dict[str, Message]:
+    rgb = cv2.resize(SAMPLE.rgb, (320, 240), interpolation=cv2.INTER_AREA)
+    return {"image": raw(rgb, "rgb8"), "depth": raw(half(DEPTH_MM), "16UC1")}
+
+
+def test_binned_images(ask: Callable[..., InstanceSet]) -> None:
+    check(ask(info=info(binning_x=2, binning_y=2), **of_half_size()))
+
+
+def test_a_region_of_the_sensor(ask: Callable[..., InstanceSet]) -> None:
+    x, y, width, height = roi = (200, 120, 440, 360)
+    part = np.s_[y : y + height, x : x + width]
+    image, depth = raw(SAMPLE.rgb[part], "rgb8"), raw(DEPTH_MM[part], "16UC1")
+    # The model sees another image, and its mask differs a little.
+    check(ask(image=image, depth=depth, info=info(roi=roi)), atol_m=0.005)
+
+
+def test_info_of_twice_the_size(ask: Callable[..., InstanceSet]) -> None:
+    K = np.diag((2.0, 2.0, 1.0)) @ SAMPLE.K
+    check(ask(info=info(K=K, width=1280, height=960)))
+
+
+def test_info_of_another_size(ask: Callable[..., InstanceSet]) -> None:
+    check_refused(
+        ask(info=info(width=1280, height=720)),
+        "camera_info is for 1280 x 720, the image is 640 x 480, and the ratio is not one binning",
+    )
+
+
+@pytest.mark.parametrize("n", [4, 5, 8])
+@pytest.mark.parametrize("model", ["equidistant", "fisheye"])
+def test_a_fisheye_lens_with_padded_coefficients(
+    model: str, n: int, ask: Callable[..., InstanceSet]
+) -> None:
+    d = [1e-4, *[0.0] * (n - 1)]
+    check(ask(info=info(distortion_model=model, d=d)), (0.264, 0.143, 0.585))
+
+
+@pytest.mark.parametrize(
+    ("model", "d", "reason"),
+    [
+        ("xyz", [1e-4, 0, 0, 0], "unknown distortion model 'xyz'; accepted: plumb_bob, rational"),
+        ("equidistant", [1e-4] * 5, "camera_info has distortion coefficients"),
+        ("plumb_bob", [1e-4] * 6, "camera_info has distortion coefficients"),
+    ],
+)
+def test_a_lens_that_is_not_known_costs_the_position_alone(
+    model: str, d: list[float], reason: str, ask: Callable[..., InstanceSet]
+) -> None:
+    check_refused(ask(info=info(distortion_model=model, d=d)), reason)
+
+
+def test_P_where_K_is_0(ask: Callable[..., InstanceSet]) -> None:
+    P = np.hstack([SAMPLE.K, np.zeros((3, 1))]).ravel()
+    check(ask(info=info(K=np.zeros((3, 3)), p=P)))
+
+
+def test_aligned_depth_needs_no_info_of_its_own(ask: Callable[..., InstanceSet]) -> None:
+    moved = {"/cam/aligned/image": DEPTH, "/cam/aligned/camera_info": info(K=np.zeros((3, 3)))}
+    check(ask("/cam/depth", **moved))
+
+
+@pytest.mark.parametrize("off_ns", [40_000_000, -60_000_000_000, 1_000_000_000 - FIRST_NS])
+def test_an_info_of_another_stamp(off_ns: int, ask: Callable[..., InstanceSet]) -> None:
+    check(ask(info=info(stamp_ns=FIRST_NS + off_ns)))
+
+
+def test_an_info_below_its_image(ask: Callable[..., InstanceSet]) -> None:
+    check(ask("/cam/camera_info", **{"/cam/image_raw/camera_info": info()}))
+
+
+def test_an_info_that_is_recorded_once_and_late(tmp_path: Path) -> None:
+    path = tmp_path / "bag"
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, make, ns in (
+            ("/cam/image_raw", COLOR, FIRST_NS),
+            ("/cam/depth", DEPTH, FIRST_NS),
+            ("/cam/camera_info", info(), FIRST_NS + 10 * STEP_NS),
+        ):
+            message = make(ns)
+            connection = writer.add_connection(topic, message.__msgtype__, typestore=typestore())
+            writer.write(connection, ns, serialize(message))
+    image = next(BagSource(path).images(1))
+    assert image.find_depth(image.decode()) is not None
+
+
+def test_without_any_info(ask: Callable[..., InstanceSet]) -> None:
+    check_refused(ask("/cam/camera_info"), "no camera_info has come")
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1])
+
+
+SATURATED = np.where(np.random.default_rng(0).random(DEPTH_MM.shape) < 0.6, 65535, DEPTH_MM)
+
+
+@pytest.mark.parametrize(
+    ("topic", "depth"),
+    [
+        ("/cam/depth", raw(SATURATED.astype(np.uint16), "16UC1")),
+        ("/cam/depth", raw(DEPTH_MM, "mono16")),
+        ("/cam/depth", raw(SAMPLE.depth_m.astype(np.float32), "32FC1")),
+        ("/cam/depth/compressed", compressed(png(DEPTH_MM), "16UC1; png compressed ")),
+        ("/cam/depth/compressed", compressed(png(DEPTH_MM), "png")),
+        (
+            "/cam/depth/compressedDepth",
+            compressed(bytes(12) + png(DEPTH_MM), "16UC1; compressedDepth png"),
+        ),
+    ],
+    ids=["65535", "mono16", "32FC1", "compressed", "compressed, png", "compressedDepth"],
+)
+def test_depth_of_every_kind(topic: str, depth: Message, ask: Callable[..., InstanceSet]) -> None:
+    check(ask("/cam/depth", **{topic: depth}) if topic != "/cam/depth" else ask(depth=depth))
+
+
+def rvl(stored: np.ndarray) -> bytes:
+    """RVL of an image without zeros: one run."""
+    values = stored.ravel().astype(np.int64)
+    differences = np.diff(values, prepend=0)
+    numbers = [0, len(values), *((differences << 1) ^ (differences >> 63)).tolist()]
+    nibbles: list[int] = []
+    for number in numbers:
+        while number > 7:
+            nibbles.append(number & 7 | 8)
+            number >>= 3
+        nibbles.append(number)
+    nibbles += [0] * (-len(nibbles) % 8)
+    words = np.array(nibbles, np.int64).reshape(-1, 8) @ (16 ** np.arange(7, -1, -1))
+    height, width = stored.shape
+    return bytes(12) + struct.pack("<ii", width, height) + words.astype("<u4").tobytes()
+
+
+def test_depth_in_rvl(ask: Callable[..., InstanceSet]) -> None:
+    assert DEPTH_MM.all()
+    depth = compressed(rvl(DEPTH_MM), "16UC1; compressedDepth rvl")
+    check(ask("/cam/depth", **{"/cam/depth/compressedDepth": depth}))
+
+
+JPEG = bytes(cv2.imencode(".jpg", SAMPLE.rgb[..., ::-1])[1])
+
+
+@pytest.mark.parametrize(
+    ("topic", "depth", "reason"),
+    [
+        (
+            "/cam/depth",
+            raw(SAMPLE.depth_m.astype(np.float64), "64FC1"),
+            "depth encoding 64FC1; acc",
+        ),
+        ("/cam/depth", raw(DEPTH_MM.astype(np.int32), "32SC1"), "depth encoding 32SC1; accepted"),
+        ("/cam/depth", raw((DEPTH_MM // 16).astype(np.uint8), "8UC1"), "depth encoding 8UC1; acc"),
+        (
+            "/cam/depth",
+            raw((SAMPLE.depth_m * 1000).astype(np.float32), "32FC1"),
+            "32FC1 depth with a median of 737 can only be millimetres",
+        ),
+        (
+            "/cam/depth/compressed",
+            compressed(JPEG, "16UC1; jpeg compressed "),
+            "depth as JPEG is of no use",
+        ),
+        (
+            "/cam/depth/compressedDepth",
+            compressed(bytes(12) + b"no image", "16UC1; compressedDepth png"),
+            "compressed depth of 8 bytes is no readable PNG",
+        ),
+    ],
+    ids=["64FC1", "32SC1", "8UC1", "millimetres", "JPEG", "broken"],
+)
+def test_depth_that_is_of_no_use_is_no_camera_and_named(
+    topic: str, depth: Message, reason: str, ask: Callable[..., InstanceSet]
+) -> None:
+    found = ask("/cam/depth", **{topic: depth}) if topic != "/cam/depth" else ask(depth=depth)
+    check_refused(found, reason)
+    assert " object at 0x" not in found.note
+
+
+def test_depth_that_can_be_decoded_is_preferred(ask: Callable[..., InstanceSet]) -> None:
+    check(ask(**{"/cam/a_depth/compressed": compressed(JPEG, "16UC1; jpeg compressed ")}))
+
+
+def test_without_stamps_messages_are_paired_by_the_time_recorded(
+    tmp_path: Path, embedded: Segmenter
+) -> None:
+    nearer = {FIRST_NS: DEPTH_MM, FIRST_NS + STEP_NS: (DEPTH_MM // 2).astype(np.uint16)}
+    topics = {
+        "/cam/image_raw": lambda _: COLOR(0),
+        "/cam/camera_info": lambda _: info()(0),
+        "/cam/depth": lambda ns: raw(nearer[ns], "16UC1")(0),
+    }
+    images = list(BagSource(write(tmp_path / "bag", topics, 2)).images(1))
+    z = []
+    for image in images:
+        _, result = infer_image([embedded], image, [EXPRESSION])
+        z.append(result.instance_sets[0].instances[0].position.mean[2])
+    np.testing.assert_allclose(z, [0.585, 0.292], atol=0.001)
+
+
+I420 = cv2.cvtColor(SAMPLE.rgb, cv2.COLOR_RGB2YUV_I420)
+
+
+def planar(pixels: np.ndarray, encoding: str) -> Message:
+    def make(ns: int) -> Any:
+        message = raw(pixels, encoding)(ns)
+        message.height, message.step = 480, 640
+        return message
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        raw(SAMPLE.rgb[..., ::-1], "8UC3"),
+        raw(cv2.cvtColor(SAMPLE.rgb, cv2.COLOR_RGB2BGRA), "8UC4"),
+        raw(SAMPLE.rgb.astype(np.uint16) * 257, "rgb16"),
+        planar(I420, "yuv420"),
+        planar(np.vstack([I420[:480], I420[480:].reshape(2, -1).T.reshape(240, 640)]), "nv12"),
+    ],
+    ids=["8UC3", "8UC4", "rgb16", "yuv420", "nv12"],
+)
+def test_encodings(image: Message, ask: Callable[..., InstanceSet]) -> None:
+    found = ask(image=image)
+    check(found)
+    np.testing.assert_allclose(
+        found.instances[0].segmentation.box_xyxy, (480, 291, 640, 441), atol=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("topics", "asked", "reason"),
+    [
+        (
+            {"/cam/image_raw": raw(SAMPLE.rgb, "xyz")},
+            (),
+            "no topic with colour images; /cam/image_raw has encoding xyz; accepted: rgb8, bgr8,",
+        ),
+        (
+            {"/a/image": raw(SAMPLE.rgb, "xyz"), "/b/image": COLOR},
+            ("--topics", "/a/image"),
+            "no colour images on /a/image; /a/image has encoding xyz; accepted: rgb8, bgr8,",
+        ),
+        (
+            {"/cam/depth": DEPTH, "/cam/image_raw": COLOR},
+            ("--topics", "/cam/depth"),
+            "no colour images on /cam/depth; /cam/depth has depth",
+        ),
+        (
+            {"/cam/image_raw/compressed": compressed(b"\0\0\0\1\x67", "h264")},
+            (),
+            "none of its 1 images can be read: compressed image of format 'h264' with 5 bytes",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_the_run_fails(
+    topics: dict[str, Message],
+    asked: tuple[str, ...],
+    reason: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bag = write(tmp_path / "bag", topics)
+    out = tmp_path / "out"
+    assert main(["annotate", str(bag), EXPRESSION, *asked, "-o", str(out), "--device", "cpu"]) == 1
+    assert reason in capfd.readouterr().err
+    assert not (out / "answers.csv").exists()
+
+
+def test_one_bag_gives_the_same_bytes_twice_whatever_is_broken_in_it(tmp_path: Path) -> None:
+    broken = compressed(bytes(12) + b"no image", "16UC1; compressedDepth png")
+    topics = {
+        "/cam/image_raw": COLOR,
+        "/cam/camera_info": info(),
+        "/cam/depth/compressedDepth": broken,
+    }
+    bag = write(tmp_path / "bag", topics)
+    tables = []
+    for name in ("first", "second"):
+        out = tmp_path / name
+        assert main(["annotate", str(bag), EXPRESSION, "-o", str(out), "--device", "cpu"]) == 0
+        tables.append((out / "answers.csv").read_bytes())
+    assert tables[0] == tables[1]
+    (row,) = csv.DictReader(tables[0].decode().splitlines())
+    assert "no readable PNG" in row["note"]
