@@ -54,7 +54,11 @@ class _BoundedMcap(McapReader):
 
 class _BoundedDatabase(Sqlite3Reader):
     def open(self) -> None:
-        _check_database(Path(str(self.path)))
+        path = Path(str(self.path))
+        if any(letter in str(path) for letter in "%?#"):
+            # rosbags writes the path into a URI as it is, and so would open another file.
+            raise ReaderError("the path of its database has %, ? or #; rename it")
+        _check_database(path)
         super().open()
 
 
@@ -84,6 +88,15 @@ class Reader(_Reader):
                 check_regular_file(file, max_bytes=MAX_METADATA_BYTES if is_metadata else None)
         super().__init__(path)
 
+    def open(self) -> None:
+        """Open the bag, and check that topics and types are text: YAML may hold anything."""
+        super().open()
+        for each in self.connections:
+            if not isinstance(each.topic, str) or not isinstance(each.msgtype, str):
+                shown = f"{each.topic!r} of type {each.msgtype!r}"
+                self.close()
+                raise ReaderError(f"topic {shown[:200]}, expected text")
+
     def messages(
         self, connections: Collection[Connection] = (), *arguments: Any, **options: Any
     ) -> Generator[tuple[Connection, int, bytes], None, None]:
@@ -95,7 +108,7 @@ class Reader(_Reader):
 
 
 def _check_database(path: Path) -> None:
-    """Check that a database has plain tables, so that reading takes what is stored, and times.
+    """Check that a database has plain tables, so that reading takes what is stored.
 
     A view or a computed column could take any time and memory.
 
@@ -117,6 +130,10 @@ def _check_database(path: Path) -> None:
                 columns = connection.execute(f'PRAGMA table_xinfo("{quoted}")').fetchall()
                 if any(column[6] != _ORDINARY for column in columns):
                     raise ReaderError(f"table {shown!r} of its database has a computed column")
+            for name, kind in connection.execute("SELECT name, type FROM topics").fetchall():
+                if not isinstance(name, str) or not isinstance(kind, str):
+                    shown = f"{name!r} of type {kind!r}"
+                    raise ReaderError(f"topic {shown[:200]}, expected text")
             for extreme in ("min", "max"):
                 query = f"SELECT {extreme}(timestamp) FROM messages"  # noqa: S608 - no input
                 ((time,),) = connection.execute(query).fetchall()

@@ -170,6 +170,8 @@ def database(path: Path, sql: str) -> Path:
     ("sql", "reason"),
     [
         ("UPDATE messages SET timestamp = 'yesterday'", "a time is 'yesterday', expected a number"),
+        ("UPDATE topics SET name = CAST(name AS BLOB)", "expected text"),
+        ("UPDATE topics SET type = x'00ff' WHERE id = 1", "expected text"),
         ("UPDATE messages SET timestamp = 0.5 WHERE id = 1", "a time is '0.5', expected a number"),
         (
             "DROP TABLE messages; CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, "
@@ -253,3 +255,21 @@ def test_metadata_has_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "metadata.yaml has 5242880 bytes or more" in refusal(bag, capsys)
     (bag / "metadata.yaml").write_bytes(b"[" * 100_000)
     assert "not a complete ROS 2 bag" in refusal(bag, capsys)
+
+
+def test_the_database_that_is_checked_is_the_one_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = database(tmp_path / "bag", "")
+    other = file.with_name("b%61g.db3")  # as a URI, bag.db3
+    file.with_name("good.db3").write_bytes(file.read_bytes())
+    file.with_name("good.db3").rename(other)
+    assert "has %, ? or #; rename it" in refusal(other, capsys)
+
+
+def test_topics_in_metadata_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = write_bag(tmp_path / "bag", [np.zeros((12, 16, 3), np.uint8)], storage="sqlite3")
+    metadata = bag / "metadata.yaml"
+    text = metadata.read_text(encoding="utf-8")
+    metadata.write_text(text.replace("name: /chatter", "name: 3"), encoding="utf-8")
+    assert "topic 3 of type 'std_msgs/msg/String', expected text" in refusal(bag, capsys)
