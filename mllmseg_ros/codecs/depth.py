@@ -22,7 +22,7 @@ from mllmseg_ros.codecs.images import (
     depth_from_image,
 )
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.frame import Frame
+from mllmseg_ros.frame import Frame, bare_frame_id
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.registration import register_depth, scale_intrinsics
 
@@ -91,4 +91,5 @@ def align_depth(
 
 def frames_differ(frame_id: str, other_id: str) -> bool:
     """Return whether two frame ids are known to differ; an empty one is unknown."""
-    return bool(frame_id and other_id) and frame_id != other_id
+    bare, other = bare_frame_id(frame_id), bare_frame_id(other_id)
+    return bool(bare and other) and bare != other

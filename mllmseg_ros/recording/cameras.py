@@ -25,6 +25,7 @@ from mllmseg_ros.codecs.images import (
     is_compressed_depth,
     is_jpeg,
 )
+from mllmseg_ros.frame import bare_frame_id
 from mllmseg_ros.recording.bag_types import deserialize
 from mllmseg_ros.recording.bounded_rosbags import Reader
 
@@ -107,8 +108,10 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
                 f"{path}: no colour images on {topic}; {reason or f'available: {available}'}"
             )
         name = _strip_transport(image)
-        frame_id = first[image].header.frame_id
-        aligned = [topic for topic in depths if first[topic].header.frame_id == frame_id]
+        frame_id = bare_frame_id(first[image].header.frame_id)
+        aligned = [
+            topic for topic in depths if bare_frame_id(first[topic].header.frame_id) == frame_id
+        ]
         depth = max(
             aligned or depths,
             key=lambda d: (not _is_undecodable_depth(first[d]), len(commonpath([d, name]))),

@@ -177,6 +177,28 @@ def test_saturated_depth(client: Client) -> None:
     check(result_of(client, camera(client, depth=depth)))
 
 
+@pytest.mark.parametrize("target_frame", ["", "/test_camera_optical_frame"])
+def test_a_leading_slash_makes_no_other_frame(
+    target_frame: str, client: Client, tracking: bool
+) -> None:
+    """Drivers of ROS 1 name frames so."""
+
+    def send() -> None:
+        header = client.header()
+        slashed = Header(stamp=header.stamp, frame_id=f"/{header.frame_id}")
+        client.depth.publish(image_from_array(DEPTH_MM, "16UC1", slashed))
+        k = SAMPLE.K.ravel().tolist()
+        client.info.publish(CameraInfo(header=slashed, height=480, width=640, k=k))
+        client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+        client.sent.append(nanoseconds(header.stamp))
+
+    client.set_parameters(target_frame=target_frame)
+    try:
+        check(result_of(client, send))
+    finally:
+        client.set_parameters(target_frame="")
+
+
 @pytest.fixture
 def simulator() -> Iterator[tuple[Client, NodeProcess]]:
     """A node whose camera publishes its info below its images, as some simulators do."""
@@ -218,3 +240,28 @@ def test_topics_of_a_simulator_and_compressed_depth(
         lambda: depth.get_subscription_count() and client.info.get_subscription_count(), START_S
     )
     check(result_of(client, send))
+
+
+def test_compressed_images_below_a_remapped_topic(simulator: tuple[Client, NodeProcess]) -> None:
+    client, _ = simulator
+    client.wait(client.connected, START_S)
+    client.node.destroy_publisher(client.image)
+    client.image = client.node.create_publisher(CompressedImage, "/arm/color/compressed", 5)
+    depth = client.node.create_publisher(CompressedImage, "/arm/depth/compressedDepth", 5)
+    color = array.array("B", bytes(cv2.imencode(".png", SAMPLE.rgb[..., ::-1])[1]))
+    png = array.array("B", bytes(12) + bytes(cv2.imencode(".png", DEPTH_MM)[1]))
+
+    def send() -> None:
+        header = client.header()
+        form = "16UC1; compressedDepth png"
+        depth.publish(CompressedImage(header=header, format=form, data=png))
+        k = SAMPLE.K.ravel().tolist()
+        client.info.publish(CameraInfo(header=header, height=480, width=640, k=k))
+        client.image.publish(CompressedImage(header=header, format="png", data=color))
+        client.sent.append(nanoseconds(header.stamp))
+
+    publishers = (client.image, depth, client.info)
+    client.wait(lambda: all(each.get_subscription_count() for each in publishers), START_S)
+    result = result_of(client, send)
+    check(result)
+    assert result.camera == "/arm/color/compressed"

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from mllmseg_ros.codecs.depth_pairing import DepthPairing, PairedMessages
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.frame import Frame
+from mllmseg_ros.frame import Frame, bare_frame_id
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed
 from mllmseg_ros.ros.node.metrics import CameraMetrics
@@ -101,8 +101,8 @@ class CameraImageReader:
             ValueError: if there is no transform to it, saying why.
         """
         parameters = self._parameters.now
-        target = parameters.target_frame
-        if target in ("", frame.frame_id):
+        target = bare_frame_id(parameters.target_frame)
+        if target in ("", bare_frame_id(frame.frame_id)):
             return None
         matrix = matrix_at(
             self._transforms, target, frame.frame_id, frame.stamp_ns, parameters.transform_timeout

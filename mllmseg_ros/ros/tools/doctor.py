@@ -52,6 +52,7 @@ from mllmseg_ros.ros.messages.image_msgs import (
 )
 from mllmseg_ros.ros.support import large_images
 from mllmseg_ros.ros.support.tf import Transforms, matrix_at
+from mllmseg_ros.ros.support.transports import transport_topic
 
 _SECONDS = 5.0
 _LATE_S = 0.5  # how long after an image its depth and camera info may come
@@ -183,12 +184,13 @@ def _check_topics(seconds: float) -> Iterator[Finding]:
     try:
         # Raw and compressed: discovering the publishers takes a while.
         raw, raw_depth = _Topic(node, Image, "image"), _Topic(node, Image, "depth/image", _KEPT)
-        images = [raw, _Topic(node, CompressedImage, "image/compressed")]
+        images = [raw, _Topic(node, CompressedImage, transport_topic(node, "image", "compressed"))]
         depths = [
             raw_depth,
-            _Topic(node, CompressedImage, "depth/image/compressedDepth", _KEPT),
-            _Topic(node, CompressedImage, f"{raw_depth.name}/compressedDepth", _KEPT),
-            _Topic(node, CompressedImage, f"{raw_depth.name}/compressed", _KEPT),
+            *(
+                _Topic(node, CompressedImage, transport_topic(node, "depth/image", each), _KEPT)
+                for each in ("compressedDepth", "compressed")
+            ),
         ]
         infos = [
             _Topic(node, CameraInfo, topic, _KEPT)

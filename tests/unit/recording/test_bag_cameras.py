@@ -221,6 +221,19 @@ def test_an_info_below_its_image(ask: Callable[..., InstanceSet]) -> None:
     check(ask("/cam/camera_info", **{"/cam/image_raw/camera_info": info()}))
 
 
+@pytest.mark.parametrize("slashed", ["image", "depth", "info"])
+def test_a_leading_slash_of_a_frame_makes_no_other_frame(
+    slashed: str, ask: Callable[..., InstanceSet]
+) -> None:
+    frame = f"/{FRAME}"
+    topics = {
+        "image": raw(SAMPLE.rgb, "rgb8", frame),
+        "depth": raw(DEPTH_MM, "16UC1", frame),
+        "info": info(stamp_ns=1_000_000_000, frame_id=frame),
+    }
+    check(ask(**{slashed: topics[slashed]}))
+
+
 def test_an_info_that_is_recorded_once_and_late(tmp_path: Path) -> None:
     path = tmp_path / "bag"
     with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
