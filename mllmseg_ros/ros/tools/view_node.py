@@ -14,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
+from mllmseg_ros.codecs.camera_info import is_rectified_topic
 from mllmseg_ros.drawing.rerun import Box, LoggedSegmentation, RerunLog
 from mllmseg_ros.frame import bare_frame_id
 from mllmseg_ros.msg import Segmentation, SegmentationArray
@@ -104,7 +105,8 @@ class ViewNode(Node):
         if self._size_hw is None:  # it may be of another size than the images
             return
         try:
-            K = intrinsics_of_image(message, self._size_hw, rectified=False).K
+            rectified = is_rectified_topic(self.resolve_topic_name(f"{self._prefix}image"))
+            K = intrinsics_of_image(message, self._size_hw, rectified=rectified).K
         except ValueError as error:
             self.get_logger().warning(f"camera_info ignored: {error}", throttle_duration_sec=5.0)
             return
