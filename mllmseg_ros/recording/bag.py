@@ -68,7 +68,8 @@ class BagSource:
         for camera in self.cameras:
             if camera.other_depths:
                 others = printable(", ".join(camera.other_depths))
-                self._warn(f"depth from {printable(camera.depth)}, not from {others}")
+                chosen = printable(camera.depth) or "no topic"
+                self._warn(f"depth from {chosen}, not from {others}")
         if self.damage:
             self._warn(f"truncated ({self.damage}); using the readable part")
 

@@ -49,7 +49,7 @@ _DOUBTFUL_ENCODINGS = ("mono8", "mono16", "8UC1")
 # Beginnings of words of a topic's name: what has an encoding of depth and is none, although it may
 # belong to depth (depth/confidence), and what depth may belong to (aligned_depth_to_infra1).
 _NO_DEPTH = ("confidence", "disparity", "temperature", "label", "semantic", "segment", "amplitude")
-_OTHER_CAMERA = ("thermal", "infra", "lwir")
+_OTHER_CAMERA = ("thermal", "infra", "lwir", "flir", "boson", "lepton")
 _N_FIRST = 10  # messages in which to look for one with an encoding
 
 
@@ -62,7 +62,7 @@ class Camera:
     info: str
     depth: str
     depth_info: str
-    other_depths: tuple[str, ...] = ()  # topics that may be its depth, too
+    other_depths: tuple[str, ...] = ()  # topics with encodings of depth, not taken
     # Their first messages, for images recorded before; None without.
     first_info: Any = None
     first_depth_info: Any = None
@@ -93,9 +93,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
             message = _read_first(reader, connection)
             (infos if is_info else first)[connection.topic] = message
     color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
-    depths = sorted(
-        topic for topic, message in first.items() if _is_depth(message) and _says_depth(topic) >= 0
-    )
+    depths = sorted(topic for topic, message in first.items() if _is_depth(message))
     doubtful = {each for each in color if _may_be_depth(each, first[each])} - set(topics)
     if doubtful != set(color):
         color, depths = sorted(set(color) - doubtful), sorted({*depths, *doubtful})
@@ -121,7 +119,9 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
         name = _strip_transport(image)
         frame_id = bare_frame_id(first[image].header.frame_id)
         depth = max(
-            depths, key=partial(_rank_depth, first, name=name, frame_id=frame_id), default=""
+            (each for each in depths if _says_depth(each) >= 0),
+            key=partial(_rank_depth, first, name=name, frame_id=frame_id),
+            default="",
         )
         info = _find_info(name, infos)
         depth_info = _find_info(depth, infos.keys() - {info}) if depth else ""

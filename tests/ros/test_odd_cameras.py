@@ -7,6 +7,7 @@ The camera shows the packaged image 0: the red mug is at TRUTH_M.
 from __future__ import annotations
 
 import array
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -265,3 +266,44 @@ def test_compressed_images_below_a_remapped_topic(simulator: tuple[Client, NodeP
     result = result_of(client, send)
     check(result)
     assert result.camera == "/arm/color/compressed"
+
+
+P_OF_K = np.hstack([SAMPLE.K, np.zeros((3, 1))]).ravel().tolist()
+
+
+@pytest.fixture
+def rectified() -> Iterator[Client]:
+    """A client of a node whose image topic is named as rectified."""
+    domain = new_domain()
+    topic = "/arm/image_rect_color"
+    node = NodeProcess(domain, "--ros-args", "-p", "device:=cpu", "-r", f"image:={topic}")
+    node.wait_for("listening on")
+    client = Client(domain, image=topic)
+    client.wait(client.connected, START_S)
+    yield client
+    client.close()
+    assert node.end() == 0, node.log
+
+
+def test_a_rectified_topic_uses_P_without_D(rectified: Client) -> None:
+    lens = {"d": [0.1, -0.2, 0.0, 0.0, 0.0], "distortion_model": "plumb_bob", "p": P_OF_K}
+    k = (np.diag((1.2, 1.2, 1.0)) @ SAMPLE.K).ravel().tolist()
+    check(result_of(rectified, camera(rectified, k=k, **lens)))
+
+
+def test_a_target_without_depth_gets_no_position_from_its_surroundings(
+    client: Client, tracking: bool
+) -> None:
+    depth = np.where(SAMPLE.instances == MUG, 0, DEPTH_MM).astype(np.uint16)
+    check_refused(result_of(client, camera(client, depth=depth)), "3 % of the mask has depth")
+
+
+def test_two_cameras_on_one_topic_are_named(node: NodeProcess, client: Client) -> None:
+    sides = itertools.cycle(("left", "right"))
+
+    def send() -> None:
+        header = Header(stamp=client.now(), frame_id=next(sides))
+        client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+
+    warning = "images of frames 'left' and 'right' come in turn on one topic, /image"
+    client.wait(lambda: warning in node.log, each=send)
