@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 
+from mllmseg_ros.codecs.camera_info import is_rectified_topic
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.codecs.transforms import put_transforms
@@ -28,7 +29,7 @@ from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
 from mllmseg_ros.recording.bag_types import deserialize
 from mllmseg_ros.recording.bounded_rosbags import Reader
-from mllmseg_ros.recording.cameras import Camera, find_cameras
+from mllmseg_ros.recording.cameras import Camera, find_cameras, printable
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, RecordedImage, no_depth
 from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
 
@@ -39,6 +40,7 @@ TOLERANCE_NS = 20_000_000
 _RECORDED_TOLERANCE_NS = 50_000_000  # messages of one time are recorded one after the other
 _WAIT_NS = 200_000_000  # depth and transforms may be recorded this much later than their image
 _CAPACITY = 64  # depth images and camera infos kept for images recorded later
+_MAX_REFUSALS = 3  # shown of transforms
 _TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 
@@ -63,6 +65,11 @@ class BagSource:
             self.connections = list(reader.connections)
             self.cameras = find_cameras(path, reader, topics)
         self._warnings: set[str] = set()
+        for camera in self.cameras:
+            if camera.other_depths:
+                others = printable(", ".join(camera.other_depths))
+                chosen = printable(camera.depth) or "no topic"
+                self._warn(f"depth from {chosen}, not from {others}")
         if self.damage:
             self._warn(f"truncated ({self.damage}); using the readable part")
 
@@ -123,18 +130,20 @@ class BagSource:
             if camera.first_depth_info is not None:
                 pairings[camera.name].put_depth_info(camera.first_depth_info)
         n_images = dict.fromkeys(pairings, 0)
-        transforms = TransformBuffer()
+        transforms = self._read_static_transforms()
         newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
         pending: deque[RecordedImage] = deque()
 
         def wanted(connection: Connection) -> bool:
-            return connection.topic in roles or connection.msgtype == _TRANSFORMS
+            return connection.topic in roles or (
+                connection.msgtype == _TRANSFORMS and not _is_static(connection)
+            )
 
         for connection, recorded_ns, data in self.messages(wanted):
             while pending and pending[0].recorded_ns + _WAIT_NS < recorded_ns:
                 yield pending.popleft()
             if connection.msgtype == _TRANSFORMS:
-                _put_transforms(transforms, connection, data, max(recorded_ns, newest_ns))
+                transforms.put(connection, data, max(recorded_ns, newest_ns))
                 continue
             for role, camera in roles[connection.topic]:
                 pairing = pairings[camera.name]
@@ -143,10 +152,21 @@ class BagSource:
                     if (n_images[camera.name] - 1) % every == 0:
                         image = _read_image(camera, connection, recorded_ns, data)
                         newest_ns = max(newest_ns, image.stamp_ns)
-                        pending.append(_attach_depth(image, pairing, transforms))
+                        pending.append(_attach_depth(image, camera, pairing, transforms))
                 else:
                     _put(pairing, role, connection, data, recorded_ns)
         yield from pending
+
+    def _read_static_transforms(self) -> _Transforms:
+        """Read what holds for the whole recording, however late it was recorded."""
+        transforms = _Transforms()
+        if not any(camera.depth for camera in self.cameras):
+            return transforms
+        for connection, recorded_ns, data in self.messages(
+            lambda each: each.msgtype == _TRANSFORMS and _is_static(each)
+        ):
+            transforms.put(connection, data, recorded_ns)
+        return transforms
 
 
 def _find_readable(path: Path) -> tuple[Any, str]:
@@ -251,30 +271,67 @@ def _put(
             pairing.put_depth_info(message)
 
 
-def _put_transforms(
-    transforms: TransformBuffer, connection: Connection, data: bytes, now_ns: int
-) -> None:
-    static = connection.topic.endswith("tf_static")
-    with suppress(ValueError):
-        message = deserialize(connection.msgtype, data)
-        put_transforms(transforms, message.transforms, static=static, now_ns=now_ns)
+class _Transforms:
+    """The transforms of a recording, and why some were refused."""
+
+    def __init__(self) -> None:
+        self._buffer = TransformBuffer()
+        self._refusals: dict[str, None] = {}  # in their order
+
+    def put(self, connection: Connection, data: bytes, now_ns: int) -> None:
+        """Add a message of transforms; what is malformed is refused."""
+        try:
+            refusals = put_transforms(
+                self._buffer,
+                deserialize(connection.msgtype, data).transforms,
+                static=_is_static(connection),
+                now_ns=now_ns,
+            )
+        except ValueError as error:
+            refusals = [f"{connection.topic}: {error}"]
+        for reason in refusals:
+            if len(self._refusals) < _MAX_REFUSALS:
+                self._refusals[reason] = None
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
+        """Look up ``target_from_source`` (4, 4).
+
+        Raises:
+            TransformError: naming both frames, why there is none, and what was refused.
+        """
+        try:
+            return self._buffer.lookup(target, source, stamp_ns)
+        except TransformError as error:
+            refused = "".join(f"; refused: {each}" for each in self._refusals)
+            raise TransformError(
+                f"no transform from {source!r} to {target!r}: {error}{refused}"
+            ) from None
+
+
+def _is_static(connection: Connection) -> bool:
+    return connection.topic.endswith("tf_static")
 
 
 def _attach_depth(
-    image: RecordedImage, pairing: DepthPairing, transforms: TransformBuffer
+    image: RecordedImage, camera: Camera, pairing: DepthPairing, transforms: _Transforms
 ) -> RecordedImage:
     """Let an image find its depth, including messages that are read later."""
     tolerance_ns = TOLERANCE_NS if image.stamp_ns else _RECORDED_TOLERANCE_NS
     paired = pairing.pair(image.stamp_ns or image.recorded_ns, tolerance_ns)
 
     def lookup_transform(source: str) -> NDArray[np.float64]:
-        try:
-            return transforms.lookup(image.frame_id, source, image.stamp_ns)
-        except TransformError as error:
-            target = image.frame_id
-            raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
+        return transforms.lookup(image.frame_id, source, image.stamp_ns)
 
     def find_depth(frame: Frame) -> Depth | None:
-        return pairing.get_depth(frame, paired, rectified=False, lookup_transform=lookup_transform)
+        depth = pairing.get_depth(
+            frame,
+            paired,
+            rectified=is_rectified_topic(camera.name),
+            depth_rectified=is_rectified_topic(camera.depth),
+            lookup_transform=lookup_transform,
+        )
+        if depth is None and camera.depth:
+            raise ValueError(f"no depth image of {printable(camera.depth)} can be read")
+        return depth
 
     return replace(image, find_depth=find_depth)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the cameras of a bag: image topics with their camera info and depth.
 
-Camera info is expected beside the image topic, as in image_transport, or below it. Depth is the
-topic with the same frame_id in its first message, or else the one with the most similar name.
+Camera info is expected beside the image topic, as in image_transport, or below it. Of several
+topics that may be depth, one whose name says so is taken, then one that can be decoded, then one
+with the same frame_id, then the one with the most similar name. What a name says to be something
+else is no depth, whatever its encoding.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
@@ -25,10 +29,11 @@ from mllmseg_ros.codecs.images import (
     is_compressed_depth,
     is_jpeg,
 )
+from mllmseg_ros.frame import bare_frame_id
 from mllmseg_ros.recording.bag_types import deserialize
 from mllmseg_ros.recording.bounded_rosbags import Reader
 
-__all__ = ["Camera", "find_cameras", "is_result_topic"]
+__all__ = ["Camera", "find_cameras", "is_result_topic", "printable"]
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"
@@ -40,7 +45,12 @@ _RESULT_TOPIC = re.compile(
 # OpenCV's types of one channel that are no grey image: depth, also where it cannot be decoded.
 _DEPTH_TYPE = re.compile(r"(16U|16S|32S|32F|64F)C1", re.IGNORECASE)
 # Grey images that are depth where their topic says so, and something else has colours.
-_DOUBTFUL_ENCODINGS = ("mono16", "8UC1")
+_DOUBTFUL_ENCODINGS = ("mono8", "mono16", "8UC1")
+# Beginnings of words of a topic's name: what has an encoding of depth and is none, although it may
+# belong to depth (depth/confidence), and what depth may belong to (aligned_depth_to_infra1).
+_NO_DEPTH = ("confidence", "disparity", "temperature", "label", "semantic", "segment", "amplitude")
+_OTHER_CAMERA = ("thermal", "infra", "lwir", "flir", "boson", "lepton")
+_N_FIRST = 10  # messages in which to look for one with an encoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,7 @@ class Camera:
     info: str
     depth: str
     depth_info: str
+    other_depths: tuple[str, ...] = ()  # topics with encodings of depth, not taken
     # Their first messages, for images recorded before; None without.
     first_info: Any = None
     first_depth_info: Any = None
@@ -79,8 +90,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
         if is_info:
             infos[connection.topic] = None
         with suppress(Exception):  # skip topics whose first message is damaged
-            _, _, data = next(reader.messages([connection]))
-            message = deserialize(connection.msgtype, data)
+            message = _read_first(reader, connection)
             (infos if is_info else first)[connection.topic] = message
     color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))
@@ -107,11 +117,10 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
                 f"{path}: no colour images on {topic}; {reason or f'available: {available}'}"
             )
         name = _strip_transport(image)
-        frame_id = first[image].header.frame_id
-        aligned = [topic for topic in depths if first[topic].header.frame_id == frame_id]
+        frame_id = bare_frame_id(first[image].header.frame_id)
         depth = max(
-            aligned or depths,
-            key=lambda d: (not _is_undecodable_depth(first[d]), len(commonpath([d, name]))),
+            (each for each in depths if _says_depth(each) >= 0),
+            key=partial(_rank_depth, first, name=name, frame_id=frame_id),
             default="",
         )
         info = _find_info(name, infos)
@@ -123,6 +132,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
                 info=info,
                 depth=depth,
                 depth_info=depth_info,
+                other_depths=tuple(each for each in depths if each != depth),
                 first_info=infos.get(info),
                 first_depth_info=infos.get(depth_info),
             )
@@ -133,6 +143,40 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
 def is_result_topic(topic: str) -> bool:
     """Whether a topic holds our results in an annotated bag."""
     return _RESULT_TOPIC.fullmatch(topic) is not None
+
+
+def _read_first(reader: Reader, connection: Any) -> Any:
+    """Read the first message, of images one that is not empty: some drivers begin with those."""
+    for _, _, data in islice(reader.messages([connection]), _N_FIRST):
+        message = deserialize(connection.msgtype, data)
+        if connection.msgtype != IMAGE or message.encoding:
+            break
+    return message
+
+
+def _rank_depth(
+    first: dict[str, Any], depth: str, *, name: str, frame_id: str
+) -> tuple[int, bool, bool, int]:
+    """Rank a topic as the depth of the camera with this name and frame; the largest is best."""
+    return (
+        _says_depth(depth),
+        not _is_undecodable_depth(first[depth]),
+        bare_frame_id(first[depth].header.frame_id) == frame_id,
+        len(commonpath([depth, name])),
+    )
+
+
+def _says_depth(topic: str) -> int:
+    """Whether a topic's name says that it is depth: 1, something else: -1, or nothing: 0."""
+    for name in reversed(_strip_transport(topic).lower().split("/")):
+        words = re.split(r"[^a-z]+", name)
+        if any(word.startswith(_NO_DEPTH) or word == "mask" for word in words):
+            return -1
+        if "depth" in name:
+            return 1
+        if any(word.startswith(_OTHER_CAMERA) or word == "ir" for word in words):
+            return -1
+    return 0
 
 
 def _strip_transport(topic: str) -> str:
