@@ -61,7 +61,7 @@ def _colors(image: PIL.Image.Image) -> NDArray[np.uint8]:
 
 
 def _from_numbers(numbers: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], str | None]:
-    used = np.flatnonzero(np.bincount(numbers.ravel(), minlength=256))
+    used = np.flatnonzero(_histogram(numbers))
     objects = [int(n) for n in used if n not in (0, _VOID)]
     if not objects:
         return numbers > 0, None
@@ -74,15 +74,15 @@ def _from_cutout(rgba: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], str | None
     colors = np.ascontiguousarray(rgba[..., :3])
     if visible.all() or not visible.any():  # the transparency says nothing
         return _from_colors(colors)
-    bright = colors.max(axis=-1)
-    shown = np.flatnonzero(np.bincount(bright[visible], minlength=256))
+    bright = _brightest(colors)
+    shown = np.flatnonzero(_histogram(bright[visible]))
     if len(shown) == 2 and shown[0] == 0:  # of what is visible, black is no target either
         visible &= bright > 0
     return visible, None
 
 
 def _from_colors(colors: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], str | None]:
-    bright = colors if colors.ndim == 2 else np.asarray(colors.max(axis=-1))
+    bright = colors if colors.ndim == 2 else _brightest(colors)
     is_grey = colors.ndim == 2 or bool((colors == colors[..., :1]).all())
     low, high = int(bright.min()), int(bright.max())
     if 0 < low < _FAINT and high >= _HALF:  # a background that is not quite black
@@ -95,24 +95,27 @@ def _from_colors(colors: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], str | No
         return bright > 0, _doubt_of(classes)
     mask = bright >= _HALF if high >= _HALF else bright > 0
     between = (bright > _FAINT) & (bright < high - _FAINT)
-    if between.sum() > mask.sum():
+    if between.sum() > (bright > _FAINT).sum() / 2:
         return mask, "most of it is neither black nor white"
     return mask, None
 
 
 def _numbered(colors: NDArray[np.uint8], bright: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """The colours as numbers from 1, black as 0; None if there are too many."""
-    packed = np.asarray(colors, np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    found, places = np.unique(packed, return_inverse=True)
-    if len(found) > _MAX_CLASSES:
+    found = PIL.Image.fromarray(colors).getcolors(_MAX_CLASSES)
+    if found is None:
         return None
-    numbers = places.reshape(packed.shape) + 1
-    return np.where(bright == 0, 0, numbers).astype(np.uint8)
+    numbers = np.zeros(bright.shape, np.uint8)
+    for number, (_, color) in enumerate(found, start=1):
+        same = np.array(color)
+        numbers[cv2.inRange(colors, same, same) > 0] = number
+    numbers[bright == 0] = 0  # a background that counts as black
+    return numbers
 
 
 def _classes(values: NDArray[np.uint8]) -> list[int]:
     """Values, not 0, of which areas consist; those of soft edges and noise are none."""
-    counts = np.bincount(values.ravel(), minlength=256)
+    counts = _histogram(values)
     counts[0] = 0
     used = np.flatnonzero(counts)
     if len(used) > _MAX_CLASSES:
@@ -129,3 +132,14 @@ def _classes(values: NDArray[np.uint8]) -> list[int]:
 
 def _doubt_of(values: Sequence[int]) -> str:
     return f"it has {len(values)} values beside 0, of several objects?"
+
+
+def _brightest(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The brightest channel, (H, W)."""
+    return np.asarray(np.maximum(np.maximum(colors[..., 0], colors[..., 1]), colors[..., 2]))
+
+
+def _histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each of 256 values occurs; NumPy would need eight bytes per pixel."""
+    counts = cv2.calcHist([values.reshape(-1)], [0], None, [256], [0, 256])
+    return np.asarray(counts, dtype=np.int64).ravel()
