@@ -20,6 +20,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX, to_8_bit
+from mllmseg_ros.codecs.mask_image import mask_from_image
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import open_file
 from mllmseg_ros.files.reading import show
@@ -89,18 +90,18 @@ class ImageFile:
         image.load()
         return image
 
-    def read_mask(self) -> NDArray[np.bool_]:
-        """Decode the image, as it is stored, to a mask (H, W): the pixels that are not black.
+    def read_mask(self) -> tuple[NDArray[np.bool_], str | None]:
+        """Decode the image, as it is stored, to a mask.
 
-        Pixels of a palette are taken by their numbers.
+        Returns:
+            mask (H, W), and why its meaning is doubtful, None if it is not:
+            :func:`~mllmseg_ros.codecs.mask_image.mask_from_image`.
 
         Raises:
             ValueError: if the file is broken.
         """
         with _refusing_broken(self._path):
-            image = self._load()
-            pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
-        return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
+            return mask_from_image(self._load())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Every fault of a file is a ValueError in one line, so that it counts as bad inpu
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -91,10 +92,21 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
         ValueError: from :func:`read_bytes`, or if the file is not UTF-8.
     """
     data = read_bytes(path, max_bytes=max_bytes)
+    check_encoding(path, data)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{show(path)} is not UTF-8 text (byte {error.start})") from error
+
+
+def check_encoding(path: Path, data: bytes) -> None:
+    """Refuse UTF-16 text by its byte order mark, as PowerShell writes it.
+
+    Raises:
+        ValueError: if the content of the file is UTF-16.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{show(path)} is UTF-16 text; accepted is UTF-8, convert it")
 
 
 def show(path: Path) -> str:
