@@ -11,9 +11,12 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
+
+from rosbags.interfaces import Connection
 
 from mllmseg_ros.codecs.camera_info import info_topics
 from mllmseg_ros.codecs.images import (
@@ -42,6 +45,8 @@ _DEPTH_TYPE = re.compile(r"(16U|16S|32S|32F|64F)C1", re.IGNORECASE)
 # Grey images that are depth where their topic says so, and something else has colours.
 _DOUBTFUL_ENCODINGS = ("mono16", "8UC1")
 
+_MAX_TRIED = 16  # messages that are looked at to find out what a topic holds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
@@ -68,7 +73,9 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     Raises:
         ValueError: A topic does not exist, or topics are missing; names the available ones.
     """
+    topics = [f"/{topic.lstrip('/')}" for topic in topics]
     first: dict[str, Any] = {}  # first message of each image topic
+    empty: list[str] = []  # image topics without a readable message
     infos: dict[str, Any] = {}  # first message of each camera info topic
     for connection in reader.connections:
         is_info = connection.msgtype == INFO
@@ -78,10 +85,11 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
             continue
         if is_info:
             infos[connection.topic] = None
-        with suppress(Exception):  # skip topics whose first message is damaged
-            _, _, data = next(reader.messages([connection]))
-            message = deserialize(connection.msgtype, data)
+        message = _first_message(reader, connection)
+        if message is not None:
             (infos if is_info else first)[connection.topic] = message
+        elif not is_info:
+            empty.append(connection.topic)
     color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))
     doubtful = {each for each in color if _may_be_depth(each, first[each])} - set(topics)
@@ -90,7 +98,9 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     names = {_strip_transport(topic): topic for topic in reversed(color)}  # raw before compressed
     available = printable(", ".join(sorted(names)) or "none")
     if not topics and not names:
-        if reasons := [text for topic in sorted(first) if (text := _refusal(topic, first[topic]))]:
+        reasons = [text for topic in sorted(first) if (text := _refusal(topic, first[topic]))]
+        reasons += [f"{printable(topic)} has no readable message" for topic in sorted(empty)]
+        if reasons:
             raise ValueError(f"{path}: no topic with colour images; {'; '.join(reasons)}")
         contents = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)
         raise ValueError(
@@ -103,6 +113,8 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
         image = topic if topic in color else names.get(topic)
         if image is None:
             reason = _refusal(topic, first[topic]) if topic in first else ""
+            if topic in empty:
+                reason = "it has no readable message"
             raise ValueError(
                 f"{path}: no colour images on {topic}; {reason or f'available: {available}'}"
             )
@@ -128,6 +140,24 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
             )
         )
     return cameras
+
+
+def _first_message(reader: Reader, connection: Connection) -> Any:
+    """Get the first message, of images the first with an encoding; None without.
+
+    A driver may publish an empty image before the camera has started.
+    """
+    found = None
+    with suppress(Exception):  # the rest is damaged
+        for _, _, data in islice(reader.messages([connection]), _MAX_TRIED):
+            try:
+                message = deserialize(connection.msgtype, data)
+            except ValueError:
+                continue
+            if getattr(message, "encoding", "-"):
+                return message
+            found = found or message
+    return found
 
 
 def is_result_topic(topic: str) -> bool:

@@ -55,11 +55,15 @@ class VideoSource:
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th frame. A frame can be decoded until the next one is taken."""
         video = self._open()
-        number = 0
+        number, stamp_ns = 0, 0
         try:
             while video.grab():
+                # Of a variable frame rate, each frame has its own time.
+                position_ms = video.get(cv2.CAP_PROP_POS_MSEC)
+                known_ns = FIRST_NS + round(position_ms * 1e6) if position_ms >= 0 else 0
+                step_ns = round(1e9 / self.rate_hz)
+                stamp_ns = known_ns if known_ns > stamp_ns else stamp_ns + step_ns
                 if number % every == 0:
-                    stamp_ns = FIRST_NS + round(number * 1e9 / self.rate_hz)
                     yield RecordedImage(
                         camera=CAMERA,
                         stamp_ns=stamp_ns,
