@@ -19,8 +19,13 @@ from zlib import crc32
 
 import apsw
 import lz4.frame
-from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
-from rosbags.rosbag2 import ReaderError, metadata, reader, storage_mcap, storage_sqlite3
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
+from rosbags.rosbag2 import ReaderError, metadata, reader, storage_mcap
 from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
@@ -42,6 +47,7 @@ MAX_FILE_RATIO = 100
 MIN_FREE_BYTES = 1 << 30  # of the disk, that are left
 _BLOCK = 1 << 20
 _HEAD = struct.Struct("<BQ")  # of an mcap record: opcode, length
+_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 _CDR = "cdr"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ORDINARY = 0  # of PRAGMA table_xinfo: the column is stored, not computed
@@ -65,6 +71,39 @@ class _BoundedDatabase(Sqlite3Reader):
     def open(self) -> None:
         _check_database(self._file)
         super().open()
+
+    def _open(self) -> None:
+        """Read topics and counts; in place of rosbags', for definitions of any encoding."""
+        assert self.dbconn is not None
+        execute = self.dbconn.execute
+        definitions = {}
+        if execute("PRAGMA table_info(message_definitions)").fetchall():
+            query = "SELECT topic_type, encoding, encoded_message_definition FROM "
+            for name, encoding, text in execute(query + "message_definitions"):
+                if encoding in _FORMATS:  # not "unknown", which recorders write
+                    definitions[name] = MessageDefinition(_FORMATS[encoding], text)
+        columns = {column[1] for column in execute("PRAGMA table_info(topics)")}
+        optional = (
+            name if name in columns else "''"
+            for name in ("offered_qos_profiles", "type_description_hash")
+        )
+        nothing = MessageDefinition(MessageDefinitionFormat.NONE, "")
+        query = (
+            f"SELECT topics.id, name, type, serialization_format, {', '.join(optional)}, "  # noqa: S608
+            "count(messages.id) FROM topics LEFT JOIN messages ON topics.id = messages.topic_id "
+            "GROUP BY topics.id ORDER BY topics.id"
+        )
+        for number, topic, kind, serialization, qos, digest, count in execute(query):
+            definition = definitions.get(kind, nothing)
+            ext = ConnectionExtRosbag2(serialization, _parse_qos(qos))
+            self.connections.append(
+                Connection(number, topic, kind, definition, digest, count, ext, self)
+            )
+        ((start_ns, n_messages),) = execute("SELECT min(timestamp), count(*) FROM messages")
+        self.metadata = self.metadata._replace(
+            start_time=self.metadata.start_time if start_ns is None else start_ns,
+            message_count=n_messages,
+        )
 
 
 class Reader:
@@ -372,7 +411,6 @@ def _limit_rosbags() -> None:
         (storage_mcap, "read_string", _read_string),
         (storage_mcap, "get_msgdef", _get_definition),
         (storage_mcap, "parse_qos", _parse_qos),
-        (storage_sqlite3, "parse_qos", _parse_qos),
     ):
         if not hasattr(module, name):
             raise ImportError(f"this version of rosbags has no {module.__name__}.{name}")

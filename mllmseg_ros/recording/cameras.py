@@ -75,7 +75,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     """
     topics = [f"/{topic.lstrip('/')}" for topic in topics]
     first: dict[str, Any] = {}  # first message of each image topic
-    empty: list[str] = []  # image topics without a readable message
+    empty: dict[str, str] = {}  # image topics without a readable message, and that in words
     infos: dict[str, Any] = {}  # first message of each camera info topic
     for connection in reader.connections:
         is_info = connection.msgtype == INFO
@@ -89,7 +89,8 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
         if message is not None:
             (infos if is_info else first)[connection.topic] = message
         elif not is_info:
-            empty.append(connection.topic)
+            kind = "readable message" if connection.msgcount else "message"
+            empty[connection.topic] = f"{printable(connection.topic)} has no {kind}"
     color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))
     doubtful = {each for each in color if _may_be_depth(each, first[each])} - set(topics)
@@ -99,7 +100,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     available = printable(", ".join(sorted(names)) or "none")
     if not topics and not names:
         reasons = [text for topic in sorted(first) if (text := _refusal(topic, first[topic]))]
-        reasons += [f"{printable(topic)} has no readable message" for topic in sorted(empty)]
+        reasons += [empty[topic] for topic in sorted(empty)]
         if reasons:
             raise ValueError(f"{path}: no topic with colour images; {'; '.join(reasons)}")
         contents = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)
@@ -112,9 +113,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     for topic in topics or names:
         image = topic if topic in color else names.get(topic)
         if image is None:
-            reason = _refusal(topic, first[topic]) if topic in first else ""
-            if topic in empty:
-                reason = "it has no readable message"
+            reason = _refusal(topic, first[topic]) if topic in first else empty.get(topic, "")
             raise ValueError(
                 f"{path}: no colour images on {topic}; {reason or f'available: {available}'}"
             )
