@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-RAISES, OUT_OF_MEMORY, NOT_A_NUMBER, HANGS = "a failure", "a shortage", "a nan", "a hang"
+RAISES, OUT_OF_MEMORY, NOT_A_NUMBER = "a failure", "a shortage", "a nan"
+HANGS, PANICS = "a hang", "a panic"
 
 
 def main() -> None:
     import torch
-    from mortal_node import MortalNode
+    from mortal_node import MortalNode, Panic
 
     from mllmseg_ros.ros.support.spin import run
     from mllmseg_ros.segmenter import ImageContext, Segmenter
@@ -36,6 +37,8 @@ def main() -> None:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if OUT_OF_MEMORY in expressions:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.2 GiB")
+        if PANICS in expressions:
+            raise Panic("in the model")
         if HANGS in expressions:
             threading.Event().wait()
         if NOT_A_NUMBER in expressions:

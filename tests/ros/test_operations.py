@@ -174,6 +174,7 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
         )
         client.wait(lambda: all(each in client.message(CAMERA) for each in wanted))
         for each in wanted:
+            node.wait_for(each)  # the log may be read later than the message
             assert node.log.count(each) == 1, node.log
         assert client.level(CAMERA) in (WARN, DiagnosticStatus.STALE[0])
         client.node.destroy_publisher(best_effort)

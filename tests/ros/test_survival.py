@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import failing_model
 import mortal_node
 import pytest
 
@@ -133,9 +134,29 @@ def test_a_parameter_of_no_known_type_ends_neither_the_node_nor_the_call(talker:
     talker.check_good()
 
 
-@pytest.mark.parametrize("fault", ["no such user", "long path", "deep", "loop of links"])
+def panicking_tokenizer(folder: Path) -> str:
+    """A model with a pattern that takes exponential time, on which its library panics."""
+    path = folder / "panicking"
+    path.mkdir()
+    for file in find_checkpoint(None).iterdir():
+        if file.name not in ("tokenizer.json", "SHA256SUMS"):
+            (path / file.name).symlink_to(file)
+    fields = json.loads((find_checkpoint(None) / "tokenizer.json").read_text())
+    fields["normalizer"] = {
+        "type": "Replace",
+        "pattern": {"Regex": "^(([a-z])+.)+[A-Z]([a-z])+$"},
+        "content": "x",
+    }
+    (path / "tokenizer.json").write_text(json.dumps(fields))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "fault", ["no such user", "long path", "deep", "loop of links", "panicking tokenizer"]
+)
 def test_no_value_at_start_ends_the_node(fault: str, tmp_path: Path) -> None:
-    value = hostile_models(tmp_path)[fault]
+    values = hostile_models(tmp_path) | {"panicking tokenizer": panicking_tokenizer(tmp_path)}
+    value = values[fault]
     node = NodeProcess(new_domain(), "--ros-args", "-p", "device:=cpu", "-p", f"model:={value}")
     try:
         node.wait_for("cannot configure: ")
@@ -154,35 +175,25 @@ def test_no_value_at_start_ends_the_node(fault: str, tmp_path: Path) -> None:
     assert max(map(len, node.lines)) < 2000
 
 
-def test_a_panic_of_the_tokenizer_is_a_refused_command(tmp_path: Path) -> None:
-    """With a pattern that takes exponential time, on which the tokenizers library panics."""
-    folder = tmp_path / "pathological"
-    folder.mkdir()
-    for file in find_checkpoint(None).iterdir():
-        if file.name not in ("tokenizer.json", "SHA256SUMS"):
-            (folder / file.name).symlink_to(file)
-    fields = json.loads((find_checkpoint(None) / "tokenizer.json").read_text())
-    fields["normalizer"] = {
-        "type": "Replace",
-        "pattern": {"Regex": "^(([a-z])+.)+[A-Z]([a-z])+$"},
-        "content": "x",
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(fields))
-    node = NodeProcess(new_domain(), "--ros-args", "-p", "device:=cpu", "-p", f"model:={folder}")
+def test_a_panic_of_a_library_ends_the_command_alone() -> None:
+    node = NodeProcess(
+        new_domain(), "--ros-args", "-p", "device:=cpu", script=failing_model.__file__
+    )
     node.wait_for("listening on")
     talker = Talker(node)
     try:
-        answer = talker.answer("a" * 200)
+        answer = talker.answer(failing_model.PANICS)
         assert answer.status == SegmentationArray.STATUS_ERROR
-        assert "PanicException" in answer.text
+        assert "Panic: in the model" in answer.text
         talker.wait_for_status(
-            lambda each: each.level == DiagnosticStatus.ERROR and "PanicException" in each.message
+            lambda each: each.level == DiagnosticStatus.ERROR and "Panic" in each.message
         )
-        client, command = talker.client, "a" * 199
+        client = talker.client
         client.wait(client.connected)
-        client.command(command)
-        client.wait(lambda: client.to(command), each=talker.send_image)
-        assert client.to(command)[0].status == SegmentationArray.STATUS_ERROR
+        client.results.clear()
+        client.command(failing_model.PANICS)
+        client.wait(lambda: client.to(failing_model.PANICS), each=talker.send_image)
+        assert client.to(failing_model.PANICS)[0].status == SegmentationArray.STATUS_ERROR
         client.wait(lambda: client.node.count_publishers("/segmentations"))
         talker.check_good()
         talker.wait_for_status(lambda each: each.name.endswith("model") and each.level < b"\x02")
