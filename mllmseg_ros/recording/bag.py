@@ -126,7 +126,8 @@ class BagSource:
         check_regular_file(file)
         target = Path(self._copies.name, file.name)
         if file.suffix in (".zstd", ".zst"):
-            decompress_file(file, target.with_suffix(""))
+            if not decompress_file(file, target.with_suffix("")):
+                self._warn(f"{file.name} is truncated; using the readable part")
             return target.with_suffix("")
         if file.suffix not in BAG_SUFFIXES:
             kind = file.suffix[1:]

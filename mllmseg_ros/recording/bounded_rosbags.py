@@ -182,8 +182,11 @@ class Reader:
                 yield connection, recorded_ns, data
 
 
-def decompress_file(source: Path, target: Path) -> None:
+def decompress_file(source: Path, target: Path) -> bool:
     """Decompress a zstd file to the disk, up to MAX_FILE_RATIO times its size.
+
+    Returns:
+        Whether the file was complete; otherwise its readable part is decompressed.
 
     Raises:
         ValueError: if it grows too large, or is damaged.
@@ -196,10 +199,12 @@ def decompress_file(source: Path, target: Path) -> None:
         ):
             while data := raw.read(_BLOCK):
                 out.write(data)
-    except (ReaderError, EOFError, zstd.ZstdError) as error:
-        raise ValueError(
-            f"{source}: cannot be decompressed: {one_line(error, with_type=False)}"
-        ) from error
+    except EOFError:
+        return False
+    except (ReaderError, zstd.ZstdError) as error:
+        reason = one_line(error, with_type=False)
+        raise ValueError(f"{source}: cannot be decompressed: {reason}") from error
+    return True
 
 
 def merge_log(source: Path, target: Path) -> None:
@@ -371,7 +376,7 @@ class _BoundedZstdFile:
         self._file.close()
 
     def read(self, n_bytes: int) -> bytes:
-        data: bytes = self._file.read(min(n_bytes, _BLOCK))
+        data: bytes = self._file.read1(min(n_bytes, _BLOCK))  # what there is, before an error
         self._left -= len(data)
         if self._left < 0:
             raise ReaderError(

@@ -70,6 +70,15 @@ def test_frames_of_a_constant_rate(tmp_path: Path) -> None:
     np.testing.assert_allclose(stamps, 1 + np.arange(10) / 25, atol=1e-6)
 
 
+def test_a_video_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, "libx264", TIMES_MS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex(b"moov") - 4])
+    with pytest.raises(ValueError, match=r"truncated: its index \(moov\) is missing"):
+        open_source(path)
+
+
 def write_png(path: Path, value: int) -> None:
     cv2.imwrite(str(path), np.full((8, 8, 3), value, np.uint8))
 

@@ -103,6 +103,19 @@ def test_a_compressed_file_without_metadata(bag: Path, suffix: str) -> None:
     check(compressed)
 
 
+def test_a_compressed_file_that_is_cut_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 480, 640, 3), np.uint8)
+    compressed = compress(storage_file(write_bag(tmp_path / "bag", list(noise), depth=False)))
+    cut = tmp_path / compressed.name
+    cut.write_bytes(compressed.read_bytes()[: compressed.stat().st_size * 6 // 10])
+    images = list(open_source(cut).images(1))
+    assert 0 < len(images) < 8
+    np.testing.assert_array_equal(images[0].decode().rgb, noise[0])
+    assert f"{cut.name} is truncated; using the readable part" in capsys.readouterr().err
+
+
 def test_compressed_messages_without_metadata(tmp_path: Path) -> None:
     file = storage_file(write_bag(tmp_path / "bag", FRAMES, storage="sqlite3"))
     with sqlite3.connect(file) as database:
