@@ -154,10 +154,10 @@ class BagSource:
         Args:
             wanted: selects connections.
         """
+        if not any(wanted(each) for each in self.connections):
+            return  # opening a bag without an index reads all of it
         with Reader(self._files) as reader:
             connections = [each for each in reader.connections if wanted(each)]
-            if not connections:
-                return
             messages = reader.messages(connections)
             last_ns = 0
             while True:
