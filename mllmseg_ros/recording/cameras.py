@@ -19,6 +19,8 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Connection
+
 from mllmseg_ros.codecs.camera_info import info_topics
 from mllmseg_ros.codecs.images import (
     DEPTH_ENCODINGS,
@@ -50,7 +52,8 @@ _DOUBTFUL_ENCODINGS = ("mono8", "mono16", "8UC1")
 # belong to depth (depth/confidence), and what depth may belong to (aligned_depth_to_infra1).
 _NO_DEPTH = ("confidence", "disparity", "temperature", "label", "semantic", "segment", "amplitude")
 _OTHER_CAMERA = ("thermal", "infra", "lwir", "flir", "boson", "lepton")
-_N_FIRST = 10  # messages in which to look for one with an encoding
+
+_MAX_TRIED = 16  # messages that are looked at to find out what a topic holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,9 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     Raises:
         ValueError: A topic does not exist, or topics are missing; names the available ones.
     """
+    topics = [f"/{topic.lstrip('/')}" for topic in topics]
     first: dict[str, Any] = {}  # first message of each image topic
+    empty: dict[str, str] = {}  # image topics without a readable message, and that in words
     infos: dict[str, Any] = {}  # first message of each camera info topic
     for connection in reader.connections:
         is_info = connection.msgtype == INFO
@@ -89,9 +94,12 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
             continue
         if is_info:
             infos[connection.topic] = None
-        with suppress(Exception):  # skip topics whose first message is damaged
-            message = _read_first(reader, connection)
+        message = _first_message(reader, connection)
+        if message is not None:
             (infos if is_info else first)[connection.topic] = message
+        elif not is_info:
+            kind = "readable message" if connection.msgcount else "message"
+            empty[connection.topic] = f"{printable(connection.topic)} has no {kind}"
     color = sorted(topic for topic, message in first.items() if not _refusal(topic, message))
     depths = sorted(topic for topic, message in first.items() if _is_depth(message))
     doubtful = {each for each in color if _may_be_depth(each, first[each])} - set(topics)
@@ -100,7 +108,9 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     names = {_strip_transport(topic): topic for topic in reversed(color)}  # raw before compressed
     available = printable(", ".join(sorted(names)) or "none")
     if not topics and not names:
-        if reasons := [text for topic in sorted(first) if (text := _refusal(topic, first[topic]))]:
+        reasons = [text for topic in sorted(first) if (text := _refusal(topic, first[topic]))]
+        reasons += [empty[topic] for topic in sorted(empty)]
+        if reasons:
             raise ValueError(f"{path}: no topic with colour images; {'; '.join(reasons)}")
         contents = ", ".join(f"{each.topic} ({each.msgtype})" for each in reader.connections)
         raise ValueError(
@@ -112,7 +122,7 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     for topic in topics or names:
         image = topic if topic in color else names.get(topic)
         if image is None:
-            reason = _refusal(topic, first[topic]) if topic in first else ""
+            reason = _refusal(topic, first[topic]) if topic in first else empty.get(topic, "")
             raise ValueError(
                 f"{path}: no colour images on {topic}; {reason or f'available: {available}'}"
             )
@@ -140,18 +150,27 @@ def find_cameras(path: Path, reader: Reader, topics: Sequence[str]) -> list[Came
     return cameras
 
 
+def _first_message(reader: Reader, connection: Connection) -> Any:
+    """Get the first message, of images the first with an encoding; None without.
+
+    A driver may publish an empty image before the camera has started.
+    """
+    found = None
+    with suppress(Exception):  # the rest is damaged
+        for _, _, data in islice(reader.messages([connection]), _MAX_TRIED):
+            try:
+                message = deserialize(connection.msgtype, data)
+            except ValueError:
+                continue
+            if getattr(message, "encoding", "-"):
+                return message
+            found = found or message
+    return found
+
+
 def is_result_topic(topic: str) -> bool:
     """Whether a topic holds our results in an annotated bag."""
     return _RESULT_TOPIC.fullmatch(topic) is not None
-
-
-def _read_first(reader: Reader, connection: Any) -> Any:
-    """Read the first message, of images one that is not empty: some drivers begin with those."""
-    for _, _, data in islice(reader.messages([connection]), _N_FIRST):
-        message = deserialize(connection.msgtype, data)
-        if connection.msgtype != IMAGE or message.encoding:
-            break
-    return message
 
 
 def _rank_depth(
