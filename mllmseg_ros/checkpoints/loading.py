@@ -22,7 +22,7 @@ from torch import Tensor
 from mllmseg_ros.checkpoints.integrity import read_header, weight_files
 from mllmseg_ros.checkpoints.layout import Entry, checkpoint_layout
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.files import make_folder, replaced_file
+from mllmseg_ros.files import check_regular_file, make_folder, replaced_file
 from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
@@ -221,6 +221,7 @@ def open_tensors(folder: Path) -> Iterator[tuple[set[str], Callable[[str], Tenso
     with ExitStack() as stack:
         files = {}
         for path in weight_files(folder):
+            check_regular_file(path)
             try:
                 file = stack.enter_context(safe_open(path, framework="pt", device="cpu"))
             except SafetensorError as error:

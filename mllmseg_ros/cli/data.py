@@ -39,5 +39,5 @@ def _check(arguments: argparse.Namespace) -> None:
         print(f"{n} entries need review and are not counted: mllmseg review {arguments.folder}")
     if arguments.output is not None and report.samples:
         write_image(arguments.output, contact_sheet(report.samples))
-    if report.problems:
-        raise ValueError(f"{arguments.folder}: {len(report.problems)} entries cannot be used")
+    if n := sum(not problem.is_used for problem in report.problems):
+        raise ValueError(f"{arguments.folder}: {n} entries cannot be used")

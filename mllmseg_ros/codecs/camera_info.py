@@ -9,6 +9,7 @@ sensor_msgs, as in :mod:`mllmseg_ros.codecs.images`.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +17,13 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.geometry.localization import DISTORTION_MODELS, Intrinsics
 
-__all__ = ["NotCalibratedError", "info_topics", "intrinsics_of_image", "read_camera_info"]
+__all__ = [
+    "NotCalibratedError",
+    "info_topics",
+    "intrinsics_of_image",
+    "is_rectified_topic",
+    "read_camera_info",
+]
 
 CameraInfo: TypeAlias = Any  # with the fields of sensor_msgs/CameraInfo, of any class
 _Pair: TypeAlias = tuple[int, int]  # along u and v
@@ -37,6 +44,8 @@ _MODEL_NAMES = {
     "kannalabrandt": "equidistant",
     "kannalabrandt4": "equidistant",
 }
+# A word of the last two names of a topic: image_rect, image_rect_color, rect/image.
+_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
 # Numbers of distortion coefficients that OpenCV accepts.
 _PINHOLE_LENGTHS, _FISHEYE_LENGTHS = (4, 5, 8, 12, 14), (4,)
 # K is taken for the image as it is, against what the message says, only if its principal point is
@@ -118,6 +127,16 @@ def info_topics(image_topic: str) -> tuple[str, str]:
         image_topic: its image topic, without the transport's suffix.
     """
     return f"{image_topic.rpartition('/')[0]}/camera_info", f"{image_topic}/camera_info"
+
+
+def is_rectified_topic(image_topic: str) -> bool:
+    """Whether an image topic's name says that its images are rectified, as in image_pipeline.
+
+    Args:
+        image_topic: with or without the transport's suffix.
+    """
+    names = image_topic.removesuffix("/compressed").removesuffix("/compressedDepth").split("/")
+    return _RECTIFIED.search("/".join(names[-2:])) is not None
 
 
 def _read_matrix(

@@ -22,7 +22,7 @@ from mllmseg_ros.codecs.images import (
     depth_from_image,
 )
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.frame import Frame
+from mllmseg_ros.frame import Frame, bare_frame_id
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.registration import register_depth, scale_intrinsics
 
@@ -36,6 +36,7 @@ def align_depth(
     depth_info: CameraInfo | None,
     *,
     rectified: bool,
+    depth_rectified: bool | None = None,
     lookup_transform: Callable[[str], NDArray[np.float64]],
 ) -> Depth:
     """Align a depth image with a colour image.
@@ -46,7 +47,8 @@ def align_depth(
         info: camera info of the colour image.
         depth_info: camera info of the depth image; None if its intrinsics are the colour image's,
             as they are anyway if it is unusable and frame and size are the colour image's.
-        rectified: the images are rectified already.
+        rectified: the colour image is rectified already.
+        depth_rectified: the depth image is; None for the same.
         lookup_transform: returns the (4, 4) transform from a frame into the colour image's, at the
             colour image's stamp.
 
@@ -66,7 +68,10 @@ def align_depth(
     if depth_info is not None:
         try:
             depth_camera = intrinsics_of_image(
-                depth_info, depth_hw, rectified=rectified, name="depth/camera_info"
+                depth_info,
+                depth_hw,
+                rectified=rectified if depth_rectified is None else depth_rectified,
+                name="depth/camera_info",
             )
         except ValueError:
             if is_other_frame or depth_hw != size_hw:
@@ -81,7 +86,13 @@ def align_depth(
         color_from_depth = lookup_transform(depth_frame)
     elif depth_camera is None and depth_hw == size_hw:
         return Depth(metres=depth_m, intrinsics=color)
-    depth_camera = depth_camera or scale_intrinsics(color, size_hw, depth_hw)
+    if depth_camera is None:
+        if abs(depth_hw[0] * size_hw[1] - depth_hw[1] * size_hw[0]) > max(size_hw):
+            raise ValueError(
+                f"the depth image is {depth_hw[1]} x {depth_hw[0]}, the colour image "
+                f"{size_hw[1]} x {size_hw[0]}, so that one shows more; publish depth/camera_info"
+            )
+        depth_camera = scale_intrinsics(color, size_hw, depth_hw)
     try:
         registered = register_depth(depth_m, depth_camera, color, size_hw, color_from_depth)
     except cv2.error as error:  # numbers that no camera has
@@ -91,4 +102,5 @@ def align_depth(
 
 def frames_differ(frame_id: str, other_id: str) -> bool:
     """Return whether two frame ids are known to differ; an empty one is unknown."""
-    return bool(frame_id and other_id) and frame_id != other_id
+    bare, other = bare_frame_id(frame_id), bare_frame_id(other_id)
+    return bool(bare and other) and bare != other

@@ -86,6 +86,7 @@ class DepthPairing:
         paired: PairedMessages,
         *,
         rectified: bool,
+        depth_rectified: bool | None = None,
         lookup_transform: Callable[[str], NDArray[np.float64]],
         wait_s: float = 0.0,
     ) -> Depth | None:
@@ -94,7 +95,8 @@ class DepthPairing:
         Args:
             frame: the image.
             paired: from :meth:`pair` for that image.
-            rectified: the images are rectified already.
+            rectified: the image is rectified already.
+            depth_rectified: the depth image is; None for the same.
             lookup_transform: returns ``image_from_depth`` (4, 4) for the depth image's frame id.
             wait_s: s, how long to wait for late messages.
 
@@ -112,6 +114,7 @@ class DepthPairing:
             self._infos.wait_for(paired.info, wait_s) or self._static_info(frame),
             self._depth_info,
             rectified=rectified,
+            depth_rectified=depth_rectified,
             lookup_transform=lookup_transform,
         )
 

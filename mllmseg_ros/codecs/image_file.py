@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read image files as they are displayed: the one place where the package opens image files.
 
-PNG, JPEG, WebP, BMP and GIF are accepted, of an animation the first frame. The kind of file, its
+PNG, JPEG, WebP, BMP and GIF are accepted, of an animation the first frame; HEIC where pillow-heif
+is installed. The kind of file, its
 length and its number of pixels are checked before anything is decoded. The EXIF orientation is
 applied, as cameras and browsers do; 16-bit grey images are scaled to 8 bits.
 """
@@ -12,6 +13,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX, to_8_bit
+from mllmseg_ros.codecs.mask_image import mask_from_image
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import open_file
 from mllmseg_ros.files.reading import show
@@ -28,6 +31,8 @@ __all__ = ["ImageFile", "open_image", "read_image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_IMAGE_BYTES = 256 << 20  # a PNG of MAX_COMPRESSED_PX that does not compress has 192 MB
+_HEIF = "HEIF"  # name of pillow-heif's format
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,7 +51,7 @@ class ImageFile:
     Attributes:
         stored_hw: height and width as stored, px.
         size_hw: height and width as displayed, px.
-        format: one of FORMATS.
+        format: one of FORMATS, or HEIF.
     """
 
     def __init__(self, path: Path, file: BinaryIO, image: PIL.Image.Image) -> None:
@@ -84,23 +89,23 @@ class ImageFile:
         # From memory: of a file, PIL would reserve as many bytes as the length of a block says.
         self._file.seek(0)
         data = io.BytesIO(self._file.read(MAX_IMAGE_BYTES))
-        image = PIL.Image.open(data, formats=FORMATS)
+        image = PIL.Image.open(data, formats=(*FORMATS, _HEIF))
         _check_px(self._path, image)
         image.load()
         return image
 
-    def read_mask(self) -> NDArray[np.bool_]:
-        """Decode the image, as it is stored, to a mask (H, W): the pixels that are not black.
+    def read_mask(self) -> tuple[NDArray[np.bool_], str | None]:
+        """Decode the image, as it is stored, to a mask.
 
-        Pixels of a palette are taken by their numbers.
+        Returns:
+            mask (H, W), and why its meaning is doubtful, None if it is not:
+            :func:`~mllmseg_ros.codecs.mask_image.mask_from_image`.
 
         Raises:
             ValueError: if the file is broken.
         """
         with _refusing_broken(self._path):
-            image = self._load()
-            pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
-        return np.asarray(pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0, dtype=np.bool_)
+            return mask_from_image(self._load())
 
 
 @contextmanager
@@ -115,6 +120,14 @@ def open_image(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Iterator[Im
         ValueError: if it is missing, is no image of an accepted format, or is too large.
     """
     with open_file(path, max_bytes=MAX_IMAGE_BYTES) as file:
+        if _is_heic(file.read(12)):
+            if formats != FORMATS or not _can_read_heic():
+                raise ValueError(
+                    f"{show(path)} is an HEIC image; accepted: {', '.join(formats)}; convert it to "
+                    "JPEG, or install pillow-heif"
+                )
+            formats = (_HEIF,)
+        file.seek(0)
         with _refusing_broken(path, formats), warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # checked below
             image = PIL.Image.open(file, formats=formats)
@@ -132,6 +145,20 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     with open_image(path) as image:
         return image.read_rgb()
+
+
+def _is_heic(start: bytes) -> bool:
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
+
+
+@cache
+def _can_read_heic() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _check_px(path: Path, image: PIL.Image.Image) -> None:

@@ -44,6 +44,7 @@ MAX_RVL_PX = 3840 * 2160  # of depth; a few bytes can ask for as many zeros as t
 _DEPTH_HEADER = struct.Struct("<iff")  # of compressedDepth: format, a, b
 _RVL_HEADER = struct.Struct("<ii")  # columns, rows
 _COMPRESSED_FORMATS = ("JPEG", "PNG")
+_WHITES = (1023, 4095, 65535)  # of 10, 12 and 16 bits
 _MM_PER_M = 1000.0
 _NO_DEPTH_MM = 65535  # what many drivers write where they see nothing
 # Metres in which 90 % of an image are farther away are millimetres.
@@ -68,10 +69,16 @@ def _opencv_conversion(code: int) -> Callable[[Pixels], NDArray[np.uint8]]:
 
 
 def to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
-    """Scale uint16 to uint8 so that white stays white."""
+    """Scale uint16 to uint8 so that white stays white.
+
+    Cameras of 10 or 12 bits leave the high bits 0. In 16 bits such an image would be nearly black,
+    grey 15 at most, so that nothing is lost where a dark image of 16 bits is taken for one.
+    """
     if pixels.dtype == np.uint8:
         return pixels
-    return np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / 65535), dtype=np.uint8)
+    brightest = int(pixels.max(initial=0))
+    white = next(each for each in _WHITES if brightest <= each)
+    return np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / white), dtype=np.uint8)
 
 
 def _color_encoding(
@@ -192,7 +199,8 @@ def check_image(msg: Image) -> Encoding:
 def rgb_from_image(msg: Image) -> NDArray[np.uint8]:
     """Convert a colour or grey image to RGB (H, W, 3) uint8.
 
-    16-bit images are scaled by 255 / 65535. An rgb8 image without padding is not copied.
+    16-bit images are scaled by 255 / 65535, those that use only 12 or 10 bits by as much more. An
+    rgb8 image without padding is not copied.
 
     Raises:
         ValueError: from :func:`check_image`.
@@ -224,12 +232,13 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
         )
     data = np.frombuffer(msg.data, dtype=np.uint8)
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ValueError(f"compressed image is broken: {error.err}") from error
     if bgr is None:
         raise ValueError(f"compressed image of {width} x {height} px is broken")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return to_8_bit(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
 
 
 def depth_from_image(msg: Image) -> NDArray[np.float32]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mllmseg_ros.data.image_file import read_rgb
-from mllmseg_ros.data.region import decode
-from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, describe_error
+from mllmseg_ros.data.region import decode, decode_checked
+from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Skipped, describe_error
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
@@ -30,6 +30,7 @@ class CheckReport:
 
     samples: tuple[Sample, ...]  # without the targets that cannot be used
     problems: tuple[Problem, ...]
+    skipped: tuple[Skipped, ...]
     n_targets: int
     n_expressions: int
     n_no_target: int  # expressions without a target
@@ -43,6 +44,7 @@ class CheckReport:
             f"{len(self.samples)} images, {self.n_targets} targets, {self.n_expressions} "
             f"expressions, {self.n_no_target} of them name nothing; {len(self.problems)} problems"
         )
+        lines += [str(skipped) for skipped in self.skipped]
         if self.n_empty:
             lines.append(f"{self.n_empty} targets have a mask without a pixel")
         if np.isfinite(middle):
@@ -53,14 +55,18 @@ class CheckReport:
         return "\n".join(lines)
 
 
-def check(entries: Iterable[Sample | Problem]) -> CheckReport:
+def check(entries: Iterable[Sample | Problem | Skipped]) -> CheckReport:
     """Check everything that :func:`~mllmseg_ros.data.dataset.read_samples` yields."""
     samples: list[Sample] = []
     problems: list[Problem] = []
+    skipped: list[Skipped] = []
     areas: list[float] = []
     for each in tqdm(entries, unit="image", mininterval=2):
         if isinstance(each, Problem):
             problems.append(each)
+            continue
+        if isinstance(each, Skipped):
+            skipped.append(each)
             continue
         try:
             read_rgb(each)
@@ -70,12 +76,17 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
             continue
         valid = []
         for target in each.targets:
+            entry = target.entry or each.entry
             try:
                 if target.region is not None:
-                    areas.append(100 * float(decode(target.region, each.size_hw).mean()))
+                    mask, faults = decode_checked(target.region, each.size_hw)
+                    areas.append(100 * float(mask.mean()))
+                    problems += [
+                        Problem(file=each.image, entry=entry, reason=fault, is_used=True)
+                        for fault in faults
+                    ]
                 valid.append(target)
             except MALFORMED as error:
-                entry = target.entry or each.entry
                 reason = describe_error(error)
                 problems.append(Problem(file=each.image, entry=entry, reason=reason))
         if valid:
@@ -85,6 +96,7 @@ def check(entries: Iterable[Sample | Problem]) -> CheckReport:
     return CheckReport(
         samples=tuple(samples),
         problems=tuple(problems),
+        skipped=tuple(skipped),
         n_targets=len(targets),
         n_expressions=sum(len(target.expressions) for target in targets),
         n_no_target=sum(len(target.expressions) for target in targets if target.region is None),

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mllmseg_ros.data import json_folder, reason_seg, refcoco
-from mllmseg_ros.data.sample import Problem, Sample
+from mllmseg_ros.data.check import check
+from mllmseg_ros.data.foreign_format import name_foreign_file
+from mllmseg_ros.data.sample import Problem, Sample, Skipped
+from mllmseg_ros.files import show
 
 # Usual places of the images of RefCOCO and similar data sets, from the annotations' folder.
 _IMAGE_FOLDERS = (
@@ -21,7 +25,7 @@ _IMAGE_FOLDERS = (
 
 def read_samples(
     folder: Path, split: str | None = None, images: Sequence[Path] = ()
-) -> Iterator[Sample | Problem]:
+) -> Iterator[Sample | Problem | Skipped]:
     """Read a data set of any known format.
 
     Args:
@@ -33,7 +37,7 @@ def read_samples(
             places.
 
     Yields:
-        Samples, and entries that cannot be used.
+        Samples, entries that cannot be used, and how many ask for nothing.
 
     Raises:
         ValueError: if the folder as a whole cannot be used.
@@ -47,6 +51,10 @@ def read_samples(
         return json_folder.read_json_folder(folder, split)
     if refcoco.find_references(folder) or (folder / refcoco.INSTANCES).is_file():
         return refcoco.read_references(folder, split, _find_images(folder, images))
+    if foreign := name_foreign_file(
+        [*sorted(folder.glob("[!.]*.json")), *reason_seg.list_files(folder)]
+    ):
+        raise ValueError(foreign)
     if reason_seg.list_splits(folder):
         return reason_seg.read_reason_seg(folder, split)
     own = " or ".join(json_folder.ANNOTATIONS)
@@ -59,19 +67,32 @@ def read_samples(
 def load_samples(
     folder: Path, split: str | None = None, images: Sequence[Path] = ()
 ) -> list[Sample]:
-    """Read a data set, of which every entry must be valid.
+    """Read and check a data set; what cannot be used is skipped, and stderr says how much.
+
+    Every image and mask is decoded once, so that none ends a training that has begun.
 
     Raises:
-        ValueError: naming the first entry that cannot be used, or why there is no sample.
+        ValueError: if there is no sample, or the folder as a whole cannot be used.
     """
-    samples: list[Sample] = []
-    for each in read_samples(folder, split, images):
-        if isinstance(each, Problem):
-            raise ValueError(f"{each} (`mllmseg data check {folder}` lists all)")
-        samples.append(each)
-    if not samples:
-        raise ValueError(f"{folder}: no sample in it")
-    return samples
+    report = check(read_samples(folder, split, images))
+    problems = report.problems
+    if not report.samples:
+        if not problems:
+            raise ValueError(f"{folder}: no sample in it")
+        raise ValueError(
+            f"{folder}: no entry can be used; {problems[0]} "
+            f"(`mllmseg data check {folder}` lists all {len(problems)} problems)"
+        )
+    lines = [str(skipped) for skipped in report.skipped]
+    if problems:
+        n_lost = sum(not problem.is_used for problem in problems)
+        lines.append(
+            f"{n_lost} entries cannot be used and are skipped, {len(problems) - n_lost} are "
+            f"doubtful or used in part; the first: {problems[0]} (`mllmseg data check` lists all)"
+        )
+    for line in lines:
+        print(f"{show(folder)}: {line}", file=sys.stderr)
+    return list(report.samples)
 
 
 def _find_images(folder: Path, named: Sequence[Path]) -> Sequence[Path]:

@@ -7,7 +7,11 @@ size: then they were made by a program that does not apply the EXIF orientation.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +26,19 @@ __all__ = ["path_in_folder", "read_rgb", "size_hw"]
 def path_in_folder(folder: Path, name: str) -> Path:
     """Resolve the name of a file of a data set.
 
+    Where there is no such file, backslashes separate folders as "/" does, and characters may be
+    composed otherwise (Unicode's NFC and NFD), as file systems of other systems write them.
+
     Raises:
         ValueError: if it cannot be the name of a file, or lies outside the folder.
     """
+    path = _resolve(folder, name)
+    if is_missing(path) and (found := _find(folder, name, _compose)) is not None:
+        return _resolve(folder, found)
+    return path
+
+
+def _resolve(folder: Path, name: str) -> Path:
     try:
         path = (folder / name).resolve()
         is_inside = path.is_relative_to(folder.resolve())
@@ -35,6 +49,34 @@ def path_in_folder(folder: Path, name: str) -> Path:
     return path
 
 
+def _compose(part: str) -> str:
+    return unicodedata.normalize("NFC", part)
+
+
+def _simplify(part: str) -> str:
+    return unquote(part).casefold()
+
+
+def _find(folder: Path, name: str, key: Callable[[str], str]) -> str | None:
+    """Find a file below a folder whose name is equal under a key, relative to the folder."""
+    found = Path()
+    for part in name.replace("\\", "/").split("/"):
+        try:
+            if not (folder / found / part).exists():
+                changed_ns = (folder / found).stat().st_mtime_ns
+                part = _names(folder / found, changed_ns, key)[key(part)]
+        except (OSError, ValueError, LookupError):
+            return None
+        found /= part
+    return str(found)
+
+
+@lru_cache(maxsize=8)
+def _names(folder: Path, changed_ns: int, key: Callable[[str], str]) -> dict[str, str]:
+    """The names in a folder by their keys; listed once as long as it does not change."""
+    return {key(each.name): each.name for each in folder.iterdir()}
+
+
 def size_hw(path: Path) -> tuple[int, int]:
     """Return height and width as displayed, px; reads the file's header only.
 
@@ -42,7 +84,9 @@ def size_hw(path: Path) -> tuple[int, int]:
         ValueError: if the file is missing, is not an image, or has too many pixels.
     """
     if is_missing(path):
-        raise ValueError(f"image {show(path)} is missing")
+        similar = _find(path.parent, path.name, _simplify)
+        hint = f"; the folder has {show(Path(similar))}" if similar else ""
+        raise ValueError(f"image {show(path)} is missing{hint}")
     with open_image(path) as image:
         return image.size_hw
 

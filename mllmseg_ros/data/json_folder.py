@@ -7,10 +7,10 @@
 
 ``image`` and ``mask`` are relative to the folder. ``expressions`` is a list of several expressions
 for the same target. ``mask`` is a PNG of the image's size, a list of polygons [[x0, y0, x1, y1, …],
-…] in pixels, COCO run lengths, or null if the target is not in the image. ``split`` is optional, by
-default "train". ``kind`` groups expressions in evaluations. ``review`` is a field of entries that a
-model labelled (:mod:`mllmseg_ros.data.review`): only accepted ones are read. Other fields are
-ignored.
+…] or [[[x0, y0], [x1, y1], …], …] in pixels, COCO run lengths, or null if the target is not in the
+image. ``split`` is optional, by default "train". ``kind`` groups expressions in evaluations.
+``review`` is a field of entries that a model labelled (:mod:`mllmseg_ros.data.review`): only
+accepted ones are read. Other fields are ignored.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.data.foreign_format import foreign_format
 from mllmseg_ros.data.image_file import path_in_folder, size_hw
-from mllmseg_ros.data.region import Coco, MaskFile, Region
+from mllmseg_ros.data.region import Coco, MaskFile, Region, polygons_from
 from mllmseg_ros.data.review import expressions_of, is_used
 from mllmseg_ros.data.sample import (
     MALFORMED,
@@ -32,7 +33,7 @@ from mllmseg_ros.data.sample import (
     Target,
     describe_error,
 )
-from mllmseg_ros.files import read_json, read_json_lines, show
+from mllmseg_ros.files import is_missing, read_json, read_json_lines, show
 from mllmseg_ros.model.prompt import normalize_expression
 
 __all__ = ["read_json_folder"]
@@ -56,7 +57,7 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
     if path is None:
         raise ValueError(f"{folder}: expected {' or '.join(ANNOTATIONS)} in it")
     targets: dict[str, list[Target]] = defaultdict(list)
-    sizes: dict[str, tuple[int, int]] = {}
+    images: dict[str, tuple[Path, tuple[int, int]]] = {}  # file and size by name
     splits: set[str] = set()
     seen: set[str] = set()  # entries as text
     n_unreviewed, n_problems = 0, 0
@@ -77,12 +78,16 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
                 raise ValueError("the same entry occurs earlier")
             seen.add(key)
             name = _image_name(fields)
-            if name not in sizes:
-                sizes[name] = size_hw(path_in_folder(folder, name))
+            if name not in images:
+                file = path_in_folder(folder, name)
+                size = size_hw(file)
+                images[name] = (file if is_missing(folder / name) else folder / name), size
             targets[name].append(_target(fields, folder, f"{path.name} {entry}"))
         except MALFORMED as error:
             n_problems += 1
             yield Problem(file=path, entry=entry, reason=describe_error(error))
+    if not splits and not n_problems:
+        raise ValueError(f"{path}: no entry in it")
     if split not in splits and not n_problems:  # those that cannot be read may be of that split
         raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(sorted(splits))}")
     if n_unreviewed and not targets and not n_problems:
@@ -93,8 +98,8 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
         )
     for name, found in targets.items():
         yield Sample(
-            image=folder / name,
-            size_hw=sizes[name],
+            image=images[name][0],
+            size_hw=images[name][1],
             targets=tuple(found),
             entry=f"image {show(Path(name))}",
         )
@@ -111,6 +116,8 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         return
     content = read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
     if not isinstance(content, list):
+        if foreign := foreign_format(content):
+            raise ValueError(f"{show(path)} is {foreign}")
         raise ValueError(f"{path}: expected a list of entries")
     for index, each in enumerate(content):
         yield f"entry {index}", each
@@ -140,10 +147,20 @@ def _target(fields: dict[str, Any], folder: Path, entry: str) -> Target:
 def _region(mask: Any, folder: Path) -> Region | None:
     if mask is None:
         return None
+    if mask == "":
+        raise ValueError("'mask' is empty; null means that the target is not in the image")
     if isinstance(mask, str):
         return MaskFile(path=path_in_folder(folder, mask))
     if isinstance(mask, dict):
         return Coco(runs=(mask,))
-    if isinstance(mask, list) and mask and all(isinstance(each, list) for each in mask):
-        return Coco(polygons=tuple(tuple(float(n) for n in polygon) for polygon in mask))
+    if isinstance(mask, list) and mask:
+        return Coco(polygons=tuple(map(_floats, polygons_from(mask))))
     raise ValueError("'mask' is neither a PNG file, a list of polygons, COCO run lengths nor null")
+
+
+def _floats(polygon: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The polygon's numbers; as it is if it holds anything else: decoding says so."""
+    try:
+        return tuple(float(n) for n in polygon)
+    except (TypeError, ValueError, OverflowError):
+        return polygon

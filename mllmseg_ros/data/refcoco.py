@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mllmseg_ros.data.foreign_format import name_foreign_file
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
-from mllmseg_ros.data.region import Coco
+from mllmseg_ros.data.region import Coco, polygons_from
 from mllmseg_ros.data.sample import (
     MALFORMED,
     MAX_ANNOTATION_BYTES,
     Problem,
     Sample,
+    Skipped,
     Target,
     describe_error,
 )
@@ -48,6 +50,8 @@ def _usual_file(folder: Path) -> Path:
         usual = [path for path in paths if f"({split_by})" in path.name]
         if len(usual) == 1:
             return usual[0]
+    if not paths and (foreign := name_foreign_file([folder / INSTANCES])):
+        raise ValueError(foreign)
     names = ", ".join(path.name for path in paths) or "none"
     raise ValueError(
         f"{folder}: expected one file refs(<split by>).p or grefs(<split by>).json, found "
@@ -61,7 +65,9 @@ class _Instances:
     annotations: dict[int, dict[str, Any]]
 
 
-def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterator[Sample | Problem]:
+def read_references(
+    folder: Path, split: str, images: Sequence[Path]
+) -> Iterator[Sample | Problem | Skipped]:
     """Read one split: a sample per image, a target per reference.
 
     Args:
@@ -70,7 +76,8 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
         images: folders that may hold the images.
 
     Yields:
-        Samples in the order of their first reference, and entries that cannot be used.
+        Samples in the order of their first reference, entries that cannot be used, and how many
+        references have no sentence: published ones of gRefCOCO do.
 
     Raises:
         ValueError: if a file as a whole cannot be used, or no reference is of that split.
@@ -78,14 +85,19 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
     path = folder if folder.is_file() else _usual_file(folder)
     folder = path.parent
     references = _read_list(path)
-    splits = sorted({str(reference.get("split")) for reference in references})
+    splits = sorted({str(each.get("split")) for each in references if isinstance(each, dict)})
     if split not in splits:
         raise ValueError(f"{path}: unknown split {split!r}; it has {', '.join(splits)}")
     instances, duplicates = _read_instances(folder / INSTANCES)
     yield from duplicates
     by_image: dict[int, list[Target]] = defaultdict(list)
     seen: set[Any] = set()
+    n_silent = 0
     for index, reference in enumerate(references):
+        if not isinstance(reference, dict):
+            reason = f"expected an object, found {type(reference).__name__}"
+            yield Problem(file=path, entry=f"reference number {index}", reason=reason)
+            continue
         if reference.get("split") != split:
             continue
         entry = f"reference {_shown(reference.get('ref_id', f'number {index}'))}"
@@ -93,10 +105,16 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
             if reference.get("ref_id") in seen:
                 raise ValueError("this ref_id occurs earlier")
             seen.add(reference.get("ref_id"))
-            image_id, target = _target(reference, instances)
+            expressions = _expressions(reference)
+            if not expressions:
+                n_silent += 1
+                continue
+            image_id, target = _target(reference, expressions, instances)
             by_image[image_id].append(target)
         except MALFORMED as error:
             yield Problem(file=path, entry=entry, reason=describe_error(error))
+    if n_silent:
+        yield Skipped(n=n_silent, what="references without a sentence")
     lying_in: Path | None = None
     for image_id, targets in by_image.items():
         image = instances.images[image_id]
@@ -113,9 +131,16 @@ def read_references(folder: Path, split: str, images: Sequence[Path]) -> Iterato
 def _sample(image: dict[str, Any], targets: list[Target], path: Path) -> Sample:
     if not path.is_file():
         raise ValueError(f"image {show(path)} is missing")
-    size_hw = int(image["height"]), int(image["width"])
+    size_hw = _side(image, "height"), _side(image, "width")
     entry = f"image {_shown(image['id'])}"
     return Sample(image=path, size_hw=size_hw, targets=tuple(targets), entry=entry)
+
+
+def _side(image: dict[str, Any], name: str) -> int:
+    value = image[name]
+    if not isinstance(value, (int, float)) or int(value) != value:
+        raise ValueError(f"its {name} is {_shown(value)}, expected a number of px")
+    return int(value)
 
 
 def _file_name(image: dict[str, Any]) -> str:
@@ -135,21 +160,29 @@ def _shown(identifier: object) -> str:
 _KINDS = ("none", "one", "several")
 
 
-def _target(reference: dict[str, Any], instances: _Instances) -> tuple[int, Target]:
+def _expressions(reference: dict[str, Any]) -> tuple[str, ...]:
+    """The sentences of a reference that are not blank."""
     for field in ("image_id", "ann_id", "sentences"):
         if field not in reference:
             raise ValueError(f"it has no {field!r}")
+    sentences = reference["sentences"]
+    if not isinstance(sentences, list):
+        raise ValueError(f"'sentences' is {type(sentences).__name__}, expected a list")
+    texts = [each["sent"] if isinstance(each, dict) else each for each in sentences]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a sentence is no text")
+    expressions = tuple(text for text in texts if text.strip())
+    for expression in expressions:
+        normalize_expression(expression)
+    return expressions
+
+
+def _target(
+    reference: dict[str, Any], expressions: tuple[str, ...], instances: _Instances
+) -> tuple[int, Target]:
     image_id = reference["image_id"]
     if image_id not in instances.images:
         raise ValueError(f"image {image_id} is not in {INSTANCES}")
-    expressions = tuple(
-        str(sentence["sent"] if isinstance(sentence, dict) else sentence)
-        for sentence in reference["sentences"]
-    )
-    if not expressions:
-        raise ValueError("it has no sentence")
-    for expression in expressions:
-        normalize_expression(expression)
     ids = reference["ann_id"]
     ids = [i for i in (ids if isinstance(ids, list) else [ids]) if i not in _NO_ANNOTATION]
     if reference.get("no_target", not ids) != (not ids):
@@ -182,20 +215,18 @@ def _region(annotations: list[dict[str, Any]]) -> Coco:
     runs: list[dict[str, Any]] = []
     for annotation in annotations:
         parts = annotation.get("segmentation") or []
-        for part in parts if isinstance(parts, list) else [parts]:
-            if isinstance(part, dict):
-                runs.append(part)
-            else:
-                polygons.append(tuple(part))
+        parts = parts if isinstance(parts, list) else [parts]
+        runs += [part for part in parts if isinstance(part, dict)]
+        polygons += polygons_from([part for part in parts if not isinstance(part, dict)])
     return Coco(polygons=tuple(polygons), runs=tuple(runs))
 
 
-def _read_list(path: Path) -> list[dict[str, Any]]:
+def _read_list(path: Path) -> list[Any]:
     if path.suffix == ".p":
         content = load_plain_pickle(path)
     else:
         content = read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
-    if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
+    if not isinstance(content, list):
         raise ValueError(f"{path}: expected a list of references")
     return content
 
@@ -215,6 +246,8 @@ def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
         tables[name] = {}
         for index, each in enumerate(content[name]):
             try:
+                if not isinstance(each, dict):
+                    raise ValueError(f"expected an object, found {type(each).__name__}")
                 missing = [field for field in fields if field not in each]
                 if missing:
                     raise ValueError(f"it has no {missing[0]!r}")

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from mllmseg_ros.codecs.image_file import open_image
 from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.files import is_missing
+from mllmseg_ros.files import is_missing, show
 
-__all__ = ["decode"]
+__all__ = ["decode", "decode_checked", "polygons_from"]
 
 _IGNORED = 255
-_OUTSIDE_PX = 1.0  # annotators' polygons may touch the border, rounding included
+_OUTSIDE_SHARE = 0.1  # of the image's side; what reaches farther over its border is named
+_SHARES_PX = 4  # in a larger image, polygons within 0 and 1 are shares of it, not pixels
 # pycocotools needs 40 bytes per pixel of an outline, and does not check whether it gets them.
 MAX_OUTLINE_PX = 4_000_000
 
@@ -39,7 +40,7 @@ class Coco:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFile:
-    """A PNG of the image's size; the region is all pixels that are not 0."""
+    """A PNG of the image's size: :func:`~mllmseg_ros.codecs.mask_image.mask_from_image`."""
 
     path: Path
 
@@ -55,8 +56,34 @@ class Shapes:
 Region = Coco | MaskFile | Shapes
 
 
+def polygons_from(value: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
+    """Return polygons as this module has them, from any form in which tools write them.
+
+    Args:
+        value: polygons of numbers x0, y0, x1, y1, … or of points [x, y]; or one of them alone.
+
+    Returns:
+        each x0, y0, x1, y1, …; what is no polygon comes as it is, for :func:`decode` to refuse.
+    """
+    if value and (all(map(_is_number, value)) or all(map(_is_point, value))):
+        value = [value]
+    return tuple(map(_flat, value))
+
+
+def _flat(polygon: Any) -> tuple[Any, ...]:
+    if not isinstance(polygon, (list, tuple)):
+        return (polygon,)
+    if polygon and all(map(_is_point, polygon)):
+        return tuple(number for point in polygon for number in point)
+    return tuple(polygon)
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
+
+
 def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Decode a region to a mask.
+    """Decode a region to a mask; polygons of it that cannot be used are left out.
 
     Args:
         region: as annotated.
@@ -67,7 +94,16 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
     Raises:
         ValueError: if it does not fit an image of that size, has values of other types than
-            annotated regions have, or a mask file cannot be read.
+            annotated regions have, no polygon of it can be used, or a mask file cannot be read.
+    """
+    return decode_checked(region, size_hw)[0]
+
+
+def decode_checked(region: Region, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], list[str]]:
+    """Decode a region to a mask; also say what was left out of it or is doubtful.
+
+    Raises:
+        ValueError: from :func:`decode`.
     """
     if not 0 < size_hw[0] * size_hw[1] <= MAX_COMPRESSED_PX:
         raise ValueError(
@@ -80,25 +116,31 @@ def decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError(f"the mask does not have the expected form ({one_line(error)})") from error
 
 
-def _decode(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def _decode(region: Region, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], list[str]]:
     if isinstance(region, MaskFile):
         return _read_mask(region.path, size_hw)
     if isinstance(region, Shapes):
-        return _paint_shapes(region, size_hw) == 1
+        painted, faults = _paint_shapes(region, size_hw)
+        return painted == 1, faults
     from pycocotools import mask as coco
 
     if not region.polygons and not region.runs:
         raise ValueError("it has neither polygons nor run lengths")
     runs = [_compressed(run, size_hw) for run in region.runs]
-    if region.polygons:
-        runs += coco.frPyObjects(_check_polygons(region.polygons, size_hw), *size_hw)
-    return np.asarray(coco.decode(coco.merge(runs)), dtype=np.bool_)
+    polygons, faults = _check_polygons(region.polygons, size_hw)
+    if not polygons and not runs:
+        raise ValueError(faults[0])
+    if polygons:
+        runs += coco.frPyObjects(
+            [points.ravel().tolist() for points in polygons.values()], *size_hw
+        )
+    return np.asarray(coco.decode(coco.merge(runs)), dtype=np.bool_), faults
 
 
 def decode_ignored(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """Decode the pixels that are left out of the evaluation, (H, W)."""
     if isinstance(region, Shapes):
-        return _paint_shapes(region, size_hw) == _IGNORED
+        return _paint_shapes(region, size_hw)[0] == _IGNORED
     return np.zeros(size_hw, dtype=np.bool_)
 
 
@@ -111,31 +153,72 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _check_polygons(
-    polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]
-) -> list[list[float]]:
-    """Check polygons; returns them as lists of floats."""
-    height, width = size_hw
-    checked, outline_px = [], 0.0
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(
-                f"a polygon of {len(polygon)} numbers, expected an even number, 6 or more"
-            )
-        if not all(_is_number(n) for n in polygon):
-            raise ValueError("a polygon holds something else than numbers")
-        points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
-        low, high = points.min(axis=0), points.max(axis=0)
-        inside = np.isfinite(points).all() and (low >= -_OUTSIDE_PX).all()
-        if not inside or high[0] > width + _OUTSIDE_PX or high[1] > height + _OUTSIDE_PX:
-            raise ValueError(
-                f"a polygon reaches from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}), "
-                f"outside the image of {width} x {height} px"
-            )
+    polygons: Sequence[Sequence[Any]], size_hw: tuple[int, int]
+) -> tuple[dict[int, NDArray[np.float64]], list[str]]:
+    """Check polygons.
+
+    Returns:
+        those that can be used, points (N, 2) px by number, and what is wrong with any.
+
+    Raises:
+        ValueError: if all together cannot be used.
+    """
+    sound: dict[int, NDArray[np.float64]] = {}
+    faults: list[str] = []
+    outline_px = 0.0
+    for number, polygon in enumerate(polygons):
+        try:
+            points = _points(polygon)
+            fault = _outside(points, size_hw)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        if fault:
+            faults.append(fault)
         outline_px += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
         if outline_px > MAX_OUTLINE_PX:
             raise ValueError(f"the polygons' outline is longer than {MAX_OUTLINE_PX} px")
-        checked.append([float(n) for n in polygon])
-    return checked
+        sound[number] = points
+    if sound and max(size_hw) > _SHARES_PX:
+        every = np.vstack(list(sound.values()))
+        if (every >= 0).all() and (every <= 1).all():
+            raise ValueError("all coordinates of its polygons are within 0 and 1; expected are px")
+    return sound, faults
+
+
+def _points(polygon: Sequence[Any]) -> NDArray[np.float64]:
+    """The points of a polygon, (N, 2) px."""
+    if not all(_is_number(n) for n in polygon):
+        raise ValueError(
+            "a polygon holds something else than numbers; expected is a list x0, y0, x1, y1, …"
+        )
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError(f"a polygon of {len(polygon)} numbers, expected an even number, 6 or more")
+    try:
+        return np.array([float(n) for n in polygon]).reshape(-1, 2)
+    except OverflowError as error:  # of a whole number
+        raise ValueError(f"a polygon outside the image: {error}") from error
+
+
+def _outside(points: NDArray[np.float64], size_hw: tuple[int, int]) -> str | None:
+    """Name a polygon that reaches far over the border, where it is cut.
+
+    Raises:
+        ValueError: if it lies outside, or reaches out by more than the image's size.
+    """
+    size = np.array(size_hw[::-1])
+    low, high = points.min(axis=0), points.max(axis=0)
+    text = (
+        f"a polygon reaches from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}), "
+        f"outside the image of {size[0]} x {size[1]} px"
+    )
+    over = np.maximum(-low, high - size)
+    # Not "> size": NaN compares as False.
+    if not ((over <= size).all() and (high >= 0).all() and (low <= size).all()):
+        raise ValueError(text)
+    if (over > np.maximum(_OUTSIDE_SHARE * size, 1)).any():
+        return f"{text}; it is cut at the border"
+    return None
 
 
 def _is_number(value: Any) -> bool:
@@ -195,32 +278,37 @@ def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
     return code
 
 
-def _read_mask(path: Path, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def _read_mask(path: Path, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], list[str]]:
     if is_missing(path):
-        raise ValueError(f"mask {path} is missing")
+        raise ValueError(f"mask {show(path)} is missing")
     with open_image(path, formats=("PNG",)) as image:
         height, width = image.stored_hw
         if (height, width) != size_hw:  # before any pixel is decoded
             raise ValueError(
-                f"mask {path} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
+                f"mask {show(path)} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
             )
-        return image.read_mask()
+        mask, doubt = image.read_mask()
+    return mask, [] if doubt is None else [f"mask {show(path)} is doubtful: {doubt}"]
 
 
-def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], list[str]]:
     """Paint 1 on the target, 255 where ignored; source: LISA's reading of ReasonSeg."""
-    _check_polygons([[n for point in each for n in point] for each in shapes.points], size_hw)
+    polygons, faults = _check_polygons(
+        [[n for point in each for n in point] for each in shapes.points], size_hw
+    )
+    if faults and all(shapes.ignored[number] for number in polygons):
+        raise ValueError(faults[0])
     painted = []
-    for points, ignored in zip(shapes.points, shapes.ignored, strict=True):
-        corners = np.array(points, dtype=np.int32)
+    for number, points in polygons.items():
+        corners = points.astype(np.int32)
         alone = np.zeros(size_hw, dtype=np.uint8)
         _paint(alone, corners, 1)
-        painted.append((int(alone.sum()), corners, _IGNORED if ignored else 1))
+        painted.append((int(alone.sum()), corners, _IGNORED if shapes.ignored[number] else 1))
     painted.sort(key=lambda each: each[0], reverse=True)
     whole = np.zeros(size_hw, dtype=np.uint8)
     for _, corners, value in painted:
         _paint(whole, corners, value)
-    return whole
+    return whole, faults
 
 
 def _paint(canvas: NDArray[np.uint8], corners: NDArray[np.int32], value: int) -> None:

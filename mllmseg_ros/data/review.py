@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.image_file import path_in_folder, size_hw
-from mllmseg_ros.data.region import Coco, decode
+from mllmseg_ros.data.region import Coco, decode, decode_checked, polygons_from
 from mllmseg_ros.data.sample import describe_error
 from mllmseg_ros.files import JsonLine, open_file, parse_json_lines, read_bytes, show, write_file
 
@@ -185,8 +185,8 @@ class LabelledSet:
             return np.zeros(size, np.bool_)
         if isinstance(mask, dict):
             return decode(Coco(runs=(mask,)), size)
-        if isinstance(mask, list) and all(isinstance(each, list) for each in mask):
-            return decode(Coco(polygons=tuple(tuple(each) for each in mask)), size)
+        if isinstance(mask, list):
+            return decode(Coco(polygons=polygons_from(mask)), size)
         raise ValueError(f"entry {number}: its mask is a file, which is not redrawn here")
 
     def accept(self, number: int) -> None:
@@ -223,7 +223,10 @@ class LabelledSet:
         rounded = [[round(float(n), 1) for n in each] for each in polygons]
         if rounded:
             region = Coco(polygons=tuple(tuple(each) for each in rounded))
-            if not decode(region, size_hw(self.image(number))).any():
+            mask, faults = decode_checked(region, size_hw(self.image(number)))
+            if faults:
+                raise ValueError(faults[0])
+            if not mask.any():
                 raise ValueError("the polygons hold no pixel")
         self._change(number, mask=rounded or None, review=Review.ACCEPTED.value)
 

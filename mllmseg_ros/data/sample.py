@@ -15,7 +15,7 @@ from mllmseg_ros.data.region import Region, decode
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import show
 
-__all__ = ["Problem", "Sample", "Target", "fingerprint"]
+__all__ = ["Problem", "Sample", "Skipped", "Target", "fingerprint"]
 
 Box = tuple[float, float, float, float]
 
@@ -72,15 +72,27 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """An entry that cannot be used."""
+    """An entry that cannot be used, or not as a whole, or whose meaning is doubtful."""
 
     file: Path
     entry: str  # empty for the whole file
     reason: str
+    is_used: bool = False  # whether the entry is used all the same
 
     def __str__(self) -> str:
         where = f"{show(self.file)}, {self.entry}" if self.entry else show(self.file)
         return f"{where}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """Entries that ask for nothing, as published data sets have some; they are no fault."""
+
+    n: int
+    what: str  # for messages, in the plural
+
+    def __str__(self) -> str:
+        return f"{self.n} {self.what} skipped"
 
 
 def fingerprint(*data_sets: Sequence[Sample]) -> str:

@@ -6,7 +6,9 @@ Every fault of a file is a ValueError in one line, so that it counts as bad inpu
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +24,8 @@ __all__ = [
 
 MAX_TEXT_BYTES = 64 << 20  # the tokenizer.json of the published checkpoints has 11 MB
 _MAX_SHOWN_NAME = 120
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_MAX_POINTER_BYTES = 1024  # the specification of Git LFS: less than this
 
 
 def open_file(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
@@ -35,7 +39,8 @@ def open_file(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
         max_bytes: largest size that is accepted; None for any.
 
     Raises:
-        ValueError: if the file cannot be opened, is of another kind or too large.
+        ValueError: if the file cannot be opened, is of another kind or too large, or if Git LFS
+            has left a pointer in its place.
     """
     try:
         # Without O_NONBLOCK, opening a FIFO waits until somebody writes into it.
@@ -43,7 +48,10 @@ def open_file(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise ValueError(_cannot("read", path, error)) from error
     try:
-        _check(path, os.fstat(descriptor), max_bytes)
+        status = os.fstat(descriptor)
+        _check(path, status, max_bytes)
+        if status.st_size <= _MAX_POINTER_BYTES:
+            _check_no_pointer(path, os.pread(descriptor, _MAX_POINTER_BYTES, 0))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -91,10 +99,21 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
         ValueError: from :func:`read_bytes`, or if the file is not UTF-8.
     """
     data = read_bytes(path, max_bytes=max_bytes)
+    check_encoding(path, data)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{show(path)} is not UTF-8 text (byte {error.start})") from error
+
+
+def check_encoding(path: Path, data: bytes) -> None:
+    """Refuse UTF-16 text by its byte order mark, as PowerShell writes it.
+
+    Raises:
+        ValueError: if the content of the file is UTF-16.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{show(path)} is UTF-16 text; accepted is UTF-8, convert it")
 
 
 def show(path: Path) -> str:
@@ -111,6 +130,17 @@ def _check(path: Path, status: os.stat_result, max_bytes: int | None) -> None:
         raise ValueError(f"{show(path)} is {_kind(status.st_mode)}, accepted is a regular file")
     if max_bytes is not None and status.st_size > max_bytes:
         raise ValueError(_too_large(path, status.st_size, max_bytes))
+
+
+def _check_no_pointer(path: Path, content: bytes) -> None:
+    if not content.startswith(_POINTER):
+        return
+    size = re.search(rb"^size ([0-9]{1,20})$", content, re.MULTILINE)
+    stands_for = f" that stands for {int(size[1])} bytes" if size else ""
+    raise ValueError(
+        f"{show(path)}: this is a Git LFS pointer of {len(content)} bytes{stands_for}; get the "
+        "file with `git lfs pull`"
+    )
 
 
 def _kind(mode: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mllmseg_ros.files.reading import MAX_TEXT_BYTES, read_bytes, read_text, show
+from mllmseg_ros.files.reading import MAX_TEXT_BYTES, check_encoding, read_bytes, read_text, show
 
 __all__ = [
     "MAX_DEPTH",
@@ -71,7 +71,9 @@ def read_json_lines(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> list[Json
     Raises:
         ValueError: from :func:`~mllmseg_ros.files.reading.read_bytes`.
     """
-    return parse_json_lines(read_bytes(path, max_bytes=max_bytes))
+    data = read_bytes(path, max_bytes=max_bytes)
+    check_encoding(path, data)
+    return parse_json_lines(data)
 
 
 def parse_json_lines(data: bytes) -> list[JsonLine]:

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.geometry.localization import Intrinsics, Position, locate
+from mllmseg_ros.geometry.localization import (
+    Intrinsics,
+    Position,
+    explain_no_position,
+    locate,
+    select_own_depth,
+)
 from mllmseg_ros.masks import box_xyxy
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
@@ -39,6 +45,8 @@ _MIN_PX, _MIN_SHARE = 12, 0.03
 _SMALL_SHARE, _MIN_PROBABILITY = 0.2, 0.75
 _MIN_CORE_SHARE = 0.04  # of a component: smaller pieces between depth jumps are no instances
 _JUMP_M, _JUMP_SHARE = 0.025, 0.02  # depth difference of neighbours, or this share of the depth
+# Of a component with a depth: where less is known, a slope between two depths looks like a jump.
+_MIN_DEPTH_SHARE = 0.2
 _MAX_GAP_SHARE = 0.6  # width of an occluder relative to the smaller part's size
 _NEARER_M = 0.01  # by which an occluder is nearer, at least
 
@@ -78,7 +86,7 @@ class InstanceSet:
     instances: Sequence[Instance]
     depth: Depth | None = None  # of the whole image, if there is any, in the optical frame
     frame: TargetFrame | None = None  # of the instances' positions; None: the optical frame
-    note: str = ""  # why found instances have no position; "" if no depth is published
+    note: str = ""  # why a found instance has no position; "" if no depth is published
 
 
 def union_mask(
@@ -131,10 +139,22 @@ def locate_or_explain(
     if depth is None:
         return InstanceSet(instances=locate(None), note=note)
     try:
-        return InstanceSet(instances=locate(depth), depth=depth)
+        instances = locate(depth)
+        note = _explain_missing(instances, depth)
+        return InstanceSet(instances=instances, depth=depth, note=note)
     except Exception as error:  # a library's function may raise anything
         reason = str(error) if isinstance(error, ValueError) else one_line(error)
         return InstanceSet(instances=locate(None), note=f"no position: {reason}")
+
+
+def _explain_missing(instances: Sequence[Instance], depth: Depth) -> str:
+    """Say why a found instance has no position; "" if all have one."""
+    found = [each for each in instances if each.segmentation.status is Status.FOUND]
+    missing = next((each.segmentation for each in found if each.position is None), None)
+    if missing is None:
+        return ""
+    whose = f" of {missing.expression!r}" if len(found) > 1 else ""
+    return f"no position{whose}: {explain_no_position(missing.mask, depth.metres)}"
 
 
 def distance_m(instance: Instance, frame: TargetFrame | None) -> float | None:
@@ -202,7 +222,8 @@ def split_into_instances(
     instances: list[Instance] = []
     depth_m = None if depth is None else depth.metres
     for index, whole in enumerate(segmentations):
-        parts = split_mask(whole.mask, depth_m) if whole.status is Status.FOUND else []
+        own_m = None if depth_m is None else select_own_depth(whole.mask, depth_m)
+        parts = split_mask(whole.mask, own_m) if whole.status is Status.FOUND else []
         parts = [part for part in parts if _is_instance(part, parts[0], whole)]
         for number, part in enumerate(parts or [whole.mask]):
             segmentation = restrict_to_part(whole, part) if parts else whole
@@ -284,7 +305,7 @@ def _find_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
 def _split_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
     """Split one component along depth jumps."""
     valid = part & np.isfinite(depth) & (depth > 0)
-    if valid.sum() < 2 * _MIN_PX:
+    if valid.sum() < max(2 * _MIN_PX, _MIN_DEPTH_SHARE * part.sum()):
         return [part]
     # Noise must not split: median over a few pixels, holes filled from their surroundings.
     filled = _fill_depth(depth, valid)

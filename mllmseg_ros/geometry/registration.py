@@ -16,6 +16,7 @@ __all__ = ["register_depth"]
 
 _PATCH = np.ones((3, 3), np.uint8)
 _FARTHEST_M = 1e6
+_MAX_OFF_PX = 3.0  # of a point and its pixel's ray; at the centre of a pixel's side 0.5
 
 
 def register_depth(
@@ -66,7 +67,9 @@ def _look_up(
 ) -> NDArray[np.float32]:
     v, u = np.mgrid[: size_hw[0], : size_hw[1]]
     rays = image_depth_rays(u.ravel(), v.ravel(), color_camera, size_hw)
-    uv = _project(rays, depth_camera).reshape(*size_hw, 2).astype(np.float32)
+    depth_hw = (depth_m.shape[0], depth_m.shape[1])
+    uv, inside = _project_into(rays, depth_camera, depth_hw)
+    uv = np.where(inside[:, None], uv, -2).reshape(*size_hw, 2).astype(np.float32)
     depth = cv2.remap(
         depth_m,
         uv[..., 0],
@@ -91,8 +94,7 @@ def _reproject(
     points = image_depth_rays(u, v, depth_camera, depth_hw) * depth_m[v, u]
     points = color_from_depth[:3, :3] @ points + color_from_depth[:3, 3:]
     points = points[:, points[2] > 0]
-    uv = np.round(_project(points, color_camera)).astype(np.int64)
-    inside = ((uv >= 0) & (uv < (width, height))).all(axis=1)
+    uv, inside = _project_into(points, color_camera, size_hw)
     uv, z = uv[inside], points[2, inside].astype(np.float32)
     nearest = np.full(height * width, np.inf, np.float32)
     np.minimum.at(
@@ -105,6 +107,29 @@ def _reproject(
     # OpenCV pads the image's border with the largest finite number.
     depth[depth > _FARTHEST_M] = np.nan
     return depth
+
+
+def _project_into(
+    points: NDArray[np.float64], camera: Intrinsics, size_hw: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Project points (3, N) in front of the camera to the pixels of an image.
+
+    Beyond the field of view a lens's polynomial turns back, and would put what the camera does not
+    see into its image: a point is inside only if it lies on the ray of its pixel.
+
+    Returns:
+        The nearest pixels (N, 2), and which of them (N,) are inside the image.
+    """
+    # Numbers that no pixel has must not overflow.
+    uv = np.nan_to_num(np.clip(_project(points, camera), -2.0, 1e6), nan=-2.0)
+    pixels = np.round(uv).astype(np.int64)
+    inside: NDArray[np.bool_] = np.all((pixels >= 0) & (pixels < size_hw[::-1]), axis=1)
+    if np.any(camera.D):
+        u, v = pixels[inside].T
+        rays = image_depth_rays(u, v, camera, size_hw)
+        off = points[:2, inside] / points[2, inside] - rays[:2]
+        inside[inside] = np.hypot(camera.K[0, 0] * off[0], camera.K[1, 1] * off[1]) < _MAX_OFF_PX
+    return pixels, inside
 
 
 def _project(points: NDArray[np.float64], camera: Intrinsics) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mllmseg_ros.frame import bare_frame_id
+
 __all__ = ["TransformBuffer", "TransformError", "pose_to_matrix"]
 
 HISTORY_NS = 10_000_000_000
@@ -83,7 +85,7 @@ class TransformBuffer:
         """
         if now_ns is not None and not static:
             check_stamp(parent, child, stamp_ns, now_ns)
-        parent, child = parent.removeprefix("/"), child.removeprefix("/")  # as tf2 does
+        parent, child = bare_frame_id(parent), bare_frame_id(child)
         pose = _check_pose(parent, child, translation, quaternion)
         with self._lock:
             edge = self._edges.get(child)
@@ -116,6 +118,7 @@ class TransformBuffer:
                 the newest transform or in a gap.
             TransformExpiredError: if it is before the oldest.
         """
+        target, source = bare_frame_id(target), bare_frame_id(source)
         with self._lock:
             for name in (target, source):
                 if name not in self._edges and not any(

@@ -13,24 +13,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 
+from mllmseg_ros.codecs.camera_info import is_rectified_topic
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.codecs.images import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.codecs.transforms import put_transforms
 from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import check_regular_file
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.transforms import TransformBuffer, TransformError
 from mllmseg_ros.recording.bag_types import deserialize
-from mllmseg_ros.recording.bounded_rosbags import Reader
-from mllmseg_ros.recording.cameras import Camera, find_cameras
+from mllmseg_ros.recording.bounded_rosbags import Reader, decompress_file, merge_log
+from mllmseg_ros.recording.cameras import Camera, find_cameras, printable
+from mllmseg_ros.recording.mcap_file import McapFile
 from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES, RecordedImage, no_depth
-from mllmseg_ros.recording.truncated_mcap import TruncatedMcap
+from mllmseg_ros.recording.storage_files import find_storage_files, list_storage_files
 
 __all__ = ["BagSource"]
 
@@ -39,6 +43,8 @@ TOLERANCE_NS = 20_000_000
 _RECORDED_TOLERANCE_NS = 50_000_000  # messages of one time are recorded one after the other
 _WAIT_NS = 200_000_000  # depth and transforms may be recorded this much later than their image
 _CAPACITY = 64  # depth images and camera infos kept for images recorded later
+_END_NS = 2**31 * 1_000_000_000  # that a stamp of a result cannot hold
+_MAX_REFUSALS = 3  # shown of transforms
 _TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 
@@ -56,21 +62,93 @@ class BagSource:
             ValueError: The bag cannot be read, or has several cameras and no topic is given.
         """
         self.path = path
-        self._storage, self.damage = _find_readable(path)
-        with Reader(self._storage) as reader:
-            is_mcap = any(".mcap" in file.name for file in _storage_files(path))
-            self.storage = "mcap" if is_mcap else "sqlite3"
-            self.connections = list(reader.connections)
-            self.cameras = find_cameras(path, reader, topics)
         self._warnings: set[str] = set()
-        if self.damage:
-            self._warn(f"truncated ({self.damage}); using the readable part")
+        files, warnings = find_storage_files(path)
+        for warning in warnings:
+            self._warn(warning)
+        self.storage = "mcap" if ".mcap" in files[0].name else "sqlite3"
+        self._copies = TemporaryDirectory()  # of what cannot be read where it is
+        self._files = self._open_files(files)
+        with Reader(self._files) as reader:
+            self.connections = list(reader.connections)
+            others = reader.other_encodings
+            if others and not self.connections:
+                raise ValueError(f"{path}: {_describe_encodings(self._files, others)}")
+            self.cameras = find_cameras(path, reader, topics)
+        for topic, encoding in others.items():
+            self._warn(f"{printable(topic)} ignored: messages in {encoding!r}, expected 'cdr'")
+
+    def _open_files(self, files: Sequence[Path]) -> list[Path | McapFile]:
+        """Find what can be read of each file.
+
+        Raises:
+            ValueError: Nothing can be read of any.
+        """
+        readable: list[Path | McapFile] = []
+        errors = []
+        for file in files:
+            try:
+                readable.append(self._open_file(file))
+            except ValueError as error:
+                errors.append(str(error))
+        if not readable:
+            raise ValueError(errors[0])
+        for reason in errors:
+            self._warn(reason)
+        return readable
+
+    def _open_file(self, file: Path) -> Path | McapFile:
+        raw = self._decompress(file)
+        opened: Path | McapFile = raw
+        try:
+            if raw.suffix == ".mcap":
+                opened = McapFile(raw)
+            with Reader([opened]):
+                return opened
+        except Exception as error:  # damaged bags raise all kinds of errors
+            reason = one_line(error, with_type=False)
+        if raw.suffix == ".mcap":
+            with suppress(Exception):
+                intact = McapFile.truncated(raw)
+                with Reader([intact]) as reader:
+                    if reader.message_count:
+                        self._warn(
+                            f"truncated ({intact.damage or reason}); using the readable part"
+                        )
+                        return intact
+            hint = "no readable message in it"
+        else:
+            name = file.name
+            hint = f"`sqlite3 {name} .recover | sqlite3 whole.db3` may recover the readable part"
+        raise ValueError(f"{file}: not a complete ROS 2 bag ({reason}); {hint}")
+
+    def _decompress(self, file: Path) -> Path:
+        """Get a file that can be read as it is: itself, or a copy."""
+        check_regular_file(file)
+        target = Path(self._copies.name, file.name)
+        if file.suffix in (".zstd", ".zst"):
+            if not decompress_file(file, target.with_suffix("")):
+                self._warn(f"{file.name} is truncated; using the readable part")
+            return target.with_suffix("")
+        if file.suffix not in BAG_SUFFIXES:
+            kind = file.suffix[1:]
+            raise ValueError(f"{file}: compressed with {kind}; accepted: zstd")
+        log = file.with_name(f"{file.name}-wal")  # a killed recorder's newest messages
+        if file.suffix == ".db3" and log.is_file() and log.stat().st_size:
+            merge_log(file, target)
+            return target
+        return file
+        for camera in self.cameras:
+            if camera.other_depths:
+                ignored = printable(", ".join(camera.other_depths))
+                chosen = printable(camera.depth) or "no topic"
+                self._warn(f"depth from {chosen}, not from {ignored}")
 
     def identity(self) -> dict[str, object]:
         """Get name and size of the bag, and the image topics in use."""
         return {
             "name": self.path.resolve().name,
-            "bytes": sum(file.stat().st_size for file in _storage_files(self.path)),
+            "bytes": sum(file.stat().st_size for file in list_storage_files(self.path)),
             "topics": [camera.image for camera in self.cameras],
         }
 
@@ -82,10 +160,10 @@ class BagSource:
         Args:
             wanted: selects connections.
         """
-        with Reader(self._storage) as reader:
+        if not any(wanted(each) for each in self.connections):
+            return  # opening a bag without an index reads all of it
+        with Reader(self._files) as reader:
             connections = [each for each in reader.connections if wanted(each)]
-            if not connections:
-                return
             messages = reader.messages(connections)
             last_ns = 0
             while True:
@@ -123,18 +201,20 @@ class BagSource:
             if camera.first_depth_info is not None:
                 pairings[camera.name].put_depth_info(camera.first_depth_info)
         n_images = dict.fromkeys(pairings, 0)
-        transforms = TransformBuffer()
+        transforms = self._read_static_transforms()
         newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
         pending: deque[RecordedImage] = deque()
 
         def wanted(connection: Connection) -> bool:
-            return connection.topic in roles or connection.msgtype == _TRANSFORMS
+            return connection.topic in roles or (
+                connection.msgtype == _TRANSFORMS and not _is_static(connection)
+            )
 
         for connection, recorded_ns, data in self.messages(wanted):
             while pending and pending[0].recorded_ns + _WAIT_NS < recorded_ns:
                 yield pending.popleft()
             if connection.msgtype == _TRANSFORMS:
-                _put_transforms(transforms, connection, data, max(recorded_ns, newest_ns))
+                transforms.put(connection, data, max(recorded_ns, newest_ns))
                 continue
             for role, camera in roles[connection.topic]:
                 pairing = pairings[camera.name]
@@ -143,55 +223,30 @@ class BagSource:
                     if (n_images[camera.name] - 1) % every == 0:
                         image = _read_image(camera, connection, recorded_ns, data)
                         newest_ns = max(newest_ns, image.stamp_ns)
-                        pending.append(_attach_depth(image, pairing, transforms))
+                        pending.append(_attach_depth(image, camera, pairing, transforms))
                 else:
                     _put(pairing, role, connection, data, recorded_ns)
         yield from pending
 
-
-def _find_readable(path: Path) -> tuple[Any, str]:
-    """Find what rosbags can read of a bag, and what is wrong with the rest ("" if nothing)."""
-    files = _storage_files(path)
-    storage: Any = path
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        # A killed recorder leaves no metadata.
-        if len(files) > 1:
-            raise ValueError(
-                f"{path}: {len(files)} storage files without metadata.yaml; create it with "
-                "`ros2 bag reindex`"
-            )
-        storage = files[0]
-    try:
-        with Reader(storage):
-            return storage, ""
-    except Exception as error:  # damaged bags raise all kinds of errors
-        reason = one_line(error, with_type=False)
-    if len(files) > 1:
-        hint = f"try its files one by one: {', '.join(file.name for file in files)}"
-    elif files and files[0].suffix == ".mcap":
-        with suppress(Exception):
-            intact = TruncatedMcap(files[0])
-            with Reader(intact) as reader:
-                if reader.message_count:
-                    return intact, reason
-        hint = "no readable message in it"
-    elif files and files[0].suffix == ".db3":
-        name = files[0].name
-        hint = f"`sqlite3 {name} .recover | sqlite3 whole.db3` may recover the readable part"
-    else:
-        hint = f"expected {' or '.join(BAG_SUFFIXES)} beside its metadata.yaml"
-    raise ValueError(f"{path}: not a complete ROS 2 bag ({reason}); {hint}")
+    def _read_static_transforms(self) -> _Transforms:
+        """Read what holds for the whole recording, however late it was recorded."""
+        transforms = _Transforms()
+        if not any(camera.depth for camera in self.cameras):
+            return transforms
+        for connection, recorded_ns, data in self.messages(
+            lambda each: each.msgtype == _TRANSFORMS and _is_static(each)
+        ):
+            transforms.put(connection, data, recorded_ns)
+        return transforms
 
 
-def _storage_files(path: Path) -> list[Path]:
-    """List the storage files of a bag, including compressed ones."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        each
-        for each in path.iterdir()
-        if each.is_file() and any(suffix in each.name for suffix in BAG_SUFFIXES)
-    )
+def _describe_encodings(files: Sequence[Path | McapFile], encodings: dict[str, str]) -> str:
+    """Say why a bag without messages of ROS 2 cannot be read."""
+    profiles = {file.profile for file in files if isinstance(file, McapFile)}
+    if "ros1" in profiles or "ros1" in encodings.values():
+        return "a recording of ROS 1; convert it to ROS 2 first"
+    found = ", ".join(sorted(set(encodings.values())))
+    return f"its messages are {printable(found)}, expected cdr (ROS 2)"
 
 
 def _read_image(
@@ -199,6 +254,11 @@ def _read_image(
 ) -> RecordedImage:
     try:
         message = deserialize(connection.msgtype, data)
+        stamp_ns, frame_id = nanoseconds(message.header.stamp), message.header.frame_id
+        if stamp_ns >= _END_NS:
+            second_ns = 1_000_000_000
+            stamp = f"{stamp_ns // second_ns}.{stamp_ns % second_ns:09}"
+            raise ValueError(f"stamp {stamp} s; accepted: less than 2^31 s")
     except ValueError as error:
         return RecordedImage(
             camera=camera.name,
@@ -209,7 +269,6 @@ def _read_image(
             find_depth=no_depth,
         )
     compressed = hasattr(message, "format")
-    stamp_ns, frame_id = nanoseconds(message.header.stamp), message.header.frame_id
 
     def decode() -> Frame:
         rgb = rgb_from_compressed(message) if compressed else rgb_from_image(message)
@@ -251,30 +310,67 @@ def _put(
             pairing.put_depth_info(message)
 
 
-def _put_transforms(
-    transforms: TransformBuffer, connection: Connection, data: bytes, now_ns: int
-) -> None:
-    static = connection.topic.endswith("tf_static")
-    with suppress(ValueError):
-        message = deserialize(connection.msgtype, data)
-        put_transforms(transforms, message.transforms, static=static, now_ns=now_ns)
+class _Transforms:
+    """The transforms of a recording, and why some were refused."""
+
+    def __init__(self) -> None:
+        self._buffer = TransformBuffer()
+        self._refusals: dict[str, None] = {}  # in their order
+
+    def put(self, connection: Connection, data: bytes, now_ns: int) -> None:
+        """Add a message of transforms; what is malformed is refused."""
+        try:
+            refusals = put_transforms(
+                self._buffer,
+                deserialize(connection.msgtype, data).transforms,
+                static=_is_static(connection),
+                now_ns=now_ns,
+            )
+        except ValueError as error:
+            refusals = [f"{connection.topic}: {error}"]
+        for reason in refusals:
+            if len(self._refusals) < _MAX_REFUSALS:
+                self._refusals[reason] = None
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
+        """Look up ``target_from_source`` (4, 4).
+
+        Raises:
+            TransformError: naming both frames, why there is none, and what was refused.
+        """
+        try:
+            return self._buffer.lookup(target, source, stamp_ns)
+        except TransformError as error:
+            refused = "".join(f"; refused: {each}" for each in self._refusals)
+            raise TransformError(
+                f"no transform from {source!r} to {target!r}: {error}{refused}"
+            ) from None
+
+
+def _is_static(connection: Connection) -> bool:
+    return connection.topic.endswith("tf_static")
 
 
 def _attach_depth(
-    image: RecordedImage, pairing: DepthPairing, transforms: TransformBuffer
+    image: RecordedImage, camera: Camera, pairing: DepthPairing, transforms: _Transforms
 ) -> RecordedImage:
     """Let an image find its depth, including messages that are read later."""
     tolerance_ns = TOLERANCE_NS if image.stamp_ns else _RECORDED_TOLERANCE_NS
     paired = pairing.pair(image.stamp_ns or image.recorded_ns, tolerance_ns)
 
     def lookup_transform(source: str) -> NDArray[np.float64]:
-        try:
-            return transforms.lookup(image.frame_id, source, image.stamp_ns)
-        except TransformError as error:
-            target = image.frame_id
-            raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
+        return transforms.lookup(image.frame_id, source, image.stamp_ns)
 
     def find_depth(frame: Frame) -> Depth | None:
-        return pairing.get_depth(frame, paired, rectified=False, lookup_transform=lookup_transform)
+        depth = pairing.get_depth(
+            frame,
+            paired,
+            rectified=is_rectified_topic(camera.name),
+            depth_rectified=is_rectified_topic(camera.depth),
+            lookup_transform=lookup_transform,
+        )
+        if depth is None and camera.depth:
+            raise ValueError(f"no depth image of {printable(camera.depth)} can be read")
+        return depth
 
     return replace(image, find_depth=find_depth)

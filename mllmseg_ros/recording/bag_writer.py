@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.rosbag2 import Writer as _Writer
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from mllmseg_ros.recording.bag import BagSource
@@ -23,6 +25,21 @@ from mllmseg_ros.recording.bag_types import serialize, typestore
 from mllmseg_ros.recording.cameras import is_result_topic
 
 _UNKNOWN_HASH = "RIHS01_" + "0" * 64
+
+
+class _DatabaseWriter(Sqlite3Writer):
+    def __init__(self, path: Path, compression: CompressionMode) -> None:
+        # rosbags makes a URI of the path, in which "#", "?" and "%" have a meaning.
+        super().__init__(Path(path.resolve().as_uri().removeprefix("file://")), compression)
+        self.path = path / f"{path.name}.db3"
+
+
+class Writer(_Writer):
+    """rosbags' writer, for folders of any name."""
+
+    STORAGE_PLUGINS = {  # noqa: RUF012
+        **_Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _DatabaseWriter
+    }  # fmt: skip
 
 
 class BagWriter:

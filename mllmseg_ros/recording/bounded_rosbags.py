@@ -11,24 +11,29 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from zlib import crc32
 
 import apsw
 import lz4.frame
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader as _Reader
-from rosbags.rosbag2 import ReaderError, reader, storage_mcap
-from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
+from rosbags.rosbag2 import ReaderError, metadata, reader, storage_mcap
 from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
-from mllmseg_ros.files import check_regular_file
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.files import check_regular_file, open_file
+from mllmseg_ros.recording.mcap_file import McapFile
 
-__all__ = ["Reader", "ReaderError"]
+__all__ = ["Reader", "ReaderError", "decompress_file", "merge_log"]
 
 zstd: Any = reader.zstd  # backports.zstd, from Python 3.14 on compression.zstd
 
@@ -37,65 +42,198 @@ zstd: Any = reader.zstd  # backports.zstd, from Python 3.14 on compression.zstd
 MAX_CHUNK_BYTES = 256 << 20  # of an mcap's chunk, decompressed, and of a message
 MAX_CHUNK_RECORDS = 1 << 20
 MAX_OVERLAP_BYTES = 1 << 30  # of chunks whose times overlap: they are held at once
-MAX_METADATA_BYTES = 4 << 20
 # A compressed storage file is decompressed to the disk; images do not compress better.
 MAX_FILE_RATIO = 100
 MIN_FREE_BYTES = 1 << 30  # of the disk, that are left
 _BLOCK = 1 << 20
 _HEAD = struct.Struct("<BQ")  # of an mcap record: opcode, length
+_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
+_CDR = "cdr"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _ORDINARY = 0  # of PRAGMA table_xinfo: the column is stored, not computed
 
 
 class _BoundedMcap(McapReader):
+    def __init__(self, path: McapFile) -> None:
+        super().__init__(cast("Any", path))  # it needs a path's open(), and its text for errors
+
     def open(self) -> None:
         super().open()
         _check_chunks(self.chunks)
 
 
 class _BoundedDatabase(Sqlite3Reader):
+    def __init__(self, path: Path) -> None:
+        # rosbags makes a URI of the path, in which "#", "?" and "%" have a meaning.
+        super().__init__(Path(path.resolve().as_uri().removeprefix("file://")))
+        self._file = path
+
     def open(self) -> None:
-        _check_database(Path(str(self.path)))
+        _check_database(self._file)
         super().open()
 
+    def _open(self) -> None:
+        """Read topics and counts; in place of rosbags', for definitions of any encoding."""
+        assert self.dbconn is not None
+        execute = self.dbconn.execute
+        definitions = {}
+        if execute("PRAGMA table_info(message_definitions)").fetchall():
+            query = "SELECT topic_type, encoding, encoded_message_definition FROM "
+            for name, encoding, text in execute(query + "message_definitions"):
+                if encoding in _FORMATS:  # not "unknown", which recorders write
+                    definitions[name] = MessageDefinition(_FORMATS[encoding], text)
+        columns = {column[1] for column in execute("PRAGMA table_info(topics)")}
+        optional = (
+            name if name in columns else "''"
+            for name in ("offered_qos_profiles", "type_description_hash")
+        )
+        nothing = MessageDefinition(MessageDefinitionFormat.NONE, "")
+        query = (
+            f"SELECT topics.id, name, type, serialization_format, {', '.join(optional)}, "  # noqa: S608
+            "count(messages.id) FROM topics LEFT JOIN messages ON topics.id = messages.topic_id "
+            "GROUP BY topics.id ORDER BY topics.id"
+        )
+        for number, topic, kind, serialization, qos, digest, count in execute(query):
+            definition = definitions.get(kind, nothing)
+            ext = ConnectionExtRosbag2(serialization, _parse_qos(qos))
+            self.connections.append(
+                Connection(number, topic, kind, definition, digest, count, ext, self)
+            )
+        ((start_ns, n_messages),) = execute("SELECT min(timestamp), count(*) FROM messages")
+        self.metadata = self.metadata._replace(
+            start_time=self.metadata.start_time if start_ns is None else start_ns,
+            message_count=n_messages,
+        )
 
-class _BoundedFolder(DirectoryReader):
-    STORAGE_PLUGINS = {"mcap": _BoundedMcap, "sqlite3": _BoundedDatabase}  # noqa: RUF012
 
+class Reader:
+    """Reads the storage files of a bag one after the other, ordered by their first message.
 
-class Reader(_Reader):
-    """rosbags' reader of a bag, with limits."""
+    Topics are absolute, and types have their full names ("sensor_msgs/msg/Image").
 
-    STORAGE_PLUGINS = {  # noqa: RUF012
-        "dir": _BoundedFolder, ".mcap": _BoundedMcap, ".db3": _BoundedDatabase
-    }  # fmt: skip
+    Attributes:
+        connections: topics with messages of ROS 2.
+        other_encodings: what the other topics hold: topic -> encoding of its messages.
+        message_count: number of messages, of all topics.
+    """
 
-    def __init__(self, path: Any) -> None:
-        """Check the kinds of the bag's files.
+    def __init__(self, files: Sequence[Path | McapFile]) -> None:
+        """Name the files, which were checked to be regular ones."""
+        self._files = files
+        self._storages: list[tuple[McapReader | Sqlite3Reader, dict[int, Connection]]] = []
+        self.connections: list[Connection] = []
+        self.other_encodings: dict[str, str] = {}
+        self.message_count = 0
+
+    def __enter__(self) -> Reader:
+        """Open the files.
 
         Raises:
-            ValueError: if it has anything but regular files, or too long metadata.
-            Exception: of any kind, if it is no bag; also when it is opened and read.
+            Exception: of any kind, if one is damaged; also while messages are read.
         """
-        if isinstance(path, Path):  # not a TruncatedMcap, whose file was opened before
-            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-                if file.is_dir() or not file.exists():
-                    continue
-                is_metadata = file.suffix == ".yaml"
-                check_regular_file(file, max_bytes=MAX_METADATA_BYTES if is_metadata else None)
-        super().__init__(path)
+        with ExitStack() as stack:
+            for file in self._files:
+                storage = _BoundedDatabase(file) if isinstance(file, Path) else _BoundedMcap(file)
+                storage.open()
+                stack.callback(storage.close)
+                self._add(storage)
+            _check_chunks(
+                chunk for storage, _ in self._storages for chunk in getattr(storage, "chunks", ())
+            )
+            self._storages.sort(key=lambda each: each[0].metadata.start_time)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def _add(self, storage: McapReader | Sqlite3Reader) -> None:
+        by_id = {}
+        for each in storage.connections:
+            if not isinstance(each.topic, str) or not isinstance(each.msgtype, str):
+                shown = f"{each.topic!r} of type {each.msgtype!r}"
+                raise ReaderError(f"topic {shown[:200]}, expected text")
+            topic = f"/{each.topic.lstrip('/')}"
+            encoding = getattr(each.ext, "serialization_format", _CDR)
+            if encoding != _CDR:
+                self.other_encodings[topic] = str(encoding)[:64]
+                continue
+            package, slash, name = each.msgtype.partition("/")
+            full = f"{package}/msg/{name}" if slash and "/" not in name else each.msgtype
+            by_id[each.id] = each._replace(topic=topic, msgtype=full)
+        self.connections.extend(by_id.values())
+        self.message_count += storage.metadata.message_count
+        self._storages.append((storage, by_id))
 
     def messages(
-        self, connections: Collection[Connection] = (), *arguments: Any, **options: Any
+        self, connections: Collection[Connection]
     ) -> Generator[tuple[Connection, int, bytes], None, None]:
-        """Yield connection, time recorded (ns) and bytes of messages."""
-        for connection, recorded_ns, data in super().messages(connections, *arguments, **options):
-            if not isinstance(recorded_ns, int) or not isinstance(data, bytes):
-                raise ReaderError(f"a message of {connection.topic[:64]!r} without time or bytes")
-            yield connection, recorded_ns, data
+        """Yield connection, time recorded (ns) and bytes of the messages of some connections."""
+        wanted = {(each.topic, each.msgtype) for each in connections}
+        for storage, by_id in self._storages:
+            ids = {i for i, each in by_id.items() if (each.topic, each.msgtype) in wanted}
+            chosen = [each for each in storage.connections if each.id in ids]
+            for original, recorded_ns, data in storage.messages(chosen) if chosen else ():
+                connection = by_id[original.id]
+                if not isinstance(recorded_ns, int) or not isinstance(data, bytes):
+                    raise ReaderError(
+                        f"a message of {connection.topic[:64]!r} without time or bytes"
+                    )
+                if data.startswith(_ZSTD):  # compressed by message; CDR begins with 0
+                    data = _decompress_zstd(data)
+                yield connection, recorded_ns, data
+
+
+def decompress_file(source: Path, target: Path) -> bool:
+    """Decompress a zstd file to the disk, up to MAX_FILE_RATIO times its size.
+
+    Returns:
+        Whether the file was complete; otherwise its readable part is decompressed.
+
+    Raises:
+        ValueError: if it grows too large, or is damaged.
+    """
+    try:
+        with (
+            open_file(source) as file,
+            _BoundedZstdFile(file, "rb") as raw,
+            target.open("xb") as out,
+        ):
+            while data := raw.read(_BLOCK):
+                out.write(data)
+    except EOFError:
+        return False
+    except (ReaderError, zstd.ZstdError) as error:
+        reason = one_line(error, with_type=False)
+        raise ValueError(f"{source}: cannot be decompressed: {reason}") from error
+    return True
+
+
+def merge_log(source: Path, target: Path) -> None:
+    """Copy a database, with what is only in its write-ahead log.
+
+    Raises:
+        ValueError: if the disk has no room, or if the database is malformed.
+    """
+    log = source.with_name(f"{source.name}-wal")
+    n_bytes = check_regular_file(source) + check_regular_file(log)
+    if n_bytes + MIN_FREE_BYTES > shutil.disk_usage(target.parent).free:
+        raise ValueError(f"{log} cannot be merged: no room for {n_bytes} bytes in {target.parent}")
+    shutil.copyfile(source, target)
+    shutil.copyfile(log, target.with_name(f"{target.name}-wal"))
+    try:
+        connection = apsw.Connection(str(target), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise ValueError(f"{source}: not a readable database ({error})") from error
 
 
 def _check_database(path: Path) -> None:
-    """Check that a database has plain tables, so that reading takes what is stored, and times.
+    """Check that a database has plain tables, so that reading takes what is stored.
 
     A view or a computed column could take any time and memory.
 
@@ -117,6 +255,10 @@ def _check_database(path: Path) -> None:
                 columns = connection.execute(f'PRAGMA table_xinfo("{quoted}")').fetchall()
                 if any(column[6] != _ORDINARY for column in columns):
                     raise ReaderError(f"table {shown!r} of its database has a computed column")
+            for name, kind in connection.execute("SELECT name, type FROM topics").fetchall():
+                if not isinstance(name, str) or not isinstance(kind, str):
+                    shown = f"{name!r} of type {kind!r}"
+                    raise ReaderError(f"topic {shown[:200]}, expected text")
             for extreme in ("min", "max"):
                 query = f"SELECT {extreme}(timestamp) FROM messages"  # noqa: S608 - no input
                 ((time,),) = connection.execute(query).fetchall()
@@ -241,7 +383,7 @@ class _BoundedZstdFile:
         self._file.close()
 
     def read(self, n_bytes: int) -> bytes:
-        data: bytes = self._file.read(min(n_bytes, _BLOCK))
+        data: bytes = self._file.read1(min(n_bytes, _BLOCK))  # what there is, before an error
         self._left -= len(data)
         if self._left < 0:
             raise ReaderError(
@@ -251,12 +393,36 @@ class _BoundedZstdFile:
         return data
 
 
+def _read_string(file: BinaryIO) -> str:
+    """Read text; in place of rosbags' function of that name: a schema may be of bytes."""
+    data: bytes = storage_mcap.read_bytes(file)
+    return data.decode(errors="replace")
+
+
+def _get_definition(schema: Any) -> MessageDefinition:
+    """Get the definition of a type; in place of rosbags' ``get_msgdef``, for any kind of schema."""
+    if schema is None or schema.encoding not in ("ros2msg", "ros2idl", "omgidl", ""):
+        return MessageDefinition(MessageDefinitionFormat.NONE, "")
+    return _rosbags_definition(schema)
+
+
+def _parse_qos(profiles: Any) -> list[Any]:
+    """Parse QoS profiles; in place of rosbags' function: those that are malformed do not matter."""
+    with suppress(Exception):
+        return metadata.parse_qos(profiles)
+    return []
+
+
+_rosbags_definition = storage_mcap.get_msgdef
+
+
 def _limit_rosbags() -> None:
-    bounded_zstd = SimpleNamespace(decompress=_decompress_zstd, open=_BoundedZstdFile)
     for module, name, replacement in (
         (storage_mcap, "read_exact", _read_exact),
         (storage_mcap, "decompress", _decompress_chunk),
-        (reader, "zstd", bounded_zstd),
+        (storage_mcap, "read_string", _read_string),
+        (storage_mcap, "get_msgdef", _get_definition),
+        (storage_mcap, "parse_qos", _parse_qos),
     ):
         if not hasattr(module, name):
             raise ImportError(f"this version of rosbags has no {module.__name__}.{name}")

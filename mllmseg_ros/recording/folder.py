@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of images as a recording, sorted by name, at ten images per second.
+"""A folder of images as a recording, sorted by name (2 before 10), at ten images per second.
 
 Image files have no time that survives copying, so stamps start at one second.
 """
@@ -14,6 +14,7 @@ from mllmseg_ros.codecs.image_file import MAX_IMAGE_BYTES, open_image, read_imag
 from mllmseg_ros.files import read_bytes
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.recorded_image import IMAGE_SUFFIXES, RecordedImage, no_depth
+from mllmseg_ros.recording.storage_files import natural_order
 
 __all__ = ["FolderSource"]
 
@@ -24,7 +25,7 @@ _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg"}
 
 
 class FolderSource:
-    """The PNG and JPEG files of a folder."""
+    """The PNG, JPEG and HEIC files of a folder that are not hidden."""
 
     def __init__(self, path: Path) -> None:
         """List the images.
@@ -33,7 +34,14 @@ class FolderSource:
             ValueError: There is none.
         """
         self.path = path
-        self.files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+        self.files = sorted(
+            (
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            ),
+            key=lambda file: natural_order(file.name),
+        )
         if not self.files:
             raise ValueError(
                 f"{path}: no image in it; accepted: {', '.join(IMAGE_SUFFIXES)}, or the "

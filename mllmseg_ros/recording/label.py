@@ -103,9 +103,17 @@ def _label(
         else:
             run_on_cluster(run, ray_address, journal)
         lines = [json.dumps(entry) for entry in _make_entries(run, journal, images)]
-    if not lines:
-        raise ValueError("no image in any of the inputs")
+        if not lines:
+            raise ValueError(_why_nothing(run, journal))
     write_file(annotations, "\n".join(lines) + "\n")
+
+
+def _why_nothing(run: LabelRun, journal: Journal) -> str:
+    """Say why no image of any input could be labelled."""
+    results = [each for index in range(len(run.inputs)) for _, each in journal.results(index)]
+    if not results:
+        return "no image in any of the inputs"
+    return f"none of the {len(results)} images can be read: {results[0].error}"
 
 
 def _make_entries(run: LabelRun, journal: Journal, images: ImageFolder) -> Iterator[dict[str, Any]]:

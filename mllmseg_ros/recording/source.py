@@ -17,11 +17,10 @@ from mllmseg_ros.recording.recorded_image import (
     VIDEO_SUFFIXES,
     ImageSource,
 )
+from mllmseg_ros.recording.storage_files import METADATA, is_storage_name
 from mllmseg_ros.recording.video import VideoSource
 
 __all__ = ["is_bag", "open_source"]
-
-_STORAGE_FILES = ("metadata.yaml", *(f"*{suffix}" for suffix in BAG_SUFFIXES))
 
 
 def open_source(path: Path, topics: Sequence[str] = ()) -> ImageSource:
@@ -43,7 +42,7 @@ def open_source(path: Path, topics: Sequence[str] = ()) -> ImageSource:
 def _open_source(path: Path, topics: Sequence[str]) -> ImageSource:
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
-    if path.suffix == ".bag":
+    if path.is_file() and path.suffix == ".bag":
         raise ValueError(
             f"{path}: a ROS 1 bag; convert it to ROS 2 with "
             f"`rosbags-convert --src {path.name} --dst {path.stem}`"
@@ -67,5 +66,7 @@ def _open_source(path: Path, topics: Sequence[str]) -> ImageSource:
 def is_bag(path: Path) -> bool:
     """Whether a path is a rosbag2, complete or not."""
     if path.is_dir():
-        return any(next(path.glob(name), None) for name in _STORAGE_FILES)
-    return path.suffix in BAG_SUFFIXES
+        return (path / METADATA).exists() or any(
+            is_storage_name(each.name) for each in path.iterdir()
+        )
+    return is_storage_name(path.name) or path.suffix in BAG_SUFFIXES

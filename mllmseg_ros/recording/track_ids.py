@@ -33,9 +33,13 @@ class TrackIds:
         self._numbers = numbers
         self._track_ids: dict[str, str] = {}  # by Track.track_id, which is unique per process
         self._observations: list[Observation] = []
+        self._shape: tuple[int, ...] = ()  # of the masks
 
     def assign(self, instances: Sequence[Instance], stamp_ns: int) -> list[Instance]:
         """Set the ``track_id`` of the next image's instances; "" for a target that is not found."""
+        if instances and instances[0].segmentation.mask.shape != self._shape:
+            # Nothing is known of where a target lies in images of another size.
+            self._shape, self._observations = instances[0].segmentation.mask.shape, []
         tracks = associate(instances, self._observations, stamp_ns)
         assigned, current = [], []
         for instance, track in zip(instances, tracks, strict=True):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +16,16 @@ from numpy.typing import NDArray
 from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
 from mllmseg_ros.files import open_file
 from mllmseg_ros.frame import Frame
-from mllmseg_ros.recording.folder import CAMERA, FIRST_NS, FRAME_ID
+from mllmseg_ros.recording.folder import CAMERA, FIRST_NS, FRAME_ID, RATE_HZ
 from mllmseg_ros.recording.recorded_image import RecordedImage, no_depth
 
 __all__ = ["VideoSource", "VideoWriter"]
 
 _TICKS_PER_S = 1000
+_MAX_MS = 1e12  # of a frame's time; stamps are of less than 2^31 s
+_MAX_RATE_HZ = 1e4
+_MAX_BOXES = 10_000  # that are searched for the index
+_BOX = struct.Struct(">I4s")  # of an MP4 or MOV: length, with this head, and kind
 # Not OpenCV's own choice: what no video reader opens, it takes for one of a series of images.
 _BACKENDS = (cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER)
 # Where a file of each kind has what: a playlist under the name of a video would name other files.
@@ -36,12 +42,14 @@ class VideoSource:
         """Read the properties of the file.
 
         Raises:
-            ValueError: OpenCV cannot read it, or it has no frame rate.
+            ValueError: OpenCV cannot read it.
         """
         self.path = path
         video = self._open()
         try:
-            self.rate_hz = float(video.get(cv2.CAP_PROP_FPS))
+            rate_hz = float(video.get(cv2.CAP_PROP_FPS))
+            # Only for frames without a time of their own.
+            self.rate_hz = rate_hz if 0 < rate_hz < _MAX_RATE_HZ else RATE_HZ
             self.n_frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
             _check_size(
                 path, video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT)
@@ -49,17 +57,22 @@ class VideoSource:
             readable = video.grab()
         finally:
             video.release()
-        if not readable or not 0 < self.rate_hz < 1e4:
-            raise ValueError(f"{path}: a video without readable frames or without a frame rate")
+        if not readable:
+            raise ValueError(f"{path}: a video without readable frames")
 
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th frame. A frame can be decoded until the next one is taken."""
         video = self._open()
-        number = 0
+        number, stamp_ns = 0, 0
         try:
             while video.grab():
+                # Of a variable frame rate, each frame has its own time.
+                position_ms = video.get(cv2.CAP_PROP_POS_MSEC)
+                known = 0 <= position_ms < _MAX_MS
+                known_ns = FIRST_NS + round(position_ms * 1e6) if known else 0
+                step_ns = round(1e9 / self.rate_hz)
+                stamp_ns = known_ns if known_ns > stamp_ns else stamp_ns + step_ns
                 if number % every == 0:
-                    stamp_ns = FIRST_NS + round(number * 1e9 / self.rate_hz)
                     yield RecordedImage(
                         camera=CAMERA,
                         stamp_ns=stamp_ns,
@@ -86,7 +99,8 @@ class VideoSource:
             if video.isOpened():
                 break
         else:
-            raise ValueError(f"{self.path}: not a video that OpenCV can read")
+            reason = "truncated: its index (moov) is missing" if _lacks_index(self.path) else ""
+            raise ValueError(f"{self.path}: {reason or 'not a video that OpenCV can read'}")
         return video
 
     def _decode(self, video: cv2.VideoCapture, stamp_ns: int) -> Frame:
@@ -96,6 +110,28 @@ class VideoSource:
         _check_size(self.path, bgr.shape[0] * bgr.shape[1])  # it may change within the video
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=FRAME_ID)
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 or MOV without index: recorders write it at the end."""
+    with open_file(path) as file:
+        end, kinds = os.fstat(file.fileno()).st_size, set()
+        begin = 0
+        for _ in range(_MAX_BOXES):
+            if begin >= end:
+                break
+            file.seek(begin)
+            head = file.read(_BOX.size + 8)
+            if len(head) < _BOX.size:
+                break
+            n_bytes, kind = _BOX.unpack_from(head)
+            kinds.add(kind)
+            if n_bytes == 1 and len(head) == _BOX.size + 8:  # the length follows, in 64 bits
+                n_bytes = int.from_bytes(head[_BOX.size :], "big")
+            if n_bytes < _BOX.size:
+                break
+            begin += n_bytes
+    return b"ftyp" in kinds and b"moov" not in kinds
 
 
 def _check_size(path: Path, n_px: float) -> None:

@@ -75,6 +75,8 @@ class Rig:
             depth_pairing=self.pairing,
             transforms=self.tree,
             parameters=LiveParameters(parameters),
+            image_topic="/image",
+            depth_topic="/depth/image",
             metrics=CameraMetrics(),
         )
         return reader.wrap(message)

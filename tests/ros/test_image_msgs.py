@@ -91,6 +91,15 @@ def test_colour_and_grey(name: str, expected) -> None:  # type: ignore[no-untype
     np.testing.assert_array_equal(rgb, expected(pixels))
 
 
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_of_16_bits_those_that_are_used_are_scaled(bits: int) -> None:
+    pixels = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16).reshape(16, 16)
+    rgb = rgb_from_image(image_from_array(pixels, "mono16", Header()))
+    np.testing.assert_allclose(rgb[..., 0].ravel(), np.arange(256), atol=1)
+    black = rgb_from_image(image_from_array(np.zeros((4, 4), np.uint16), "mono16", Header()))
+    assert not black.any()
+
+
 def test_mono16_keeps_every_level_to_half_a_step() -> None:
     pixels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     rgb = rgb_from_image(image_from_array(pixels, "mono16", Header()))

@@ -7,6 +7,7 @@ The camera shows the packaged image 0: the red mug is at TRUTH_M.
 from __future__ import annotations
 
 import array
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -177,6 +178,28 @@ def test_saturated_depth(client: Client) -> None:
     check(result_of(client, camera(client, depth=depth)))
 
 
+@pytest.mark.parametrize("target_frame", ["", "/test_camera_optical_frame"])
+def test_a_leading_slash_makes_no_other_frame(
+    target_frame: str, client: Client, tracking: bool
+) -> None:
+    """Drivers of ROS 1 name frames so."""
+
+    def send() -> None:
+        header = client.header()
+        slashed = Header(stamp=header.stamp, frame_id=f"/{header.frame_id}")
+        client.depth.publish(image_from_array(DEPTH_MM, "16UC1", slashed))
+        k = SAMPLE.K.ravel().tolist()
+        client.info.publish(CameraInfo(header=slashed, height=480, width=640, k=k))
+        client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+        client.sent.append(nanoseconds(header.stamp))
+
+    client.set_parameters(target_frame=target_frame)
+    try:
+        check(result_of(client, send))
+    finally:
+        client.set_parameters(target_frame="")
+
+
 @pytest.fixture
 def simulator() -> Iterator[tuple[Client, NodeProcess]]:
     """A node whose camera publishes its info below its images, as some simulators do."""
@@ -218,3 +241,69 @@ def test_topics_of_a_simulator_and_compressed_depth(
         lambda: depth.get_subscription_count() and client.info.get_subscription_count(), START_S
     )
     check(result_of(client, send))
+
+
+def test_compressed_images_below_a_remapped_topic(simulator: tuple[Client, NodeProcess]) -> None:
+    client, _ = simulator
+    client.wait(client.connected, START_S)
+    client.node.destroy_publisher(client.image)
+    client.image = client.node.create_publisher(CompressedImage, "/arm/color/compressed", 5)
+    depth = client.node.create_publisher(CompressedImage, "/arm/depth/compressedDepth", 5)
+    color = array.array("B", bytes(cv2.imencode(".png", SAMPLE.rgb[..., ::-1])[1]))
+    png = array.array("B", bytes(12) + bytes(cv2.imencode(".png", DEPTH_MM)[1]))
+
+    def send() -> None:
+        header = client.header()
+        form = "16UC1; compressedDepth png"
+        depth.publish(CompressedImage(header=header, format=form, data=png))
+        k = SAMPLE.K.ravel().tolist()
+        client.info.publish(CameraInfo(header=header, height=480, width=640, k=k))
+        client.image.publish(CompressedImage(header=header, format="png", data=color))
+        client.sent.append(nanoseconds(header.stamp))
+
+    publishers = (client.image, depth, client.info)
+    client.wait(lambda: all(each.get_subscription_count() for each in publishers), START_S)
+    result = result_of(client, send)
+    check(result)
+    assert result.camera == "/arm/color/compressed"
+
+
+P_OF_K = np.hstack([SAMPLE.K, np.zeros((3, 1))]).ravel().tolist()
+
+
+@pytest.fixture
+def rectified() -> Iterator[Client]:
+    """A client of a node whose image topic is named as rectified."""
+    domain = new_domain()
+    topic = "/arm/image_rect_color"
+    node = NodeProcess(domain, "--ros-args", "-p", "device:=cpu", "-r", f"image:={topic}")
+    node.wait_for("listening on")
+    client = Client(domain, image=topic)
+    client.wait(client.connected, START_S)
+    yield client
+    client.close()
+    assert node.end() == 0, node.log
+
+
+def test_a_rectified_topic_uses_P_without_D(rectified: Client) -> None:
+    lens = {"d": [0.1, -0.2, 0.0, 0.0, 0.0], "distortion_model": "plumb_bob", "p": P_OF_K}
+    k = (np.diag((1.2, 1.2, 1.0)) @ SAMPLE.K).ravel().tolist()
+    check(result_of(rectified, camera(rectified, k=k, **lens)))
+
+
+def test_a_target_without_depth_gets_no_position_from_its_surroundings(
+    client: Client, tracking: bool
+) -> None:
+    depth = np.where(SAMPLE.instances == MUG, 0, DEPTH_MM).astype(np.uint16)
+    check_refused(result_of(client, camera(client, depth=depth)), "3 % of the mask has depth")
+
+
+def test_two_cameras_on_one_topic_are_named(node: NodeProcess, client: Client) -> None:
+    sides = itertools.cycle(("left", "right"))
+
+    def send() -> None:
+        header = Header(stamp=client.now(), frame_id=next(sides))
+        client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
+
+    warning = "images of frames 'left' and 'right' come in turn on one topic, /image"
+    client.wait(lambda: warning in node.log, each=send)

@@ -144,6 +144,15 @@ def test_static_and_moving_frames_are_looked_up_at_the_stamp(rig: Rig) -> None:
     np.testing.assert_allclose(back[:3, 3], [-100, 0, -0.1], atol=1e-6)
 
 
+def test_a_leading_slash_is_stripped(rig: Rig) -> None:
+    rig.transforms.start("/base")
+    rig.until_subscribed()
+    rig.broadcaster.send(make_transform("/base", "/camera", 100 * SECOND, (1, 2, 3)))
+    for target, source in (("/base", "camera"), ("base", "/camera"), ("/base", "/camera")):
+        matrix = rig.transforms.matrix(target, source, 100 * SECOND, 10.0)
+        assert matrix[:3, 3].tolist() == [1, 2, 3]
+
+
 def test_a_late_transform_is_waited_for_and_the_latest_not_used(rig: Rig) -> None:
     rig.transforms.start("base")
     rig.until_subscribed()
@@ -370,6 +379,19 @@ def test_positions_are_in_the_target_frame(
     assert name.pose.position.z > box.pose.position.z + 0.03  # above it: z points up
     distance = np.linalg.norm(xyz(seen.segmentations[0].position))  # from the camera
     assert name.text == f"the red mug {distance:.2f} m"
+
+
+def test_a_leading_slash_of_the_target_frame_is_stripped(
+    robot: tuple[NodeProcess, RobotClient],
+) -> None:
+    _, client = robot
+    client.broadcaster.send_static(make_transform("/above", f"/{CAMERA}", 1, (0.0, 0.0, 1.0)))
+    client.set_parameters(target_frame="/above")
+    result = client.wait_for_result(has_position, client.send_rgbd)
+    client.broadcaster.send_static(make_transform("base", CAMERA, 1, TRANSLATION, QUATERNION))
+    entry = result.segmentations[0]
+    assert entry.frame_id == "above"
+    np.testing.assert_allclose(xyz(entry.position), (0.243, 0.132, 1.585), atol=0.003)
 
 
 def test_without_its_transform_a_result_has_no_position_and_says_why(

@@ -170,6 +170,8 @@ def database(path: Path, sql: str) -> Path:
     ("sql", "reason"),
     [
         ("UPDATE messages SET timestamp = 'yesterday'", "a time is 'yesterday', expected a number"),
+        ("UPDATE topics SET name = CAST(name AS BLOB)", "expected text"),
+        ("UPDATE topics SET type = x'00ff' WHERE id = 1", "expected text"),
         ("UPDATE messages SET timestamp = 0.5 WHERE id = 1", "a time is '0.5', expected a number"),
         (
             "DROP TABLE messages; CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, "
@@ -226,6 +228,50 @@ def test_compressed_storage_files_do_not_fill_the_disk(
     assert "a storage file grows by more than 100 times" in refusal(bag, capsys)
 
 
+@pytest.mark.parametrize("name", ["a.db3.zstd", "a.mcap.zst"])
+def test_compressed_files_alone_do_not_fill_the_disk(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(one_zstd_frame(600))
+    assert "a storage file grows by more than 100 times" in refusal(path, capsys)
+    path.write_bytes(one_zstd_frame(1)[:8] + b"no zstd data at all" * 10)
+    assert "cannot be decompressed" in refusal(path, capsys)
+
+
+def test_messages_that_grow_are_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = database(tmp_path / "bag", "")
+    bomb = one_zstd_frame(4096)
+    with sqlite3.connect(file) as connection:
+        last = "(SELECT max(messages.id) FROM messages JOIN topics ON topic_id = topics.id"
+        query = f"UPDATE messages SET data = ? WHERE id = {last} WHERE name LIKE '%image_raw')"
+        connection.execute(query, (bomb,))
+    connection.close()
+    assert len(list(open_source(file).images(1))) == 1
+    assert "compressed data of more than 268435456 bytes" in capsys.readouterr().err
+
+
+def test_a_log_is_merged_only_into_a_database_that_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = database(tmp_path / "bag", "")
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE VIEW other AS SELECT 1")
+    connection.commit()
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for each in file.parent.glob("*.db3*"):
+        (killed / each.name).write_bytes(each.read_bytes())
+    connection.close()
+    assert "its database has a view 'other'" in refusal(killed, capsys)
+    log = killed / f"{file.name}-wal"
+    log.write_bytes(b"no log at all" * 1000)
+    assert len(list(open_source(killed).images(1))) == 2
+
+
 def test_files_that_never_end_are_not_opened(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,4 +298,13 @@ def test_metadata_has_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (bag / "metadata.yaml").write_bytes(b"[" * (5 << 20))
     assert "metadata.yaml has 5242880 bytes or more" in refusal(bag, capsys)
     (bag / "metadata.yaml").write_bytes(b"[" * 100_000)
-    assert "not a complete ROS 2 bag" in refusal(bag, capsys)
+    assert len(list(open_source(bag).images(1))) == 1  # the storage file says the same
+    assert "metadata.yaml is not complete" in capsys.readouterr().err
+
+
+def test_the_database_that_is_checked_is_the_one_that_is_read(tmp_path: Path) -> None:
+    file = database(tmp_path / "bag", "")
+    other = file.with_name("b%61g.db3")  # as a URI, bag.db3
+    file.rename(other)
+    file.write_bytes(b"another file")
+    assert len(list(open_source(other).images(1))) == 1

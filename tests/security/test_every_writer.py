@@ -33,6 +33,7 @@ ACCEPTED = {
     ("drawing/rerun.py", "self._stream.save"): "a file that was just replaced",
     ("eval/perturb.py", "PIL.Image.fromarray(rgb).save"): "to memory",
     ("train/paper/batches.py", "PIL.Image.fromarray(rgb).save"): "to memory",
+    ("recording/bounded_rosbags.py", "shutil.copyfile"): "into a temporary folder of our own",
     ("recording/cluster.py", "self._image_folder.save"): "our own function",
     ("recording/video.py", "av.open"): "into a file opened with mode x",
     ("ros/node/segmenter_node.py", "backend.replace"): "our own function",

@@ -23,6 +23,7 @@ from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed, rgb_from_image
 from mllmseg_ros.ros.messages.overlay import camera_distance_m
+from mllmseg_ros.ros.support.transports import transport_topic
 from mllmseg_ros.web.console import Console
 from mllmseg_ros.web.state import ConsoleImage, ConsoleResult, Entry
 
@@ -84,7 +85,7 @@ class ConsoleCamera:
 
     def _subscribe_to_image(self) -> None:
         """Prefer the compressed image, which needs no encoding here."""
-        topic = self._node.resolve_topic_name(f"{self._prefix}image/compressed")
+        topic = transport_topic(self._node, f"{self._prefix}image", "compressed")
         is_compressed = self._node.count_publishers(topic) > 0
         kind = CompressedImage if is_compressed else Image
         topic = topic if is_compressed else self._node.resolve_topic_name(f"{self._prefix}image")

@@ -26,12 +26,15 @@ __all__ = ["choose_rgb_conversion"]
 
 RgbConversion = Callable[[Image], NDArray[np.uint8]]
 
-# Names that cv_bridge does not know, or not in all its releases, and OpenCV's types, which it does
-# not take for colours.
+# Not names that cv_bridge does not know, or not in all its releases, nor OpenCV's types, which it
+# does not take for colours, nor 16 bits, of which it takes all for used.
 BRIDGED_ENCODINGS = tuple(
     name
     for name, encoding in ENCODINGS.items()
-    if name not in ("uyvy", "yuyv") and "UC" not in name and not encoding.chroma
+    if name not in ("uyvy", "yuyv")
+    and "UC" not in name
+    and not encoding.chroma
+    and encoding.dtype == np.uint8
 )
 _SELF_CHECK = "from mllmseg_ros.ros.messages.cv_bridge_conversion import self_check; self_check()"
 _SELF_CHECK_TIMEOUT_S = 30.0

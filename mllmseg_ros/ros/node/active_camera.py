@@ -77,6 +77,7 @@ class ActiveCamera:
         self._camera, self._parameters, self._clock = camera, parameters, clock
         self._inference_wakeup = inference_wakeup
         self._depth_pairing = DepthPairing()
+        self._frames: tuple[str, ...] = ()  # of the newest images, the last two that differ
         self._transforms, self._log = transforms, log
         self.reader = CameraImageReader(
             rgb_from_image=rgb_from_image,
@@ -84,6 +85,8 @@ class ActiveCamera:
             transforms=transforms,
             parameters=parameters,
             metrics=camera.metrics,
+            image_topic=camera.resolve("image"),
+            depth_topic=camera.resolve("depth/image"),
         )
         self.publisher = ResultPublisher(
             camera, self.command, parameters=parameters, clock=clock, log=log
@@ -190,11 +193,22 @@ class ActiveCamera:
         )
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        self._check_frame(message.header.frame_id)
         image = self.reader.wrap(message)
         self._camera.metrics.arrived(self._clock.now_ns() - image.stamp_ns)
         self.slot.put(image)
         self.tracking.wake()
         self._inference_wakeup.set()
+
+    def _check_frame(self, frame_id: str) -> None:
+        """Report images of several cameras on one topic, which come in turn."""
+        if frame_id in self._frames[:1]:
+            return
+        if frame_id in self._frames:
+            shown = " and ".join(ascii(each[:64]) for each in sorted((*self._frames[:1], frame_id)))
+            topic = self._camera.resolve("image")
+            self._log.report(f"images of frames {shown} come in turn on one topic, {topic}")
+        self._frames = (frame_id, *self._frames[:1])
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
         if self._depth_pairing.put_depth(message):

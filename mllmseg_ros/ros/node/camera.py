@@ -13,6 +13,7 @@ from mllmseg_ros.ros.node.frame_slot import FrameSlot
 from mllmseg_ros.ros.node.metrics import CameraMetrics
 from mllmseg_ros.ros.node.outputs import CameraOutputs
 from mllmseg_ros.ros.support.qos import QosWatch
+from mllmseg_ros.ros.support.transports import transport_topic
 
 __all__ = ["Camera"]
 
@@ -46,6 +47,11 @@ class Camera:
     def resolve(self, topic: str) -> str:
         """Fully qualified name of one of its topics."""
         return str(self._node.resolve_topic_name(self.prefix + topic))
+
+    @property
+    def compressed_image_topic(self) -> str:
+        """Fully qualified name of its compressed images."""
+        return transport_topic(self._node, f"{self.prefix}image", "compressed")
 
     def status(
         self,

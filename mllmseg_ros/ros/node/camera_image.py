@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.codecs.camera_info import is_rectified_topic
 from mllmseg_ros.codecs.depth_pairing import DepthPairing, PairedMessages
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.frame import Frame
+from mllmseg_ros.frame import Frame, bare_frame_id
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
 from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed
 from mllmseg_ros.ros.node.metrics import CameraMetrics
@@ -40,6 +41,8 @@ class CameraImageReader:
         transforms: TransformLookup,
         parameters: LiveParameters[SegmenterParameters],
         metrics: CameraMetrics,
+        image_topic: str,
+        depth_topic: str,
     ) -> None:
         """Set up.
 
@@ -49,7 +52,11 @@ class CameraImageReader:
             transforms: the node's TF.
             parameters: of the node.
             metrics: of the camera.
+            image_topic: fully qualified name; its name may say that the images are rectified.
+            depth_topic: likewise.
         """
+        self._is_rectified = is_rectified_topic(image_topic)
+        self._is_depth_rectified = is_rectified_topic(depth_topic)
         self._rgb_from_image = rgb_from_image
         self._depth_pairing, self._transforms = depth_pairing, transforms
         self._parameters, self._metrics = parameters, metrics
@@ -89,7 +96,8 @@ class CameraImageReader:
         return self._depth_pairing.get_depth(
             frame,
             paired,
-            rectified=parameters.rectified,
+            rectified=parameters.rectified or self._is_rectified,
+            depth_rectified=parameters.rectified or self._is_depth_rectified,
             lookup_transform=lookup_transform,
             wait_s=_DEPTH_WAIT_S,
         )
@@ -101,8 +109,8 @@ class CameraImageReader:
             ValueError: if there is no transform to it, saying why.
         """
         parameters = self._parameters.now
-        target = parameters.target_frame
-        if target in ("", frame.frame_id):
+        target = bare_frame_id(parameters.target_frame)
+        if target in ("", bare_frame_id(frame.frame_id)):
             return None
         matrix = matrix_at(
             self._transforms, target, frame.frame_id, frame.stamp_ns, parameters.transform_timeout

@@ -15,6 +15,7 @@ from std_msgs.msg import String
 from mllmseg_ros.codecs.camera_info import info_topics
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
+from mllmseg_ros.ros.support.transports import transport_topic
 
 __all__ = ["CameraInputs", "CommandInput"]
 
@@ -88,7 +89,9 @@ class CameraInputs:
         self._depth_info: Subscription | None = None
         self._choose_infos()
         if image_transport == "compressed":
-            self._compressed = self._subscribe(CompressedImage, "image/compressed", on_image)
+            self._compressed = _subscribe(
+                node, CompressedImage, self._transport("image", "compressed"), on_image, 1, qos
+            )
         else:
             self._raw = self._subscribe(Image, "image", on_image)
         self._on_depth = on_depth
@@ -123,6 +126,9 @@ class CameraInputs:
     def _resolved(self, topic: str) -> str:
         return str(self._node.resolve_topic_name(self._prefix + topic))
 
+    def _transport(self, topic: str, transport: str) -> str:
+        return transport_topic(self._node, self._prefix + topic, transport)
+
     def _choose_transports(self) -> None:
         """Listen to what is compressed only while nobody publishes it raw, and to the infos."""
         self._choose_infos()
@@ -131,7 +137,7 @@ class CameraInputs:
             self._compressed = self._follow(
                 self._compressed,
                 CompressedImage,
-                [] if is_raw else [f"{self._prefix}image/compressed"],
+                [] if is_raw else [self._transport("image", "compressed")],
                 self._on_image,
                 queue=1,
             )
@@ -142,10 +148,8 @@ class CameraInputs:
             []
             if self._node.count_publishers(depth)
             else [
-                f"{self._prefix}depth/image/compressedDepth",
-                f"{depth}/compressedDepth",
-                f"{self._prefix}depth/image/compressed",
-                f"{depth}/compressed",
+                self._transport("depth/image", "compressedDepth"),
+                self._transport("depth/image", "compressed"),
             ],
             self._on_depth,
         )

@@ -140,8 +140,8 @@ class SegmenterParameters:
     )
     rectified: bool = _parameter(
         False,
-        "The images are rectified (image_rect): positions are computed with P of camera_info "
-        "instead of K and D.",
+        "The images are rectified: positions are computed with P of camera_info instead of K and "
+        "D. Always so on topics that are named so (image_rect, rect/image).",
         live=True,
     )
     target_frame: str = _parameter(

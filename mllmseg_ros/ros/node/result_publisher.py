@@ -56,7 +56,7 @@ class ResultPublisher:
         """
         self._camera, self._command = camera, command
         self._image_topic = camera.resolve("image")
-        self._compressed_topic = camera.resolve("image/compressed")
+        self._compressed_topic = camera.compressed_image_topic
         self._parameters, self._clock, self._log = parameters, clock, log
         self._lock = threading.Lock()  # a mask never comes after the stop that ended it
 

@@ -24,6 +24,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 
 from mllmseg_ros.codecs.transforms import put_transforms
+from mllmseg_ros.frame import bare_frame_id
 from mllmseg_ros.geometry.transforms import (
     HISTORY_NS,
     TransformBuffer,
@@ -304,6 +305,7 @@ class Tf2Buffer:
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
         """As :meth:`mllmseg_ros.geometry.transforms.TransformBuffer.lookup`."""
+        target, source = bare_frame_id(target), bare_frame_id(source)  # tf2 refuses the slash
         try:
             found = self._buffer.lookup_transform_core(target, source, Time(nanoseconds=stamp_ns))
         except self._tf2_ros.TransformException as error:

@@ -29,7 +29,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mllmseg_ros.codecs.camera_info import info_topics, read_camera_info
+from mllmseg_ros.codecs.camera_info import info_topics, is_rectified_topic, read_camera_info
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.doctor.machine import (
     Finding,
@@ -52,6 +52,7 @@ from mllmseg_ros.ros.messages.image_msgs import (
 )
 from mllmseg_ros.ros.support import large_images
 from mllmseg_ros.ros.support.tf import Transforms, matrix_at
+from mllmseg_ros.ros.support.transports import transport_topic
 
 _SECONDS = 5.0
 _LATE_S = 0.5  # how long after an image its depth and camera info may come
@@ -183,12 +184,13 @@ def _check_topics(seconds: float) -> Iterator[Finding]:
     try:
         # Raw and compressed: discovering the publishers takes a while.
         raw, raw_depth = _Topic(node, Image, "image"), _Topic(node, Image, "depth/image", _KEPT)
-        images = [raw, _Topic(node, CompressedImage, "image/compressed")]
+        images = [raw, _Topic(node, CompressedImage, transport_topic(node, "image", "compressed"))]
         depths = [
             raw_depth,
-            _Topic(node, CompressedImage, "depth/image/compressedDepth", _KEPT),
-            _Topic(node, CompressedImage, f"{raw_depth.name}/compressedDepth", _KEPT),
-            _Topic(node, CompressedImage, f"{raw_depth.name}/compressed", _KEPT),
+            *(
+                _Topic(node, CompressedImage, transport_topic(node, "depth/image", each), _KEPT)
+                for each in ("compressedDepth", "compressed")
+            ),
         ]
         infos = [
             _Topic(node, CameraInfo, topic, _KEPT)
@@ -209,11 +211,17 @@ def _check_topics(seconds: float) -> Iterator[Finding]:
         finding, frame = _check_image(node, image, message)
         yield finding
         info, depth = _choose_transport(*infos), _choose_transport(*depths)
-        yield _check_info(info, frame)
+        yield _check_info(info, frame, rectified=is_rectified_topic(raw.name))
         yield _check_depth(depth)
         if frame is not None and depth.messages:
             yield _check_position(
-                frame, depth, info, _choose_transport(*depth_infos).newest, transforms
+                frame,
+                depth,
+                info,
+                _choose_transport(*depth_infos).newest,
+                transforms,
+                rectified=is_rectified_topic(raw.name),
+                depth_rectified=is_rectified_topic(raw_depth.name),
             )
         yield _check_tf(node)
         transforms.stop()
@@ -279,14 +287,14 @@ def _explain_silence(node: Node, topic: _Topic) -> str:
     )
 
 
-def _check_info(topic: _Topic, frame: Frame | None) -> Finding:
+def _check_info(topic: _Topic, frame: Frame | None, *, rectified: bool) -> Finding:
     """Judge the camera info by the function that the node computes intrinsics with."""
     info = topic.newest
     if info is None:
         return warn("camera_info", f"{topic.name}: no messages; without it there are no positions")
     size_hw = (info.height, info.width) if frame is None else frame.rgb.shape[:2]
     try:
-        intrinsics, note = read_camera_info(info, (size_hw[0], size_hw[1]), rectified=False)
+        intrinsics, note = read_camera_info(info, (size_hw[0], size_hw[1]), rectified=rectified)
     except ValueError as error:
         return fail("camera_info", f"{topic.name}: {error}")
     notes = [note] if note else []
@@ -300,7 +308,8 @@ def _check_info(topic: _Topic, frame: Frame | None) -> Finding:
         notes.append("none has the stamp of the image: the newest is used")
     if notes:
         return warn("camera_info", f"{topic}; {'; '.join(notes)}")
-    return ok("camera_info", str(topic))
+    matrix = "P without D, because the images are rectified" if rectified else "K and D"
+    return ok("camera_info", f"{topic}, {matrix}")
 
 
 def _check_depth(topic: _Topic) -> Finding:
@@ -318,7 +327,14 @@ def _check_depth(topic: _Topic) -> Finding:
 
 
 def _check_position(
-    frame: Frame, depths: _Topic, infos: _Topic, depth_info: Any, transforms: Transforms
+    frame: Frame,
+    depths: _Topic,
+    infos: _Topic,
+    depth_info: Any,
+    transforms: Transforms,
+    *,
+    rectified: bool,
+    depth_rectified: bool,
 ) -> Finding:
     """Align depth with an image as the node does."""
     pairing = DepthPairing(_KEPT)
@@ -334,7 +350,13 @@ def _check_position(
         return matrix_at(transforms, frame.frame_id, depth_frame, frame.stamp_ns, 0.0)
 
     try:
-        depth = pairing.get_depth(frame, paired, rectified=False, lookup_transform=lookup_transform)
+        depth = pairing.get_depth(
+            frame,
+            paired,
+            rectified=rectified,
+            depth_rectified=depth_rectified,
+            lookup_transform=lookup_transform,
+        )
     except ValueError as error:
         return fail("positions", f"no position: {error}")
     share = 0.0 if depth is None else float(np.isfinite(depth.metres).mean())

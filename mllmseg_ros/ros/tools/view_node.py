@@ -14,7 +14,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
+from mllmseg_ros.codecs.camera_info import is_rectified_topic
 from mllmseg_ros.drawing.rerun import Box, LoggedSegmentation, RerunLog
+from mllmseg_ros.frame import bare_frame_id
 from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.ros.messages.image_msgs import (
     intrinsics_of_image,
@@ -25,6 +27,7 @@ from mllmseg_ros.ros.messages.image_msgs import (
 from mllmseg_ros.ros.messages.point_cloud import colors_from_cloud, points_from_cloud
 from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.ros.support.spin import run
+from mllmseg_ros.ros.support.transports import transport_topic
 
 __all__ = ["view"]
 
@@ -77,13 +80,12 @@ class ViewNode(Node):
     def _check_transport(self) -> None:
         """Subscribe to compressed images if there are no raw ones."""
         topic = f"{self._prefix}image"
-        raw, compressed = (
-            self.count_publishers(self.resolve_topic_name(each))
-            for each in (topic, f"{topic}/compressed")
-        )
+        compressed_topic = transport_topic(self, topic, "compressed")
+        raw = self.count_publishers(self.resolve_topic_name(topic))
+        compressed = self.count_publishers(compressed_topic)
         if compressed and not raw:
             self.create_subscription(
-                CompressedImage, f"{topic}/compressed", self._on_image, qos_profile_sensor_data
+                CompressedImage, compressed_topic, self._on_image, qos_profile_sensor_data
             )
         if raw or compressed:
             self.destroy_timer(self._transport_check)
@@ -97,22 +99,24 @@ class ViewNode(Node):
             return
         header = message.header
         self._size_hw = (rgb.shape[0], rgb.shape[1])
-        self._log.log_image(nanoseconds(header.stamp), header.frame_id, rgb)
+        self._log.log_image(nanoseconds(header.stamp), bare_frame_id(header.frame_id), rgb)
 
     def _on_info(self, message: CameraInfo) -> None:
         if self._size_hw is None:  # it may be of another size than the images
             return
         try:
-            K = intrinsics_of_image(message, self._size_hw, rectified=False).K
+            rectified = is_rectified_topic(self.resolve_topic_name(f"{self._prefix}image"))
+            K = intrinsics_of_image(message, self._size_hw, rectified=rectified).K
         except ValueError as error:
             self.get_logger().warning(f"camera_info ignored: {error}", throttle_duration_sec=5.0)
             return
-        lens = (message.header.frame_id, K.tobytes(), self._size_hw)
+        frame_id = bare_frame_id(message.header.frame_id)
+        lens = (frame_id, K.tobytes(), self._size_hw)
         if lens == self._lens:
             return
         self._lens = lens
         stamp_ns = nanoseconds(message.header.stamp)
-        self._log.log_intrinsics(stamp_ns, message.header.frame_id, K, self._size_hw)
+        self._log.log_intrinsics(stamp_ns, frame_id, K, self._size_hw)
 
     def _on_result(self, message: SegmentationArray) -> None:
         size_hw = (message.image_height, message.image_width)
@@ -126,12 +130,14 @@ class ViewNode(Node):
             return
         text = f"{message.command}: {message.text}"
         stamp_ns = nanoseconds(message.header.stamp)
-        self._log.log_segmentations(stamp_ns, message.header.frame_id, size_hw, text, shown)
+        frame_id = bare_frame_id(message.header.frame_id)
+        self._log.log_segmentations(stamp_ns, frame_id, size_hw, text, shown)
 
     def _on_cloud(self, message: PointCloud2) -> None:
         points, rgb = points_from_cloud(message), colors_from_cloud(message)
         header = message.header
-        self._log.log_points(nanoseconds(header.stamp), header.frame_id, points, rgb)
+        frame_id = bare_frame_id(header.frame_id)
+        self._log.log_points(nanoseconds(header.stamp), frame_id, points, rgb)
 
     def _on_command(self, message: String) -> None:
         self._log.log_command(self._now_ns(), message.data)
@@ -141,8 +147,8 @@ class ViewNode(Node):
             translation, rotation = each.transform.translation, each.transform.rotation
             self._log.log_transform(
                 None if static else nanoseconds(each.header.stamp),
-                each.header.frame_id,
-                each.child_frame_id,
+                bare_frame_id(each.header.frame_id),
+                bare_frame_id(each.child_frame_id),
                 (translation.x, translation.y, translation.z),
                 (rotation.x, rotation.y, rotation.z, rotation.w),
             )
@@ -160,7 +166,7 @@ def _convert_entry(entry: Segmentation, size_hw: tuple[int, int]) -> LoggedSegme
         center, rotation = entry.box_pose.position, entry.box_pose.orientation
         size = entry.box_size
         box = Box(
-            frame_id=entry.frame_id,
+            frame_id=bare_frame_id(entry.frame_id),
             center=(center.x, center.y, center.z),
             size=(size.x, size.y, size.z),
             quaternion=(rotation.x, rotation.y, rotation.z, rotation.w),

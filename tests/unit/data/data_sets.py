@@ -75,7 +75,7 @@ def instances(names: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def reference(ref_id: int, image_id: int, ann_id: Any, split: str, *sentences: str) -> dict:
+def reference(ref_id: int, image_id: int, ann_id: Any, split: str, *sentences: Any) -> dict:
     return {
         "ref_id": ref_id,
         "image_id": image_id,
@@ -84,7 +84,7 @@ def reference(ref_id: int, image_id: int, ann_id: Any, split: str, *sentences: s
         "split": split,
         "file_name": "",
         "sentences": [
-            {"sent_id": 100 * ref_id + i, "sent": text, "raw": text, "tokens": text.split()}
+            {"sent_id": 100 * ref_id + i, "sent": text, "raw": text, "tokens": str(text).split()}
             for i, text in enumerate(sentences)
         ],
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mllmseg_ros.geometry.localization import Intrinsics
+from mllmseg_ros.geometry.localization import Intrinsics, unit_depth_rays
 from mllmseg_ros.geometry.registration import register_depth, scale_intrinsics
 
 NO_D = np.zeros(5)
@@ -61,6 +61,33 @@ def test_a_lens_that_bends_is_followed() -> None:
         r2 = undistorted**2
         undistorted = x / (1 - 0.2 * r2 + 0.05 * r2**2)
     assert edge == pytest.approx(undistorted * 150 + 79.5, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "D"),
+    [
+        ("plumb_bob", [-0.35, 0.0, 0.0, 0.0, 0.0]),
+        ("plumb_bob", [-0.4, 0.02, 0.002, -0.001, 0.0]),
+        ("rational_polynomial", [0.4, -0.3, 0.0, 0.0, 0.01, 0.8, -0.25, 0.02]),
+        ("equidistant", [-0.45, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_what_the_colour_camera_does_not_see_is_not_folded_into_its_image(
+    model: str, D: list[float]
+) -> None:
+    """The depth camera sees more: near things all around what the colour camera sees."""
+    color = camera(400, 320, 240)
+    bent = Intrinsics(K=color.K, D=np.array(D), distortion_model=model)
+    wide = camera(400, 1600, 1600)
+    v, u = np.mgrid[:240, :320]
+    rays = unit_depth_rays(u.ravel(), v.ravel(), bent)
+    limit = np.hypot(rays[0], rays[1]).max() + 0.05
+    v, u = np.mgrid[:1600, :1600]
+    x, y = (u - wide.K[0, 2]) / 400, (v - wide.K[1, 2]) / 400
+    depth = np.where(np.hypot(x, y) < limit, 2.0, 0.25).astype(np.float32)
+    aligned = register_depth(depth, wide, bent, (240, 320), np.eye(4))
+    assert np.nanmin(aligned) == 2.0
+    assert np.isfinite(aligned[60:180, 80:240]).mean() > 0.95
 
 
 def test_from_another_place_it_is_seen_from_here_and_front_hides_back() -> None:

@@ -287,7 +287,7 @@ def broken(tmp_path: Path, kind: str) -> list[str]:
         ("notes.txt", "accepted: a rosbag2 folder"),
         ("empty_folder", "no image in it"),
         ("cut.db3", ".recover"),
-        ("no_images", "no topic with colour images; it contains: /c"),
+        ("no_images", "no topic with colour images; /camera/color/image_raw has no message"),
         ("other_topic", f"no colour images on /elsewhere; available: {CAMERA}"),
     ],
 )

@@ -114,7 +114,7 @@ def ask(tmp_path: Path, embedded: Segmenter) -> Callable[..., InstanceSet]:
             del given[topic]
         source = BagSource(write(tmp_path / "bag", given))
         (camera,) = source.cameras
-        assert camera.image == "/cam/image_raw"
+        assert camera.name == "/cam/image_raw"
         _, result = infer_image([embedded], next(source.images(1)), [EXPRESSION])
         assert result.error == ""
         (instance_set,) = result.instance_sets
@@ -219,6 +219,19 @@ def test_an_info_of_another_stamp(off_ns: int, ask: Callable[..., InstanceSet]) 
 
 def test_an_info_below_its_image(ask: Callable[..., InstanceSet]) -> None:
     check(ask("/cam/camera_info", **{"/cam/image_raw/camera_info": info()}))
+
+
+@pytest.mark.parametrize("slashed", ["image", "depth", "info"])
+def test_a_leading_slash_of_a_frame_makes_no_other_frame(
+    slashed: str, ask: Callable[..., InstanceSet]
+) -> None:
+    frame = f"/{FRAME}"
+    topics = {
+        "image": raw(SAMPLE.rgb, "rgb8", frame),
+        "depth": raw(DEPTH_MM, "16UC1", frame),
+        "info": info(stamp_ns=1_000_000_000, frame_id=frame),
+    }
+    check(ask(**{slashed: topics[slashed]}))
 
 
 def test_an_info_that_is_recorded_once_and_late(tmp_path: Path) -> None:
@@ -328,8 +341,210 @@ def test_depth_that_is_of_no_use_is_no_camera_and_named(
     assert " object at 0x" not in found.note
 
 
+ON_MUG = SAMPLE.instances == MUG
+
+
+def test_a_target_without_depth_gets_no_position_from_its_surroundings(
+    ask: Callable[..., InstanceSet],
+) -> None:
+    hole = np.where(ON_MUG, 0, DEPTH_MM).astype(np.uint16)
+    reason = "3 % of the mask has depth, inside its rim 0.1 %, at least 2 % is needed there"
+    check_refused(ask(depth=raw(hole, "16UC1")), reason)
+
+
+@pytest.mark.parametrize("whole_image", [True, False])
+def test_sparse_depth_all_over_a_target(whole_image: bool, ask: Callable[..., InstanceSet]) -> None:
+    """One column in 20, as of a sensor of lines; or of the target alone, which is dark."""
+    dropped = (whole_image | ON_MUG) & (np.arange(640)[None] % 20 != 0)
+    found = ask(depth=raw(np.where(dropped, 0, DEPTH_MM).astype(np.uint16), "16UC1"))
+    assert len(found.instances) == 1
+    check(found, atol_m=0.01)
+
+
 def test_depth_that_can_be_decoded_is_preferred(ask: Callable[..., InstanceSet]) -> None:
     check(ask(**{"/cam/a_depth/compressed": compressed(JPEG, "16UC1; jpeg compressed ")}))
+
+
+P_OF_K = np.hstack([SAMPLE.K, np.zeros((3, 1))]).ravel()
+LENS = [0.1, -0.2, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["image_rect", "image_rect_color", "rect/image"])
+def test_of_rectified_images_P_is_used_without_D(
+    name: str, tmp_path: Path, embedded: Segmenter
+) -> None:
+    """K and D are those of the lens, which the images no longer show."""
+    folder = f"/cam/{name}".rpartition("/")[0]
+    of_lens = info(K=np.diag((1.2, 1.2, 1.0)) @ SAMPLE.K, d=LENS, p=P_OF_K)
+    topics = {f"/cam/{name}": COLOR, f"{folder}/camera_info": of_lens, "/cam/depth": DEPTH}
+    image = next(BagSource(write(tmp_path / "bag", topics)).images(1))
+    _, result = infer_image([embedded], image, [EXPRESSION])
+    check(result.instance_sets[0])
+
+
+def test_of_raw_images_K_and_D_are_used(ask: Callable[..., InstanceSet]) -> None:
+    found = ask(info=info(d=[-0.35, 0.0, 0.0, 0.0, 0.0], p=P_OF_K))
+    position = found.instances[0].position
+    assert position is not None
+    assert position.mean[0] > TRUTH_M[0] + 0.005
+
+
+OTHER = np.full(DEPTH_MM.shape, 30_000, np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("name", "frame_id"),
+    [
+        ("/cam/confidence/confidence_map", FRAME),
+        ("/cam/depth/confidence", FRAME),
+        ("/cam/disparity/image", FRAME),
+        ("/cam/a_thermal/image_raw", FRAME),
+        ("/thermal/image_raw", FRAME),
+        ("/thermal/image_raw", "thermal"),
+        ("/cam/infra1/image_rect_raw", FRAME),
+        ("/cam/ir/image", FRAME),
+        ("/cam/image_labels", FRAME),
+        ("/cam/a_radar/image", FRAME),
+    ],
+)
+def test_what_is_named_otherwise_is_no_depth(
+    name: str, frame_id: str, ask: Callable[..., InstanceSet], capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = raw(OTHER, "16UC1", frame_id)
+    check(ask("/cam/depth", **{name: other, "/sensor/depth/image": DEPTH}))
+    assert f"depth from /sensor/depth/image, not from {name}\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("frame_id", [FRAME, "thermal"])
+def test_temperatures_are_no_depth_where_there_is_no_other(
+    frame_id: str, ask: Callable[..., InstanceSet], capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = ask("/cam/depth", **{"/thermal/image_raw": raw(OTHER, "16UC1", frame_id)})
+    assert found.instances[0].position is None
+    assert "depth from no topic, not from /thermal/image_raw\n" in capfd.readouterr().err
+
+
+def test_depth_of_another_camera_by_name(ask: Callable[..., InstanceSet]) -> None:
+    check(ask("/cam/depth", **{"/cam/aligned_depth_to_infra1/image_raw": DEPTH}))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_depth_of_another_shape_is_not_stretched(
+    step: int, ask: Callable[..., InstanceSet]
+) -> None:
+    cut = np.ascontiguousarray(DEPTH_MM[60:420:step, ::step])
+    check_refused(
+        ask(depth=raw(cut, "16UC1")),
+        f"the depth image is {640 // step} x {360 // step}, the colour image 640 x 480, so that "
+        "one shows more; publish depth/camera_info",
+    )
+
+
+def test_smaller_depth_of_the_same_shape(ask: Callable[..., InstanceSet]) -> None:
+    check(ask(depth=raw(half(DEPTH_MM), "16UC1")), atol_m=0.003)
+
+
+def test_smaller_depth_than_its_info_says(ask: Callable[..., InstanceSet]) -> None:
+    topics = {"/cam/depth/image": raw(half(DEPTH_MM), "16UC1"), "/cam/depth/camera_info": info()}
+    check(ask("/cam/depth", **topics), atol_m=0.003)
+
+
+def test_a_grey_image_that_shows_depth_is_named(ask: Callable[..., InstanceSet]) -> None:
+    shown = raw((SAMPLE.depth_m * 50).astype(np.uint8), "mono8")
+    check_refused(ask(depth=shown), "depth encoding mono8; accepted: 16UC1, mono16, 32FC1")
+
+
+def record(path: Path, messages: list[tuple[str, int, Any]]) -> BagSource:
+    """A bag of messages (topic, time recorded ns, message)."""
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections: dict[str, Any] = {}
+        for topic, ns, message in messages:
+            if topic not in connections:
+                connections[topic] = writer.add_connection(
+                    topic, message.__msgtype__, typestore=typestore()
+                )
+            writer.write(connections[topic], ns, serialize(message))
+    return BagSource(path)
+
+
+def one_image() -> list[tuple[str, int, Any]]:
+    topics = {"/cam/image_raw": COLOR, "/cam/camera_info": info(), "/cam/depth": DEPTH}
+    return [(topic, FIRST_NS, make(FIRST_NS)) for topic, make in topics.items()]
+
+
+def test_a_first_depth_image_that_is_empty(tmp_path: Path, embedded: Segmenter) -> None:
+    empty = DEPTH(FIRST_NS - STEP_NS)
+    empty.encoding, empty.height, empty.width, empty.step = "", 0, 0, 0
+    empty.data = np.zeros(0, np.uint8)
+    source = record(tmp_path / "bag", [("/cam/depth", FIRST_NS - STEP_NS, empty), *one_image()])
+    _, result = infer_image([embedded], next(source.images(1)), [EXPRESSION])
+    check(result.instance_sets[0])
+
+
+def static(stamp_ns: int, frame_id: str, child: str, quaternion: tuple[float, ...]) -> Any:
+    kinds = {n: MessageType(f"geometry_msgs/msg/{n}") for n in ("Vector3", "Quaternion")}
+    transform = MessageType("geometry_msgs/msg/Transform")(
+        translation=kinds["Vector3"](x=0.0, y=0.0, z=0.0),
+        rotation=kinds["Quaternion"](**dict(zip("xyzw", quaternion, strict=True))),
+    )
+    stamped = MessageType("geometry_msgs/msg/TransformStamped")(
+        header=header_message(stamp_ns, frame_id), child_frame_id=child, transform=transform
+    )
+    return MessageType("tf2_msgs/msg/TFMessage")(transforms=[stamped])
+
+
+@pytest.mark.parametrize("late_ns", [0, 100 * STEP_NS])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_static_transform_holds_whenever_it_was_recorded(
+    slash: str, late_ns: int, tmp_path: Path, embedded: Segmenter
+) -> None:
+    transform = static(FIRST_NS + late_ns, f"{slash}{FRAME}", "depth", (0.0, 0.0, 0.0, 1.0))
+    messages = [each for each in one_image() if each[0] != "/cam/depth"]
+    messages += [
+        ("/cam/depth/image", FIRST_NS, raw(DEPTH_MM, "16UC1", f"{slash}depth")(FIRST_NS)),
+        ("/cam/depth/camera_info", FIRST_NS, info(frame_id="depth")(FIRST_NS)),
+        ("/tf_static", FIRST_NS + late_ns, transform),
+    ]
+    source = record(tmp_path / "bag", messages)
+    _, result = infer_image([embedded], next(source.images(1)), [EXPRESSION])
+    check(result.instance_sets[0])
+
+
+def test_a_transform_that_is_refused_is_named(tmp_path: Path, embedded: Segmenter) -> None:
+    messages = [each for each in one_image() if each[0] != "/cam/depth"]
+    messages += [
+        ("/cam/depth/image", FIRST_NS, raw(DEPTH_MM, "16UC1", "depth")(FIRST_NS)),
+        ("/cam/depth/camera_info", FIRST_NS, info(frame_id="depth")(FIRST_NS)),
+        ("/tf_static", FIRST_NS, static(FIRST_NS, FRAME, "depth", (0.0, 0.0, 0.0, 0.0))),
+    ]
+    source = record(tmp_path / "bag", messages)
+    _, result = infer_image([embedded], next(source.images(1)), [EXPRESSION])
+    check_refused(result.instance_sets[0], "no transform from 'depth' to 'cam_optical'")
+    refused = "refused: frame 'depth' in 'cam_optical' has quaternion [0.0, 0.0, 0.0, 0.0]"
+    assert refused in result.instance_sets[0].note
+
+
+def test_a_run_goes_on_where_the_size_of_the_images_changes(tmp_path: Path) -> None:
+    small = of_half_size()
+    messages: list[tuple[str, int, Any]] = []
+    for index in range(3):
+        ns = FIRST_NS + index * STEP_NS
+        color, depth = (small["image"], small["depth"]) if index == 1 else (COLOR, DEPTH)
+        of_size = info(binning_x=2, binning_y=2) if index == 1 else info()
+        messages += [
+            ("/cam/image_raw", ns, color(ns)),
+            ("/cam/camera_info", ns, of_size(ns)),
+            ("/cam/depth", ns, depth(ns)),
+        ]
+    record(tmp_path / "bag", messages)
+    out = tmp_path / "out"
+    assert main(["annotate", str(tmp_path / "bag"), EXPRESSION, "-o", str(out)]) == 0
+    with (out / "answers.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["FOUND"] * 3
+    for row in (rows[0], rows[2]):
+        at = [float(row[f"{axis}_m"]) for axis in "xyz"]
+        np.testing.assert_allclose(at, TRUTH_M, atol=0.0012)
 
 
 def test_without_stamps_messages_are_paired_by_the_time_recorded(
@@ -378,6 +593,29 @@ def test_encodings(image: Message, ask: Callable[..., InstanceSet]) -> None:
     np.testing.assert_allclose(
         found.instances[0].segmentation.box_xyxy, (480, 291, 640, 441), atol=1
     )
+
+
+def bayer(pixels: np.ndarray) -> np.ndarray:
+    mosaic = pixels[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = pixels[::2, ::2, 0], pixels[1::2, 1::2, 2]
+    return mosaic.astype(np.uint16)
+
+
+@pytest.mark.parametrize("scale", [4, 16, 257])
+@pytest.mark.parametrize("kind", ["bayer", "rgb16", "png"])
+def test_bits_that_a_camera_leaves_0(
+    kind: str, scale: int, ask: Callable[..., InstanceSet]
+) -> None:
+    """10, 12 and all of 16 bits."""
+    if kind == "bayer":
+        image = raw(bayer(SAMPLE.rgb) * np.uint16(scale), "bayer_rggb16")
+    elif kind == "rgb16":
+        image = raw(SAMPLE.rgb.astype(np.uint16) * np.uint16(scale), "rgb16")
+    else:
+        bgr = SAMPLE.rgb[..., ::-1].astype(np.uint16) * np.uint16(scale)
+        check(ask("/cam/image_raw", **{"/cam/image_raw/compressed": compressed(png(bgr), "png")}))
+        return
+    check(ask(image=image), atol_m=0.003)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 pytest.importorskip("rosbags", reason="needs requirements/recordings.txt")
@@ -23,6 +24,7 @@ from recordings import FRAMES, sample_frames, write_bag
 
 from mllmseg_ros.cli import main
 from mllmseg_ros.data.dataset import load_samples
+from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.review import LabelledSet, Review
 from mllmseg_ros.geometry.instances import locate_instances
 from mllmseg_ros.recording.label import split_inputs
@@ -268,3 +270,24 @@ def test_a_cluster_that_loses_a_worker_gives_what_one_process_gives(tmp_path: Pa
         ray.shutdown()
     for name in ["annotations.jsonl", *(f"images/{p.name}" for p in (alone / "images").iterdir())]:
         assert (alone / name).read_bytes() == (together / name).read_bytes()
+
+
+def test_a_photograph_of_a_telephone_is_labelled_and_redrawn_upright(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    upright = np.asarray(PIL.Image.open(FRAMES / "frame_0.png").convert("RGB"))
+    (tmp_path / "phone").mkdir()
+    PIL.Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(
+        tmp_path / "phone" / "a.jpg", quality=95, exif=exif
+    )
+    out = tmp_path / "set"
+    assert main(["label", str(tmp_path / "phone"), "the red mug", "-o", str(out), *OPTIONS]) == 0
+    entries = LabelledSet(out)
+    assert entries[0]["mask"]["size"] == [480, 640]
+    rows, columns = np.nonzero(entries.mask(0))
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    np.testing.assert_allclose(box, (480, 291, 640, 441), atol=3)
+    entries.redraw(0, [[482, 293, 630, 293, 630, 440, 482, 440]])
+    (sample,) = load_samples(out)
+    assert sample.mask(sample.targets[0]).mean() == pytest.approx(0.0708, abs=1e-4)
+    assert np.abs(read_rgb(sample).astype(int) - upright).mean() < 5
