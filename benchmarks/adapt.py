@@ -59,7 +59,10 @@ def main() -> None:
         ).scores[0]
         old = evaluate_tabletop(segmenter, "test", arguments.expressions)[0].overall
         rows[when] = {
-            name: {key: getattr(scores, key) for key in ("n", "g_iou", "c_iou", "n_acc", "t_acc")}
+            name: {
+                key: getattr(scores, key)
+                for key in ("n", "g_iou", "c_iou", "n_acc", "t_acc", "presence")
+            }
             for name, scores in (("workshop, new scenes", new), ("tabletop, test", old))
         }
     print(report)

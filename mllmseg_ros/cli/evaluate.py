@@ -19,7 +19,10 @@ def add(verbs: Any) -> None:
     measure.add_argument(
         "data", help="tabletop (simulated scenes), or folder of a data set (see mllmseg data check)"
     )
-    measure.add_argument("--split", help="default: test for tabletop, train for a data set")
+    measure.add_argument(
+        "--split",
+        help="default: test for tabletop (unseen: another renderer), train for a data set",
+    )
     measure.add_argument("--json", type=Path, help="JSON report to write, - for stdout")
     measure.add_argument("--worst", type=Path, help="image of the worst results to write (PNG)")
     add_model(measure)

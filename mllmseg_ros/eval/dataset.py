@@ -239,17 +239,14 @@ def _scores(
     comparisons = [comparison for image in by_image for comparison in image]
     with_target = [comparison for comparison in comparisons if comparison.target_px]
     nan = float("nan")
+    n_acc = t_acc = presence = nan
     if gres:
-        gres_result = gres_scores(comparisons)
-        c_iou, g_iou, n_acc, t_acc = (
-            gres_result.c_iou,
-            gres_result.g_iou,
-            gres_result.n_acc,
-            gres_result.t_acc,
-        )
+        result = gres_scores(comparisons)
+        c_iou, g_iou = result.c_iou, result.g_iou
+        n_acc, t_acc, presence = result.n_acc, result.t_acc, result.presence
     else:
         res = res_scores(by_image)
-        c_iou, g_iou, n_acc, t_acc = res.c_iou, res.g_iou, nan, nan
+        c_iou, g_iou = res.c_iou, res.g_iou
     return ProtocolScores(
         protocol=protocol,
         task="GRES" if gres else "RES",
@@ -260,6 +257,7 @@ def _scores(
         precision_at_half=precision_at_half(with_target),
         n_acc=n_acc,
         t_acc=t_acc,
+        presence=presence,
         ms_per_expression=1000 * spent_s / max(1, len(comparisons)),
     )
 

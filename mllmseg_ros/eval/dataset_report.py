@@ -57,6 +57,7 @@ class ProtocolScores:
     precision_at_half: float  # boxes, of expressions with a target
     n_acc: float
     t_acc: float
+    presence: float  # Matthews correlation of "there / not there"
     ms_per_expression: float  # including its share of encoding the image
 
 
@@ -97,6 +98,7 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
         "Prec@0.5",
         "N-acc",
         "T-acc",
+        "MCC",
         "ms",
     ]
     groups = [(scores, "all") for scores in report.scores]
@@ -111,7 +113,14 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
             str(scores.n_empty),
             *map(
                 _percent,
-                (scores.c_iou, scores.g_iou, scores.precision_at_half, scores.n_acc, scores.t_acc),
+                (
+                    scores.c_iou,
+                    scores.g_iou,
+                    scores.precision_at_half,
+                    scores.n_acc,
+                    scores.t_acc,
+                    scores.presence,
+                ),
             ),
             "-" if math.isnan(scores.ms_per_expression) else f"{scores.ms_per_expression:.0f}",
         ]

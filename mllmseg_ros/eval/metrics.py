@@ -48,6 +48,7 @@ class GresScores:
     g_iou: float
     n_acc: float  # rejected expressions of those without a target
     t_acc: float  # expressions not rejected, of those with a target
+    presence: float  # Matthews correlation of "there / not there", percent
 
 
 def compare_mask(
@@ -118,7 +119,26 @@ def gres_scores(comparisons: Sequence[MaskComparison]) -> GresScores:
         g_iou=_percent(terms),
         n_acc=_percent([comparison.rejected for comparison in absent]),
         t_acc=_percent([not comparison.rejected for comparison in present]),
+        presence=matthews_correlation(
+            [bool(comparison.target_px) for comparison in comparisons],
+            [not comparison.rejected for comparison in comparisons],
+        ),
     )
+
+
+def matthews_correlation(truth: Sequence[bool], decision: Sequence[bool]) -> float:
+    """Correlation of two yes-or-no answers, percent; unlike a share it sees through a coin.
+
+    Returns:
+        100 if all decisions are right, about 0 if they do not depend on the truth, -100 if all are
+        wrong. 0 if all decisions are the same; NaN if all truths are, or there are none.
+    """
+    true, decided = np.asarray(truth, np.bool_), np.asarray(decision, np.bool_)
+    if not len(true) or true.all() or not true.any():
+        return float("nan")
+    if decided.all() or not decided.any():
+        return 0.0
+    return 100 * float(np.corrcoef(true, decided)[0, 1])
 
 
 def precision_at_half(comparisons: Sequence[MaskComparison]) -> float:

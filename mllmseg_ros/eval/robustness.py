@@ -48,12 +48,12 @@ def evaluate_robustness(
 def robustness_table(rows: Sequence[Robustness], *, markdown: bool = False) -> str:
     """Format the scores as a table, with the difference to the clean run in brackets."""
     clean = rows[0].scores
-    table = [["perturbation", "n", "cIoU", "gIoU", "N-acc", "T-acc"]]
+    table = [["perturbation", "n", "cIoU", "gIoU", "N-acc", "T-acc", "MCC"]]
     for row in rows:
         title = f"{row.name}, {row.strength}" if row.name else "clean"
         cells = [
             _against(getattr(row.scores, name), getattr(clean, name), bool(row.name))
-            for name in ("c_iou", "g_iou", "n_acc", "t_acc")
+            for name in ("c_iou", "g_iou", "n_acc", "t_acc", "presence")
         ]
         table.append([title, str(row.scores.n), *cells])
     if markdown:

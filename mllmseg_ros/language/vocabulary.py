@@ -7,7 +7,8 @@ sim/fluent_expressions.py make expressions with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["Vocabulary", "get_vocabulary"]
 
@@ -33,20 +34,7 @@ COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white",
 SIZES = ("small", "large")
 
 Nouns = dict[str, tuple[tuple[str, str], ...]]  # singular and plural, the plain word first
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vocabulary:
-    """Names of things, and how varied expressions are."""
-
-    nouns: Nouns  # keys from ALL_KINDS
-    shares: dict[str, float]  # of the forms of expressions with a target; they sum to 1
-    fluent: bool = False  # with negation, ordinals, counts, compound relations
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds that have a name."""
-        return tuple(self.nouns)
+Words = Mapping[str, tuple[str, ...]]  # what it means -> ways to say it, the plain one first
 
 
 _NOUNS: Nouns = {
@@ -72,10 +60,10 @@ EXTREMES = {
     "behind": ("{n} farthest from the camera", "farthest {n}", "{n} at the very back"),
 }
 OF_TWO = {
-    "left": "{n} on the left",
-    "right": "{n} on the right",
-    "front": "{n} in front",
-    "behind": "{n} at the back",
+    "left": ("{n} on the left",),
+    "right": ("{n} on the right",),
+    "front": ("{n} in front",),
+    "behind": ("{n} at the back",),
 }
 RELATIONS = {
     "left": ("left of", "to the left of"),
@@ -87,7 +75,7 @@ RELATIONS = {
 
 # ---- more variety
 
-_MORE_NOUNS: Nouns = {
+MORE_NOUNS: Nouns = {
     "mug": (*_NOUNS["mug"], ("tea mug", "tea mugs")),
     "bowl": _NOUNS["bowl"],
     "bottle": (*_NOUNS["bottle"], ("wine bottle", "wine bottles")),
@@ -119,6 +107,46 @@ _WORKSHOP_NOUNS: Nouns = {
     "plate": (("lid", "lids"), ("disc", "discs")),
     "duck": (("mascot", "mascots"),),
 }
+REQUESTS = (
+    "pick up {x}",
+    "grab {x}",
+    "take {x}",
+    "find {x}",
+    "show me {x}",
+    "point at {x}",
+    "look for {x}",
+    "bring me {x}",
+    "give me {x}",
+    "go to {x}",
+    "i need {x}",
+    "please pick up {x}",
+    "hand me {x}, please",
+    "could you grab {x}?",
+    "can you see {x}?",
+    "where is {x}?",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Names of things, and how varied expressions are."""
+
+    nouns: Nouns  # keys from ALL_KINDS or household.HOUSEHOLD_KINDS
+    shares: dict[str, float]  # of the forms of expressions with a target; they sum to 1
+    fluent: bool = False  # with negation, ordinals, counts, compound relations
+    wide: bool = False  # with surfaces, categories and places too
+    color_words: Words = field(default_factory=lambda: COLOR_WORDS)
+    relations: Words = field(default_factory=lambda: RELATIONS)
+    extremes: Words = field(default_factory=lambda: EXTREMES)
+    of_two: Words = field(default_factory=lambda: OF_TWO)
+    requests: tuple[str, ...] = REQUESTS
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that have a name."""
+        return tuple(self.nouns)
+
+
 PLAIN = Vocabulary(
     nouns=_NOUNS,
     shares={
@@ -132,7 +160,7 @@ PLAIN = Vocabulary(
     },
 )
 VARIED = Vocabulary(
-    nouns=_MORE_NOUNS,
+    nouns=MORE_NOUNS,
     shares={
         "color": 0.06,
         "kind": 0.09,
@@ -161,24 +189,6 @@ WORKSHOP = Vocabulary(
     },
 )
 
-REQUESTS = (
-    "pick up {x}",
-    "grab {x}",
-    "take {x}",
-    "find {x}",
-    "show me {x}",
-    "point at {x}",
-    "look for {x}",
-    "bring me {x}",
-    "give me {x}",
-    "go to {x}",
-    "i need {x}",
-    "please pick up {x}",
-    "hand me {x}, please",
-    "could you grab {x}?",
-    "can you see {x}?",
-    "where is {x}?",
-)
 COLORED = ("{n} that is {c}", "{c} colored {n}", "{n} which is {c}")
 ALL_COLORED = ("{n} that are {c}", "{c} colored {n}", "{n} which are {c}")
 NOT_COLORED = ("{n} that is not {c}", "{n} that isn't {c}", "{n} which is not {c}", "non-{c} {n}")
@@ -194,4 +204,8 @@ def get_vocabulary(split: str) -> Vocabulary:
     """Get the vocabulary of a split (see random_scenes.SPLITS)."""
     if split == "workshop":
         return WORKSHOP
+    if split.startswith("wide"):
+        from mllmseg_ros.language.household import HOUSEHOLD  # it is made of this module's words
+
+        return HOUSEHOLD
     return VARIED if split.startswith("varied") else PLAIN

@@ -26,7 +26,7 @@ from mllmseg_ros.sim.world import FAR_M, NEAR_M, compile_scene
 
 __all__ = ["TabletopCamera"]
 
-_MAX_GEOMS = 400
+_MAX_GEOMS = 1000
 _MAX_SIDE_PX = 4096
 # Outlines are measured in a small image with a wider field of view, so that cut-off parts count.
 _OUTLINE_HEIGHT_PX, _OUTLINE_FIELD = 150, 1.4
@@ -235,7 +235,14 @@ class TabletopCamera:
             [(x, y, height_m(thing) / 2) for thing, (x, y, _) in zip(things, places, strict=True)]
         )
         middles = (middles - camera.position_m) @ camera.rotation
-        return visible_objects(things, instances, depth_m, self._outlines_px(), middles)
+        return visible_objects(
+            things,
+            instances,
+            depth_m,
+            self._outlines_px(),
+            middles,
+            self._scene.least_area_share,
+        )
 
     def _aim(self, camera: CameraView) -> None:
         # MuJoCo's cameras look along -z with y up.

@@ -2,7 +2,8 @@
 """Referring expressions over one image, with their true targets.
 
 Made of visible objects only, so that rendered images get new expressions each time. See
-plain_expressions.py for the plain forms and fluent_expressions.py for more varied ones.
+plain_expressions.py for the plain forms, fluent_expressions.py and wide_expressions.py for more
+varied ones.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from mllmseg_ros.language.vocabulary import PLAIN, Vocabulary
 from mllmseg_ros.sim.fluent_expressions import FLUENT_FORMS, FluentExpressions
 from mllmseg_ros.sim.plain_expressions import PLAIN_FORMS, PlainExpressions, ReferringExpression
 from mllmseg_ros.sim.view import VisibleObject
+from mllmseg_ros.sim.wide_expressions import WIDE_FORMS, WideExpressions
 
 __all__ = ["draw_expressions", "mirror_objects"]
 
-FORMS = (*PLAIN_FORMS[:-1], *FLUENT_FORMS, "none")
+FORMS = (*PLAIN_FORMS[:-1], *FLUENT_FORMS, *WIDE_FORMS, "none")
 _ROUNDS = 20  # forms tried before an expression without a target is drawn
 
 
@@ -59,8 +61,10 @@ def draw_expressions(
     known = (*language.shares, "none")
     if forms is not None and (not forms or set(forms) - set(known)):
         raise ValueError(f"forms are {list(forms)}, expected some of {', '.join(known)}")
-    generator_class = FluentExpressions if language.fluent else PlainExpressions
-    generator = generator_class(objects, rng, language, allow_held_out=allow_held_out)
+    kind = FluentExpressions if language.fluent else PlainExpressions
+    generator = (WideExpressions if language.wide else kind)(
+        objects, rng, language, allow_held_out=allow_held_out
+    )
     drawn: list[ReferringExpression] = []
     names: Sequence[str]
     while len(drawn) < n:

@@ -22,7 +22,6 @@ from mllmseg_ros.language.vocabulary import (
     NOT_COLORED,
     ORDINALS,
     RELATIONS,
-    REQUESTS,
     SUPERLATIVES,
 )
 from mllmseg_ros.sim.plain_expressions import (
@@ -82,7 +81,7 @@ class FluentExpressions(PlainExpressions):
         if self._chance(0.05):
             text = text.replace(" the ", " ")
         if text[0].islower() and self._chance(0.35):
-            text = self._pick(REQUESTS).format(x=text)
+            text = self._pick(self._language.requests).format(x=text)
         if self._chance(_TYPO_SHARE):
             text = self._add_typo(text)
         return ReferringExpression(
@@ -205,7 +204,7 @@ class FluentExpressions(PlainExpressions):
             ]
             phrase = (
                 f"{self._related(what, sides[0], first)} and"
-                f" {self._pick(RELATIONS[sides[1]])} the {self._words(second)}"
+                f" {self._pick(self._language.relations[sides[1]])} the {self._words(second)}"
             )
         if holding.count(True) != 1 or holding.count(None):
             return None

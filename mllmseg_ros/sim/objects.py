@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mllmseg_ros.language.vocabulary import SIZES
+from mllmseg_ros.sim.parts import Shape
 
 __all__ = ["SceneObject", "random_object"]
 
@@ -61,6 +62,9 @@ class SceneObject:
     bulge: float = 0.0  # widening half-way up, of round parts
     pattern: str = "flat"  # one of patterns.PATTERNS, in shades of its colour
     seed: int = 0  # of the pattern's noise; of a clutter's shape
+    shape: Shape | None = None  # its parts, where they are not its kind's
+    decor: str = ""  # see view.VisibleObject
+    accent: str = ""  # see view.VisibleObject
 
 
 def random_rgb(color: str, rng: np.random.Generator) -> tuple[float, float, float]:

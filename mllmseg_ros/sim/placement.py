@@ -26,6 +26,8 @@ class CameraRange:
     vertical_fov_rad: tuple[float, float] = (0.65, 0.95)
     roll_rad: float = 0.03  # standard deviation
     farther: tuple[float, float] = (0.9, 1.1)  # times the distance from which the objects fit
+    farthest_m: float = _FARTHEST_M
+    aim_m: float = 0.015  # standard deviation, off the middle of the objects
 
 
 def place_objects(
@@ -33,12 +35,19 @@ def place_objects(
     azimuth: float,
     rng: np.random.Generator,
     gap_m: float = _GAP_M,
+    spread: tuple[float, float] = (1.35, 2.5),
 ) -> tuple[SceneObject, ...]:
-    """Place objects on the table at random, with a gap between their footprints."""
-    radii = [
-        footprint_radius_m(thing.kind, thing.scale) * _relative_width(thing) for thing in objects
-    ]
-    area = math.pi * sum(radius**2 for radius in radii) * rng.uniform(1.35, 2.5)
+    """Place objects on the table at random, with a gap between their footprints.
+
+    Args:
+        objects: not placed yet.
+        azimuth: direction in which the camera looks, rad.
+        rng: random generator.
+        gap_m: least distance between footprints.
+        spread: range of the area to place them in, over that of their footprints.
+    """
+    radii = [footprint_radius_m(thing) * _relative_width(thing) for thing in objects]
+    area = math.pi * sum(radius**2 for radius in radii) * rng.uniform(*spread)
     across, deep = math.sqrt(area), math.sqrt(area)
     widening = rng.uniform(1.0, 1.3)
     across, deep = across * widening / 2, deep / widening / 2
@@ -93,20 +102,17 @@ def random_camera(
     rotation = np.stack([right, down, forward], axis=1)
 
     middles = np.array([(*thing.xy_m, height_m(thing) / 2) for thing in objects])
-    radii = np.array(
-        [
-            0.5 * (footprint_radius_m(thing.kind, thing.scale) + height_m(thing) / 2)
-            for thing in objects
-        ]
-    )
+    radii = np.array([0.5 * (footprint_radius_m(thing) + height_m(thing) / 2) for thing in objects])
     seen = middles @ rotation  # (N, 3) optical axes, from the world's origin
     aim = rotation[:, :2] @ ((seen[:, :2].min(axis=0) + seen[:, :2].max(axis=0)) / 2)
-    aim = aim + rotation[:, :2] @ rng.normal(0, 0.015, size=2)
+    aim = aim + rotation[:, :2] @ rng.normal(0, within.aim_m, size=2)
     offset = (middles - aim) @ rotation
     half = math.tan(vertical_fov / 2) * np.array([4 / 3, 1.0])
     # Distance at which each object's outline is just inside the image.
     fits = ((np.abs(offset[:, :2]) + radii[:, None]) / half).max(axis=1) - offset[:, 2]
-    distance = float(np.clip(fits.max() * rng.uniform(*within.farther), _NEAREST_M, _FARTHEST_M))
+    distance = float(
+        np.clip(fits.max() * rng.uniform(*within.farther), _NEAREST_M, within.farthest_m)
+    )
     return CameraView(
         position_m=aim - forward * distance,
         rotation=rotation,

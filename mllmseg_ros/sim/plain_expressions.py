@@ -15,10 +15,8 @@ import numpy as np
 
 from mllmseg_ros.language.vocabulary import (
     ANY,
-    COLOR_WORDS,
     COLORS,
     EXTREMES,
-    OF_TWO,
     RELATIONS,
     SIZE_WORDS,
     Vocabulary,
@@ -132,7 +130,7 @@ class PlainExpressions:
         noun = pair[1] if plural else pair[0]
         if what.color is None:
             return noun
-        return f"{self._pick(COLOR_WORDS.get(what.color, (what.color,)))} {noun}"
+        return f"{self._pick(self._language.color_words.get(what.color, (what.color,)))} {noun}"
 
     def _build(
         self,
@@ -226,7 +224,9 @@ class PlainExpressions:
         clear = CLEAR_UV if side in ("left", "right") else CLEAR_M
         if along(side, order[1]) - along(side, order[0]) < clear:
             return None
-        options = EXTREMES[side] + ((OF_TWO[side],) if len(matching) == 2 else ())
+        options = self._language.extremes[side]
+        if len(matching) == 2:
+            options += self._language.of_two[side]
         phrase = self._pick(options).format(n=self._words(what))
         return self._build(phrase, "extreme", order[:1], what)
 
@@ -259,7 +259,10 @@ class PlainExpressions:
         )
 
     def _related(self, what: Description, side: str, anchor: Description) -> str:
-        return f"{self._words(what)} {self._pick(RELATIONS[side])} the {self._words(anchor)}"
+        return (
+            f"{self._words(what)} {self._pick(self._language.relations[side])}"
+            f" the {self._words(anchor)}"
+        )
 
     def _several(self) -> ReferringExpression | None:
         chosen = self._some_object()

@@ -2,7 +2,8 @@
 """Random scenes of the splits; the same (split, seed) gives the same scene everywhere.
 
 ``train``, ``validation`` and ``test`` are the plain tabletop; for the ``varied_`` splits and
-``workshop`` see :mod:`mllmseg_ros.sim.varied_scenes`.
+``workshop`` see :mod:`mllmseg_ros.sim.varied_scenes`, for the ``wide_`` ones
+:mod:`mllmseg_ros.sim.wide_scenes`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mllmseg_ros.sim.placement import place_objects, random_camera
 from mllmseg_ros.sim.scene import Scene
 from mllmseg_ros.sim.surroundings import dull_rgb, random_lights, random_mats, random_surface
 from mllmseg_ros.sim.varied_scenes import random_varied_scene, random_workshop_scene
+from mllmseg_ros.sim.wide_scenes import random_wide_scene
 
 __all__ = ["add_surroundings", "random_scene"]
 
@@ -28,8 +30,11 @@ SPLITS = (
     "varied_validation",
     "varied_test",
     "workshop",
+    "wide_train",
+    "wide_validation",
+    "wide_test",
 )
-TEST_SPLITS = ("test", "varied_test")  # only these have pairs of objects.HELD_OUT
+TEST_SPLITS = ("test", "varied_test", "wide_test")  # only these have pairs of objects.HELD_OUT
 MIN_OBJECTS, MAX_OBJECTS = 3, 10
 _HELD_OUT_SHARE = 0.25  # of test scenes that have one of the HELD_OUT pairs
 
@@ -55,6 +60,8 @@ def random_scene(seed: int, split: str = "train", n_objects: int | None = None) 
     n = n_objects or int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
     if split.startswith("varied"):
         return random_varied_scene(rng, n, held_out=split in TEST_SPLITS)
+    if split.startswith("wide"):
+        return random_wide_scene(rng, n, held_out=split in TEST_SPLITS)
     if split == "workshop":
         return random_workshop_scene(rng, n)
     azimuth = float(rng.uniform(-math.pi, math.pi))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.sim.objects import SceneObject
 from mllmseg_ros.sim.sensor import Sensor
+from mllmseg_ros.sim.view import MIN_AREA_SHARE
 
 __all__ = ["Scene"]
 
@@ -23,7 +24,7 @@ RGB = tuple[float, float, float]
 class Surface:
     """The table top."""
 
-    pattern: str  # one of patterns.PATTERNS
+    pattern: str  # one of patterns.PATTERNS, or a key of skins.GROUNDS
     rgb: tuple[RGB, RGB]  # its two colours, [0, 1]
     repeat: float  # of the pattern over a metre
     reflectance: float  # [0, 1], of highlights
@@ -52,6 +53,18 @@ class Mat:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Block:
+    """A box in the background: a wall, the floor, furniture."""
+
+    position_m: tuple[float, float, float]
+    half_size_m: tuple[float, float, float]
+    yaw_rad: float
+    pattern: str  # a key of skins.GROUNDS
+    rgb: tuple[RGB, RGB]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraView:
     """Pose and field of view of the camera. Optical frame: x right, y down, z forward (REP 103)."""
 
@@ -72,3 +85,5 @@ class Scene:
     sky: tuple[RGB, RGB]  # above and below
     camera: CameraView
     sensor: Sensor | None = None  # None: pixels as rendered
+    backdrop: tuple[Block, ...] = ()
+    least_area_share: float = MIN_AREA_SHARE  # of the image that a nameable object covers

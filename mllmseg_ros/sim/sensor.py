@@ -27,12 +27,24 @@ class Sensor:
     noise: float  # standard deviation, of 255
     jpeg_quality: int  # [1, 100]
     seed: int  # of the noise
+    gamma: float = 1.0  # of the tone curve; above 1 is darker
+    saturation: float = 1.0  # of colours, 0 is grey
+    vignette: float = 0.0  # share of light lost in the corners
 
 
 def apply_sensor(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
     """Apply a sensor model to an image (H, W, 3)."""
     scale = rgb.shape[1] / _REFERENCE_WIDTH_PX
     pixels: NDArray[Any] = rgb.astype(np.float32) * np.array(sensor.gain, np.float32)
+    if sensor.saturation != 1.0:
+        grey = pixels.mean(axis=2, keepdims=True)
+        pixels = grey + np.float32(sensor.saturation) * (pixels - grey)
+    if sensor.gamma != 1.0:
+        pixels = 255 * (np.clip(pixels, 0, 255) / 255) ** np.float32(sensor.gamma)
+    if sensor.vignette > 0:
+        y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in rgb.shape[:2])
+        loss = np.float32(sensor.vignette / 2) * (y[:, None] ** 2 + x[None] ** 2)
+        pixels = pixels * (1 - loss)[..., None]
     motion_blur = sensor.motion_px * scale
     if motion_blur >= 1.5:
         pixels = cv2.filter2D(pixels, -1, _motion_blur(motion_blur, sensor.motion_rad))

@@ -16,6 +16,7 @@ import numpy as np
 
 from mllmseg_ros.language.vocabulary import CLUTTER
 from mllmseg_ros.sim.objects import SceneObject
+from mllmseg_ros.sim.parts import add_parts
 from mllmseg_ros.sim.shape_builder import ShapeBuilder
 
 __all__ = ["add_object", "add_shape", "footprint_radius_m", "height_m"]
@@ -34,13 +35,17 @@ class _Shape:
     height_m: float  # at scale and aspect 1
 
 
-def footprint_radius_m(kind: str, scale: float) -> float:
+def footprint_radius_m(thing: SceneObject) -> float:
     """Return the radius of the circle on the table that contains the object at any yaw."""
-    return _SHAPES[kind].radius_m * scale
+    if thing.shape is not None:
+        return thing.shape.radius_m
+    return _SHAPES[thing.kind].radius_m * thing.scale
 
 
 def height_m(thing: SceneObject) -> float:
     """Return the height above the table."""
+    if thing.shape is not None:
+        return thing.shape.height_m
     return _SHAPES[thing.kind].height_m * thing.scale * thing.aspect
 
 
@@ -71,6 +76,16 @@ def add_shape(spec: Any, body: Any, name: str, thing: SceneObject) -> None:
         name: prefix of the names of the parts.
         thing: the object.
     """
+    if thing.shape is not None:
+        add_parts(
+            spec,
+            body,
+            name,
+            thing.shape,
+            specular=thing.specular,
+            shininess=thing.shininess,
+        )
+        return
     _SHAPES[thing.kind].build(ShapeBuilder(spec, body, name, thing))
 
 

@@ -24,8 +24,8 @@ class VisibleObject:
     """One object as visible in one image."""
 
     instance_id: int  # its value in View.instances, from 1
-    kind: str  # one of vocabulary.ALL_KINDS, or CLUTTER
-    color: str  # one of vocabulary.COLORS, or CLUTTER
+    kind: str  # one of vocabulary.ALL_KINDS or household.HOUSEHOLD_KINDS, or CLUTTER
+    color: str  # one of vocabulary.COLORS or household.HOUSEHOLD_COLORS, or CLUTTER
     size_name: str  # one of vocabulary.SIZES
     scale: float  # relative to the kind's base size
     centroid_uv: tuple[float, float]  # [0, 1], of its visible pixels; (-1, -1) if none
@@ -34,6 +34,8 @@ class VisibleObject:
     depth_m: float  # mean depth of its visible pixels; of its centre if none
     position_m: tuple[float, float, float]  # its centre, optical frame
     nameable: bool  # it has a name, and enough of it is visible
+    decor: str = ""  # of its surface, a key of skins.DECORS or MATERIALS; "" where it has no name
+    accent: str = ""  # colour of its print or lid; "" where it has no name
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -65,6 +67,7 @@ def visible_objects(
     depth_m: NDArray[np.float32],
     outline_px: Sequence[float],
     positions_m: NDArray[np.float64],
+    least_area_share: float = MIN_AREA_SHARE,
 ) -> tuple[VisibleObject, ...]:
     """Describe each object as visible in the image.
 
@@ -74,6 +77,7 @@ def visible_objects(
         depth_m: (H, W).
         outline_px: N areas of the objects without occlusion and cropping, px.
         positions_m: (N, 3) centres in the optical frame.
+        least_area_share: of the image that a nameable object covers.
     """
     height, width = instances.shape
     flat = instances.ravel()
@@ -108,9 +112,11 @@ def visible_objects(
                 position_m=(x, y, z),
                 nameable=(
                     thing.kind != CLUTTER
-                    and area_share >= MIN_AREA_SHARE
+                    and area_share >= least_area_share
                     and visible_share >= MIN_VISIBLE_SHARE
                 ),
+                decor=thing.decor,
+                accent=thing.accent,
             )
         )
     return tuple(described)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.sim.patterns import pattern_mix
-from mllmseg_ros.sim.scene import Scene, Surface
+from mllmseg_ros.sim.scene import Block, Scene, Surface
 from mllmseg_ros.sim.shapes import add_object
+from mllmseg_ros.sim.skins import GROUNDS, draw_ground
 
 __all__ = ["compile_scene", "empty_scene"]
 
 NEAR_M, FAR_M = 0.05, 8.0  # clipping planes
-_TEXTURE_PX = 256
+_TEXTURE_PX, _BACKDROP_TEXTURE_PX = 256, 64
 
 
 def compile_scene(mj: Any, scene: Scene, width: int, height: int) -> Any:
@@ -78,7 +79,9 @@ def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
         height=_TEXTURE_PX,
         nchannel=3,
     )
-    texture.data = _pattern(surface).tobytes()  # the keyword takes lists of integers only
+    texture.data = _pattern(
+        surface, _TEXTURE_PX
+    ).tobytes()  # the keyword takes lists of integers only
     table = spec.add_material(
         name="table",
         texuniform=True,
@@ -114,6 +117,17 @@ def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
     add_flat_box((0.0, 0.0), surface.yaw_rad, -0.02, size=half, material="table")
     floor = [*scene.sky[1], 1.0]
     add_flat_box((0.0, 0.0), 0.0, -0.8, size=[4.0, 4.0, 0.01], rgba=floor)
+    for index, block in enumerate(scene.backdrop):
+        name = f"backdrop_{index}"
+        side = _BACKDROP_TEXTURE_PX
+        skin = spec.add_texture(
+            name=name, type=mj.mjtTexture.mjTEXTURE_CUBE, width=side, height=6 * side, nchannel=3
+        )
+        skin.data = _pattern(block, side).tobytes() * 6
+        material = spec.add_material(name=name, specular=0.1, shininess=0.1)
+        material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
+        x, y, z = block.position_m
+        add_flat_box((x, y), block.yaw_rad, z, size=block.half_size_m, material=name)
     for index, mat in enumerate(scene.mats):
         # Each a little higher than the last, against z-fighting.
         thick = 0.0004 * (index + 1)
@@ -122,9 +136,11 @@ def _add_surroundings(mj: Any, spec: Any, scene: Scene) -> None:
         )
 
 
-def _pattern(surface: Surface) -> NDArray[np.uint8]:
-    """Draw the table top's pattern, (256, 256, 3) RGB."""
-    mix = pattern_mix(surface.pattern, _TEXTURE_PX, surface.seed)
+def _pattern(surface: Surface | Block, side: int) -> NDArray[np.uint8]:
+    """Draw the pattern of a table top or block, (side, side, 3) RGB."""
+    if surface.pattern in GROUNDS:
+        return draw_ground(surface.pattern, *surface.rgb, side, surface.seed)
+    mix = pattern_mix(surface.pattern, side, surface.seed)
     first, second = np.array(surface.rgb)
     colors = first + mix[:, :, None] * (second - first)
     return np.round(255 * colors).astype(np.uint8)

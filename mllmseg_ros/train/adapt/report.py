@@ -54,14 +54,21 @@ class AdaptReport:
         lines = [
             f"{self.n_images} images trained on, trained: {self.trained}, "
             f"{self.minutes:.1f} minutes; kept: step {self.step}, {self.share:.0%} of the way",
-            f"{'percent':<26}{'n':>6}{'empty':>7}{'gIoU':>8}{'cIoU':>8}{'N-acc':>8}{'T-acc':>8}",
+            f"{'percent':<26}{'n':>6}{'empty':>7}"
+            f"{'gIoU':>8}{'cIoU':>8}{'N-acc':>8}{'T-acc':>8}{'MCC':>8}",
         ]
         groups = [("new, held out", self.new)]
         if self.known:
             groups.append(("known before", self.known))
         for name, pair in groups:
             for when, scores in zip(("before", "after"), pair, strict=True):
-                cells = (scores.g_iou, scores.c_iou, scores.n_acc, scores.t_acc)
+                cells = (
+                    scores.g_iou,
+                    scores.c_iou,
+                    scores.n_acc,
+                    scores.t_acc,
+                    scores.presence,
+                )
                 percents = "".join("-".rjust(8) if c != c else f"{c:8.1f}" for c in cells)
                 lines.append(f"{name + ', ' + when:<26}{scores.n:>6}{scores.n_empty:>7}{percents}")
         if not self.known:

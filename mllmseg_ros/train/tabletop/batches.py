@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, SIZES, VARIED_KINDS, Vocabulary
+from mllmseg_ros.language.household import HOUSEHOLD_COLORS, HOUSEHOLD_KINDS
+from mllmseg_ros.language.vocabulary import CLUTTER, SIZES, Vocabulary
 from mllmseg_ros.model.packing import PackedPrompts, pack
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions, mirror_objects
 from mllmseg_ros.sim.view import VisibleObject
-from mllmseg_ros.train.augment import jitter_colors
+from mllmseg_ros.train.augment import cut_view, jitter_colors, jitter_sharpness, jitter_tones
 
 __all__ = ["TabletopBatches"]
 
@@ -84,6 +85,7 @@ class TabletopBatches:
         no_target_share: float = 0.2,
         forms: Sequence[str] | None = None,
         shares: Sequence[float] = (1.0,),
+        augmented: bool = False,
     ) -> Batch:
         """Draw the batch of one step.
 
@@ -95,6 +97,8 @@ class TabletopBatches:
             no_target_share: share of expressions without a target.
             forms: of expressions; if given, no_target_share is ignored. None for all.
             shares: of the first splits in the images; they sum to 1.
+            augmented: whether images are cut at random, with other proportions, and their colours
+                and sharpness varied more.
         """
         rng = np.random.default_rng((self._seed, step))
         images, cells, tables, rows, has_target, drawn = [], [], [], [], [], []
@@ -108,6 +112,9 @@ class TabletopBatches:
             objects = scenes.cache.objects(index)
             if rng.random() < 0.5:
                 rgb, instances, objects = rgb[:, ::-1], instances[:, ::-1], mirror_objects(objects)
+            if augmented:
+                rgb, instances, objects = cut_view(rgb, instances, objects, rng)
+                rgb = jitter_sharpness(jitter_tones(rgb, rng), rng)
             images.append(jitter_colors(rgb, rng))
             cells.append(self._sample_cells(instances))
             tables.append(_table(objects))
@@ -163,8 +170,8 @@ def _table(objects: Sequence[VisibleObject]) -> NDArray[np.float32]:
         if thing.kind == CLUTTER:
             continue
         table[thing.instance_id] = (
-            1 + COLORS.index(thing.color),
-            1 + VARIED_KINDS.index(thing.kind),
+            1 + HOUSEHOLD_COLORS.index(thing.color),
+            1 + HOUSEHOLD_KINDS.index(thing.kind),
             1 + SIZES.index(thing.size_name),
             *thing.centroid_uv,
             thing.depth_m,

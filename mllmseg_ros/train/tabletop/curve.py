@@ -28,7 +28,7 @@ def draw_curve(log: Path) -> NDArray[np.uint8]:
     """Draw the validation scores of ``log.jsonl`` over the steps.
 
     Returns:
-        RGB (H, W, 3): a plot for the plain scenes, one below it for the varied ones.
+        RGB (H, W, 3): a plot for the plain scenes, one below it for each other world.
 
     Raises:
         ValueError: if nothing was validated yet.
@@ -41,7 +41,7 @@ def draw_curve(log: Path) -> NDArray[np.uint8]:
             continue
         for name, scores in fields.items():
             if name.endswith("validation"):
-                world = "varied scenes" if name.startswith("varied") else "plain scenes"
+                world = f"{name.removesuffix('validation').strip('_') or 'plain'} scenes"
                 worlds.setdefault(world, []).append((fields["step"] + 1, scores))
     if not worlds:
         raise ValueError(f"{log}: nothing was validated yet")

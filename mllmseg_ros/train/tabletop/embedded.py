@@ -18,18 +18,18 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
 from mllmseg_ros.checkpoints.loading import save_model
-from mllmseg_ros.files import write_file
+from mllmseg_ros.files import read_json, write_file
 from mllmseg_ros.language.english import FUNCTION_WORDS
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.known_words import split_words
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
-__all__ = ["new_checkpoint"]
+__all__ = ["add_known_words", "new_checkpoint"]
 
 _SPECIAL = ("<img>", "</img>", "<IMG_CONTEXT>", "[SEG]", "[REJ]")
 # Each token of a prompt costs time in every inference: no system message, no chat.
 _PROMPT = "<img>{image}</img>{answers}"
-_VOCABULARY = 1024
+_VOCABULARY = 2048
 _OFTEN = 20  # occurrences of a word from which it counts as known
 
 _WIDTH = 192
@@ -103,6 +103,16 @@ def new_checkpoint(folder: Path, texts: Iterable[str], seed: int) -> None:
     model = MLLMSeg(parse_config(fields, name="mllmseg-tabletop", origin="embedded"))
     _initialise_weights(model)
     save_model(model, folder, torch.float32)
+
+
+def add_known_words(folder: Path, texts: Iterable[str]) -> None:
+    """Add the words that are frequent in the texts to those that a checkpoint knows."""
+    path = folder / "config.json"
+    fields = read_json(path)
+    words = {*fields["mllmseg"].get("known_words", ()), *_known_words(texts)}
+    fields["mllmseg"]["known_words"] = sorted(words)
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    write_file(path, text + "\n")
 
 
 def _known_words(texts: Iterable[str]) -> list[str]:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mllmseg_ros.language.vocabulary import COLORS, SIZES, VARIED_KINDS
+from mllmseg_ros.language.household import HOUSEHOLD_COLORS, HOUSEHOLD_KINDS
+from mllmseg_ros.language.vocabulary import SIZES
 from mllmseg_ros.train.tabletop.batches import CELLS, PLACE, Batch
 
-_CLASSES = (1 + len(COLORS), 1 + len(VARIED_KINDS), 1 + len(SIZES))
+_CLASSES = (1 + len(HOUSEHOLD_COLORS), 1 + len(HOUSEHOLD_KINDS), 1 + len(SIZES))
 _PLACE_WEIGHT = 4.0
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mllmseg_ros.train.recipe import AtLeast0, Count, Recipe, Share
+from mllmseg_ros.train.recipe import AtLeast0, Count, Positive, Recipe, Share
 
 __all__ = ["TabletopRecipe"]
 
-_JOINT_FACTOR = 0.6  # of the base learning rates
 _DENSE_WARM_UP = 20
 _JOINT_WARM_UP = 50
 
@@ -20,38 +19,71 @@ class TabletopRecipe(Recipe):
 
     scenes: Count
     validation_scenes: Count
+    head_steps: AtLeast0
     dense_steps: AtLeast0
     joint_steps: AtLeast0
     easy_steps: AtLeast0
     varied_steps: AtLeast0
     varied_share: Share
+    wide_steps: AtLeast0
+    wide_share: Share
     dense_images: Count
     joint_images: Count
     expressions: Count
     drawn: Count
     no_target_share: Share
+    joint_rate: Positive
     seed: int
 
     @property
     def steps(self) -> int:
         """Number of steps of all stages."""
-        return self.dense_steps + self.joint_steps + self.varied_steps
+        return sum(self._stages.values())
+
+    def stage(self, step: int) -> tuple[str, int]:
+        """The stage of a step (heads, dense, joint, varied, wide), and the steps before it."""
+        first = 0
+        for name, n_steps in self._stages.items():
+            if step < first + n_steps:
+                return name, first
+            first += n_steps
+        raise ValueError(f"step is {step}, expected 0 to {first - 1}")
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """Prefixes of the splits that are needed."""
+        if self.wide_steps:
+            return ("", "varied_", "wide_")
+        return ("", "varied_") if self.varied_steps else ("",)
 
     def shares(self, step: int) -> tuple[float, ...]:
-        """Shares of plain and varied scenes in the images of a step."""
-        if step < self.dense_steps + self.joint_steps:
-            return (1.0,)
-        return 1 - self.varied_share, self.varied_share
+        """Shares of the worlds' scenes in the images of a step."""
+        stage, _ = self.stage(step)
+        if stage == "varied":
+            return 1 - self.varied_share, self.varied_share
+        if stage == "wide" or (stage == "heads" and self.wide_steps):
+            rest = 1 - self.wide_share
+            return rest / 2, rest / 2, self.wide_share
+        return (1.0,)
 
     def learning_rate_at(self, step: int) -> float:
         """Factor of the base learning rates: a warm-up and a plateau in each stage.
 
-        Over the second half of the two last stages it decays linearly.
+        Over the second half of the last three stages it decays linearly.
         """
-        if step < self.dense_steps:
-            return min(1.0, (step + 1) / _DENSE_WARM_UP)
-        done, stage_steps = step - self.dense_steps, self.joint_steps
-        if done >= stage_steps:
-            done, stage_steps = done - stage_steps, self.varied_steps
-        decay = min(1.0, 2 * (1 - done / stage_steps))
-        return _JOINT_FACTOR * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
+        stage, first = self.stage(step)
+        done = step - first
+        if stage in ("heads", "dense"):
+            return min(1.0, (done + 1) / _DENSE_WARM_UP)
+        decay = min(1.0, 2 * (1 - done / self._stages[stage]))
+        return self.joint_rate * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
+
+    @property
+    def _stages(self) -> dict[str, int]:
+        return {
+            "heads": self.head_steps,
+            "dense": self.dense_steps,
+            "joint": self.joint_steps,
+            "varied": self.varied_steps,
+            "wide": self.wide_steps,
+        }

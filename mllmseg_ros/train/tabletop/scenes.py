@@ -17,12 +17,12 @@ def render_scenes(folder: Path, recipe: TabletopRecipe) -> None:
 
     Args:
         folder: for one folder per split.
-        recipe: for the number of scenes, and whether varied ones are needed.
+        recipe: for the number of scenes, and the worlds that are needed.
 
     Raises:
         RuntimeError: if off-screen GL is missing.
     """
-    for world in ("", "varied_") if recipe.varied_steps else ("",):
+    for world in recipe.worlds:
         for split, n_scenes in (
             ("train", recipe.scenes),
             ("validation", recipe.validation_scenes),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
+from mllmseg_ros.train.mask_losses import answer_loss, hard_answer_loss, mask_loss
 from mllmseg_ros.train.tabletop.batches import Batch
 from mllmseg_ros.train.tabletop.extra_heads import DenseHead, PointerHead, SketchHead
 
@@ -81,8 +81,26 @@ class Learner(nn.Module):
             ),
         )
 
-    def joint_losses(self, batch: Batch) -> Losses:
-        """Compute the losses of masks and decisions, and those of the vision tower again."""
+    def head_losses(self, batch: Batch) -> Losses:
+        """Compute the losses of the auxiliary heads alone; the network stays as it is."""
+        assert batch.prompts is not None
+        with torch.no_grad():
+            predictions = self.predict(batch)
+        dense, terms = self.dense(predictions.tokens, batch)
+        rows = batch.prompts.rows[batch.has_target]
+        pointer = self.pointer(predictions.states, predictions.tokens, rows, batch.cell_target)
+        dice, focal = mask_loss(self.sketch(predictions.attended), batch.cell_target)
+        terms |= {"sketch": float(dice.detach()), "pointer": float(pointer.detach())}
+        return Losses(total=dense + pointer + dice + focal, terms=terms)
+
+    def joint_losses(self, batch: Batch, hard_share: float | None = None) -> Losses:
+        """Compute the losses of masks and decisions, and those of the vision tower again.
+
+        Args:
+            batch: with expressions.
+            hard_share: of the absent targets that count, see ``hard_answer_loss``; None for all,
+                not balanced.
+        """
         assert batch.prompts is not None
         predictions = self.predict(batch)
         dense, terms = self.dense(predictions.tokens, batch)
@@ -92,7 +110,10 @@ class Learner(nn.Module):
         dice, focal = mask_loss(
             self.model.mask_decoder.predict_logits(predictions.attended[batch.drawn]), batch.target
         )
-        answer = answer_loss(predictions.answer_logits, batch.has_target)
+        if hard_share is None:
+            answer = answer_loss(predictions.answer_logits, batch.has_target)
+        else:
+            answer = hard_answer_loss(predictions.answer_logits, batch.has_target, hard_share)
         total = (
             dice
             + focal

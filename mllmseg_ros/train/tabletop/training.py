@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the embedded model on the simulated tabletop.
 
-First vision alone, then words and masks, then the same on varied scenes.
+First vision alone, then words and masks, then the same on varied scenes and on wide ones.
 
 The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``tensorboard/``,
 ``curve.png``, ``state.safetensors`` (the last checkpoint, written atomically) and ``model/`` (the
@@ -32,7 +32,7 @@ from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.train.run_state import RunState
 from mllmseg_ros.train.tabletop.batches import Scenes, TabletopBatches
 from mllmseg_ros.train.tabletop.curve import draw_curve
-from mllmseg_ros.train.tabletop.embedded import new_checkpoint
+from mllmseg_ros.train.tabletop.embedded import add_known_words, new_checkpoint
 from mllmseg_ros.train.tabletop.optimisers import muon_and_adamw
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
 from mllmseg_ros.train.tabletop.step import Learner
@@ -40,6 +40,7 @@ from mllmseg_ros.train.trainer import STATE_FILE, Trainer
 
 __all__ = ["train_tabletop"]
 
+_HARD_SHARE = 0.75  # of the absent targets of a step on wide scenes
 _EASY_FORMS = ("color", "kind", "color_kind")
 
 
@@ -55,8 +56,8 @@ def train_tabletop(
 
     Args:
         run: the run's folder; a run found there is resumed from its last checkpoint.
-        scenes: folder with the rendered splits ``train`` and ``validation``, and their varied
-            ones where the recipe has varied steps.
+        scenes: folder with the rendered splits ``train`` and ``validation`` of the recipe's
+            worlds.
         recipe: the settings.
         start: checkpoint folder to start from instead of new weights.
         threads: CPU threads, 0 for torch's choice.
@@ -70,7 +71,7 @@ def train_tabletop(
     if threads:
         torch.set_num_threads(threads)
     _keep_freed_memory()
-    worlds = ("", "varied_") if recipe.varied_steps else ("",)
+    worlds = recipe.worlds
     splits = {
         split: [
             Scenes(cache=SceneCache(scenes / name, n_scenes), language=get_vocabulary(name))
@@ -87,6 +88,7 @@ def train_tabletop(
         with replaced_folder(model_folder) as partial:  # a kill leaves no half of a model
             if start is not None:
                 shutil.copytree(start, partial, dirs_exist_ok=True)
+                add_known_words(partial, _corpus(splits["train"]))
             else:
                 new_checkpoint(partial, _corpus(splits["train"]), recipe.seed)
     model = load_model(model_folder, torch.device("cpu"), torch.float32).requires_grad_(True)
@@ -113,7 +115,7 @@ def check_run(run: Path, recipe: TabletopRecipe, start: Path | None) -> None:
 
 
 class TabletopTrainer(Trainer):
-    """Dense, joint and varied stages; scores of the validation scenes; a checkpoint by time."""
+    """Dense, joint, varied and wide stages; validation scores; a checkpoint by time."""
 
     evaluate_every = 400
     save_every_s = 180.0
@@ -148,12 +150,12 @@ class TabletopTrainer(Trainer):
         learner.train()
         # Dropout too is a function of (seed, step), so that a resumed run repeats an unbroken one.
         torch.manual_seed(recipe.seed * 1_000_003 + step)
-        dense = step < recipe.dense_steps
+        stage, first = recipe.stage(step)
         shares = recipe.shares(step)
-        if dense:
+        if stage == "dense":
             batch = self._batches["train"].draw(step, recipe.dense_images, shares=shares)
         else:
-            easy = step < recipe.dense_steps + recipe.easy_steps
+            easy = stage == "joint" and step < first + recipe.easy_steps
             batch = self._batches["train"].draw(
                 step,
                 recipe.joint_images,
@@ -162,11 +164,17 @@ class TabletopTrainer(Trainer):
                 recipe.no_target_share,
                 forms=_EASY_FORMS if easy else None,
                 shares=shares,
+                augmented=stage == "wide",
             )
         # On a CPU the backward pass of plain matrix products beats that of fused attention.
         with sdpa_kernel(SDPBackend.MATH):
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                losses = learner.dense_losses(batch) if dense else learner.joint_losses(batch)
+                if stage == "dense":
+                    losses = learner.dense_losses(batch)
+                elif stage == "heads":
+                    losses = learner.head_losses(batch)
+                else:
+                    losses = learner.joint_losses(batch, _HARD_SHARE if stage == "wide" else None)
             losses.total.backward()
         return {"loss": float(losses.total.detach()), **losses.terms}
 
@@ -218,7 +226,7 @@ def validate(
             terms = learner.dense_losses(batch).terms
             for name, values in scores.items():
                 values.append(terms[name])
-            if done <= recipe.dense_steps:
+            if recipe.stage(done - 1)[0] == "dense":
                 continue
             predictions = learner.predict(batch)
             mask_logits = learner.model.mask_decoder.predict_logits(predictions.attended)

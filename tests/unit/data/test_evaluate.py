@@ -144,7 +144,7 @@ def test_perturbations_are_compared_with_the_clean_run(
     assert len(lines) == 1 + len(rows)
     assert re.search(r"\d+\.\d \([+-]\d+\.\d\)", lines[-1])
     assert "(" not in lines[1]  # the clean run is compared with nothing
-    assert robustness_table(rows, markdown=True).splitlines()[1] == "|" + "---|" * 6
+    assert robustness_table(rows, markdown=True).splitlines()[1] == "|" + "---|" * 7
 
 
 def test_a_target_that_a_crop_has_cut_off_is_not_asked_for(

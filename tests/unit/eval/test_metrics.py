@@ -11,6 +11,7 @@ import pytest
 from mllmseg_ros.eval.metrics import (
     compare_mask,
     gres_scores,
+    matthews_correlation,
     precision_at_half,
     res_scores,
     xywh_to_target_box,
@@ -74,3 +75,21 @@ def test_annotated_boxes_lose_precision_as_in_the_reference() -> None:
 def test_sizes_must_agree() -> None:
     with pytest.raises(ValueError, match="target"):
         compare_mask(square(0, 10), np.zeros((4, 4)))
+
+
+def test_presence_is_a_correlation() -> None:
+    def correlation(
+        present_found: int, present_missed: int, absent_found: int, absent: int
+    ) -> float:
+        truth = [True] * (present_found + present_missed) + [False] * (absent_found + absent)
+        found = [True] * present_found + [False] * present_missed
+        return matthews_correlation(truth, found + [True] * absent_found + [False] * absent)
+
+    assert correlation(5, 0, 0, 5) == pytest.approx(100)
+    assert correlation(0, 5, 5, 0) == pytest.approx(-100)
+    assert correlation(4, 4, 2, 2) == pytest.approx(0, abs=1e-9)
+    # (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))
+    assert correlation(8, 2, 1, 4) == pytest.approx(100 * 30 / math.sqrt(9 * 10 * 5 * 6))
+    assert correlation(5, 0, 5, 0) == 0  # it finds everything
+    assert math.isnan(correlation(5, 1, 0, 0))
+    assert math.isnan(matthews_correlation([], []))

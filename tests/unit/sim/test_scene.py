@@ -57,9 +57,7 @@ def test_objects_do_not_meet_and_stand_before_the_camera() -> None:
         for index, a in enumerate(scene.objects):
             for b in scene.objects[:index]:
                 apart = math.dist(a.xy_m, b.xy_m)
-                assert apart > footprint_radius_m(a.kind, a.scale) + footprint_radius_m(
-                    b.kind, b.scale
-                )
+                assert apart > footprint_radius_m(a) + footprint_radius_m(b)
             offset = np.array([*a.xy_m, 0.05]) - scene.camera.position_m
             assert (offset @ scene.camera.rotation)[2] > 0.15
         rotation = scene.camera.rotation

@@ -328,6 +328,7 @@ def scores(g_iou: float) -> ProtocolScores:
         precision_at_half=50.0,
         n_acc=100.0,
         t_acc=float("nan"),
+        presence=float("nan"),
         ms_per_expression=1.0,
     )
 

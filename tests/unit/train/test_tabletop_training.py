@@ -30,12 +30,16 @@ pytestmark = pytest.mark.skipif(
 TINY = TabletopRecipe(
     scenes=6,
     validation_scenes=3,
+    head_steps=0,
     dense_steps=2,
     joint_steps=2,
     easy_steps=1,
     varied_steps=1,
     varied_share=0.5,
+    wide_steps=1,
+    wide_share=0.5,
     no_target_share=0.2,
+    joint_rate=0.6,
     seed=0,
     dense_images=2,
     joint_images=2,
@@ -88,6 +92,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scenes(folder / "validation", 3)
     write_scenes(folder / "varied_train", 6)
     write_scenes(folder / "varied_validation", 3)
+    write_scenes(folder / "wide_train", 6)
+    write_scenes(folder / "wide_validation", 3)
     assert len(SceneCache(folder / "train")) == 6
     return folder
 
@@ -106,10 +112,11 @@ def test_a_run_gives_a_model_that_answers(unbroken: Path) -> None:
     (answer,) = segmenter(np.zeros((48, 64, 3), np.uint8), ["the red mug"])
     assert 0 < answer.score < 1
     log = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in log if "loss" in line] == [0, 1, 2, 3, 4]
-    assert {"cIoU", "N_acc", "T_acc", "kind_acc"} <= set(log[-2]["validation"])
-    assert log[-1]["varied_validation"].keys() == log[-2]["validation"].keys()
-    assert cv2.imread(str(unbroken / "curve.png")).shape[0] > 600  # two plots
+    assert [line["step"] for line in log if "loss" in line] == [0, 1, 2, 3, 4, 5]
+    assert {"cIoU", "N_acc", "T_acc", "kind_acc"} <= set(log[-3]["validation"])
+    assert log[-2]["varied_validation"].keys() == log[-3]["validation"].keys()
+    assert log[-1]["wide_validation"].keys() == log[-3]["validation"].keys()
+    assert cv2.imread(str(unbroken / "curve.png")).shape[0] > 900  # three plots
 
 
 @pytest.mark.slow
@@ -135,6 +142,18 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
     once, twice = (load_file(folder / "state.safetensors") for folder in (unbroken, run))
     assert once.keys() == twice.keys()
     assert all(torch.equal(once[name], tensor) for name, tensor in twice.items())
+
+
+def test_a_run_from_a_checkpoint_begins_with_the_heads_alone(
+    unbroken: Path, scenes: Path, tmp_path: Path
+) -> None:
+    start = unbroken / "model"
+    recipe = replace(TINY, head_steps=2, dense_steps=0, joint_steps=0, varied_steps=0, wide_steps=0)
+    model = train_tabletop(tmp_path / "run", scenes, recipe, start=start, threads=1)
+    before, after = (load_file(folder / "model.safetensors") for folder in (start, model))
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+    losses = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert losses[1]["dense"] < losses[0]["dense"]
 
 
 def test_another_recipe_is_refused(unbroken: Path, scenes: Path) -> None:
@@ -174,13 +193,15 @@ def test_scenes_are_rendered_where_none_are_named(
         "validation",
         "varied_train",
         "varied_validation",
+        "wide_train",
+        "wide_validation",
     ]
     assert asked[0][1:3] == (0, 2500)
     assert asked[1][1:] == (0, 3, 1)
 
 
 def test_learning_rate_factor() -> None:
-    recipe = replace(TINY, dense_steps=100, joint_steps=200, varied_steps=300)
+    recipe = replace(TINY, dense_steps=100, joint_steps=200, varied_steps=300, wide_steps=400)
     assert recipe.learning_rate_at(0) == pytest.approx(1 / 20)
     assert recipe.learning_rate_at(99) == 1.0
     assert recipe.learning_rate_at(100) == pytest.approx(0.6 / 50)
@@ -189,11 +210,15 @@ def test_learning_rate_factor() -> None:
     assert recipe.learning_rate_at(300) == pytest.approx(0.6 / 50)
     assert recipe.learning_rate_at(400) == pytest.approx(0.6)
     assert 0 < recipe.learning_rate_at(599) < 0.02
+    assert recipe.learning_rate_at(600) == pytest.approx(0.6 / 50)
+    assert recipe.learning_rate_at(700) == pytest.approx(0.6)
+    assert 0 < recipe.learning_rate_at(999) < 0.02
 
 
 def test_shipped_recipe_is_read_and_checked() -> None:
     recipe = read_recipe(TabletopRecipe, "tabletop")
     assert recipe.shares(0) == (1.0,)
-    assert recipe.shares(recipe.steps - 1) == (0.25, 0.75)
+    assert recipe.shares(recipe.steps - recipe.wide_steps - 1) == (0.25, 0.75)
+    assert recipe.shares(recipe.steps - 1) == pytest.approx((0.2, 0.2, 0.6))
     with pytest.raises(ValueError, match="varied_share is 2, accepted: 0 to 1"):
         read_recipe(TabletopRecipe, "tabletop", varied_share=2)
