@@ -77,6 +77,11 @@ class BagSource:
             self.cameras = find_cameras(path, reader, topics)
         for topic, encoding in others.items():
             self._warn(f"{printable(topic)} ignored: messages in {encoding!r}, expected 'cdr'")
+        for camera in self.cameras:
+            if camera.other_depths:
+                ignored = printable(", ".join(camera.other_depths))
+                chosen = printable(camera.depth) or "no topic"
+                self._warn(f"depth from {chosen}, not from {ignored}")
 
     def _open_files(self, files: Sequence[Path]) -> list[Path | McapFile]:
         """Find what can be read of each file.
@@ -138,11 +143,6 @@ class BagSource:
             merge_log(file, target)
             return target
         return file
-        for camera in self.cameras:
-            if camera.other_depths:
-                ignored = printable(", ".join(camera.other_depths))
-                chosen = printable(camera.depth) or "no topic"
-                self._warn(f"depth from {chosen}, not from {ignored}")
 
     def identity(self) -> dict[str, object]:
         """Get name and size of the bag, and the image topics in use."""

@@ -307,4 +307,4 @@ def test_the_database_that_is_checked_is_the_one_that_is_read(tmp_path: Path) ->
     other = file.with_name("b%61g.db3")  # as a URI, bag.db3
     file.rename(other)
     file.write_bytes(b"another file")
-    assert len(list(open_source(other).images(1))) == 1
+    assert len(list(open_source(other).images(1))) == 2

@@ -109,7 +109,7 @@ def test_the_simulator_s_expressions_stay_whole() -> None:
     """What the model is trained and measured on is never taken apart."""
     patterns = [
         *(f"the {each}" for forms in vocabulary.EXTREMES.values() for each in forms),
-        *(f"the {each}" for each in vocabulary.OF_TWO.values()),
+        *(f"the {each}" for forms in vocabulary.OF_TWO.values() for each in forms),
         *(f"the {{n}} {each} the {{m}}" for each in sum(vocabulary.RELATIONS.values(), ())),
         *(f"the {each}".replace("{c}", "blue") for each in vocabulary.COLORED),
         *(f"the {each}".replace("{c}", "blue") for each in vocabulary.NOT_COLORED),
