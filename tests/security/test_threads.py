@@ -3,7 +3,7 @@
 
 Python has no thread sanitizer. Here the switch interval is a microsecond instead of five
 milliseconds, and threads give way between random lines of the node: in two of three runs at
-least, each test fails when the lock of what it tests is taken away.
+least, each test but that of the history fails when the lock of what it tests is taken away.
 """
 
 from __future__ import annotations
