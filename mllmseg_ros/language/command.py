@@ -77,7 +77,11 @@ def parse_command(text: str) -> Command:
         ValueError: The command is too long, has too many expressions, names nothing, or has a role
             without an expression.
     """
-    text = check_text(text)
+    return parse_plain_text(check_text(text))
+
+
+def parse_plain_text(text: str) -> Command:
+    """Parse a command whose text :func:`check_text` has normalised; see :func:`parse_command`."""
     if not text or text.strip(AROUND_STOP).lower() == STOP_INTENT:
         return Command(intent=STOP_INTENT, targets=())
     targets = [_parse_target(part) for part in text.split(";") if part.strip()]

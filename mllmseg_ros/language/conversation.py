@@ -6,8 +6,9 @@ table of a language as a stop, a repetition, a correction, a sentence with a kno
 of a thing, in this order. A text that is none of these becomes one expression, and
 :attr:`UnderstoodCommand.note` says so. Deterministic; uses neither ROS nor models.
 
-Stops are recognised in three places: at the beginning of a sentence (stopping.py), as the whole
-sentence without politeness (:func:`iterate_stripped`), and after a repair ("the mug, no, stop").
+Stops are recognised in four places: between separators (:func:`_is_stop`), at the beginning of a
+sentence (stopping.py), as the whole sentence without politeness (:func:`iterate_stripped`), and
+after a repair ("the mug, no, stop").
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mllmseg_ros.language.command import (
     Target,
     build_command,
     check_text,
-    parse_command,
+    parse_plain_text,
 )
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
@@ -112,7 +113,7 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
     text, said = check_text(text), text
     if _is_stop(text, language):
         return _STOP
-    literal = parse_command(text)
+    literal = parse_plain_text(text)
     if literal.is_stop or _STRUCTURED.search(text):
         return UnderstoodCommand(command=literal, act=literal.intent)
     words = split_words(text, language)

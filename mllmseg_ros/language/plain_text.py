@@ -30,10 +30,9 @@ _REPLACED = {
     **dict.fromkeys("：﹕፥", ":"),
     # Hyphens; all other dashes are pauses
     **dict.fromkeys("-‐‑﹣－", "-"),
-    "_": "_",
 }  # fmt: skip
 _TERMINAL_CODE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")  # of colours
-_KEPT = ".,!?;:/&%"
+_KEPT = ".,!?;:/&%_"
 _DASH = "—"
 _OUTER = " .,!?-/&%"  # nothing is meant by these before a command
 

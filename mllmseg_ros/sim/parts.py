@@ -45,8 +45,8 @@ class Revolved:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Box:
-    """A box, turned about z and then tilted about its own y."""
+class _Centered:
+    """A solid with three half axes, turned about z and then tilted about its own y."""
 
     skin: Skin
     center: Point
@@ -55,15 +55,12 @@ class Box:
     tilt_rad: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ball:
+class Box(_Centered):
+    """A box."""
+
+
+class Ball(_Centered):
     """An ellipsoid."""
-
-    skin: Skin
-    center: Point
-    half: Point
-    yaw_rad: float = 0.0
-    tilt_rad: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
