@@ -44,24 +44,24 @@ class DepthPairing:
         self._info: Any = None  # the newest: intrinsics hardly ever change
         self._depth_info: Any = None
 
-    def put_depth(self, message: Any, recorded_ns: int = 0) -> bool:
+    def put_depth(self, message: Any, stamp_ns: int | None = None) -> bool:
         """Add a depth image.
 
         Args:
             message: the depth image.
-            recorded_ns: stands in for a stamp of 0.
+            stamp_ns: to pair it by; None for its own stamp.
 
         Returns:
             Whether its frame differs from the colour image's.
         """
-        self._depths.put(nanoseconds(message.header.stamp) or recorded_ns, message)
+        self._depths.put(_own_stamp(message) if stamp_ns is None else stamp_ns, message)
         info = self._info
         return info is not None and frames_differ(message.header.frame_id, info.header.frame_id)
 
-    def put_info(self, message: Any, recorded_ns: int = 0) -> None:
-        """Add the colour camera's info; ``recorded_ns`` stands in for a stamp of 0."""
+    def put_info(self, message: Any, stamp_ns: int | None = None) -> None:
+        """Add the colour camera's info; for ``stamp_ns`` see :meth:`put_depth`."""
         self._info = message
-        self._infos.put(nanoseconds(message.header.stamp) or recorded_ns, message)
+        self._infos.put(_own_stamp(message) if stamp_ns is None else stamp_ns, message)
 
     def put_depth_info(self, message: Any) -> None:
         """Set the depth camera's info."""
@@ -105,9 +105,13 @@ class DepthPairing:
         """
         depth = self._depths.wait_for(paired.depth, wait_s)
         if depth is None:
-            if not len(self._depths):  # no depth is published, so no position is expected
+            nearest_ns = self._depths.nearest_distance(paired.depth.stamp_ns)
+            if nearest_ns is None:  # no depth is published, so no position is expected
                 return None
-            raise ValueError("no depth image has the stamp of the colour image")
+            raise ValueError(
+                "no depth image has the stamp of the colour image; the nearest is "
+                f"{nearest_ns / 1e9:.3f} s off"
+            )
         return align_depth(
             frame,
             depth,
@@ -132,3 +136,7 @@ class DepthPairing:
                 f"{info.header.frame_id!r}, the colour image of {frame.frame_id!r}"
             )
         return info
+
+
+def _own_stamp(message: Any) -> int:
+    return nanoseconds(message.header.stamp)

@@ -176,7 +176,7 @@ def _refusing_broken(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator
         yield
     except PIL.UnidentifiedImageError as error:
         raise ValueError(
-            f"{show(path)} is no image that can be read; accepted: {', '.join(formats)}"
+            f"{show(path)} is not an image that can be read; accepted: {', '.join(formats)}"
         ) from error
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(

@@ -46,6 +46,11 @@ class StampHistory(Generic[T]):
         with self._changed:
             return self._items.get(stamp_ns)
 
+    def nearest_distance(self, stamp_ns: int) -> int | None:
+        """Difference (ns) from this stamp to the nearest in the history; None if it is empty."""
+        with self._changed:
+            return min((abs(each - stamp_ns) for each in self._items), default=None)
+
     def match(self, stamp_ns: int, tolerance_ns: int = 0) -> StampMatch[T]:
         """Match the item nearest to this stamp, among those added before or after.
 

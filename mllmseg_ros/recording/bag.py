@@ -2,7 +2,7 @@
 """Read a rosbag2 as a recording: images with their depth, camera info and transforms.
 
 Depth and camera info are matched by stamp, within the same tolerance as in the node; messages
-without a stamp by the time recorded.
+without a stamp, or with that of the message before, by the time recorded.
 """
 
 from __future__ import annotations
@@ -201,6 +201,7 @@ class BagSource:
             if camera.first_depth_info is not None:
                 pairings[camera.name].put_depth_info(camera.first_depth_info)
         n_images = dict.fromkeys(pairings, 0)
+        times = _MatchTimes()
         transforms = self._read_static_transforms()
         newest_ns = 0  # stamp of an image, whose clock may be ahead of the recorder's
         pending: deque[RecordedImage] = deque()
@@ -223,9 +224,9 @@ class BagSource:
                     if (n_images[camera.name] - 1) % every == 0:
                         image = _read_image(camera, connection, recorded_ns, data)
                         newest_ns = max(newest_ns, image.stamp_ns)
-                        pending.append(_attach_depth(image, camera, pairing, transforms))
+                        pending.append(_attach_depth(image, camera, pairing, transforms, times))
                 else:
-                    _put(pairing, role, connection, data, recorded_ns)
+                    _put(pairing, camera, role, connection, data, recorded_ns, times)
         yield from pending
 
     def _read_static_transforms(self) -> _Transforms:
@@ -296,18 +297,44 @@ def _raise_on_decode(reason: str) -> Callable[[], Frame]:
     return decode
 
 
+class _MatchTimes:
+    """The times that messages are matched by.
+
+    These are their stamps; for a message without one, or with the stamp of the message before, the
+    time recorded.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[tuple[str, str], int] = {}  # of the newest message
+
+    def get(self, camera: Camera, role: str, stamp_ns: int, recorded_ns: int) -> int:
+        """Return the time (ns) of the next message that a camera has in this role."""
+        key = camera.name, role
+        is_new = stamp_ns != self._stamps.get(key, 0)
+        self._stamps[key] = stamp_ns
+        return stamp_ns if is_new else recorded_ns
+
+
 def _put(
-    pairing: DepthPairing, role: str, connection: Connection, data: bytes, recorded_ns: int
+    pairing: DepthPairing,
+    camera: Camera,
+    role: str,
+    connection: Connection,
+    data: bytes,
+    recorded_ns: int,
+    times: _MatchTimes,
 ) -> None:
     """Add depth or camera info to a pairing; malformed messages are skipped."""
     with suppress(ValueError):
         message = deserialize(connection.msgtype, data)
-        if role == "depth":
-            pairing.put_depth(message, recorded_ns)
-        elif role == "info":
-            pairing.put_info(message, recorded_ns)
-        else:
+        if role == "depth_info":
             pairing.put_depth_info(message)
+            return
+        time_ns = times.get(camera, role, nanoseconds(message.header.stamp), recorded_ns)
+        if role == "depth":
+            pairing.put_depth(message, time_ns)
+        else:
+            pairing.put_info(message, time_ns)
 
 
 class _Transforms:
@@ -352,11 +379,16 @@ def _is_static(connection: Connection) -> bool:
 
 
 def _attach_depth(
-    image: RecordedImage, camera: Camera, pairing: DepthPairing, transforms: _Transforms
+    image: RecordedImage,
+    camera: Camera,
+    pairing: DepthPairing,
+    transforms: _Transforms,
+    times: _MatchTimes,
 ) -> RecordedImage:
     """Let an image find its depth, including messages that are read later."""
-    tolerance_ns = TOLERANCE_NS if image.stamp_ns else _RECORDED_TOLERANCE_NS
-    paired = pairing.pair(image.stamp_ns or image.recorded_ns, tolerance_ns)
+    time_ns = times.get(camera, "image", image.stamp_ns, image.recorded_ns)
+    is_stamp = time_ns == image.stamp_ns
+    paired = pairing.pair(time_ns, TOLERANCE_NS if is_stamp else _RECORDED_TOLERANCE_NS)
 
     def lookup_transform(source: str) -> NDArray[np.float64]:
         return transforms.lookup(image.frame_id, source, image.stamp_ns)

@@ -25,7 +25,7 @@ _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg"}
 
 
 class FolderSource:
-    """The PNG, JPEG and HEIC files of a folder that are not hidden."""
+    """The image files of a folder that are not hidden, in natural order."""
 
     def __init__(self, path: Path) -> None:
         """List the images.

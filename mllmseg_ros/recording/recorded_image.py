@@ -13,7 +13,7 @@ from mllmseg_ros.geometry.instances import Depth
 
 BAG_SUFFIXES = (".mcap", ".db3")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".heic", ".heif")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".heic", ".heif")
 
 
 @dataclass(frozen=True, kw_only=True)

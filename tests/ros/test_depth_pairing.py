@@ -116,7 +116,12 @@ def test_an_image_keeps_its_depth(rig: Rig) -> None:
 def test_a_near_stamp_is_used_within_the_tolerance(rig: Rig) -> None:
     assert rig.z_of(rig.image(4, 2)) == pytest.approx(0.9)
     assert rig.z_of(rig.image(5, 2)) is None
-    assert rig.note == "no position: no depth image has the stamp of the colour image"
+    assert rig.note.startswith("no position: no depth image has the stamp of the colour image; ")
+
+
+def test_the_distance_of_the_nearest_depth_is_told(rig: Rig) -> None:
+    assert rig.z_of(rig.image(35_000_004, 20_000_000)) is None
+    assert rig.note.endswith("; the nearest is 0.035 s off")
 
 
 def test_depth_of_another_size_is_sampled(rig: Rig) -> None:
@@ -175,7 +180,7 @@ def test_positions_are_in_the_target_frame_or_missing(rig: Rig) -> None:
 
 def test_missing_depth_is_reported(rig: Rig) -> None:
     assert rig.z_of(rig.image(3)) is None
-    assert rig.note == "no position: no depth image has the stamp of the colour image"
+    assert rig.note.startswith("no position: no depth image has the stamp of the colour image; ")
     rig = Rig()
     rig.depth(3, 0.7)
     assert rig.z_of(rig.image(3)) is None

@@ -15,7 +15,7 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 import rclpy
 from ros_harness import START_S, Client, NodeProcess, new_domain
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.doctor.machine import Finding
@@ -87,6 +87,28 @@ def test_an_image_under_another_name_is_found() -> None:
         assert lines["image"][0] == "FAIL"
         assert "nobody publishes /image" in lines["image"][1]
         assert "/camera/color/image_raw: -r image:=" in lines["image"][1]
+    finally:
+        client.close()
+
+
+def test_a_topic_of_another_type_is_named() -> None:
+    """As with ``-r image:=/camera/image/compressed``."""
+    client = Client(new_domain(), image="unused")
+    client.node.destroy_publisher(client.compressed)
+    client.node.create_publisher(CompressedImage, "image", 1)
+    client.node.destroy_publisher(client.depth)
+    client.node.create_publisher(CameraInfo, "depth/image/compressed", 1)
+    try:
+        status, lines = run(client)
+        assert status == 1
+        sender = "from /client, expected"
+        assert lines["image"][0] == "FAIL"
+        wrong = f"/image is sensor_msgs/msg/CompressedImage {sender} sensor_msgs/msg/Image"
+        assert lines["image"][1].strip() == wrong
+        assert lines["depth"][1].startswith(
+            f"/depth/image/compressed is sensor_msgs/msg/CameraInfo {sender} "
+            "sensor_msgs/msg/CompressedImage; results"
+        )
     finally:
         client.close()
 

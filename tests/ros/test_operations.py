@@ -21,7 +21,7 @@ from mllmseg_ros.msg import SegmentationArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_harness import START_S, Client, NodeProcess, new_domain
 from safetensors.numpy import load_file, save_file
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.sim.samples import load_sample
@@ -143,7 +143,7 @@ def test_diagnostics_in_every_state(
     assert client.message(CAMERA) == "not active"
 
 
-def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
+def test_a_mismatch_of_quality_of_service_or_type_is_named() -> None:
     node, client = start(
         "qos_overrides./image.subscription.reliability:=reliable",
         "qos_overrides./mask.publisher.durability:=transient_local",
@@ -179,6 +179,20 @@ def test_quality_of_service_is_overridden_and_a_mismatch_is_named() -> None:
         assert client.level(CAMERA) in (WARN, DiagnosticStatus.STALE[0])
         client.node.destroy_publisher(best_effort)
         client.wait(lambda: "best_effort" not in client.message(CAMERA))
+
+        # A publisher of another type, of which the middleware says nothing.
+        client.node.destroy_publisher(client.image)
+        other = Client(client.context.get_domain_id(), image="image_of_the_other")
+        other.node.create_publisher(CompressedImage, "image", 1)
+        wrong = "/image is sensor_msgs/msg/CompressedImage from /client, expected"
+        client.wait(lambda: f"{wrong} sensor_msgs/msg/Image" in client.message(CAMERA))
+        client.wait(
+            lambda: client.results and client.results[-1].text.startswith(wrong),
+            each=lambda: client.command("the red mug"),
+            every_s=1.5,
+        )
+        assert client.results[-1].status == SegmentationArray.STATUS_STALE_INPUT
+        other.close()
     finally:
         client.close()
         assert node.end() == 0, node.log

@@ -132,7 +132,7 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path, kind: str) -> N
         (gif(65_535, 65_535), "accepted are up to 64000000 px"),
         (gif(9000, 9000), "9000 x 9000 px, accepted are up to 64000000 px"),
         (b"BM" + bytes(12) + struct.pack("<IiiHH", 40, 9000, 9000, 1, 24) + bytes(24), "9000 px"),
-        (b"", "is no image that can be read; accepted: PNG, JPEG, WEBP, BMP, GIF"),
+        (b"", "is not an image that can be read; accepted: PNG, JPEG, WEBP, BMP, GIF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "accepted: PNG"),
         (b"II*\0\x08\0\0\0\0\0", "accepted: PNG"),  # TIFF
         (b"P6 2 2 255\n" + bytes(12), "accepted: PNG"),

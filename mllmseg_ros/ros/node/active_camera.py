@@ -138,11 +138,8 @@ class ActiveCamera:
         """End the private requests whose time is over."""
         for each in self.private_requests.find_expired(time.monotonic()):
             if self.private_requests.remove(each):
-                limit_s, reason = self._parameters.now.request_timeout, self.problem
-                text = (
-                    f"no result in time, request_timeout is {limit_s} s: "
-                    f"{reason or 'no image has come'}"
-                )
+                limit_s = self._parameters.now.request_timeout
+                text = f"no result in time, request_timeout is {limit_s} s: {self._silence()}"
                 event = RequestEvent(request=each.request, reason=EndReason.STALE_INPUT, text=text)
                 self.publisher.deliver_event(each, event)
 
@@ -167,7 +164,7 @@ class ActiveCamera:
         parameters = self._parameters.now
         if not parameters.max_age_ns:
             return
-        now_ns, reason = self._clock.now_ns(), self.problem or "no image has come"
+        now_ns, reason = self._clock.now_ns(), self._silence()
         newest = self.slot.peek()
         if newest is not None and parameters.is_stale(age_ns := now_ns - newest.item.stamp_ns):
             age = format_age(age_ns)
@@ -181,6 +178,10 @@ class ActiveCamera:
             if not each.repeats:
                 self.private_requests.remove(each)
 
+    def _silence(self) -> str:
+        """Why there is no image that can be used."""
+        return self.problem or next(iter(self._inputs.wrong_image_types), "no image has come")
+
     def status(self, node_name: str, limits: Thresholds) -> DiagnosticStatus:
         """Status for ``/diagnostics``."""
         return self._camera.status(
@@ -189,6 +190,7 @@ class ActiveCamera:
             has_request=self.command.request is not None,
             period_s=self._parameters.now.period_s,
             problem=self.problem,
+            wrong_types=self._inputs.wrong_types,
             limits=limits,
         )
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
@@ -61,6 +63,7 @@ class Camera:
         has_request: bool,
         period_s: float,
         problem: str,
+        wrong_types: Sequence[str] = (),
         limits: Thresholds,
     ) -> DiagnosticStatus:
         """Status for ``/diagnostics``.
@@ -71,6 +74,7 @@ class Camera:
             has_request: a command is in force.
             period_s: s, shortest time between two results.
             problem: why the newest image was not used, "" if it was.
+            wrong_types: publishers of another message type, a line each.
             limits: thresholds of warnings and errors.
         """
         reading = CameraReading(
@@ -82,6 +86,7 @@ class Camera:
             period_s=period_s,
             problem=problem,
             mismatches=self.qos.check(),
+            wrong_types=wrong_types,
         )
         name = f"{node_name}: camera {self.name}".rstrip()
         return camera_status(name, self.resolve("image"), reading, limits)

@@ -55,6 +55,7 @@ class CameraReading:
     period_s: float  # s, shortest time between two results
     problem: str  # why the newest image was not used, "" if it was
     mismatches: Sequence[str]  # of quality of service
+    wrong_types: Sequence[str] = ()  # publishers of another message type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ def camera_status(
         if age is not None:
             level = _level(age.p95, limits.result_age_warn_ms, limits.result_age_error_ms)
             findings.append((level, f"answers are {age.p95:.0f} ms old (p95)"))
+    findings += [(DiagnosticStatus.WARN, each) for each in reading.wrong_types]
     findings += [(DiagnosticStatus.WARN, f"QoS mismatch: {each}") for each in reading.mismatches]
     no_target = metrics.no_target.mean()
     values = {

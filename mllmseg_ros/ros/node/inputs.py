@@ -15,6 +15,7 @@ from std_msgs.msg import String
 from mllmseg_ros.codecs.camera_info import info_topics
 from mllmseg_ros.codecs.depth_pairing import DepthPairing
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
+from mllmseg_ros.ros.support.topic_types import describe_wrong_types
 from mllmseg_ros.ros.support.transports import transport_topic
 
 __all__ = ["CameraInputs", "CommandInput"]
@@ -103,6 +104,24 @@ class CameraInputs:
     def topics(self) -> list[str]:
         """Fully qualified names of the topics listened to now."""
         return [each.topic_name for each in self._all if each is not None]
+
+    @property
+    def wrong_types(self) -> list[str]:
+        """Publishers of another message type on these topics, a line each."""
+        return self._wrong_types(*self._all)
+
+    @property
+    def wrong_image_types(self) -> list[str]:
+        """The same for the image alone."""
+        return self._wrong_types(self._raw, self._compressed)
+
+    def _wrong_types(self, *subscriptions: Subscription | None) -> list[str]:
+        return [
+            line
+            for each in subscriptions
+            if each is not None
+            for line in describe_wrong_types(self._node, each.topic_name, each.msg_type)
+        ]
 
     @property
     def _all(self) -> tuple[Subscription | None, ...]:

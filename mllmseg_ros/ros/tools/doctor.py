@@ -52,6 +52,7 @@ from mllmseg_ros.ros.messages.image_msgs import (
 )
 from mllmseg_ros.ros.support import large_images
 from mllmseg_ros.ros.support.tf import Transforms, matrix_at
+from mllmseg_ros.ros.support.topic_types import describe_wrong_types
 from mllmseg_ros.ros.support.transports import transport_topic
 
 _SECONDS = 5.0
@@ -145,7 +146,7 @@ class _Topic:
         self.name = str(node.resolve_topic_name(topic))
         self.count, self.age_s = 0, 0.0
         self.messages: deque[Any] = deque(maxlen=n_kept)
-        self._node = node
+        self._node, self._kind = node, kind
         self._first_s = self._last_s = 0.0
         node.create_subscription(
             kind,
@@ -169,6 +170,11 @@ class _Topic:
     @property
     def publishers(self) -> int:
         return int(self._node.count_publishers(self.name))
+
+    @property
+    def wrong_types(self) -> str:
+        """Publishers of another message type, which is why no message comes; "" if none."""
+        return "; ".join(describe_wrong_types(self._node, self.name, self._kind))
 
     def __str__(self) -> str:
         span_s = self._last_s - self._first_s
@@ -267,6 +273,8 @@ def _check_image(node: Node, topic: _Topic, message: Any) -> tuple[Finding, Fram
 
 
 def _explain_silence(node: Node, topic: _Topic) -> str:
+    if wrong := topic.wrong_types:
+        return wrong
     if topic.publishers:
         return (
             f"{topic.name} has {topic.publishers} publisher(s), but nothing arrives: see 'large "
@@ -291,7 +299,8 @@ def _check_info(topic: _Topic, frame: Frame | None, *, rectified: bool) -> Findi
     """Judge the camera info by the function that the node computes intrinsics with."""
     info = topic.newest
     if info is None:
-        return warn("camera_info", f"{topic.name}: no messages; without it there are no positions")
+        silence = topic.wrong_types or f"{topic.name}: no messages"
+        return warn("camera_info", f"{silence}; without it there are no positions")
     size_hw = (info.height, info.width) if frame is None else frame.rgb.shape[:2]
     try:
         intrinsics, note = read_camera_info(info, (size_hw[0], size_hw[1]), rectified=rectified)
@@ -314,7 +323,8 @@ def _check_info(topic: _Topic, frame: Frame | None, *, rectified: bool) -> Findi
 
 def _check_depth(topic: _Topic) -> Finding:
     if topic.newest is None:
-        return warn("depth", f"{topic.name}: no messages; results have no position")
+        silence = topic.wrong_types or f"{topic.name}: no messages"
+        return warn("depth", f"{silence}; results have no position")
     message = topic.newest
     try:
         if isinstance(message, CompressedImage):

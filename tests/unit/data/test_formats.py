@@ -230,7 +230,7 @@ BAD_ENTRIES = [
     ({"image": "bomb.png"}, "decompression bomb"),
     ({"image": "large.png"}, "9000 x 9000 px, accepted are up to 64000000 px"),
     ({"image": "half.png"}, "cannot be read"),
-    ({"image": "program.eps"}, "is no image that can be read; accepted: PNG, JPEG"),
+    ({"image": "program.eps"}, "is not an image that can be read; accepted: PNG, JPEG"),
     ({"image": "out.png"}, "lies outside the folder"),
     # mask
     ({"mask": "bomb.png"}, "decompression bomb"),

@@ -297,8 +297,8 @@ def test_broken_images_are_skipped_and_counted(
     for text in (
         "half.jpg cannot be read as an image: image file is truncated",
         "half.png cannot be read as an image: image file is truncated",
-        "empty.jpg is no image that can be read",
-        "float.tiff is no image that can be read; accepted: PNG",
+        "empty.jpg is not an image that can be read",
+        "float.tiff is not an image that can be read; accepted: PNG",
         "1.JPG is missing; the folder has 1.jpg",
         "my%20mug.jpg is missing; the folder has my mug.jpg",
     ):

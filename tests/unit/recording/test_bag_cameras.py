@@ -547,14 +547,15 @@ def test_a_run_goes_on_where_the_size_of_the_images_changes(tmp_path: Path) -> N
         np.testing.assert_allclose(at, TRUTH_M, atol=0.0012)
 
 
-def test_without_stamps_messages_are_paired_by_the_time_recorded(
-    tmp_path: Path, embedded: Segmenter
+@pytest.mark.parametrize("stamp_ns", [0, 5 * STEP_NS])
+def test_stamps_that_never_change_are_paired_by_the_time_recorded(
+    stamp_ns: int, tmp_path: Path, embedded: Segmenter
 ) -> None:
     nearer = {FIRST_NS: DEPTH_MM, FIRST_NS + STEP_NS: (DEPTH_MM // 2).astype(np.uint16)}
     topics = {
-        "/cam/image_raw": lambda _: COLOR(0),
-        "/cam/camera_info": lambda _: info()(0),
-        "/cam/depth": lambda ns: raw(nearer[ns], "16UC1")(0),
+        "/cam/image_raw": lambda _: COLOR(stamp_ns),
+        "/cam/camera_info": lambda _: info()(stamp_ns),
+        "/cam/depth": lambda ns: raw(nearer[ns], "16UC1")(stamp_ns),
     }
     images = list(BagSource(write(tmp_path / "bag", topics, 2)).images(1))
     z = []

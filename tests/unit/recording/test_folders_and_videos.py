@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 pytest.importorskip("rosbags", reason="needs requirements/recordings.txt")
@@ -21,6 +22,7 @@ from recordings import sample_frames
 from mllmseg_ros.checkpoints.loading import open_tensors
 from mllmseg_ros.cli import main
 from mllmseg_ros.codecs.image_file import open_image, read_image
+from mllmseg_ros.recording.recorded_image import IMAGE_SUFFIXES
 from mllmseg_ros.recording.source import open_source
 
 TIMES_MS = [0, 33, 66, 120, 200, 300, 420, 500, 900, 1000, 1100, 2000]
@@ -92,6 +94,16 @@ def test_images_come_in_natural_order_without_hidden_files(tmp_path: Path) -> No
     assert [each.decode().rgb[0, 0, 0] for each in images] == list(range(len(names)))
 
 
+def test_every_format_that_a_single_image_may_have(tmp_path: Path) -> None:
+    rgb = np.full((8, 8, 3), (200, 30, 90), np.uint8)
+    for number, suffix in enumerate(IMAGE_SUFFIXES[:-2]):  # without HEIC
+        PIL.Image.fromarray(rgb).save(tmp_path / f"{number}{suffix}")
+    images = list(open_source(tmp_path).images(1))
+    assert len(images) == 6
+    for image in images:
+        np.testing.assert_allclose(image.decode().rgb, rgb, atol=4)
+
+
 @pytest.mark.parametrize("name", ["a.mcap", "a.db3", "a.mp4", "a.webm"])
 def test_pointers_of_git_lfs_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(POINTER)
@@ -132,8 +144,6 @@ def test_heic_is_named_where_it_cannot_be_read(
 
 def test_heic_is_read_upright(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif")
-    import PIL.Image
-
     rgb = sample_frames(1)[0]
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
