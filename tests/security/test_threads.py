@@ -2,12 +2,15 @@
 """What threads share keeps its promises where they are switched at every few instructions.
 
 Python has no thread sanitizer. Here the switch interval is a microsecond instead of five
-milliseconds, and threads give way between random lines of the node: in two of three runs at
-least, each test but that of the history fails when the lock of what it tests is taken away.
+milliseconds, and threads give way between random lines of the node and the console: in two of
+three runs at least, each test but that of the history fails when the lock of what it tests, or the
+way into the event loop, is taken away.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import sys
 import threading
@@ -27,6 +30,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 import mllmseg_ros.ros
+import mllmseg_ros.web
 from mllmseg_ros.codecs.stamp_history import StampHistory
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.ros.node.current_command import CurrentCommand
@@ -43,6 +47,9 @@ from mllmseg_ros.ros.node.tracking_thread import Outcome, TrackingThread
 from mllmseg_ros.ros.support.async_queue import AsyncQueue
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.segmentation import Status, build_segmentation
+from mllmseg_ros.web.console import Console
+from mllmseg_ros.web.page_client import PageClient
+from mllmseg_ros.web.state import ConsoleImage, ConsoleResult
 
 pytestmark = pytest.mark.threat("N8")
 
@@ -50,12 +57,12 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 SECOND = 1_000_000_000
 
 
-ROS_CODE = str(Path(mllmseg_ros.ros.__file__).parent)
+TRACED = tuple(str(Path(each.__file__).parent) for each in (mllmseg_ros.ros, mllmseg_ros.web))
 
 
 def give_way(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
-    """Trace function that lets other threads run before some lines of the node."""
-    if not frame.f_code.co_filename.startswith(ROS_CODE):
+    """Trace function that lets other threads run before some lines of the node and the console."""
+    if not frame.f_code.co_filename.startswith(TRACED):
         return None
     if event == "line" and random.random() < 0.3:
         time.sleep(random.choice((0, 1e-5)))
@@ -391,3 +398,114 @@ def test_tracker_survives_commands_clears_and_resets_from_all_sides() -> None:
             square = result.image.frame().rgb[..., 0] > 150
             mask = track.segmentation.mask
             assert (mask & square).sum() / (mask | square).sum() > 0.7
+
+
+CAMERAS = ("left", "right")
+
+
+class Page:
+    """A page's connection; keeps the newest message of each kind."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.texts: dict[str, Any] = {}
+        self.images: list[tuple[str, bytes]] = []
+
+    async def send_str(self, text: str) -> None:
+        message = json.loads(text)
+        self.texts[message["kind"]] = message.get("value")
+
+    async def send_bytes(self, data: bytes) -> None:
+        size = int.from_bytes(data[:4], "big")
+        camera = json.loads(data[4 : 4 + size])["camera"]
+        self.images.append((camera, data[4 + size :]))
+
+
+class Robot:
+    watched: frozenset[str] = frozenset()
+
+    def watch(self, cameras: frozenset[str]) -> None:
+        self.watched = cameras
+
+    def talk(self, held: bool) -> None:
+        """Nobody listens."""
+
+
+def test_pages_show_the_newest_whoever_sends_and_whoever_comes_and_goes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    robot = Robot()
+    console = Console(robot, rate_hz=1e9)
+    n, ready, done = 150, threading.Event(), threading.Event()
+    stays: dict[str, Page] = {camera: Page() for camera in CAMERAS}
+
+    def result(camera: str, index: int) -> ConsoleResult:
+        return ConsoleResult(
+            camera=camera,
+            stamp_ns=index + 1,
+            size_hw=(48, 64),
+            request_id=f"{camera}-{index // 3}",  # three results a request
+            command="the mug",
+            status="no_target",
+            text="",
+            model="none",
+            latency_ms=1.0,
+            entries=(),
+        )
+
+    async def serve() -> None:
+        console.start()
+        console.set_cameras(CAMERAS)
+        await asyncio.sleep(0)
+        writers = []
+
+        def open_page(page: Page, camera: str) -> PageClient:
+            client = PageClient(page)  # type: ignore[arg-type]
+            console.connect(client)
+            console.select_camera(client, camera)
+            writers.append(asyncio.create_task(client.write()))
+            return client
+
+        for camera, page in stays.items():
+            open_page(page, camera)
+        ready.set()
+        while not done.is_set():
+            guest = open_page(Page(), random.choice(CAMERAS))
+            await asyncio.sleep(0.002)
+            console.select_camera(guest, random.choice(CAMERAS))
+            console.disconnect(guest)
+        await asyncio.sleep(0.3)
+        for writer in writers:
+            writer.cancel()
+
+    def show(camera: str) -> None:
+        assert ready.wait(20)
+        for index in range(n):
+            name = f"{camera} {index}".encode()
+            image = ConsoleImage(
+                stamp_ns=index + 1, encode=lambda name=name: name, is_overlay=True, age_ms=1.0
+            )
+            console.show_image(camera, image)
+            console.show_result(result(camera, index))
+            console.show_text("say", f"{camera} {index}")
+
+    def show_all() -> None:
+        try:
+            run_at_once(*(lambda camera=camera: show(camera) for camera in CAMERAS))
+        finally:
+            done.set()
+
+    run_at_once(lambda: asyncio.run(serve()), show_all)
+    assert caplog.records == []
+    assert robot.watched == set(CAMERAS)
+    for camera, page in stays.items():
+        assert page.texts["answer"] == json.loads(json.dumps(result(camera, n - 1).to_json()))
+        assert {shown for shown, _ in page.images} == {camera}
+        assert all(jpeg.startswith(camera.encode()) for _, jpeg in page.images)
+        order = [int(jpeg.split()[1]) for _, jpeg in page.images]
+        assert order == sorted(set(order))
+        requests = [each["number"] for each in page.texts["history"]]
+        assert len(requests) == len(set(requests)) == 24
+    assert stays["left"].texts["say"] == stays["right"].texts["say"]
+    assert console.history.to_json()[0]["number"] == 2 * n // 3
