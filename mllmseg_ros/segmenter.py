@@ -24,6 +24,7 @@ from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.model.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
+from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.prompt import (
@@ -34,12 +35,17 @@ from mllmseg_ros.model.prompt import (
     normalize_expression,
 )
 from mllmseg_ros.model.tokenizer import Tokenizer
+from mllmseg_ros.model.transfer import to_device, to_host
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 
 # A pixel belongs to the mask from this probability on (docs/reference.md, section 8).
 FOREGROUND = 0.5
+# Rows are padded to a multiple of this many tokens: few shapes, and aligned for a GPU's kernels.
+_BUCKET = 32
+# The attention mask grows with the square. At once are 30 expressions of the published prompt.
+_MAX_TOKENS_PER_PASS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +177,10 @@ class Segmenter:
         Raises:
             ValueError: if its dtype or shape is wrong.
         """
-        pixels = to_pixel_values(resize_to_square(image, self.model.config.image_size_px))
+        square = resize_to_square(image, self.model.config.image_size_px)
+        prefix_ids, pixels = to_device([np.array([self._prefix.prefix_ids]), square], self.device)
         features = self.model.encode_image(
-            pixels[None].to(self.device, self.dtype),
-            torch.tensor([self._prefix.prefix_ids], device=self.device),
-            self._prefix.image_start,
+            self._pixel_values(pixels), prefix_ids, self._prefix.image_start
         )
         return ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
 
@@ -205,11 +210,66 @@ class Segmenter:
                 ``prompt_mode`` is unknown.
             RuntimeError: if the model's output is not finite.
         """
-        if prompt is not None:
-            warnings.warn(
-                "argument prompt was renamed to prompt_mode", DeprecationWarning, stacklevel=2
+        prompts = self._build_prompts(expressions, _renamed(prompt_mode, prompt))
+        groups = _group(prompts)
+        if not groups:
+            return []
+        states = [
+            self.model.read_prompts(
+                context.features,
+                pack([group], prefix_is_cached=True, multiple_of=_BUCKET).to(self.device),
             )
-            prompt_mode = prompt
+            for group in groups
+        ]
+        return self._answer(context, expressions, torch.cat(states))
+
+    @torch.inference_mode()
+    def encode_and_segment(
+        self, image: NDArray[np.uint8], expressions: Sequence[str], prompt_mode: str = "single"
+    ) -> tuple[ImageContext, list[Segmentation]]:
+        """Encode an image and segment it by the first expressions.
+
+        The results are those of :meth:`encode` and :meth:`segment`. Image and expressions go
+        through the language model in one pass, so that its weights are read once.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            expressions: N referring expressions.
+            prompt_mode: as of :meth:`segment`.
+
+        Returns:
+            The encoded image, for further expressions, and one segmentation per expression.
+
+        Raises:
+            ValueError: if the image's dtype or shape is wrong, and as :meth:`segment`.
+            RuntimeError: if the model's output is not finite.
+        """
+        groups = _group(self._build_prompts(expressions, prompt_mode))
+        if len(groups) != 1:  # none, or more than one pass takes
+            context = self.encode(image)
+            return context, self.segment(context, expressions, prompt_mode)
+        square = resize_to_square(image, self.model.config.image_size_px)
+        packed = pack(groups, multiple_of=_BUCKET)
+        *tensors, pixels = to_device([*packed.arrays(), square], self.device)
+        features, states = self.model.encode_and_read(
+            self._pixel_values(pixels), packed.with_tensors(tensors)
+        )
+        context = ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
+        return context, self._answer(context, expressions, states)
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        expressions: Sequence[str],
+        prompt_mode: str = "single",
+        *,
+        prompt: str | None = None,
+    ) -> list[Segmentation]:
+        """Encode and segment in one call, without keeping the encoded image."""
+        return self.encode_and_segment(image, expressions, _renamed(prompt_mode, prompt))[1]
+
+    def _build_prompts(self, expressions: Sequence[str], prompt_mode: str) -> list[Prompt]:
+        """Build and check what :meth:`segment` is asked."""
         if prompt_mode not in ("single", "joint"):
             raise ValueError(f"unknown prompt_mode {prompt_mode!r}; accepted: 'single', 'joint'")
         check_expressions(expressions)
@@ -226,47 +286,50 @@ class Segmenter:
                 f"the expressions have {n_tokens} tokens in all, accepted at once are up to "
                 f"{MAX_TOKENS_AT_ONCE}; ask for fewer or shorter expressions"
             )
-        states = self._compute_states(context, prompts)
-        scores = self._compute_scores(states)
-        probabilities = self._compute_probabilities(context, states)
+        return prompts
+
+    def _pixel_values(self, square: torch.Tensor) -> torch.Tensor:
+        return to_pixel_values(square)[None].to(self.dtype)
+
+    def _answer(
+        self, context: ImageContext, expressions: Sequence[str], states: torch.Tensor
+    ) -> list[Segmentation]:
+        """Turn the states (N, D) of expressions into results."""
+        answer_logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))
+        mask_logits = self.model.decode_masks(context.features, states).float()
+        scores, probabilities = self._to_host(answer_logits, mask_logits, context.size_hw)
         return [
-            self._decide(*each) for each in zip(expressions, scores, probabilities, strict=True)
+            self._decide(*each)
+            for each in zip(expressions, scores.tolist(), probabilities, strict=True)
         ]
 
-    def __call__(
-        self,
-        image: NDArray[np.uint8],
-        expressions: Sequence[str],
-        prompt_mode: str = "single",
-        *,
-        prompt: str | None = None,
-    ) -> list[Segmentation]:
-        """Encode and segment in one call."""
-        return self.segment(self.encode(image), expressions, prompt_mode, prompt=prompt)
+    def _to_host(
+        self, answer_logits: torch.Tensor, mask_logits: torch.Tensor, size_hw: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Fetch what the host needs of a call, in one copy: the only one from the device.
 
-    def _compute_states(self, context: ImageContext, prompts: Sequence[Prompt]) -> torch.Tensor:
-        return self.model.read_prompts(context.features, prompts)
+        Args:
+            answer_logits: (N, 2) of [SEG] and [REJ].
+            mask_logits: (N, S, S).
+            size_hw: of the image.
 
-    def _compute_scores(self, states: torch.Tensor) -> list[float]:
-        logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))
-        self._check_finite(logits)
-        return torch.softmax(logits, dim=-1)[:, 0].tolist()
+        Returns:
+            Scores (N,) and probabilities (N, H, W).
 
-    def _compute_probabilities(
-        self, context: ImageContext, states: torch.Tensor
-    ) -> NDArray[np.float32]:
-        logits = self.model.decode_masks(context.features, states).float()
-        self._check_finite(logits)
-        square = torch.sigmoid(logits)
-        return to_image_size(square, context.size_hw).cpu().numpy()
-
-    def _check_finite(self, logits: torch.Tensor) -> None:
-        """Raise an error for NaN, which would be taken for "not there"."""
-        if not torch.isfinite(logits).all():
+        Raises:
+            RuntimeError: for NaN, which would be taken for "not there".
+        """
+        scores, probabilities, is_finite = to_host(
+            torch.softmax(answer_logits, dim=-1)[:, 0],
+            to_image_size(torch.sigmoid(mask_logits), size_hw),
+            torch.isfinite(answer_logits).all() & torch.isfinite(mask_logits).all(),
+        )
+        if not is_finite:
             raise RuntimeError(
                 f"the output of model {self.name} is not finite in {self.dtype}; try another "
                 "dtype, or check its weights"
             )
+        return scores, probabilities
 
     def _decide(
         self, expression: str, score: float, probability: NDArray[np.float32]
@@ -290,3 +353,24 @@ class Segmenter:
         return build_segmentation(
             expression, status, reported_score, mask_score, probability, mask, doubt
         )
+
+
+def _renamed(prompt_mode: str, prompt: str | None) -> str:
+    """The value of an argument that had another name, with a warning."""
+    if prompt is None:
+        return prompt_mode
+    warnings.warn("argument prompt was renamed to prompt_mode", DeprecationWarning, stacklevel=3)
+    return prompt
+
+
+def _group(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    """Group prompts, in order, for passes that a GPU has the memory for."""
+    groups: list[list[Prompt]] = []
+    n_tokens = 0
+    for prompt in prompts:
+        n_tokens += len(prompt.suffix_ids)
+        if not groups or n_tokens > _MAX_TOKENS_PER_PASS:
+            groups.append([])
+            n_tokens = len(prompt.suffix_ids)
+        groups[-1].append(prompt)
+    return groups

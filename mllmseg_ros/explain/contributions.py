@@ -13,10 +13,13 @@ from __future__ import annotations
 from itertools import product
 from math import factorial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mllmseg_ros.model.mask_decoder import MaskDecoder
+from mllmseg_ros.model.transfer import to_device
 
 __all__ = ["compute_contributions"]
 
@@ -43,17 +46,17 @@ def compute_contributions(
     """
     views = torch.cat(decoder.compute_views(vision_tokens, image_states))  # (3, G*G, C)
     means = views.mean(1, keepdim=True)
-    present = torch.tensor(_COALITIONS, device=views.device)[:, :, None, None]
-    chosen = torch.where(present, views, means)  # (8, 3, G*G, C)
+    weights, present = to_device([_compute_weights(), np.array(_COALITIONS)], views.device)
+    chosen = torch.where(present[:, :, None, None], views, means)  # (8, 3, G*G, C)
     fused = decoder.fuse_views(chosen.unbind(1))
     logits = decoder.decode(fused, expression_state.expand(len(fused), -1)).float()
-    return torch.einsum("vk,khw->vhw", _compute_weights().to(logits.device), logits)
+    return torch.einsum("vk,khw->vhw", weights, logits)
 
 
-def _compute_weights() -> Tensor:
+def _compute_weights() -> NDArray[np.float32]:
     """Compute the weight of each coalition's logits in each map, (4, 8)."""
     n = len(VIEWS)
-    weights = torch.zeros(1 + n, len(_COALITIONS))
+    weights = np.zeros((1 + n, len(_COALITIONS)), np.float32)
     weights[0, 0] = 1.0
     for view, (number, members) in product(range(n), enumerate(_COALITIONS)):
         others = sum(members) - members[view]

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from mllmseg_ros.explain.attention import compute_decision_attention
 from mllmseg_ros.explain.contributions import compute_contributions
 from mllmseg_ros.masks import box_xyxy
+from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.prompt import normalize_expression
+from mllmseg_ros.model.transfer import to_host
 from mllmseg_ros.segmentation import Segmentation
 from mllmseg_ros.segmenter import FOREGROUND, ImageContext, Segmenter
 
@@ -97,24 +99,27 @@ def explain(segmenter: Segmenter, context: ImageContext, expression: str) -> Exp
     )
     model, features = segmenter.model, context.features
     prompt = segmenter.prompts.build([expression])
-    (state,) = model.read_prompts(features, [prompt])
-    attention = compute_decision_attention(model, features, prompt.suffix_ids)
+    packed = pack([[prompt]], prefix_is_cached=True).to(segmenter.device)
+    (state,) = model.read_prompts(features, packed)
+    attention = compute_decision_attention(model, features, packed, len(prompt.suffix_ids))
     n_image, start = model.config.n_image_tokens, prompt.image_start
     side = round(n_image**0.5)
     image_attention = attention.mean((0, 1))[start : start + n_image].view(side, side)
     shares = compute_contributions(
         model.mask_decoder, features.vision_tokens, features.image_states, state
     )
+    mask_logits = model.decode_masks(features, state[None])[0].float()
+    on_host = to_host(attention, image_attention, mask_logits, shares)
     return Explanation(
         segmentation=segmentation,
         cut=FOREGROUND,
         by_score=segmenter.can_reject,
         limit=segmenter.threshold if segmenter.can_reject else segmenter.min_mask_score,
-        attention=attention.cpu().numpy(),
-        image_attention=image_attention.cpu().numpy(),
-        mask_logits=model.decode_masks(features, state[None])[0].float().cpu().numpy(),
-        without_views=shares[0].cpu().numpy(),
-        shares=shares[1:].cpu().numpy(),
+        attention=on_host[0],
+        image_attention=on_host[1],
+        mask_logits=on_host[2],
+        without_views=on_host[3][0],
+        shares=on_host[3][1:],
         regions=find_regions(segmentation.probability, FOREGROUND),
         word_ablations=tuple(
             (word, each) for (word, _), each in zip(shortened, ablated, strict=True)

@@ -10,30 +10,17 @@ token ids, neither text nor images.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    DynamicCache,
-    InternVLVisionModel,
-    LlamaModel,
-    Qwen2Config,
-    Qwen2Model,
-)
+from transformers import InternVLVisionModel, LlamaModel, Qwen2Config, Qwen2Model
 
 from mllmseg_ros.model.config import MLLMSegConfig
+from mllmseg_ros.model.language_pass import KeyValues, LanguageModel, read_row
 from mllmseg_ros.model.mask_decoder import MaskDecoder
-from mllmseg_ros.model.packing import PackedPrompts, pack
-from mllmseg_ros.model.prompt import Prompt
-
-# transformers 5.24 renames the language models' argument; a later release removes the old name.
-_parameters = inspect.signature(Qwen2Model.forward).parameters
-CACHE_ARGUMENT = "cache" if "cache" in _parameters else "past_key_values"
-
-PrefixCache = tuple[tuple[Tensor, Tensor], ...]  # keys, values (1, heads, L, head) per layer
+from mllmseg_ros.model.packing import PackedPrompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +28,7 @@ class ImageFeatures:
     """The features of one image, which do not depend on the expression."""
 
     fused: Tensor  # (1, G*G, C) decoder tokens before the expression enters
-    prefix_cache: PrefixCache
+    prefix_cache: tuple[KeyValues, ...]  # per layer
     prefix_length: int  # L, tokens of the prompt up to and including </img>
     # Inputs of `fused`, needed for explanations only.
     vision_tokens: Tensor  # (1, G*G, C)
@@ -90,7 +77,7 @@ class MLLMSeg(nn.Module):
             nn.GELU(),
             nn.Linear(llm_width, llm_width),
         )
-        self.language_model: Qwen2Model | LlamaModel = (
+        self.language_model: LanguageModel = (
             Qwen2Model(config.language)
             if isinstance(config.language, Qwen2Config)
             else LlamaModel(config.language)
@@ -136,17 +123,41 @@ class MLLMSeg(nn.Module):
         """
         tokens, image_embeds = self.encode_vision(pixel_values)
         states, prefix_cache = self.read_prefix(image_embeds, prefix_ids, image_start)
-        return ImageFeatures(
-            fused=self.mask_decoder.fuse(tokens, states),
-            prefix_cache=prefix_cache,
-            prefix_length=prefix_ids.shape[1],
-            vision_tokens=tokens,
-            image_states=states,
+        return self._features(tokens, states, prefix_cache, prefix_ids.shape[1])
+
+    def encode_and_read(
+        self, pixel_values: Tensor, packed: PackedPrompts
+    ) -> tuple[ImageFeatures, Tensor]:
+        """Encode an image and read the first prompts on it, in one pass of the language model.
+
+        Equal to :meth:`encode_image` and :meth:`read_prompts`, but the language model's weights
+        are read once.
+
+        Args:
+            pixel_values: (1, 3, S, S).
+            packed: one row, prefix included.
+
+        Returns:
+            Features for further prompts, and states (N, D) that predict the answers.
+        """
+        tokens, image_embeds = self.encode_vision(pixel_values)
+        hidden, key_values = read_row(
+            self.language_model,
+            self.embed(packed.input_ids, image_embeds, packed.image_start),
+            packed.position_ids,
+            packed.attention_mask,
         )
+        length = packed.image_start + self.config.n_image_tokens + 1
+        prefix_cache = tuple(
+            (keys[:, :, :length], values[:, :, :length]) for keys, values in key_values
+        )
+        states = self.select_image_states(hidden, packed.image_start)
+        features = self._features(tokens, states, prefix_cache, length)
+        return features, hidden[0, packed.states]
 
     def read_prefix(
         self, image_embeds: Tensor, prefix_ids: Tensor, image_start: int
-    ) -> tuple[Tensor, PrefixCache]:
+    ) -> tuple[Tensor, tuple[KeyValues, ...]]:
         """Run the language model over the prompt up to and including ``</img>``.
 
         Args:
@@ -155,15 +166,11 @@ class MLLMSeg(nn.Module):
             image_start: index of the first image token in the prefix.
 
         Returns:
-            Image states (1, G*G/4, D), and the key-value cache for later tokens.
+            Image states (1, G*G/4, D), and keys and values for later tokens.
         """
-        cache = DynamicCache()
-        hidden = self.language_model(
-            inputs_embeds=self.embed(prefix_ids, image_embeds, image_start),
-            **{CACHE_ARGUMENT: cache},
-            use_cache=True,
-        ).last_hidden_state
-        prefix_cache = tuple((layer.keys, layer.values) for layer in cache.layers)
+        embeds = self.embed(prefix_ids, image_embeds, image_start)
+        positions = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)[None]
+        hidden, prefix_cache = read_row(self.language_model, embeds, positions)
         return self.select_image_states(hidden, image_start), prefix_cache
 
     def select_image_states(self, hidden: Tensor, image_start: int) -> Tensor:
@@ -173,31 +180,41 @@ class MLLMSeg(nn.Module):
         """
         return hidden[:, image_start - 1 : image_start - 1 + self.config.n_image_tokens]
 
+    def _features(
+        self,
+        tokens: Tensor,
+        states: Tensor,
+        prefix_cache: tuple[KeyValues, ...],
+        prefix_length: int,
+    ) -> ImageFeatures:
+        return ImageFeatures(
+            fused=self.mask_decoder.fuse(tokens, states),
+            prefix_cache=prefix_cache,
+            prefix_length=prefix_length,
+            vision_tokens=tokens,
+            image_states=states,
+        )
+
     # ---- expressions
 
-    def read_prompts(self, features: ImageFeatures, prompts: Sequence[Prompt]) -> Tensor:
+    def read_prompts(self, features: ImageFeatures, packed: PackedPrompts) -> Tensor:
         """Run prompts on the cached prefix in one pass, independent of each other.
 
         Args:
             features: of the image.
-            prompts: with the prefix that was cached.
+            packed: one row, without the prefix that is cached.
 
         Returns:
             Hidden states (N, D) that predict the answers, in the order of prompts and expressions.
         """
-        packed = pack([prompts], prefix_is_cached=True).to(features.fused.device)
-        cache = DynamicCache()  # a new one: the pass appends to it
-        for index, (keys, values) in enumerate(features.prefix_cache):
-            cache.update(keys, values, index)
-        hidden = self.language_model(
-            input_ids=packed.input_ids,
-            attention_mask=packed.attention_mask,
-            position_ids=packed.position_ids,
-            **{CACHE_ARGUMENT: cache},
-            use_cache=True,
-        ).last_hidden_state
-        states: Tensor = hidden[packed.rows, packed.states]
-        return states
+        hidden, _ = read_row(
+            self.language_model,
+            self.language_model.get_input_embeddings()(packed.input_ids),
+            packed.position_ids,
+            packed.attention_mask,
+            features.prefix_cache,
+        )
+        return hidden[0, packed.states]
 
     def read_packed(self, image_embeds: Tensor, packed: PackedPrompts) -> tuple[Tensor, Tensor]:
         """Run whole rows, prefixes included: the training form of the two stages.
@@ -220,7 +237,8 @@ class MLLMSeg(nn.Module):
 
     def answer_logits(self, states: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Compute logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""
-        rows = self.lm_head.weight[torch.tensor(list(token_ids), device=states.device)]
+        # By number, not by an index tensor, which would have to be copied to the device.
+        rows = torch.stack([self.lm_head.weight[token_id] for token_id in token_ids])
         return nn.functional.linear(states.float(), rows.float())
 
     def decode_masks(self, features: ImageFeatures, states: Tensor) -> Tensor:

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mllmseg_ros.model.prompt import Prompt
+from mllmseg_ros.model.transfer import to_device
 
 __all__ = ["pack"]
+
+_PADDING = -1  # the owner of padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,59 +34,79 @@ class PackedPrompts:
 
     input_ids: Tensor  # (B, Q) int64, padded with 0
     position_ids: Tensor  # (B, Q)
-    attention_mask: Tensor  # (B, 1, Q, L) bool, True = may attend
+    owners: Tensor  # (B, L): 0 the prefix; 1, 2, … a prompt of the row; -1 padding
     rows: Tensor  # (N,) row of each expression
     states: Tensor  # (N,) index among the Q of the state that predicts its answer
     image_start: int
 
-    def to(self, device: torch.device) -> PackedPrompts:
-        """The same prompts on a device."""
+    @property
+    def attention_mask(self) -> Tensor:
+        """Which token (of Q) may attend to which (of L), (B, 1, Q, L) bool.
+
+        No prompt attends to padding. Padding attends to the prefix, so that no row is empty.
+        """
+        n_read = self.input_ids.shape[1]
+        places = torch.arange(self.owners.shape[1], device=self.owners.device)
+        readers = self.owners[:, -n_read:, None]
+        others = self.owners[:, None, :]
+        return (((readers == others) | (others == 0)) & (places[-n_read:, None] >= places))[:, None]
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Its tensors on the host, for a copy together with other arrays."""
+        return [
+            each.numpy()
+            for each in (self.input_ids, self.position_ids, self.owners, self.rows, self.states)
+        ]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> PackedPrompts:
+        """The same prompts with tensors elsewhere, in the order of :meth:`arrays`."""
+        ids, positions, owners, rows, states = tensors
         return replace(
-            self,
-            input_ids=self.input_ids.to(device),
-            position_ids=self.position_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            rows=self.rows.to(device),
-            states=self.states.to(device),
+            self, input_ids=ids, position_ids=positions, owners=owners, rows=rows, states=states
         )
 
+    def to(self, device: torch.device) -> PackedPrompts:
+        """The same prompts on a device, by one copy."""
+        return self.with_tensors(to_device(self.arrays(), device))
 
-def pack(prompts: Sequence[Sequence[Prompt]], *, prefix_is_cached: bool = False) -> PackedPrompts:
+
+def pack(
+    prompts: Sequence[Sequence[Prompt]], *, prefix_is_cached: bool = False, multiple_of: int = 1
+) -> PackedPrompts:
     """Lay out one row per image.
 
     Args:
         prompts: per image; all share the prefix.
         prefix_is_cached: leave out the prefix, whose keys and values the language model has.
+        multiple_of: pad rows, prefix included, to a multiple of this many tokens.
     """
     first = prompts[0][0]
     prefix = first.prefix_length
     lengths = [prefix + sum(len(p.suffix_ids) for p in row) for row in prompts]
-    batch, longest = len(prompts), max(lengths)
-    ids = torch.zeros(batch, longest, dtype=torch.long)
-    position = torch.zeros(batch, longest, dtype=torch.long)
-    # Owner 0: the prefix; 1, 2, …: an expression; -1: padding, which no token attends to.
-    owner = torch.full((batch, longest), -1)
+    batch, longest = len(prompts), -(-max(lengths) // multiple_of) * multiple_of
+    ids = np.zeros((batch, longest), np.int64)
+    places = np.zeros((batch, longest), np.int64)
+    owners = np.full((batch, longest), _PADDING, np.int64)
     rows, states = [], []
     for number, row in enumerate(prompts):
-        tokens, places, owners = list(first.prefix_ids), list(range(prefix)), [0] * prefix
+        ids[number, :prefix] = first.prefix_ids
+        places[number, :prefix] = np.arange(prefix)
+        owners[number, :prefix] = 0
+        begin = prefix
         for count, prompt in enumerate(row, start=1):
-            states += [len(tokens) + position for position in prompt.state_positions]
+            end = begin + len(prompt.suffix_ids)
+            ids[number, begin:end] = prompt.suffix_ids
+            places[number, begin:end] = np.arange(prefix, prefix + end - begin)
+            owners[number, begin:end] = count
+            states += [begin + position for position in prompt.state_positions]
             rows += [number] * len(prompt.state_positions)
-            tokens += prompt.suffix_ids
-            places += range(prefix, prefix + len(prompt.suffix_ids))
-            owners += [count] * len(prompt.suffix_ids)
-        ids[number, : len(tokens)] = torch.tensor(tokens)
-        position[number, : len(tokens)] = torch.tensor(places)
-        owner[number, : len(tokens)] = torch.tensor(owners)
-    place = torch.arange(longest)
-    same = owner[:, :, None] == owner[:, None, :]
-    mask = (same | (owner[:, None, :] == 0)) & (place[:, None] >= place)
-    begin = prefix if prefix_is_cached else 0
+            begin = end
+    first_read = prefix if prefix_is_cached else 0
     return PackedPrompts(
-        input_ids=ids[:, begin:],
-        position_ids=position[:, begin:],
-        attention_mask=mask[:, None, begin:],
-        rows=torch.tensor(rows),
-        states=torch.tensor(states) - begin,
+        input_ids=torch.from_numpy(ids[:, first_read:]),
+        position_ids=torch.from_numpy(places[:, first_read:]),
+        owners=torch.from_numpy(owners),
+        rows=torch.from_numpy(np.array(rows, np.int64)),
+        states=torch.from_numpy(np.array(states, np.int64) - first_read),
         image_start=first.image_start,
     )

@@ -38,9 +38,10 @@ def to_pixel_values(square_rgb: NDArray[np.uint8] | Tensor) -> Tensor:
     pixels = (
         torch.as_tensor(np.array(square_rgb)) if isinstance(square_rgb, np.ndarray) else square_rgb
     )
-    mean = torch.tensor(_IMAGENET_MEAN, device=pixels.device)
-    std = torch.tensor(_IMAGENET_STD, device=pixels.device)
-    return ((pixels.float() / 255 - mean) / std).movedim(-1, -3)
+    # Per channel by numbers, because a tensor of them would have to be copied to the device.
+    channels = (pixels.float() / 255).unbind(-1)
+    constants = zip(channels, _IMAGENET_MEAN, _IMAGENET_STD, strict=True)
+    return torch.stack([(channel - mean) / std for channel, mean, std in constants], dim=-3)
 
 
 def to_image_size(probability: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -21,7 +21,7 @@ REJ = "[REJ]"
 _IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - not a password
 MAX_EXPRESSION_CHARS = 4096  # ReasonSeg's longest have some hundreds
 MAX_EXPRESSIONS = 256  # at once; each has a mask of the image's size
-MAX_TOKENS_AT_ONCE = 16384  # read in one pass, whose attention mask grows with the square
+MAX_TOKENS_AT_ONCE = 16384  # of one call, in passes of 1024
 
 
 @dataclass(frozen=True, kw_only=True)

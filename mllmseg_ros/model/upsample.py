@@ -45,13 +45,12 @@ class DynamicUpsample(nn.Module):
         y, x = torch.meshgrid(
             rows.repeat_interleave(_SCALE), columns.repeat_interleave(_SCALE), indexing="ij"
         )
-        cells = torch.stack([x, y], dim=-1) + offset
-        size = torch.tensor([width, height], device=features.device, dtype=features.dtype)
+        x, y = x + offset[..., 0], y + offset[..., 1]
         grouped = features.reshape(batch * _GROUPS, channels // _GROUPS, height, width)
         sampled = functional.grid_sample(
             # torch 2.13 on CPU gives wrong results for channels_last in bfloat16.
             grouped.contiguous(),
-            2 * cells / size - 1,
+            torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1),
             mode="bilinear",
             padding_mode="border",
             align_corners=False,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mllmseg_ros.files import make_folder, replaced_file
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
+from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
 
@@ -136,8 +137,10 @@ class _CachedImage:
                 self._read_image()
             assert self._features is not None
             self._cache.n_computed += 1
-            with _inference(self._square.device, self._cache._dtype):
-                states = self._cache._model.read_prompts(self._features, [prompt])
+            device = self._square.device
+            packed = pack([[prompt]], prefix_is_cached=True).to(device)
+            with _inference(device, self._cache._dtype):
+                states = self._cache._model.read_prompts(self._features, packed)
             return {"state": states[0]}
 
         return _load_or_compute(_path(self._cache.folder, key), self._cache._dtype, compute)[

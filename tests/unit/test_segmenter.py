@@ -56,6 +56,37 @@ def test_single_prompt_equals_the_naive_pass(
         assert np.abs(segmentation.probability - probability[0]).max() < EXACT
 
 
+@pytest.mark.parametrize("prompt_mode", ["single", "joint"])
+def test_one_pass_equals_two(
+    random_segmenter: Segmenter, image: NDArray[np.uint8], prompt_mode: str
+) -> None:
+    two_passes = random_segmenter.encode(image)
+    context, results = random_segmenter.encode_and_segment(image, EXPRESSIONS, prompt_mode)
+    expected = random_segmenter.segment(two_passes, EXPRESSIONS, prompt_mode)
+    later = random_segmenter.segment(context, EXPRESSIONS, prompt_mode)
+    for ours in (results, later):
+        for one, two in zip(ours, expected, strict=True):
+            assert one.score == pytest.approx(two.score, abs=1e-5)
+            assert np.abs(one.probability - two.probability).max() < 1e-5
+    for ours, theirs in zip(
+        context.features.prefix_cache, two_passes.features.prefix_cache, strict=True
+    ):
+        assert (ours[0] - theirs[0]).abs().max() < 1e-5
+        assert (ours[1] - theirs[1]).abs().max() < 1e-5
+
+
+def test_many_expressions_are_read_in_several_passes(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    long = "a mug on a table left of the ball " * 12
+    texts = [f"{number} {long}" for number in range(16)]
+    context, results = random_segmenter.encode_and_segment(image, texts)
+    assert len(results) == 16
+    for index in (0, 8, 15):
+        (alone,) = random_segmenter.segment(context, [texts[index]])
+        assert np.abs(alone.probability - results[index].probability).max() < EXACT
+
+
 def test_numbers_that_are_not_finite_are_no_answer(
     random_segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
