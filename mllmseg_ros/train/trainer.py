@@ -5,21 +5,28 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from mllmseg_ros.train.optimisers import Optimisers
 from mllmseg_ros.train.run_state import RunState
 from mllmseg_ros.train.training_log import TrainingLog
 
-__all__ = ["STATE_FILE", "Trainer"]
+__all__ = ["STATE_FILE", "Trainer", "read_terms"]
 
 STATE_FILE = "state.safetensors"
 _MAX_GRADIENT_NORM = 1.0
+
+
+def read_terms(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """Copy scalars from a device to the host, all at once."""
+    return dict(
+        zip(terms, torch.stack([each.float() for each in terms.values()]).tolist(), strict=True)
+    )
 
 
 class Trainer(ABC):

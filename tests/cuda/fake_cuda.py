@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class FakeCuda(FakeTensorMode):
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self.copies_in, self.copies_out = 0, 0
+        self.waits = 0  # for copies to the GPU
 
     @property
     def copies(self) -> tuple[int, int]:
@@ -90,19 +91,22 @@ class FakeCuda(FakeTensorMode):
         if source.device == target.device:
             return
         if target.device.type == "cuda":
-            assert non_blocking, "the host waits for a copy to the GPU"
             self.copies_in += 1
+            self.waits += not non_blocking
         else:
             self.copies_out += 1
 
 
 class _HostReads(TorchFunctionMode):
-    """Gives zeros for the values of a fake tensor on the host, which are unknown."""
+    """Gives ones for the values of a fake tensor on the host, which are unknown."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.Tensor.numpy and isinstance(args[0], FakeTensor):
+        if func is torch.Tensor.numpy and not isinstance(args[0], FakeTensor):
+            with unset_fake_temporarily():
+                return args[0].numpy()
+        if func is torch.Tensor.numpy:
             assert args[0].device.type == "cpu", "the host reads a tensor of the GPU"
             name = str(args[0].dtype).removeprefix("torch.")
             return np.ones(tuple(args[0].shape), name)
@@ -116,22 +120,28 @@ def fake_cuda() -> Iterator[FakeCuda]:
         yield gpu
 
 
-def make_model(folder: Path, dtype: torch.dtype) -> MLLMSeg:
-    """The model of a checkpoint folder on the fake GPU, without its weights' values."""
+def make_model(
+    folder: Path, dtype: torch.dtype, prepare: Callable[[MLLMSeg], None] = lambda model: None
+) -> MLLMSeg:
+    """The model of a checkpoint folder on the fake GPU, without its weights' values.
+
+    Args:
+        folder: of the checkpoint.
+        dtype: of the weights.
+        prepare: changes the model before it is moved to the GPU.
+    """
     with unset_fake_temporarily(), torch.device("meta"):
-        model = MLLMSeg(read_config(folder)).eval()
+        model = MLLMSeg(read_config(folder)).eval().requires_grad_(False).to(dtype)
+        prepare(model)
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
-        return torch.empty(
-            tensor.shape,
-            dtype=dtype if tensor.is_floating_point() else tensor.dtype,
-            device="cuda",
-        )
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
 
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(move(parameter), requires_grad=False)
+                moved = nn.Parameter(move(parameter), requires_grad=parameter.requires_grad)
+                module._parameters[name] = moved
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = move(buffer)
@@ -150,3 +160,40 @@ def cuda_autocast(dtype: torch.dtype) -> Iterator[None]:
         if torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
         torch.set_autocast_enabled("cuda", False)
+
+
+def run_backward(loss: torch.Tensor) -> None:
+    """``loss.backward()`` by the same functions, without its engine, which needs a real GPU."""
+    assert loss.grad_fn is not None
+    pending: dict[Any, dict[int, torch.Tensor]] = {loss.grad_fn: {0: torch.ones_like(loss)}}
+    for node in _in_order(loss.grad_fn):
+        given = pending.pop(node, {})
+        if not given:
+            continue
+        if hasattr(node, "variable"):
+            assert given[0].shape == node.variable.shape
+            node.variable.grad = given[0]
+            continue
+        gradients = node(*(given.get(index) for index in range(len(node._input_metadata))))
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        for (following, index), gradient in zip(node.next_functions, gradients, strict=True):
+            if following is None or gradient is None:
+                continue
+            expected = following._input_metadata[index]  # functions leave this step to the engine
+            gradient = gradient.sum_to_size(expected.shape).to(expected.dtype)
+            sums = pending.setdefault(following, {})
+            sums[index] = sums[index] + gradient if index in sums else gradient
+
+
+def _in_order(root: Any) -> list[Any]:
+    """The functions of a graph, each after all that give it a gradient."""
+    finished: dict[Any, None] = {}
+    stack = [(root, False)]
+    while stack:
+        node, is_done = stack.pop()
+        if is_done:
+            finished[node] = None
+        elif node not in finished:
+            stack.append((node, True))
+            stack += [(each, False) for each, _ in node.next_functions if each is not None]
+    return list(reversed(finished))

@@ -46,6 +46,7 @@ def test_one_copy_in_and_one_out(gpu: FakeCuda, name: str, dtype: torch.dtype) -
             assert gpu.copies == (1, 1)
         segmenter.encode_and_segment(IMAGE, EXPRESSIONS, prompt_mode)
         assert gpu.copies == (1, 1)
+    assert gpu.waits == 0
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -67,7 +68,8 @@ def test_what_would_wait_or_mix_devices_fails(gpu: FakeCuda) -> None:
         lambda: numbers[numbers > 0],
         lambda: numbers + torch.zeros(3),
         lambda: numbers.numpy(),
-        lambda: torch.tensor([1.0], device="cuda"),
     ):
         with pytest.raises((RuntimeError, AssertionError)):
             wrong()
+    torch.tensor([1.0], device="cuda")
+    assert (gpu.copies, gpu.waits) == ((1, 0), 1)

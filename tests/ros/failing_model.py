@@ -50,7 +50,14 @@ def main() -> None:
             context = replace(context, features=replace(context.features, **tensors))
         return sound(self, context, expressions, prompt_mode)
 
+    def encode_and_segment(
+        self: Segmenter, image: Any, expressions: Sequence[str], prompt_mode: str = "single"
+    ) -> tuple[ImageContext, list[Any]]:
+        context = self.encode(image)
+        return context, self.segment(context, expressions, prompt_mode)
+
     Segmenter.segment = segment  # type: ignore[method-assign]
+    Segmenter.encode_and_segment = encode_and_segment  # type: ignore[method-assign]
     sys.exit(run(MortalNode))
 
 

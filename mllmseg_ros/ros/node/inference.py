@@ -218,18 +218,15 @@ class InferenceThread:
             self._refuse(camera, arrival, private_requests, reason)
             return
         camera.problem = ""
-        failure: Exception | None = None
-        try:
-            self._encode(arrival.item)  # takes longest; requests are read after it
-        except Exception as caught:
-            failure = caught
+        first = self._read_first(arrival.item, command)  # takes longest; others are read after it
         if command is not None:
             # A command that came during the encoding is answered on this image, unless that is too
             # old by now.
             request = camera.command.request
             is_stale = self._parameters.now.is_stale(self._age_ns(arrival))
             if request is not None and (request is command or not is_stale):
-                result = self._segment(request, arrival.item, began_ns, failure)
+                answered = first if request is command else None
+                result = self._segment(request, arrival.item, began_ns, answered)
                 if epoch != self._epoch:
                     return
                 turn.finished = (arrival.number, request.request_id)
@@ -239,7 +236,8 @@ class InferenceThread:
         for each in private_requests:
             if each not in camera.private_requests.pending:
                 continue
-            result = self._segment(each.request, arrival.item, began_ns, failure)
+            failed = first if command is None else None  # a command's may be due to its words
+            result = self._segment(each.request, arrival.item, began_ns, failed)
             if epoch != self._epoch:
                 return
             each.last_number = arrival.number
@@ -253,23 +251,51 @@ class InferenceThread:
             if not each.repeats or result.is_permanent:
                 camera.private_requests.remove(each)
 
+    def _read_first(
+        self, image: CameraImage, command: Request | None
+    ) -> Sequence[Segmentation] | Exception | None:
+        """Encode an image, and answer the command in the same pass of the language model.
+
+        Returns:
+            The command's answer, None where it was not asked, or why the pass failed.
+        """
+        try:
+            if command is None or self._has_encoded(image):
+                self._encode(image)
+                return None
+            self._encoded = None  # frees its memory before the next one needs it
+            encoded, segmentations = self._backend.encode_and_segment(
+                image.frame(), command.accepted.expressions
+            )
+            self._encoded = (image, encoded)
+            return segmentations
+        except Exception as caught:
+            return caught
+
     def _segment(
         self,
         request: Request,
         image: CameraImage,
         began_ns: int,
-        failure: Exception | None,
+        answer: Sequence[Segmentation] | Exception | None = None,
     ) -> InferenceResult:
-        """Ask the model; the one place where a failure becomes a result."""
+        """Ask the model if need be; the one place where a failure becomes a result."""
         segmentations: Sequence[Segmentation] = ()
-        is_permanent, model, encoded = False, self._backend.model, None
-        if failure is None:
-            try:
-                encoded = self._encode(image)
-                model = encoded.model
-                segmentations = self._backend.segment(encoded, request.accepted.expressions)
-            except Exception as caught:
-                failure, is_permanent = caught, isinstance(caught, ValueError)
+        model, encoded = self._backend.model, None
+        failure: Exception | None = None
+        try:
+            if isinstance(answer, Exception):
+                raise answer
+            encoded = self._encode(image)
+            model = encoded.model
+            segmentations = (
+                self._backend.segment(encoded, request.accepted.expressions)
+                if answer is None
+                else answer
+            )
+        except Exception as caught:
+            failure = caught
+        is_permanent = isinstance(failure, ValueError)
         if failure is not None:
             self._log.report(f"inference failed: {one_line(failure)}")
         return InferenceResult(
@@ -310,6 +336,9 @@ class InferenceThread:
             encoded = (image, self._backend.encode(image.frame()))
             self._encoded = encoded
         return encoded[1]
+
+    def _has_encoded(self, image: CameraImage) -> bool:
+        return self._encoded is not None and self._encoded[0] is image
 
 
 def _begin_inference(

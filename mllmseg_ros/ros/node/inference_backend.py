@@ -110,6 +110,23 @@ class InferenceBackend:
         with advice, panics_are_errors(), self._metrics.encoding():
             return EncodedImage(model=model, context=model.segmenter.encode(frame.rgb))
 
+    def encode_and_segment(
+        self, frame: Frame, expressions: Sequence[str]
+    ) -> tuple[EncodedImage, Sequence[Segmentation]]:
+        """Encode an image and segment expressions on it, in one pass of the language model.
+
+        Raises:
+            ValueError: as :meth:`segment`.
+            RuntimeError: as :meth:`encode`.
+        """
+        model = self.model
+        advice = out_of_memory_advice(model.parameters)
+        with advice, panics_are_errors(), self._metrics.segmenting(encoded=False):
+            context, segmentations = model.segmenter.encode_and_segment(
+                frame.rgb, expressions, self._parameters.now.prompt_mode
+            )
+        return EncodedImage(model=model, context=context), segmentations
+
     def segment(self, encoded: EncodedImage, expressions: Sequence[str]) -> Sequence[Segmentation]:
         """Segment expressions by the model that encoded the image.
 

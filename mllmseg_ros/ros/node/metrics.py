@@ -129,8 +129,8 @@ class ModelMetrics:
     """What is measured of the model, and what went wrong last.
 
     Attributes:
-        encode: ms per image. On CUDA part of it is only waited for in ``segment``.
-        segment: ms per request on an encoded image.
+        encode: ms per image, with the command's expressions, which are read in the same pass.
+        segment: ms per further request on an encoded image.
         is_failing: whether the newest inference raised.
     """
 
@@ -151,10 +151,14 @@ class ModelMetrics:
             raise
 
     @contextmanager
-    def segmenting(self) -> Iterator[None]:
-        """Note the with block, also where it fails; a ValueError is caused by the expression."""
+    def segmenting(self, *, encoded: bool = True) -> Iterator[None]:
+        """Note the with block, also where it fails; a ValueError is caused by the expression.
+
+        Args:
+            encoded: False where the block encodes the image too.
+        """
         try:
-            with self.segment.timing():
+            with (self.segment if encoded else self.encode).timing():
                 yield
         except ValueError:
             raise

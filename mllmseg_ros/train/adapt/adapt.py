@@ -41,7 +41,7 @@ from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.lora import Trained, choose_trained
 from mllmseg_ros.train.optimisers import Optimisers
 from mllmseg_ros.train.run_state import RunState
-from mllmseg_ros.train.trainer import STATE_FILE, Trainer
+from mllmseg_ros.train.trainer import STATE_FILE, Trainer, read_terms
 from mllmseg_ros.train.write_model import ModelMetadata, write_model
 
 __all__ = ["adapt", "set_trained"]
@@ -187,7 +187,7 @@ class _AdaptTrainer(Trainer):
                 encoded = read_batch(model, batch, self._cache, device)
                 losses = adapt_losses(model, batch, encoded, self._answer_ids)
             losses.total.backward()
-        return losses.terms
+        return read_terms(losses.terms)
 
     def evaluate(self, done: int) -> None:
         scores = self.evaluator.evaluate(self._model)

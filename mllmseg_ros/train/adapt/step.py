@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import to_pixel_values
+from mllmseg_ros.model.transfer import to_device
 from mllmseg_ros.train.adapt.batches import AdaptBatch
 from mllmseg_ros.train.feature_cache import FeatureCache, StateCache
 from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
@@ -32,7 +34,7 @@ class AdaptLosses:
     """Terms of one step; ``total`` is what is minimised."""
 
     total: Tensor
-    terms: dict[str, float]
+    terms: dict[str, Tensor]  # scalars without gradients
 
 
 def read_batch(
@@ -69,18 +71,19 @@ def adapt_losses(
         answer_ids: token ids of [SEG] and [REJ].
     """
     device = encoded.tokens.device
-    has_target = batch.has_target.to(device)
-    image_of = torch.repeat_interleave(
-        torch.arange(len(batch.prompts), device=device),
-        torch.tensor([len(row) for row in batch.prompts], device=device),
+    present = np.flatnonzero(batch.has_target.numpy())
+    image_of = np.repeat(np.arange(len(batch.prompts)), [len(row) for row in batch.prompts])
+    images, expressions, has_target, target = to_device(
+        [image_of[present], present, batch.has_target.numpy(), batch.target.numpy()], device
     )
     fused = model.mask_decoder.fuse(encoded.tokens, encoded.image_states)
-    logits = model.mask_decoder.decode(fused[image_of[has_target]], encoded.states[has_target])
-    answer = answer_loss(model.lm_head(encoded.states)[:, list(answer_ids)], has_target)
+    logits = model.mask_decoder.decode(fused[images], encoded.states[expressions])
+    words = model.lm_head(encoded.states)
+    answer = answer_loss(torch.stack([words[:, each] for each in answer_ids], dim=1), has_target)
     total = answer
-    terms = {"answer": float(answer.detach())}
+    terms = {"answer": answer.detach()}
     if len(logits):
-        dice, focal = mask_loss(logits, batch.target.to(device))
+        dice, focal = mask_loss(logits, target)
         total = total + dice + focal
-        terms |= {"dice": float(dice.detach()), "focal": float(focal.detach())}
-    return AdaptLosses(total=total, terms={"loss": float(total.detach()), **terms})
+        terms |= {"dice": dice.detach(), "focal": focal.detach()}
+    return AdaptLosses(total=total, terms={"loss": total.detach(), **terms})

@@ -43,18 +43,17 @@ class PaddedDialogs:
     """B dialogs, padded on the right."""
 
     input_ids: Tensor  # (B, L) int64
-    labels: Tensor  # (B, L)
+    labels: Tensor  # (B, L) on the host, which chooses the states to learn from
     attention_mask: Tensor  # (B, L) bool, False on padding
     position_ids: Tensor  # (B, L)
     image_start: int
     dialogs: tuple[EncodedDialog, ...]
 
     def to(self, device: torch.device) -> PaddedDialogs:
-        """The same dialogs on a device."""
+        """The same dialogs on a device, but for the labels."""
         return replace(
             self,
             input_ids=self.input_ids.to(device),
-            labels=self.labels.to(device),
             attention_mask=self.attention_mask.to(device),
             position_ids=self.position_ids.to(device),
         )

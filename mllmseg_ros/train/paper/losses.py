@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mllmseg_ros.model.transfer import to_device
 from mllmseg_ros.train.paper.dialog_ids import IGNORED
 
 __all__ = ["MaskTerms", "mask_terms", "text_loss"]
@@ -37,13 +40,14 @@ def text_loss(hidden: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor]) 
 
     Args:
         hidden: (B, L, D) last hidden states.
-        labels: (B, L) int64, IGNORED where nothing is learned.
+        labels: (B, L) int64 on the host, IGNORED where nothing is learned.
         head: states (M, D) to logits (M, V); called for the learned tokens only.
     """
-    wanted = labels[:, 1:]
-    learned = wanted != IGNORED
-    logits = head(hidden[:, :-1][learned])
-    return functional.cross_entropy(logits.float(), wanted[learned])
+    wanted = labels.numpy()[:, 1:]
+    rows, places = np.nonzero(wanted != IGNORED)
+    row, place, truth = to_device([rows, places, wanted[rows, places]], hidden.device)
+    logits = head(hidden[row, place])
+    return functional.cross_entropy(logits.float(), truth)
 
 
 def mask_terms(probability: Tensor, target: Tensor, *, published_focal: bool = True) -> MaskTerms:
@@ -63,7 +67,9 @@ def mask_terms(probability: Tensor, target: Tensor, *, published_focal: bool = T
     if published_focal:
         cross_entropy = functional.binary_cross_entropy_with_logits(drawn, truth, reduction="none")
     else:
-        cross_entropy = functional.binary_cross_entropy(drawn, truth, reduction="none")
+        # CUDA's autocast refuses it, because of half precision, which neither input has.
+        with torch.autocast(drawn.device.type, enabled=False):
+            cross_entropy = functional.binary_cross_entropy(drawn, truth, reduction="none")
     right = drawn * truth + (1 - drawn) * (1 - truth)
     alpha = _FOCAL_ALPHA * truth + (1 - _FOCAL_ALPHA) * (1 - truth)
     focal = (alpha * cross_entropy * (1 - right) ** _FOCAL_GAMMA).mean(1)

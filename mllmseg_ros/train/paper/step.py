@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.model.transfer import to_device
 from mllmseg_ros.train.paper.dialog_ids import PaddedDialogs
 from mllmseg_ros.train.paper.losses import mask_terms, text_loss
 
@@ -66,21 +68,26 @@ def paper_losses(
         if there
     ]
     # With a dtype, because an empty list would make a float tensor.
-    row = torch.tensor(rows, dtype=torch.long, device=hidden.device)
-    place = torch.tensor(places, dtype=torch.long, device=hidden.device)
+    row, place, *there = to_device(
+        [
+            np.array(rows, np.int64),
+            np.array(places, np.int64),
+            *(np.flatnonzero(each.has_target) for each in dialogs.dialogs),
+        ],
+        hidden.device,
+    )
     probability = model.mask_decoder.decode(fused[row], hidden[row, place]).sigmoid()
     focal = dice = soft_iou = hidden.new_zeros((), dtype=torch.float32)
     first = 0
-    for each, target in zip(dialogs.dialogs, targets, strict=True):
+    for each, target, present in zip(dialogs.dialogs, targets, there, strict=True):
         # Without a target, prediction and target are empty: it adds 0 and counts in n below.
-        has_target = torch.tensor(each.has_target, device=target.device)
-        predicted = probability[first : first + int(has_target.sum())]
-        first += len(predicted)
-        if len(predicted):
-            terms = mask_terms(predicted, target[has_target], published_focal=published_focal)
+        predicted = probability[first : first + len(present)]
+        first += len(present)
+        if len(present):
+            terms = mask_terms(predicted, target[present], published_focal=published_focal)
             focal, dice = focal + terms.focal, dice + terms.dice
             soft_iou = soft_iou + terms.soft_iou
-        soft_iou = soft_iou + (~has_target).sum()
+        soft_iou = soft_iou + (len(each.has_target) - len(present))
     n = sum(len(each.has_target) for each in dialogs.dialogs)
     return PaperLosses(
         total=text + (focal + dice) / n,

@@ -37,7 +37,7 @@ from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
 from mllmseg_ros.train.paper.recipe import PaperRecipe
 from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.run_state import RunState
-from mllmseg_ros.train.trainer import STATE_FILE, Trainer
+from mllmseg_ros.train.trainer import STATE_FILE, Trainer, read_terms
 from mllmseg_ros.train.write_model import ModelMetadata, write_model
 
 __all__ = ["train_as_in_paper"]
@@ -144,7 +144,8 @@ class _PaperTrainer(Trainer):
     def compute_gradients(self, step: int) -> dict[str, float]:
         accelerator, recipe = self._accelerator, self._recipe
         self._learner.train()
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
+        n_expressions = 0
         for index in range(recipe.accumulation):
             # The number of this pass over all steps, passes and processes.
             number = (step * recipe.accumulation + index) * accelerator.num_processes
@@ -158,12 +159,13 @@ class _PaperTrainer(Trainer):
                     terms = self._learner(batch, encoded)
                 accelerator.backward(terms["loss"] / recipe.accumulation)
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach()) / recipe.accumulation
-            sums["expressions"] = sums.get("expressions", 0.0) + len(batch.expressions)
-        self._n_expressions += sums["expressions"]
+                sums[name] = sums.get(name, 0.0) + term.detach() / recipe.accumulation
+            n_expressions += len(batch.expressions)
+        self._n_expressions += n_expressions
         elapsed_s = max(1e-9, time.monotonic() - self._started_s)
         return {
-            **sums,
+            **read_terms(sums),
+            "expressions": float(n_expressions),
             "learning_rate": recipe.learning_rate_at(step),
             "expressions_per_s": self._n_expressions / elapsed_s,
         }
@@ -217,9 +219,7 @@ def _prepare(
         ),
         (prompts.seg_id, prompts.rej_id),
     )
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+    keep_trained_in_float32(model)
     if recipe.gradient_checkpointing:
         model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
         if recipe.vision_lora:
@@ -233,6 +233,16 @@ def _prepare(
         learn_padding=recipe.learn_padding,
     )
     return model, batches
+
+
+def keep_trained_in_float32(model: MLLMSeg) -> None:
+    """Convert what training changes, in place: half precision would lose small steps."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for module in model.modules():  # its statistics are no parameters
+        if isinstance(module, nn.BatchNorm2d):
+            module.float()
 
 
 def _trained_tensors(model: MLLMSeg) -> dict[str, Tensor]:

@@ -108,6 +108,7 @@ class Backend:
     def __init__(self) -> None:
         self.name = "first"
         self.encoded: list[int] = []
+        self.read_first: list[Sequence[str]] = []  # expressions read with the image
         self.gate, self.encoding = threading.Event(), threading.Event()
         self.gate.set()
         self.failure: Exception | None = None
@@ -122,6 +123,13 @@ class Backend:
         self.gate.wait(10)
         self.encoded.append(frame.stamp_ns)
         return Encoded(Model(self.name))
+
+    def encode_and_segment(self, frame: Frame, expressions: Sequence[str]) -> tuple[Encoded, list]:
+        encoded = self.encode(frame)
+        self.read_first.append(tuple(expressions))
+        if "the endless mug" in expressions:
+            raise ValueError("the expression is too long")
+        return encoded, self.segment(encoded, expressions)
 
     def segment(self, encoded: Encoded, expressions: Sequence[str]) -> list:
         if self.failure is not None:
@@ -223,6 +231,25 @@ def test_a_new_command_reuses_the_encoding_of_a_fresh_image(rig: Rig) -> None:
     rig.command("the bowl")
     assert rig.result() == ("the bowl", 100 * SECOND)
     assert rig.backend.encoded == [100 * SECOND]
+
+
+def test_image_and_command_are_read_in_one_pass_and_later_questions_after_it(rig: Rig) -> None:
+    rig.command("the mug")
+    outcomes = rig.private_request("the can")
+    rig.image(100 * SECOND)
+    assert rig.result() == ("the mug", 100 * SECOND)
+    assert outcomes.get(timeout=10).request.text == "the can"
+    assert rig.backend.encoded == [100 * SECOND]
+    assert rig.backend.read_first == [("the mug",)]
+
+
+def test_a_command_that_the_model_refuses_spoils_no_other_request(rig: Rig) -> None:
+    rig.command("the endless mug")
+    outcomes = rig.private_request("the can")
+    rig.image(100 * SECOND)
+    refused = rig.results.get(timeout=10)
+    assert (refused.error, refused.is_permanent) == ("the expression is too long", True)
+    assert outcomes.get(timeout=10).error == ""
 
 
 def test_an_old_image_is_left_and_the_next_one_taken(rig: Rig) -> None:
