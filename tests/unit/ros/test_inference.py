@@ -248,7 +248,7 @@ def test_a_command_that_the_model_refuses_spoils_no_other_request(rig: Rig) -> N
     outcomes = rig.private_request("the can")
     rig.image(100 * SECOND)
     refused = rig.results.get(timeout=10)
-    assert (refused.error, refused.is_permanent) == ("the expression is too long", True)
+    assert (refused.error, refused.is_permanent) == ("ValueError: the expression is too long", True)
     assert outcomes.get(timeout=10).error == ""
 
 
