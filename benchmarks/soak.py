@@ -30,12 +30,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
 
 import pytest
 import tf2_msgs_package
-from faults import FAULTS, Robot
+from faults import COMMAND, FAULTS, Robot
 from mllmseg_ros.msg import SegmentationArray
 from ros_harness import NodeProcess
 
@@ -235,8 +236,8 @@ class Soak:
             messages.clear()
 
 
-def main() -> None:
-    """Run and report."""
+def main() -> int:
+    """Run and report; 1 if a result was wrong or missing, which ends the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -244,7 +245,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.minutes < 10:
         parser.error("--minutes: at least 10 are needed for the comparison")
-    began = time.monotonic()
+    began, failure = time.monotonic(), ""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         tf2_msgs_package.use(tf2_msgs_package.build(Path(folder)), patch)
         robot = Robot()
@@ -253,17 +254,66 @@ def main() -> None:
         try:
             robot.check_good()
             soak.run(60 * arguments.minutes)
+        except AssertionError as error:
+            failure = f"{error}\n{describe_failure(robot)}"
         finally:
             robot.close()
             assert console.process.end() == 0, console.process.log[-4000:]
+    report = summarize(soak, console, began)
+    report["failure"] = failure
+    for name, value in report.items():
+        if name != "states":
+            print(f"{name}: {value}")
+    print_table(soak)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 1 if failure else 0
+
+
+OTHER_SUBSCRIBER = """
+import time, rclpy
+from mllmseg_ros.msg import SegmentationArray
+rclpy.init()
+node, results = rclpy.create_node("other_subscriber"), []
+node.create_subscription(SegmentationArray, "segmentations", results.append, 10)
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(len(results))
+"""
+
+
+def describe_failure(robot: Robot) -> str:
+    """Tell a node that is stuck from a middleware that delivers nothing.
+
+    The stacks of the node's threads, and how many results a new subscriber and the robot's own get
+    for a new command on good images.
+    """
+    client = robot.client
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(robot.domain)}
+    code = [sys.executable, "-c", OTHER_SUBSCRIBER]
+    other = subprocess.Popen(code, env=environment, stdout=subprocess.PIPE, text=True, cwd="/")
+    client.results.clear()
+    client.spin(22.0, each=lambda: (robot.send(), client.command(f"after the failure, {COMMAND}")))
+    robot.node.process.send_signal(signal.SIGUSR1)
+    client.spin(1.0)
+    n_others = other.communicate(timeout=60)[0].strip()
+    return (
+        f"afterwards a new subscriber got {n_others} results, the robot {len(client.results)}\n"
+        f"{robot.node.log[-20_000:]}"
+    )
+
+
+def summarize(soak: Soak, console: Console, began_s: float) -> dict[str, Any]:
+    """Summarize a run, whole or up to a failure."""
     states = soak.in_order
-    whole_s, part_s = states[-1].at_s, COMPARED * 60 * arguments.minutes
-    warm_s = WARM_UP * 60 * arguments.minutes
+    whole_s = states[-1].at_s
+    part_s, warm_s = COMPARED * whole_s, WARM_UP * whole_s
     warm = soak.median_mb(warm_s, warm_s + part_s)
     last = soak.median_mb(whole_s - part_s, float("inf"))
     threads, files = [each.n_threads for each in states], [each.n_files for each in states]
-    report = {
-        "minutes": (time.monotonic() - began) / 60,
+    return {
+        "minutes": (time.monotonic() - began_s) / 60,
         "faults": sum(map(len, soak.states.values())),
         "results": soak.n_results,
         "commands": len(soak.sent),
@@ -277,9 +327,10 @@ def main() -> None:
         "log, bytes": sum(each.log_bytes for each in states),
         "states": {name: [asdict(each) for each in found] for name, found in soak.states.items()},
     }
-    for name, value in report.items():
-        if name != "states":
-            print(f"{name}: {value}")
+
+
+def print_table(soak: Soak) -> None:
+    """Print a row per fault, for docs/operations.md."""
     print("| fault | times | right again within | memory | threads | open files | log |")
     print("|---|---|---|---|---|---|---|")
     for name, found in sorted(soak.states.items()):
@@ -290,9 +341,7 @@ def main() -> None:
             f"| {max(each.n_threads for each in found)} | {max(each.n_files for each in found)} "
             f"| {max(each.log_bytes for each in found) / 1000:.1f} kB |"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,8 @@ is put into an image's features, and comes out of the model by its own arithmeti
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -56,6 +58,7 @@ def main() -> None:
         context = self.encode(image)
         return context, self.segment(context, expressions, prompt_mode)
 
+    faulthandler.register(signal.SIGUSR1)  # writes the stacks of all threads
     Segmenter.segment = segment  # type: ignore[method-assign]
     Segmenter.encode_and_segment = encode_and_segment  # type: ignore[method-assign]
     sys.exit(run(MortalNode))
