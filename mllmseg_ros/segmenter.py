@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.checkpoints.loading import load_model
+from mllmseg_ros.error_text import one_line
+from mllmseg_ros.model.graphs import CudaRecorder
 from mllmseg_ros.model.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
-from mllmseg_ros.model.packing import pack
-from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
+from mllmseg_ros.model.passes import Logits, Passes
+from mllmseg_ros.model.pixels import resize_to_square, to_image_size
 from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.prompt import (
     MAX_TOKENS_AT_ONCE,
@@ -35,17 +37,16 @@ from mllmseg_ros.model.prompt import (
     normalize_expression,
 )
 from mllmseg_ros.model.tokenizer import Tokenizer
-from mllmseg_ros.model.transfer import to_device, to_host
+from mllmseg_ros.model.transfer import to_host
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
 
 # A pixel belongs to the mask from this probability on (docs/reference.md, section 8).
 FOREGROUND = 0.5
-# Rows are padded to a multiple of this many tokens: few shapes, and aligned for a GPU's kernels.
-_BUCKET = 32
-# The attention mask grows with the square. At once are 30 expressions of the published prompt.
-_MAX_TOKENS_PER_PASS = 1024
+COMPILE_CHOICES = ("off", "graphs", "auto")
+# Longer expressions run eagerly, or in the place of several.
+_LONGEST_RECORDED = "the small red mug with the white handle on the left of the blue bowl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class Segmenter:
     Attributes:
         can_reject: the checkpoint was trained to answer [REJ]; can be set to override its
             configuration.
+        compile_problem: why passes were not recorded as CUDA graphs; "" if they were, or if nobody
+            asked for it.
         threshold: with ``can_reject``, targets are found from this score on.
         min_mask_score: without ``can_reject``, targets below this mask score have LOW_CONFIDENCE.
             A heuristic: such a checkpoint always segments something.
@@ -75,14 +78,16 @@ class Segmenter:
         """
         self.model = model
         self.prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
-        self._prefix = self.prompts.build(["image"])  # the prefix does not depend on the expression
-        largest = max(tokenizer.largest_id, self.prompts.rej_id, *self._prefix.input_ids)
+        prefix = self.prompts.build(["image"])  # which does not depend on the expression
+        largest = max(tokenizer.largest_id, self.prompts.rej_id, *prefix.input_ids)
         n_rows = model.lm_head.weight.shape[0]
         if largest >= n_rows:  # on a GPU, such a token would end all work of the process
             raise ValueError(
                 f"the tokenizer has a token with id {largest}, the model's vocabulary has {n_rows}"
             )
+        self._passes = Passes(model, (self.prompts.seg_id, self.prompts.rej_id), prefix)
         self.can_reject = model.config.can_reject
+        self.compile_problem = ""
         self.threshold = 0.5
         self.min_mask_score = 0.7
 
@@ -93,6 +98,7 @@ class Segmenter:
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
+        compile: str = "off",
         cancelled: threading.Event | None = None,
     ) -> Segmenter:
         """Load a checkpoint.
@@ -102,18 +108,30 @@ class Segmenter:
             device: torch device or its name; None is the best available.
             dtype: torch dtype or its name; None is bfloat16 on CUDA and on CPUs with native
                 bfloat16, else float32.
+            compile: "graphs" records the passes as CUDA graphs, which takes a few seconds; "auto"
+                does so on CUDA; "off" runs them eagerly.
             cancelled: set by another thread to give up.
 
         Raises:
-            ValueError: if the checkpoint, device or dtype cannot be used.
+            ValueError: if the checkpoint, device, dtype or ``compile`` cannot be used.
             LoadingCancelled: if ``cancelled`` was set.
         """
         folder = find_checkpoint(path_or_name)
         chosen_device, chosen_dtype = choose_device_and_dtype(device, dtype)
+        if compile not in COMPILE_CHOICES:
+            accepted = ", ".join(COMPILE_CHOICES)
+            raise ValueError(f"unknown compile {compile!r}; accepted: {accepted}")
+        if compile == "graphs" and chosen_device.type != "cuda":
+            raise ValueError(
+                f"compile 'graphs' needs a CUDA device, the model's is {chosen_device}; use auto"
+            )
         name = checkpoint_name(path_or_name)
         tokenizer = Tokenizer.from_folder(folder)  # before the weights: it is quickly refused
         model = load_model(folder, chosen_device, chosen_dtype, name, cancelled)
-        return cls(model, tokenizer)
+        segmenter = cls(model, tokenizer)
+        if compile != "off" and chosen_device.type == "cuda":
+            segmenter._record_graphs()
+        return segmenter
 
     @property
     def mask_score_limit(self) -> float:
@@ -158,6 +176,19 @@ class Segmenter:
         return unknown_words(expression, known) if known else []
 
     @property
+    def path(self) -> str:
+        """How the last pass ran: "eager" or "graphs"."""
+        return self._passes.path
+
+    @torch.inference_mode()
+    def _record_graphs(self) -> None:
+        """Record all passes; where that fails they stay eager."""
+        try:
+            self._passes.record(CudaRecorder(), self.prompts.build([_LONGEST_RECORDED]))
+        except RuntimeError as error:
+            self.compile_problem = f"no CUDA graphs: {one_line(error)}"
+
+    @property
     def device(self) -> torch.device:
         """Device the model runs on."""
         return self.model.lm_head.weight.device
@@ -177,11 +208,7 @@ class Segmenter:
         Raises:
             ValueError: if its dtype or shape is wrong.
         """
-        square = resize_to_square(image, self.model.config.image_size_px)
-        prefix_ids, pixels = to_device([np.array([self._prefix.prefix_ids]), square], self.device)
-        features = self.model.encode_image(
-            self._pixel_values(pixels), prefix_ids, self._prefix.image_start
-        )
+        features = self._passes.encode(self._square(image))
         return ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
 
     @torch.inference_mode()
@@ -211,17 +238,10 @@ class Segmenter:
             RuntimeError: if the model's output is not finite.
         """
         prompts = self._build_prompts(expressions, _renamed(prompt_mode, prompt))
-        groups = _group(prompts)
-        if not groups:
+        if not prompts:
             return []
-        states = [
-            self.model.read_prompts(
-                context.features,
-                pack([group], prefix_is_cached=True, multiple_of=_BUCKET).to(self.device),
-            )
-            for group in groups
-        ]
-        return self._answer(context, expressions, torch.cat(states))
+        logits = self._passes.read(context.features, prompts)
+        return self._answer(expressions, logits, context.size_hw)
 
     @torch.inference_mode()
     def encode_and_segment(
@@ -244,18 +264,12 @@ class Segmenter:
             ValueError: if the image's dtype or shape is wrong, and as :meth:`segment`.
             RuntimeError: if the model's output is not finite.
         """
-        groups = _group(self._build_prompts(expressions, prompt_mode))
-        if len(groups) != 1:  # none, or more than one pass takes
-            context = self.encode(image)
-            return context, self.segment(context, expressions, prompt_mode)
-        square = resize_to_square(image, self.model.config.image_size_px)
-        packed = pack(groups, multiple_of=_BUCKET)
-        *tensors, pixels = to_device([*packed.arrays(), square], self.device)
-        features, states = self.model.encode_and_read(
-            self._pixel_values(pixels), packed.with_tensors(tensors)
-        )
+        prompts = self._build_prompts(expressions, prompt_mode)
+        if not prompts:
+            return self.encode(image), []
+        features, logits = self._passes.encode_and_read(self._square(image), prompts)
         context = ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
-        return context, self._answer(context, expressions, states)
+        return context, self._answer(expressions, logits, context.size_hw)
 
     def __call__(
         self,
@@ -288,16 +302,14 @@ class Segmenter:
             )
         return prompts
 
-    def _pixel_values(self, square: torch.Tensor) -> torch.Tensor:
-        return to_pixel_values(square)[None].to(self.dtype)
+    def _square(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return resize_to_square(image, self.model.config.image_size_px)
 
     def _answer(
-        self, context: ImageContext, expressions: Sequence[str], states: torch.Tensor
+        self, expressions: Sequence[str], logits: Logits, size_hw: tuple[int, int]
     ) -> list[Segmentation]:
-        """Turn the states (N, D) of expressions into results."""
-        answer_logits = self.model.answer_logits(states, (self.prompts.seg_id, self.prompts.rej_id))
-        mask_logits = self.model.decode_masks(context.features, states).float()
-        scores, probabilities = self._to_host(answer_logits, mask_logits, context.size_hw)
+        """Turn the logits of expressions into results for an image of some size."""
+        scores, probabilities = self._to_host(logits.answers, logits.masks.float(), size_hw)
         return [
             self._decide(*each)
             for each in zip(expressions, scores.tolist(), probabilities, strict=True)
@@ -361,16 +373,3 @@ def _renamed(prompt_mode: str, prompt: str | None) -> str:
         return prompt_mode
     warnings.warn("argument prompt was renamed to prompt_mode", DeprecationWarning, stacklevel=3)
     return prompt
-
-
-def _group(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    """Group prompts, in order, for passes that a GPU has the memory for."""
-    groups: list[list[Prompt]] = []
-    n_tokens = 0
-    for prompt in prompts:
-        n_tokens += len(prompt.suffix_ids)
-        if not groups or n_tokens > _MAX_TOKENS_PER_PASS:
-            groups.append([])
-            n_tokens = len(prompt.suffix_ids)
-        groups[-1].append(prompt)
-    return groups

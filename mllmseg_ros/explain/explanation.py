@@ -100,7 +100,7 @@ def explain(segmenter: Segmenter, context: ImageContext, expression: str) -> Exp
     model, features = segmenter.model, context.features
     prompt = segmenter.prompts.build([expression])
     packed = pack([[prompt]], prefix_is_cached=True).to(segmenter.device)
-    (state,) = model.read_prompts(features, packed)
+    (state,) = model.read_prompts(features.prefix_cache, packed)
     attention = compute_decision_attention(model, features, packed, len(prompt.suffix_ids))
     n_image, start = model.config.n_image_tokens, prompt.image_start
     side = round(n_image**0.5)

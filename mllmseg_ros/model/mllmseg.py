@@ -197,11 +197,11 @@ class MLLMSeg(nn.Module):
 
     # ---- expressions
 
-    def read_prompts(self, features: ImageFeatures, packed: PackedPrompts) -> Tensor:
+    def read_prompts(self, prefix_cache: Sequence[KeyValues], packed: PackedPrompts) -> Tensor:
         """Run prompts on the cached prefix in one pass, independent of each other.
 
         Args:
-            features: of the image.
+            prefix_cache: of the image.
             packed: one row, without the prefix that is cached.
 
         Returns:
@@ -212,7 +212,7 @@ class MLLMSeg(nn.Module):
             self.language_model.get_input_embeddings()(packed.input_ids),
             packed.position_ids,
             packed.attention_mask,
-            features.prefix_cache,
+            prefix_cache,
         )
         return hidden[0, packed.states]
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mllmseg_ros.model.prompt import Prompt
@@ -51,39 +49,34 @@ class PackedPrompts:
         others = self.owners[:, None, :]
         return (((readers == others) | (others == 0)) & (places[-n_read:, None] >= places))[:, None]
 
-    def arrays(self) -> list[NDArray[Any]]:
-        """Its tensors on the host, for a copy together with other arrays."""
-        return [
-            each.numpy()
-            for each in (self.input_ids, self.position_ids, self.owners, self.rows, self.states)
-        ]
-
-    def with_tensors(self, tensors: Sequence[Tensor]) -> PackedPrompts:
-        """The same prompts with tensors elsewhere, in the order of :meth:`arrays`."""
-        ids, positions, owners, rows, states = tensors
+    def to(self, device: torch.device) -> PackedPrompts:
+        """The same prompts on a device, by one copy."""
+        here = (self.input_ids, self.position_ids, self.owners, self.rows, self.states)
+        ids, positions, owners, rows, states = to_device([each.numpy() for each in here], device)
         return replace(
             self, input_ids=ids, position_ids=positions, owners=owners, rows=rows, states=states
         )
 
-    def to(self, device: torch.device) -> PackedPrompts:
-        """The same prompts on a device, by one copy."""
-        return self.with_tensors(to_device(self.arrays(), device))
-
 
 def pack(
-    prompts: Sequence[Sequence[Prompt]], *, prefix_is_cached: bool = False, multiple_of: int = 1
+    prompts: Sequence[Sequence[Prompt]],
+    *,
+    prefix_is_cached: bool = False,
+    length: int = 0,
+    n_states: int = 0,
 ) -> PackedPrompts:
     """Lay out one row per image.
 
     Args:
         prompts: per image; all share the prefix.
         prefix_is_cached: leave out the prefix, whose keys and values the language model has.
-        multiple_of: pad rows, prefix included, to a multiple of this many tokens.
+        length: pad rows, prefix included, to at least this many tokens.
+        n_states: pad the expressions to at least this many, by repeating the last one.
     """
     first = prompts[0][0]
     prefix = first.prefix_length
     lengths = [prefix + sum(len(p.suffix_ids) for p in row) for row in prompts]
-    batch, longest = len(prompts), -(-max(lengths) // multiple_of) * multiple_of
+    batch, longest = len(prompts), max(length, *lengths)
     ids = np.zeros((batch, longest), np.int64)
     places = np.zeros((batch, longest), np.int64)
     owners = np.full((batch, longest), _PADDING, np.int64)
@@ -101,6 +94,8 @@ def pack(
             states += [begin + position for position in prompt.state_positions]
             rows += [number] * len(prompt.state_positions)
             begin = end
+    n_missing = max(0, n_states - len(states))
+    states, rows = states + states[-1:] * n_missing, rows + rows[-1:] * n_missing
     first_read = prefix if prefix_is_cached else 0
     return PackedPrompts(
         input_ids=torch.from_numpy(ids[:, first_read:]),

@@ -140,7 +140,7 @@ class _CachedImage:
             device = self._square.device
             packed = pack([[prompt]], prefix_is_cached=True).to(device)
             with _inference(device, self._cache._dtype):
-                states = self._cache._model.read_prompts(self._features, packed)
+                states = self._cache._model.read_prompts(self._features.prefix_cache, packed)
             return {"state": states[0]}
 
         return _load_or_compute(_path(self._cache.folder, key), self._cache._dtype, compute)[

@@ -85,6 +85,7 @@ def test_a_model(clock: list[float]) -> None:
         name="m",
         device="cpu",
         dtype="float32",
+        path="eager",
         loading="",
         failure="",
         metrics=meter,

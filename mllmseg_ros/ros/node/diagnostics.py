@@ -66,6 +66,7 @@ class ModelReading:
     name: str  # "" without a model
     device: str
     dtype: str
+    path: str  # how the last pass ran: eager or graphs
     loading: str  # the model that is being loaded, "" if none is
     failure: str  # why the newest load failed, "" if it did not
     metrics: ModelMetrics
@@ -143,6 +144,7 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
         "loading": reading.loading,
         "device": reading.device,
         "dtype": reading.dtype,
+        "path": reading.path,
         "look rate (Hz)": _number(reading.metrics.encode.rate()),
         **_quantiles("encode (ms)", reading.metrics.encode.quantiles()),
         **_quantiles("segment (ms)", reading.metrics.segment.quantiles()),

@@ -25,9 +25,9 @@ __all__ = ["check_model", "load_model", "model_choice"]
 _WARM_HW = (480, 640)
 
 
-def model_choice(parameters: SegmenterParameters) -> tuple[str, str, str]:
+def model_choice(parameters: SegmenterParameters) -> tuple[str, str, str, str]:
     """The part of the parameters that says which model it is."""
-    return parameters.model, parameters.device, parameters.dtype
+    return parameters.model, parameters.device, parameters.dtype, parameters.compile
 
 
 def check_model(parameters: SegmenterParameters) -> None:
@@ -80,6 +80,7 @@ def load_model(
                 parameters.model or None,
                 device=parameters.device,
                 dtype=parameters.dtype,
+                compile=parameters.compile,
                 cancelled=cancelled,
             )
             if cancelled is not None and cancelled.is_set():

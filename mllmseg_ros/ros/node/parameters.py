@@ -53,6 +53,13 @@ class SegmenterParameters:
         choices=("auto", "float32", "bfloat16", "float16"),
         live=True,
     )
+    compile: str = _parameter(
+        "auto",
+        "graphs: record the model's passes as CUDA graphs when it is loaded, and launch each at "
+        "once; auto: where the device is CUDA; off: never.",
+        choices=("auto", "graphs", "off"),
+        live=True,
+    )
     image_transport: str = _parameter(
         "auto",
         "Image topic to use; auto: `image`, or `image/compressed` while `image` has no "

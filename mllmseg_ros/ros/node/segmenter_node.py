@@ -202,8 +202,10 @@ class SegmenterNode(LifecycleNode):
         segmenter = model.segmenter
         self.get_logger().info(
             f"model {segmenter.name} ready in {model.load_s:.1f} s on {segmenter.device}, "
-            f"{segmenter.dtype}"
+            f"{segmenter.dtype}, {segmenter.path}"
         )
+        if segmenter.compile_problem:
+            self.get_logger().warning(segmenter.compile_problem)
         if segmenter.synthetic_only:
             self.get_logger().warning(
                 f"model {segmenter.name} was trained on simulated scenes only: it is for trying "
@@ -277,7 +279,7 @@ class SegmenterNode(LifecycleNode):
             what = "replace the model, the current one stays in use"
             self._load_failure = self._report_failure(what, loaded)
             # The parameters name the model that is in use.
-            names = ("model", "device", "dtype")
+            names = ("model", "device", "dtype", "compile")
             kept = zip(names, model_choice(backend.model.parameters), strict=True)
             self.set_parameters([Parameter(name, value=value) for name, value in kept])
             return
@@ -308,6 +310,7 @@ class SegmenterNode(LifecycleNode):
             name=segmenter.name if segmenter else "",
             device=str(segmenter.device) if segmenter else "",
             dtype=str(segmenter.dtype).removeprefix("torch.") if segmenter else "",
+            path=segmenter.path if segmenter else "",
             loading=(coming.model or "the embedded model") if coming else "",
             failure=self._load_failure,
             metrics=self._metrics,
