@@ -27,7 +27,7 @@ def read_row(
     language_model: LanguageModel,
     embeds: Tensor,
     position_ids: Tensor,
-    attention_mask: Tensor | None = None,
+    attention_mask: Tensor,
     prefix: Sequence[KeyValues] | None = None,
 ) -> tuple[Tensor, tuple[KeyValues, ...]]:
     """Run all layers.
@@ -36,8 +36,7 @@ def read_row(
         language_model: whose modules are called.
         embeds: (1, Q, D) of the tokens to read.
         position_ids: (1, Q).
-        attention_mask: (1, 1, Q, L) bool, True = may attend, with the prefix before the Q tokens;
-            None for a plain causal one, without a prefix.
+        attention_mask: (1, 1, Q, L) bool, True = may attend, with the prefix before the Q tokens.
         prefix: keys and values per layer of the L - Q tokens before.
 
     Returns:
@@ -59,19 +58,16 @@ class LayerStep:
         language_model: LanguageModel,
         embeds: Tensor,
         position_ids: Tensor,
-        attention_mask: Tensor | None,
+        attention_mask: Tensor,
     ) -> None:
         """Prepare a pass; the arguments are those of :func:`read_row`."""
         cosine, sine = language_model.rotary_emb(embeds, position_ids)  # (1, Q, head)
         self._cosine, self._sine = cosine[:, None], sine[:, None]
-        self._bias = None
-        if attention_mask is not None:
-            refused = embeds.new_full((), float("-inf"))
-            bias = torch.where(attention_mask, torch.zeros_like(refused), refused)
-            # Once per group of query heads, see _attend.
-            config = language_model.config
-            groups = config.num_attention_heads // config.num_key_value_heads
-            self._bias = bias.repeat(1, 1, groups, 1)
+        refused = embeds.new_full((), float("-inf"))
+        bias = torch.where(attention_mask, torch.zeros_like(refused), refused)
+        # Once per group of query heads, see _attend.
+        config = language_model.config
+        self._bias = bias.repeat(1, 1, config.num_attention_heads // config.num_key_value_heads, 1)
 
     def __call__(
         self, layer: Any, states: Tensor, prefix: KeyValues | None
@@ -97,18 +93,12 @@ class LayerStep:
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend with queries (1, H, Q, head), keys and values (1, K, L, head); (1, H, Q, head).
 
-        Each key head serves H/K query heads. With a mask, these stand one below the other as H/K*Q
-        queries of one head, so that keys and values need not be repeated.
+        Each key head serves H/K query heads. These stand one below the other as H/K*Q queries of
+        one head, so that keys and values need not be repeated.
         """
-        if self._bias is None:
-            grouped = queries.shape[1] != keys.shape[1]
-            return scaled_dot_product_attention(
-                queries, keys, values, is_causal=True, enable_gqa=grouped
-            )
         folded = queries.reshape(1, keys.shape[1], -1, queries.shape[-1])
-        return scaled_dot_product_attention(folded, keys, values, attn_mask=self._bias).view(
-            queries.shape
-        )
+        attended = scaled_dot_product_attention(folded, keys, values, attn_mask=self._bias)
+        return attended.reshape(queries.shape)
 
 
 def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -169,8 +169,11 @@ class MLLMSeg(nn.Module):
             Image states (1, G*G/4, D), and keys and values for later tokens.
         """
         embeds = self.embed(prefix_ids, image_embeds, image_start)
-        positions = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)[None]
-        hidden, prefix_cache = read_row(self.language_model, embeds, positions)
+        places = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)
+        causal = places[:, None] >= places
+        hidden, prefix_cache = read_row(
+            self.language_model, embeds, places[None], causal[None, None]
+        )
         return self.select_image_states(hidden, image_start), prefix_cache
 
     def select_image_states(self, hidden: Tensor, image_start: int) -> Tensor:
