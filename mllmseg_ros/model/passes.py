@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The passes of inference: from pixels and prompts on the host to logits on the device.
 
-Each is a function of tensors whose shapes depend on the lengths of the prompts alone, in steps of
-32 tokens. So it can be recorded as CUDA graphs (:meth:`Passes.record`): a replay launches at once
-what takes hundreds of launches. Knows neither images' sizes nor texts.
+Each is a function of tensors whose shapes depend on the lengths of the prompts alone, on a GPU in
+steps of 32 tokens. So it can be recorded as CUDA graphs (:meth:`Passes.record`): a replay launches
+at once what takes hundreds of launches. Knows neither images' sizes nor texts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from mllmseg_ros.model.transfer import to_device
 
 __all__ = ["Passes"]
 
-# Rows are padded to a multiple of this many tokens: few shapes, and aligned for a GPU's kernels.
+# On a GPU rows are padded to a multiple of this many tokens: few shapes, and aligned for its
+# kernels. A CPU takes any length, and padding costs it time.
 _BUCKET = 32
 # The attention mask grows with the square. At once are 30 expressions of the published prompt.
 _MAX_TOKENS_PER_PASS = 1024
@@ -118,7 +119,7 @@ class Passes:
                 self.read(self.encode(np.zeros_like(square)), row)
                 self._recorder = None
                 tokens = len(example.prefix_ids) + n * len(example.suffix_ids)
-                self._plans.append((n, _round_up(tokens)))
+                self._plans.append((n, self._padded(tokens)))
             for n in _RECORDED_EXPRESSIONS:
                 self._compare(square, [example] * n)
         except BaseException:
@@ -153,13 +154,18 @@ class Passes:
         n = sum(len(each.answer_positions) for each in prompts)
         tokens = prompts[0].prefix_length + sum(len(each.suffix_ids) for each in prompts)
         plans = [plan for plan in self._plans if plan[0] >= n and plan[1] >= tokens]
-        n_states, length = min(plans, default=(n, _round_up(tokens)))
+        n_states, length = min(plans, default=(n, self._padded(tokens)))
         return pack(
             [prompts],
             prefix_is_cached=prefix_is_cached,
             length=length,
             n_states=n_states,
         ), n
+
+    def _padded(self, n_tokens: int) -> int:
+        if self._device.type == "cpu":
+            return n_tokens
+        return -(-n_tokens // _BUCKET) * _BUCKET
 
     def _run(self, function: Function, tensors: list[Tensor]) -> list[Tensor]:
         key = (function.__name__, *(tuple(each.shape) for each in tensors[:4]))
@@ -229,10 +235,6 @@ def _feature_tensors(features: ImageFeatures) -> list[Tensor]:
 def _arrays(packed: PackedPrompts) -> list[NDArray[Any]]:
     tensors = (packed.input_ids, packed.position_ids, packed.owners, packed.states)
     return [each.numpy() for each in tensors]
-
-
-def _round_up(n_tokens: int) -> int:
-    return -(-n_tokens // _BUCKET) * _BUCKET
 
 
 def _group(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
