@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros import masks
+from mllmseg_ros.masks import Box
+from mllmseg_ros.probability_map import ProbabilityMap
 
 __all__ = ["Segmentation", "Status", "build_segmentation"]
 
@@ -32,8 +35,8 @@ class Segmentation:
     score: float  # p([SEG]) / (p([SEG]) + p([REJ])); NaN if the checkpoint cannot reject
     mask_score: float  # mean probability over the mask, 0 if it is empty
     mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision
-    probability: NDArray[np.float32]  # (H, W) in [0, 1]
-    box_xyxy: tuple[int, int, int, int] | None  # px, None if the mask is empty
+    probability_map: ProbabilityMap  # the probabilities of any part of the image
+    box_xyxy: Box | None  # px, None if the mask is empty
     centroid_uv: (
         tuple[float, float] | None
     )  # px, mean of the mask's pixels; may lie outside the mask
@@ -41,17 +44,40 @@ class Segmentation:
     area_px: int
     doubt: str = ""  # reason for a low confidence, "" if unknown
 
+    @cached_property
+    def probability(self) -> NDArray[np.float32]:
+        """Probabilities (H, W) in [0, 1], float32; computed when it is first read."""
+        height, width = self.mask.shape
+        return self.probability_map.read((0, 0, width, height))
+
 
 def build_segmentation(
     expression: str,
     status: Status,
     score: float,
     mask_score: float,
-    probability: NDArray[np.float32],
+    probability: NDArray[np.float32] | ProbabilityMap,
     mask: NDArray[np.bool_],
     doubt: str = "",
+    *,
+    within: Box | None = None,
 ) -> Segmentation:
-    """Build a segmentation; box, points and area are computed from the mask (H, W)."""
+    """Build a segmentation; box, points and area are computed from the mask.
+
+    Args:
+        expression: as given.
+        status: the decision.
+        score: probability that the target is there, NaN if it is not known.
+        mask_score: mean probability over the mask, 0 if it is empty.
+        probability: (H, W) in [0, 1], or the map that it is read from.
+        mask: (H, W).
+        doubt: reason for a low confidence.
+        within: a box that contains all pixels of the mask, if one is known: saves time.
+    """
+    if not isinstance(probability, ProbabilityMap):
+        size_hw = (mask.shape[0], mask.shape[1])
+        probability = ProbabilityMap(values=probability, size_hw=size_hw)
+    box = masks.box_xyxy(mask, within)
     return Segmentation(
         expression=expression,
         status=status,
@@ -59,10 +85,10 @@ def build_segmentation(
         score=score,
         mask_score=mask_score,
         mask=mask,
-        probability=probability,
-        box_xyxy=masks.box_xyxy(mask),
-        centroid_uv=masks.centroid_uv(mask),
-        inside_uv=masks.inside_uv(mask),
-        area_px=int(np.count_nonzero(mask)),
+        probability_map=probability,
+        box_xyxy=box,
+        centroid_uv=masks.centroid_uv(mask, box) if box else None,
+        inside_uv=masks.inside_uv(mask, box) if box else None,
+        area_px=masks.area_px(mask, box) if box else 0,
         doubt=doubt,
     )

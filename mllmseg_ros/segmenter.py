@@ -27,7 +27,7 @@ from mllmseg_ros.model.graphs import CudaRecorder
 from mllmseg_ros.model.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.model.passes import Logits, Passes
-from mllmseg_ros.model.pixels import resize_to_square, to_image_size
+from mllmseg_ros.model.pixels import check_rgb, resize_to_square
 from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.prompt import (
     MAX_TOKENS_AT_ONCE,
@@ -38,6 +38,7 @@ from mllmseg_ros.model.prompt import (
 )
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.model.transfer import to_host
+from mllmseg_ros.probability_map import ProbabilityMap
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
@@ -208,7 +209,7 @@ class Segmenter:
         Raises:
             ValueError: if its dtype or shape is wrong.
         """
-        features = self._passes.encode(self._square(image))
+        features = self._passes.encode(self._image_to_send(image))
         return ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
 
     @torch.inference_mode()
@@ -267,7 +268,7 @@ class Segmenter:
         prompts = self._build_prompts(expressions, prompt_mode)
         if not prompts:
             return self.encode(image), []
-        features, logits = self._passes.encode_and_read(self._square(image), prompts)
+        features, logits = self._passes.encode_and_read(self._image_to_send(image), prompts)
         context = ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
         return context, self._answer(expressions, logits, context.size_hw)
 
@@ -302,38 +303,46 @@ class Segmenter:
             )
         return prompts
 
-    def _square(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return resize_to_square(image, self.model.config.image_size_px)
+    def _image_to_send(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what of an image goes to the device: a GPU resizes it itself."""
+        if self.device.type == "cpu":
+            return resize_to_square(image, self.model.config.image_size_px)
+        check_rgb(image)
+        return image
 
     def _answer(
         self, expressions: Sequence[str], logits: Logits, size_hw: tuple[int, int]
     ) -> list[Segmentation]:
         """Turn the logits of expressions into results for an image of some size."""
-        scores, probabilities = self._to_host(logits.answers, logits.masks.float(), size_hw)
+        scores, probabilities = self._to_host(logits.answers, logits.masks.float())
         return [
-            self._decide(*each)
-            for each in zip(expressions, scores.tolist(), probabilities, strict=True)
+            self._decide(expression, score, ProbabilityMap(values=values, size_hw=size_hw))
+            for expression, score, values in zip(
+                expressions, scores.tolist(), probabilities, strict=True
+            )
         ]
 
     def _to_host(
-        self, answer_logits: torch.Tensor, mask_logits: torch.Tensor, size_hw: tuple[int, int]
+        self, answer_logits: torch.Tensor, mask_logits: torch.Tensor
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Fetch what the host needs of a call, in one copy: the only one from the device.
+
+        Probabilities come in the network's size. The image may have many times as many pixels, of
+        which few are read: they are interpolated on the host (:class:`ProbabilityMap`).
 
         Args:
             answer_logits: (N, 2) of [SEG] and [REJ].
             mask_logits: (N, S, S).
-            size_hw: of the image.
 
         Returns:
-            Scores (N,) and probabilities (N, H, W).
+            Scores (N,) and probabilities (N, S, S).
 
         Raises:
             RuntimeError: for NaN, which would be taken for "not there".
         """
         scores, probabilities, is_finite = to_host(
             torch.softmax(answer_logits, dim=-1)[:, 0],
-            to_image_size(torch.sigmoid(mask_logits), size_hw),
+            torch.sigmoid(mask_logits),
             torch.isfinite(answer_logits).all() & torch.isfinite(mask_logits).all(),
         )
         if not is_finite:
@@ -343,13 +352,10 @@ class Segmenter:
             )
         return scores, probabilities
 
-    def _decide(
-        self, expression: str, score: float, probability: NDArray[np.float32]
-    ) -> Segmentation:
-        mask = probability >= FOREGROUND
-        area = int(mask.sum())
-        mask_score = float(probability[mask].mean()) if area else 0.0
-        found = score >= self.threshold if self.can_reject else area > 0
+    def _decide(self, expression: str, score: float, probability: ProbabilityMap) -> Segmentation:
+        mask, box, mask_score = probability.find_mask(FOREGROUND)
+        is_empty = mask_score == 0  # of a pixel it is FOREGROUND at least
+        found = score >= self.threshold if self.can_reject else not is_empty
         unknown = self.unknown_words(expression) if found else []
         doubt = ""
         if unknown:
@@ -357,13 +363,13 @@ class Segmenter:
             doubt = f"{self.name} was not trained on {words}"
         if not found:
             status = Status.NO_TARGET
-        elif unknown or not area or (not self.can_reject and mask_score < self.min_mask_score):
+        elif unknown or is_empty or (not self.can_reject and mask_score < self.min_mask_score):
             status = Status.LOW_CONFIDENCE
         else:
             status = Status.FOUND
         reported_score = score if self.can_reject else float("nan")
         return build_segmentation(
-            expression, status, reported_score, mask_score, probability, mask, doubt
+            expression, status, reported_score, mask_score, probability, mask, doubt, within=box
         )
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["DeviceResize", "resize_to_square", "to_image_size", "to_pixel_values"]
+__all__ = ["DeviceResize", "check_rgb", "resize_to_square", "to_image_size", "to_pixel_values"]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -35,7 +35,7 @@ def resize_to_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: if the array is not an RGB uint8 image with at least one pixel.
     """
-    _check_rgb(rgb)
+    check_rgb(rgb)
     height, width = rgb.shape[:2]
     first_wh = (width, side_px) if _rows_first(height, width, side_px) else (side_px, height)
     # One pass per call: in which order Pillow itself takes them depends on its version.
@@ -43,7 +43,12 @@ def resize_to_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side_px, side_px), Image.Resampling.BICUBIC))
 
 
-def _check_rgb(rgb: NDArray[np.uint8]) -> None:
+def check_rgb(rgb: NDArray[np.uint8]) -> None:
+    """Refuse what is no image.
+
+    Raises:
+        ValueError: if the array is not an RGB uint8 image with at least one pixel.
+    """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise ValueError(
             f"image is {rgb.dtype} of shape {rgb.shape}, expected uint8 RGB of shape (H, W, 3)"
