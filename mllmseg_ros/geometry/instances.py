@@ -7,6 +7,7 @@ parts of one thing behind an occluder are merged again. Holes stay holes. NumPy 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,11 +19,11 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.geometry.localization import (
     Intrinsics,
     Position,
+    cut_out_depth,
     explain_no_position,
     locate,
-    select_own_depth,
 )
-from mllmseg_ros.masks import box_xyxy
+from mllmseg_ros.masks import Box, box_xyxy
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
 _MIN_PX, _MIN_SHARE = 12, 0.03
 # A part below this share of the largest is an instance from this mean probability on.
 _SMALL_SHARE, _MIN_PROBABILITY = 0.2, 0.75
+_MAX_CROP_PX = 40_000  # of a component: depth jumps of larger ones are sought on every n-th pixel
 _MIN_CORE_SHARE = 0.04  # of a component: smaller pieces between depth jumps are no instances
 _JUMP_M, _JUMP_SHARE = 0.025, 0.02  # depth difference of neighbours, or this share of the depth
 # Of a component with a depth: where less is known, a slope between two depths looks like a jump.
@@ -198,6 +200,7 @@ def locate_instances(
                 depth.metres,
                 depth.intrinsics,
                 each.segmentation.inside_uv,
+                each.segmentation.box_xyxy,
             ),
         )
         for each in instances
@@ -219,41 +222,73 @@ def split_into_instances(
     Raises:
         ValueError: if masks and depth differ in size.
     """
-    instances: list[Instance] = []
     depth_m = None if depth is None else depth.metres
-    for index, whole in enumerate(segmentations):
-        own_m = None if depth_m is None else select_own_depth(whole.mask, depth_m)
-        parts = split_mask(whole.mask, own_m) if whole.status is Status.FOUND else []
-        parts = [part for part in parts if _is_instance(part, parts[0], whole)]
-        for number, part in enumerate(parts or [whole.mask]):
-            segmentation = restrict_to_part(whole, part) if parts else whole
-            instances.append(
-                Instance(
-                    expression_index=index,
-                    instance_index=number,
-                    segmentation=segmentation,
-                    position=None,
-                )
-            )
+    return [
+        Instance(
+            expression_index=index, instance_index=number, segmentation=part, position=None
+        )
+        for index, whole in enumerate(segmentations)
+        for number, part in enumerate(_split_segmentation(whole, depth_m))
+    ]
+
+
+def _split_segmentation(
+    whole: Segmentation, depth_m: NDArray[np.float32] | None
+) -> list[Segmentation]:
+    """Split a found segmentation into its instances, the largest first; others stay whole."""
+    box = whole.box_xyxy
+    if depth_m is not None and depth_m.shape != whole.mask.shape:
+        raise ValueError(f"depth image is {depth_m.shape}, the mask {whole.mask.shape}")
+    if whole.status is not Status.FOUND or box is None:
+        return [whole]
+    if depth_m is None:
+        parts = _split(whole.mask[box[1] : box[3], box[0] : box[2]], None)
+    else:
+        cut_out = cut_out_depth(whole.mask, depth_m, box)
+        assert cut_out is not None
+        box = cut_out.box
+        parts = _split(cut_out.mask, cut_out.own_depth_m)
+    areas = [int(np.count_nonzero(part)) for part in parts]
+    if areas == [whole.area_px]:
+        return [whole]
+    instances = []
+    for part, n_px in zip(parts, areas, strict=True):
+        segmentation = restrict_to_part(whole, _place(part, box, whole.mask.shape), box)
+        # Spill-over is small and unsure.
+        if n_px >= _SMALL_SHARE * areas[0] or segmentation.mask_score >= _MIN_PROBABILITY:
+            instances.append(segmentation)
     return instances
 
 
-def _is_instance(part: NDArray[np.bool_], largest: NDArray[np.bool_], whole: Segmentation) -> bool:
-    """Tell an instance from spill-over: a small part needs a high probability."""
-    if part.sum() >= _SMALL_SHARE * largest.sum():
-        return True
-    return float(whole.probability[part].mean()) >= _MIN_PROBABILITY
+def _place(part: NDArray[np.bool_], box: Box, size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Place a part of the image, cut out at a box, in a mask (H, W)."""
+    mask = np.zeros(size_hw, np.bool_)
+    mask[box[1] : box[3], box[0] : box[2]] = part
+    return mask
 
 
-def restrict_to_part(segmentation: Segmentation, part: NDArray[np.bool_]) -> Segmentation:
-    """Return the segmentation with a part (H, W), not empty, of its mask alone."""
+def restrict_to_part(
+    segmentation: Segmentation, part: NDArray[np.bool_], within: Box | None = None
+) -> Segmentation:
+    """Return the segmentation with a part of its mask alone.
+
+    Args:
+        segmentation: with any mask.
+        part: (H, W), not empty.
+        within: a box that contains all pixels of the part, if one is known.
+    """
+    box = box_xyxy(part, within)
+    assert box is not None
+    x0, y0, x1, y1 = box
+    inside = part[y0:y1, x0:x1].view(np.uint8)
     return build_segmentation(
         segmentation.expression,
         segmentation.status,
         segmentation.score,
-        float(segmentation.probability[part].mean()),
-        segmentation.probability,
+        cv2.mean(segmentation.probability_map.read(box), inside)[0],
+        segmentation.probability_map,
         part,
+        within=box,
     )
 
 
@@ -279,59 +314,91 @@ def split_mask(
     if box is None:
         return []
     x0, y0, x1, y1 = box
-    crop = mask[y0:y1, x0:x1]
     depth = None if depth_m is None else depth_m[y0:y1, x0:x1]
-    parts = _find_components(crop) or [crop]  # a mask of noise alone is kept
+    return [_place(part, box, mask.shape) for part in _split(mask[y0:y1, x0:x1], depth)]
+
+
+def _split(
+    mask: NDArray[np.bool_], depth: NDArray[np.float32] | None
+) -> list[NDArray[np.bool_]]:
+    """Split a mask (h, w), not empty, that is cut out of the image."""
+    parts = _find_components(mask) or [mask]  # a mask of noise alone is kept
     if depth is not None:
         parts = [piece for part in parts for piece in _split_at_jumps(part, depth)]
         parts = _merge_occluded(parts, depth)
-    parts.sort(key=lambda part: int(part.sum()), reverse=True)
-    masks = []
-    for part in parts:
-        full_size = np.zeros_like(mask)
-        full_size[y0:y1, x0:x1] = part
-        masks.append(full_size)
-    return masks
+    return sorted(parts, key=np.count_nonzero, reverse=True)
 
 
 def _find_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Return the connected components that are large enough."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    if count == 2:  # most masks are one
+        return [mask] if np.count_nonzero(mask) >= _MIN_PX else []
+    areas = np.bincount(labels.ravel())[1:]
     min_px = max(_MIN_PX, _MIN_SHARE * areas.max(initial=0))
     return [labels == index for index in 1 + np.flatnonzero(areas >= min_px)]
 
 
 def _split_at_jumps(part: NDArray[np.bool_], depth: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
     """Split one component along depth jumps."""
-    valid = part & np.isfinite(depth) & (depth > 0)
-    if valid.sum() < max(2 * _MIN_PX, _MIN_DEPTH_SHARE * part.sum()):
-        return [part]
-    # Noise must not split: median over a few pixels, holes filled from their surroundings.
-    filled = _fill_depth(depth, valid)
-    size = np.ones((3, 3), np.uint8)
-    inside = np.where(part, filled, np.float32(np.nan))
-    far = cv2.dilate(np.where(part, inside, np.float32(-1)), size)
-    near = cv2.erode(np.where(part, inside, np.float32(1e9)), size)
-    jump = part & (far - near > np.maximum(_JUMP_M, _JUMP_SHARE * filled))
-    if not jump.any():
-        return [part]
-    min_px = max(_MIN_PX, _MIN_CORE_SHARE * int(part.sum()))
-    cores = [core for core in _find_components(part & ~jump) if core.sum() >= min_px]
+    box = box_xyxy(part)
+    assert box is not None
+    x0, y0, x1, y1 = box
+    crop = part[y0:y1, x0:x1]
+    step = math.ceil(math.sqrt(crop.size / _MAX_CROP_PX))
+    sampled, depth = crop[::step, ::step], depth[y0:y1:step, x0:x1:step]
+    cores, filled = _find_cores(sampled, depth)
     if len(cores) < 2:
         return [part]
     # Each remaining pixel goes to the adjacent core that is nearest in depth.
-    seeds = np.zeros(part.shape, np.int32)
+    seeds = np.zeros(sampled.shape, np.int32)
     for index, core in enumerate(cores, start=1):
         seeds[core] = index
-    grown = _grow_seeds(seeds, part, filled)
-    return [grown == index for index in range(1, len(cores) + 1)]
+    grown = _grow_seeds(seeds, sampled, filled)
+    labels = grown if step == 1 else _enlarge_labels(grown, step, crop)
+    return [_place(labels == index, box, part.shape) for index in range(1, len(cores) + 1)]
+
+
+def _enlarge_labels(
+    labels: NDArray[np.int32], step: int, part: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Label the pixels of a part (h, w) by the nearest of those sampled at every n-th."""
+    height, width = part.shape
+    large = labels.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+    unlabelled = (large == 0) & part
+    if unlabelled.any():
+        _, nearest = cv2.distanceTransformWithLabels(
+            (large == 0).view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        values = np.zeros(int(nearest.max()) + 1, np.int32)
+        values[nearest[large > 0]] = large[large > 0]
+        large = values[nearest]
+    return np.where(part, large, 0)
+
+
+def _find_cores(
+    part: NDArray[np.bool_], depth: NDArray[np.float32]
+) -> tuple[list[NDArray[np.bool_]], NDArray[np.float32]]:
+    """Find the pieces of a component between depth jumps, and its depth without holes and noise."""
+    valid = part & (depth > 0) & (depth < np.inf)
+    n_px = int(np.count_nonzero(part))
+    if np.count_nonzero(valid) < max(2 * _MIN_PX, _MIN_DEPTH_SHARE * n_px):
+        return [], depth
+    # Noise must not split: median over a few pixels, holes filled from their surroundings.
+    filled = _fill_depth(depth, valid)
+    size = np.ones((3, 3), np.uint8)
+    far = cv2.dilate(np.where(part, filled, np.float32(-1)), size)
+    near = cv2.erode(np.where(part, filled, np.float32(1e9)), size)
+    jump = part & (far - near > np.maximum(_JUMP_M, _JUMP_SHARE * filled))
+    min_px = max(_MIN_PX, _MIN_CORE_SHARE * n_px)
+    cores = _find_components(part & ~jump) if jump.any() else []
+    return [core for core in cores if np.count_nonzero(core) >= min_px], filled
 
 
 def _fill_depth(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Fill invalid depth from the nearest valid pixel and smooth by a median."""
     _, labels = cv2.distanceTransformWithLabels(
-        (~valid).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+        (~valid).view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
     values = np.zeros(int(labels.max()) + 1, np.float32)
     values[labels[valid]] = depth[valid]

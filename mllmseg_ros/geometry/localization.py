@@ -7,18 +7,21 @@ be transformed into another frame; depth is measured along z (REP 118). Knows no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.masks import box_xyxy
+from mllmseg_ros.masks import Box, box_xyxy
 
 __all__ = [
     "DISTORTION_MODELS",
     "Intrinsics",
+    "MaskDepth",
+    "Surface",
+    "cut_out_depth",
     "explain_no_position",
     "image_depth_rays",
     "locate",
@@ -29,6 +32,7 @@ __all__ = [
 
 DISTORTION_MODELS = ("plumb_bob", "rational_polynomial", "equidistant")
 MIN_POINTS = 10  # valid depths needed for a position
+_MAX_POINTS = 3000  # of a target that its position is computed from: more do not change it
 _RIM_PX = 3
 # Of the inside of a mask. A mask reaches over the outline by a few pixels: on the packaged images
 # up to 1.1 % of its inside is background. A sensor that measures one pixel in 20 has 5 %.
@@ -53,18 +57,75 @@ class Intrinsics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surface:
+    """The visible surface of a target, cut out of a depth image."""
+
+    mask: NDArray[np.bool_]  # (h, w) has a point
+    depth_m: NDArray[np.float32]  # (h, w) along z
+    origin_uv: tuple[int, int]  # px, the cut-out's first pixel in the image
+    intrinsics: Intrinsics  # of the whole image
+    from_camera: NDArray[np.float64] = field(  # (4, 4) from the optical frame to the points' frame
+        default_factory=lambda: np.eye(4)
+    )
+
+    @cached_property
+    def points_uv(self) -> NDArray[np.int64]:
+        """Pixels (N, 2) of the image with a point."""
+        v, u = np.nonzero(self.mask)
+        return np.stack([u, v], axis=-1) + self.origin_uv
+
+    @cached_property
+    def points(self) -> NDArray[np.float32]:
+        """Points (N, 3), m."""
+        u, v = self.points_uv.T
+        z = self.depth_m[self.mask].astype(np.float64)
+        points = unit_depth_rays(u, v, self.intrinsics) * z
+        rotation, origin = self.from_camera[:3, :3], self.from_camera[:3, 3:]
+        return (rotation @ points + origin).T.astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Position:
     """Position of a target, in the optical frame unless transformed."""
 
-    mean: NDArray[np.float64]  # (3,) m, mean of the points
-    covariance: NDArray[np.float64]  # (3, 3) m^2, of the points
+    mean: NDArray[np.float64]  # (3,) m, mean of 3000 points at most, evenly chosen
+    covariance: NDArray[np.float64]  # (3, 3) m^2, of the same points
     surface_point: NDArray[np.float64]  # (3,) m, the point nearest to inside_uv
     box_center: NDArray[np.float64]  # (3,) m, of the box around the points
     box_axes: NDArray[np.float64]  # (3, 3) rotation, its columns are the box's axes
     box_size: NDArray[np.float64]  # (3,) m, along these axes
     valid_depth_ratio: float  # share of the mask's pixels with a valid depth
-    points: NDArray[np.float32]  # (N, 3) m, on the visible surface
-    points_uv: NDArray[np.int64]  # (N, 2) px, their pixels
+    surface: Surface  # all that is visible
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """All points (N, 3) on the visible surface, m; computed when they are first read."""
+        return self.surface.points
+
+    @property
+    def points_uv(self) -> NDArray[np.int64]:
+        """Their pixels (N, 2)."""
+        return self.surface.points_uv
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskDepth:
+    """A mask and the depths around it, cut out of the image with a margin of one pixel."""
+
+    mask: NDArray[np.bool_]  # (h, w)
+    depth_m: NDArray[np.float32]  # (h, w) metres along z
+    valid: NDArray[np.bool_]  # (h, w) is a depth, in the mask or around it
+    own: NDArray[np.bool_]  # (h, w) is a depth of the target, not of its surroundings
+    rim: NDArray[np.bool_]  # (h, w) of the mask
+    box: Box  # px of the image, of the cut-out
+    n_px: int  # of the mask
+    inside_share: float | None  # of the mask's inside that is valid; None if it is nearly all rim
+
+    @property
+    def own_depth_m(self) -> NDArray[np.float32]:
+        """Depths (h, w) with NaN at the rim where those are of the target's surroundings."""
+        dropped = self.mask & self.valid & ~self.own
+        return np.where(dropped, np.float32(np.nan), self.depth_m) if dropped.any() else self.depth_m
 
 
 def locate(
@@ -72,6 +133,7 @@ def locate(
     depth_m: NDArray[np.float32],
     intrinsics: Intrinsics,
     inside_uv: tuple[int, int],
+    box: Box | None = None,
 ) -> Position | None:
     """Locate the visible surface of one target.
 
@@ -85,6 +147,7 @@ def locate(
         depth_m: (H, W) metres along z, NaN where invalid, aligned with the mask.
         intrinsics: of the image that the mask belongs to.
         inside_uv: pixel of the mask at which to take the surface point.
+        box: contains all pixels of the mask, if one is known: saves time.
 
     Returns:
         None if too few depths are valid; :func:`explain_no_position` says why.
@@ -92,39 +155,55 @@ def locate(
     Raises:
         ValueError: if mask and depth differ in size, or the distortion model is unknown.
     """
-    if explain_no_position(mask, depth_m):
+    part = cut_out_depth(mask, depth_m, box)
+    if part is None or _explain(part):
         return None
-    depth_m = select_own_depth(mask, depth_m)
-    box = box_xyxy(mask)
-    if box is None:
-        return None
-    x0, y0, x1, y1 = box
-    v, u = np.nonzero(mask[y0:y1, x0:x1])  # faster than over the whole image
-    u, v = u + x0, v + y0
-    z = depth_m[v, u].astype(np.float64)
-    valid = np.isfinite(z) & (z > 0)
-    ratio = float(valid.mean())
-    rim = mask[y0:y1, x0:x1] & ~_erode(mask[y0:y1, x0:x1])
-    steady = valid & ~(rim & _find_jumps(depth_m, box))[v - y0, u - x0]
-    if int(steady.sum()) >= max(MIN_POINTS, _MIN_STEADY_SHARE * int(valid.sum())):
-        valid = steady
-    u, v, z = u[valid], v[valid], z[valid]
-    kept = _select_without_gaps(z)
-    u, v, z = u[kept], v[kept], z[kept]
+    left, top = part.box[:2]
+    n_own = int(np.count_nonzero(part.own))
+    used = part.own.copy()
+    used[part.rim] &= ~_find_jumps(part)
+    if int(np.count_nonzero(used)) < max(MIN_POINTS, _MIN_STEADY_SHARE * n_own):
+        used = part.own.copy()
+    v, u = _choose_pixels(used, (inside_uv[0] - left, inside_uv[1] - top))
+    z = part.depth_m[v, u].astype(np.float64)
+    low, high = _find_gaps(z)
+    kept = (z >= low) & (z < high)
+    u, v, z = u[kept] + left, v[kept] + top, z[kept]
     points = unit_depth_rays(u, v, intrinsics) * z  # (3, N)
     nearest = int(np.argmin((u - inside_uv[0]) ** 2 + (v - inside_uv[1]) ** 2))
-    center, axes, size = _fit_box(points)
+    mean = points.mean(axis=1)
+    offsets = points - mean[:, None]
+    covariance = offsets @ offsets.T / (len(z) - 1)
+    center, axes, size = _fit_box(offsets, covariance)
+    used &= (part.depth_m >= low) & (part.depth_m < high)
     return Position(
-        mean=points.mean(axis=1),
-        covariance=np.cov(points),
+        mean=mean,
+        covariance=covariance,
         surface_point=points[:, nearest],
-        box_center=center,
+        box_center=mean + center,
         box_axes=axes,
         box_size=size,
-        valid_depth_ratio=ratio,
-        points=points.T.astype(np.float32),
-        points_uv=np.stack([u, v], axis=-1),
+        valid_depth_ratio=n_own / part.n_px,
+        surface=Surface(
+            mask=used, depth_m=part.depth_m, origin_uv=(left, top), intrinsics=intrinsics
+        ),
     )
+
+
+def _choose_pixels(
+    used: NDArray[np.bool_], inside_uv: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose pixels (v, u) evenly, and the one at which to take the surface point."""
+    indices = np.flatnonzero(used)
+    step = -(-len(indices) // _MAX_POINTS)
+    if step > 1:
+        # From the middle of each step: where it divides the width, a column is all that is chosen.
+        indices = indices[step // 2 :: step]
+        at = inside_uv[1] * used.shape[1] + inside_uv[0]
+        if 0 <= at < used.size and used.flat[at]:
+            indices = np.append(indices, at)
+    v, u = np.divmod(indices, used.shape[1])
+    return v, u
 
 
 def select_own_depth(mask: NDArray[np.bool_], depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -143,11 +222,12 @@ def select_own_depth(mask: NDArray[np.bool_], depth_m: NDArray[np.float32]) -> N
     Raises:
         ValueError: if mask and depth differ in size.
     """
-    rim, of_rim, of_inside = _measure_depths(mask, depth_m)
-    if of_inside is None or of_rim <= _RIM_EXCESS * of_inside:
+    part = cut_out_depth(mask, depth_m)
+    if part is None or part.own_depth_m is part.depth_m:
         return depth_m
+    x0, y0, x1, y1 = part.box
     own = depth_m.copy()
-    own[rim] = np.nan
+    own[y0:y1, x0:x1] = part.own_depth_m
     return own
 
 
@@ -161,52 +241,74 @@ def explain_no_position(mask: NDArray[np.bool_], depth_m: NDArray[np.float32]) -
     Raises:
         ValueError: if mask and depth differ in size.
     """
-    _, _, of_inside = _measure_depths(mask, depth_m)
-    n_valid = int(_is_valid(depth_m[mask]).sum())
-    share = n_valid / max(1, int(mask.sum()))
+    part = cut_out_depth(mask, depth_m)
+    if part is None:
+        return f"0 % of the mask has depth: 0 px, at least {MIN_POINTS} are needed"
+    return _explain(part)
+
+
+def _explain(part: MaskDepth) -> str:
+    """Say why a cut-out has too few depths for a position; "" if it has enough."""
+    n_valid = int(np.count_nonzero(part.valid & part.mask))
+    share = n_valid / part.n_px
     reason = f"{100 * share:.0f} % of the mask has depth"
     if n_valid < MIN_POINTS:
         return f"{reason}: {n_valid} px, at least {MIN_POINTS} are needed"
-    if of_inside is None and share < _MIN_THIN_SHARE:
+    if part.inside_share is None and share < _MIN_THIN_SHARE:
         return f"{reason}, at least {100 * _MIN_THIN_SHARE:.0f} % is needed of a thin one"
-    if of_inside is not None and of_inside < _MIN_INSIDE_SHARE:
+    if part.inside_share is not None and part.inside_share < _MIN_INSIDE_SHARE:
         return (
-            f"{reason}, inside its rim {100 * of_inside:.1f} %, at least "
+            f"{reason}, inside its rim {100 * part.inside_share:.1f} %, at least "
             f"{100 * _MIN_INSIDE_SHARE:.0f} % is needed there"
         )
-    n_own = int(_is_valid(select_own_depth(mask, depth_m)[mask]).sum())
+    n_own = int(np.count_nonzero(part.own))
     if n_own < MIN_POINTS:
         return f"{reason}, inside its rim {n_own} px, at least {MIN_POINTS} are needed there"
     return ""
 
 
-def _measure_depths(
-    mask: NDArray[np.bool_], depth_m: NDArray[np.float32]
-) -> tuple[NDArray[np.bool_], float, float | None]:
-    """Measure where a mask has depths.
+def cut_out_depth(
+    mask: NDArray[np.bool_], depth_m: NDArray[np.float32], box: Box | None = None
+) -> MaskDepth | None:
+    """Cut a mask and the depths around it out of the image; None for an empty mask.
 
-    Returns:
-        Its rim (H, W), and the shares of rim and inside with a valid depth; None for the inside of
-        a mask that is nearly all rim.
+    Args:
+        mask: (H, W).
+        depth_m: (H, W) metres along z, NaN where invalid, aligned with the mask.
+        box: contains all pixels of the mask, if one is known.
+
+    Raises:
+        ValueError: if mask and depth differ in size.
     """
     if mask.shape != depth_m.shape:
         raise ValueError(f"depth image is {depth_m.shape}, the mask {mask.shape}")
-    rim = np.zeros_like(mask)
-    box = box_xyxy(mask)
+    box = box_xyxy(mask, box)
     if box is None:
-        return rim, 0.0, None
-    part = np.s_[box[1] : box[3], box[0] : box[2]]
-    inside = _erode(mask[part])
-    rim[part] = mask[part] & ~inside
-    valid = _is_valid(depth_m[part])
-    of_rim = float(valid[rim[part]].mean()) if rim.any() else 0.0
-    if int(inside.sum()) < _MIN_STEADY_SHARE * int(mask.sum()):
-        return rim, of_rim, None
-    return rim, of_rim, float(valid[inside].mean())
-
-
-def _is_valid(depth_m: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(depth_m) & (depth_m > 0))
+        return None
+    height, width = mask.shape
+    box = max(0, box[0] - 1), max(0, box[1] - 1), min(width, box[2] + 1), min(height, box[3] + 1)
+    region = np.s_[box[1] : box[3], box[0] : box[2]]
+    mask, depth_m = np.ascontiguousarray(mask[region]), depth_m[region]
+    valid = (depth_m > 0) & (depth_m < np.inf)
+    inside = _erode(mask)
+    rim = mask & ~inside
+    n_px, n_rim = int(np.count_nonzero(mask)), int(np.count_nonzero(rim))
+    rim_share = np.count_nonzero(valid & rim) / n_rim
+    inside_share, own = None, valid & mask
+    if n_px - n_rim >= _MIN_STEADY_SHARE * n_px:
+        inside_share = np.count_nonzero(valid & inside) / (n_px - n_rim)
+        if rim_share > _RIM_EXCESS * inside_share:
+            own &= inside
+    return MaskDepth(
+        mask=mask,
+        depth_m=depth_m,
+        valid=valid,
+        own=own,
+        rim=rim,
+        box=box,
+        n_px=n_px,
+        inside_share=inside_share,
+    )
 
 
 def transform_position(position: Position, matrix: NDArray[np.float64]) -> Position:
@@ -230,42 +332,41 @@ def transform_position(position: Position, matrix: NDArray[np.float64]) -> Posit
         box_center=rotation @ position.box_center + origin,
         box_axes=axes,
         box_size=position.box_size[order],
-        points=(position.points @ rotation.T + origin).astype(np.float32),
+        surface=replace(position.surface, from_camera=matrix @ position.surface.from_camera),
     )
 
 
-def _find_jumps(depth_m: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Mark the pixels of a box (x0, y0, x1, y1) with a depth jump to one of eight neighbours."""
-    x0, y0, x1, y1 = box
-    top, left = max(0, y0 - 1), max(0, x0 - 1)
-    z = depth_m[top : y1 + 1, left : x1 + 1]
-    known = np.isfinite(z) & (z > 0)
+def _find_jumps(part: MaskDepth) -> NDArray[np.bool_]:
+    """Tell which pixels of the rim have a depth jump to one of eight neighbours."""
+    # What is invalid or not the target's is ignored as a neighbour.
+    known = part.valid & (part.own | ~part.mask)
     size = np.ones((3, 3), np.uint8)
-    # Invalid neighbours are ignored.
-    far = cv2.dilate(np.where(known, z, np.float32(0)), size)
-    near = cv2.erode(np.where(known, z, np.float32(1e6)), size)
-    jump = known & (far - near > _JUMP_M + _JUMP_SHARE * np.where(known, z, np.float32(0)))
-    return np.asarray(jump[y0 - top : y1 - top, x0 - left : x1 - left])
+    far = cv2.dilate(np.where(known, part.depth_m, np.float32(0)), size)
+    near = cv2.erode(np.where(known, part.depth_m, np.float32(1e6)), size)
+    limit = _JUMP_M + _JUMP_SHARE * part.depth_m[part.rim]
+    return np.asarray(far[part.rim] - near[part.rim] > limit)
 
 
 def _fit_box(
-    points: NDArray[np.float64],
+    offsets: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Fit an oriented box to points (3, N): its centre, axes and size.
+    """Fit an oriented box to points (3, N) around 0 with a covariance (3, 3).
+
+    Returns:
+        Its centre, axes and size.
 
     One axis is the direction of least variance, because a camera sees a surface; the other two are
     those of the minimum-area rectangle perpendicular to it. Axes are ordered by the nearest axis of
     the optical frame, so that a box does not flip from one image to the next.
     """
-    mean = points.mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(np.cov(points))
-    across = vectors[:, 1:].T @ (points - mean)  # (2, N)
+    _, vectors = np.linalg.eigh(covariance)
+    across = vectors[:, 1:].T @ offsets  # (2, N)
     # In millimetres, and of the hull: minAreaRect computes in single precision.
     hull = cv2.convexHull((1000 * across.T).astype(np.float32))
     angle = np.deg2rad(cv2.minAreaRect(hull)[2])
     first = vectors[:, 1:] @ np.array([np.cos(angle), np.sin(angle)])
     axes, _ = _align_axes(np.stack([first, np.cross(vectors[:, 0], first), vectors[:, 0]], axis=1))
-    along = axes.T @ points
+    along = axes.T @ offsets
     low, high = along.min(axis=1), along.max(axis=1)
     return axes @ ((low + high) / 2), axes, high - low
 
@@ -294,12 +395,15 @@ def _align_axes(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[i
 
 def _erode(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     size = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
-    padded = np.pad(mask.astype(np.uint8), _RIM_PX)
-    return np.asarray(cv2.erode(padded, size)[_RIM_PX:-_RIM_PX, _RIM_PX:-_RIM_PX] > 0)
+    # The image's border is a border of the mask.
+    eroded = cv2.erode(
+        mask.view(np.uint8), size, borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return eroded.view(np.bool_)
 
 
-def _select_without_gaps(z: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Select the depths around the median, up to the first gap on either side."""
+def _find_gaps(z: NDArray[np.float64]) -> tuple[float, float]:
+    """Find the first depth gap on either side of the median: the depths between, half-open."""
     median = float(np.median(z))
     step = _GAP_M + _GAP_SHARE * median
     bins = np.floor((z - median) / step + 0.5).astype(np.int64)
@@ -307,13 +411,13 @@ def _select_without_gaps(z: NDArray[np.float64]) -> NDArray[np.bool_]:
     counts = np.bincount(bins - first)
     full = counts > max(1.0, _FEW_SHARE * len(z))
     if not full[-first]:
-        return np.ones(len(z), np.bool_)
+        return -np.inf, np.inf
     low = high = -first
     while low > 0 and full[low - 1]:
         low -= 1
     while high < len(full) - 1 and full[high + 1]:
         high += 1
-    return np.asarray((bins - first >= low) & (bins - first <= high))
+    return median + (low + first - 0.5) * step, median + (high + first + 0.5) * step
 
 
 def unit_depth_rays(

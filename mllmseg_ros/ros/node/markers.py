@@ -40,7 +40,8 @@ def marker_array(result: Result) -> MarkerArray:
         box.scale = Vector3(x=x, y=y, z=z)
         name = _marker(header, "names", index, Marker.TEXT_VIEW_FACING, color, 1.0)
         above = position.box_center.copy()
-        above[up_axis] += up * (np.ptp(position.points[:, up_axis]) / 2 + _TEXT_LIFT_M)
+        height_m = np.abs(position.box_axes[up_axis]) @ position.box_size
+        above[up_axis] += up * (height_m / 2 + _TEXT_LIFT_M)
         name.pose.position = point_message(above)
         name.scale = Vector3(z=_TEXT_HEIGHT_M)
         name.text = f"{instance.segmentation.expression} {distance_m(instance, frame):.2f} m"
