@@ -99,8 +99,10 @@ def union_mask(
     """Return the union (H, W) of the masks of all instances with one of these statuses."""
     union = np.zeros(size_hw, np.bool_)
     for each in instances:
-        if each.segmentation.status in statuses:
-            union |= each.segmentation.mask
+        box = each.segmentation.box_xyxy
+        if each.segmentation.status in statuses and box is not None:
+            region = np.s_[box[1] : box[3], box[0] : box[2]]
+            union[region] |= each.segmentation.mask[region]
     return union
 
 
@@ -224,9 +226,7 @@ def split_into_instances(
     """
     depth_m = None if depth is None else depth.metres
     return [
-        Instance(
-            expression_index=index, instance_index=number, segmentation=part, position=None
-        )
+        Instance(expression_index=index, instance_index=number, segmentation=part, position=None)
         for index, whole in enumerate(segmentations)
         for number, part in enumerate(_split_segmentation(whole, depth_m))
     ]
@@ -318,9 +318,7 @@ def split_mask(
     return [_place(part, box, mask.shape) for part in _split(mask[y0:y1, x0:x1], depth)]
 
 
-def _split(
-    mask: NDArray[np.bool_], depth: NDArray[np.float32] | None
-) -> list[NDArray[np.bool_]]:
+def _split(mask: NDArray[np.bool_], depth: NDArray[np.float32] | None) -> list[NDArray[np.bool_]]:
     """Split a mask (h, w), not empty, that is cut out of the image."""
     parts = _find_components(mask) or [mask]  # a mask of noise alone is kept
     if depth is not None:

@@ -95,17 +95,17 @@ class Position:
     box_axes: NDArray[np.float64]  # (3, 3) rotation, its columns are the box's axes
     box_size: NDArray[np.float64]  # (3,) m, along these axes
     valid_depth_ratio: float  # share of the mask's pixels with a valid depth
-    surface: Surface  # all that is visible
+    surface: Surface | None = None  # all that is visible; None if only the position was kept
 
     @property
     def points(self) -> NDArray[np.float32]:
         """All points (N, 3) on the visible surface, m; computed when they are first read."""
-        return self.surface.points
+        return np.zeros((0, 3), np.float32) if self.surface is None else self.surface.points
 
     @property
     def points_uv(self) -> NDArray[np.int64]:
         """Their pixels (N, 2)."""
-        return self.surface.points_uv
+        return np.zeros((0, 2), np.int64) if self.surface is None else self.surface.points_uv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,9 @@ class MaskDepth:
     def own_depth_m(self) -> NDArray[np.float32]:
         """Depths (h, w) with NaN at the rim where those are of the target's surroundings."""
         dropped = self.mask & self.valid & ~self.own
-        return np.where(dropped, np.float32(np.nan), self.depth_m) if dropped.any() else self.depth_m
+        if not dropped.any():
+            return self.depth_m
+        return np.where(dropped, np.float32(np.nan), self.depth_m)
 
 
 def locate(
@@ -324,6 +326,7 @@ def transform_position(position: Position, matrix: NDArray[np.float64]) -> Posit
     """
     rotation, origin = matrix[:3, :3], matrix[:3, 3]
     axes, order = _align_axes(rotation @ position.box_axes)
+    surface = position.surface
     return replace(
         position,
         mean=rotation @ position.mean + origin,
@@ -332,7 +335,7 @@ def transform_position(position: Position, matrix: NDArray[np.float64]) -> Posit
         box_center=rotation @ position.box_center + origin,
         box_axes=axes,
         box_size=position.box_size[order],
-        surface=replace(position.surface, from_camera=matrix @ position.surface.from_camera),
+        surface=surface and replace(surface, from_camera=matrix @ surface.from_camera),
     )
 
 
@@ -396,9 +399,7 @@ def _align_axes(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[i
 def _erode(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     size = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
     # The image's border is a border of the mask.
-    eroded = cv2.erode(
-        mask.view(np.uint8), size, borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
+    eroded = cv2.erode(mask.view(np.uint8), size, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return eroded.view(np.bool_)
 
 

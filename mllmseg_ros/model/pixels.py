@@ -130,11 +130,9 @@ def _compute_bands(length: int, side_px: int) -> tuple[Tensor, Tensor]:
     low = (whole + 128) % 256 - 128
     middle = ((whole - low) // 256 + 128) % 256 - 128
     high = (whole - low - 256 * middle) // 65536
-    parts = np.stack([high, middle, low]).reshape(3, -1, block, window)
-    parts = parts.transpose(1, 3, 0, 2).reshape(-1, window, 3 * block)
-    return torch.from_numpy(np.minimum(index, length - 1)), torch.from_numpy(
-        parts.astype(np.float32)
-    )
+    by_block = np.stack([high, middle, low]).reshape(3, -1, block, window)
+    parts = by_block.transpose(1, 3, 0, 2).reshape(-1, window, 3 * block).astype(np.float32)
+    return torch.from_numpy(np.minimum(index, length - 1)), torch.from_numpy(parts)
 
 
 def _bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -213,8 +213,7 @@ def _instance_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> Ins
                 for name, shape in _POSITION_SHAPES.items()
             },
             valid_depth_ratio=float(position_fields["valid_depth_ratio"]),
-            points=np.zeros((0, 3), np.float32),
-            points_uv=np.zeros((0, 2), np.int64),
+            surface=None,
         )
     score = float("nan") if fields["score"] is None else float(fields["score"])
     return Instance(

@@ -152,7 +152,9 @@ def _split_by_nearest(
     nearest = np.argmin(distances, axis=0)
     parts = [segmentation.mask & (nearest == k) for k in range(len(masks))]
     return [
-        restrict_to_part(segmentation, part) for part in parts if np.count_nonzero(part) >= _MIN_PX
+        restrict_to_part(segmentation, part, segmentation.box_xyxy)
+        for part in parts
+        if np.count_nonzero(part) >= _MIN_PX
     ]
 
 

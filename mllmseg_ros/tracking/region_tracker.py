@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.masks import Box
+
 __all__ = ["PropagatedMask", "RegionTracker", "SmallImage", "SoftMask", "Step"]
 
 _RIM_PX = 2  # of the surroundings, aligned too: they show where the region ends
@@ -75,6 +77,7 @@ class PropagatedMask:
     """A soft mask in the newest image."""
 
     probability: NDArray[np.float32]  # (H, W) in [0, 1]
+    box: Box  # px; outside of it the probability is 0
     confidence: float  # [0, 1], share of the region that looks as in the key image
 
 
@@ -211,7 +214,9 @@ class RegionTracker:
             full_size[top:bottom, left:right] = box * self._compute_visibility(
                 newest, (left, top), size_wh
             )
-        return PropagatedMask(probability=full_size, confidence=self.confidence)
+        return PropagatedMask(
+            probability=full_size, box=(left, top, right, bottom), confidence=self.confidence
+        )
 
     def _compute_residuals(
         self, motion: Affine, newest: SmallImage

@@ -316,29 +316,35 @@ def _propagate_segmentation(
     """Replace the mask by the one in the newest image (H, W); empty if the target was lost."""
     if propagated is None or propagated.confidence < _MIN_CONFIDENCE:
         return _clear_mask(segmentation, Status.LOW_CONFIDENCE, size_hw)
-    probability = propagated.probability
-    mask = probability >= FOREGROUND
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    box = np.s_[top : top + height, left : left + width]
-    if np.count_nonzero(mask[box]) < max(_MIN_PX, _MIN_AREA_SHARE * segmentation.area_px):
+    x0, y0, x1, y1 = propagated.box
+    probability = propagated.probability[y0:y1, x0:x1]
+    inside = probability >= FOREGROUND
+    if np.count_nonzero(inside) < max(_MIN_PX, _MIN_AREA_SHARE * segmentation.area_px):
         return _clear_mask(segmentation, Status.LOW_CONFIDENCE, size_hw)
-    mask_score = float(probability[box][mask[box]].mean())
+    mask = np.zeros(size_hw, np.bool_)
+    mask[y0:y1, x0:x1] = inside
     return build_segmentation(
         segmentation.expression,
         segmentation.status,
         segmentation.score,
-        mask_score,
-        probability,
+        cv2.mean(probability, inside.view(np.uint8))[0],
+        propagated.probability,
         mask,
+        within=propagated.box,
     )
 
 
 def _clear_mask(
     segmentation: Segmentation, status: Status, size_hw: tuple[int, int]
 ) -> Segmentation:
-    zeros = np.zeros(size_hw, np.float32)
     return build_segmentation(
-        segmentation.expression, status, segmentation.score, 0.0, zeros, zeros > 0
+        segmentation.expression,
+        status,
+        segmentation.score,
+        0.0,
+        np.zeros(size_hw, np.float32),
+        np.zeros(size_hw, np.bool_),
+        within=(0, 0, 0, 0),
     )
 
 
@@ -356,9 +362,10 @@ def _make_soft_mask(instance: Instance, instances: Sequence[Instance]) -> SoftMa
     x0, y0 = max(0, x0 - _RIM_PX), max(0, y0 - _RIM_PX)
     x1, y1 = min(width, x1 + _RIM_PX), min(height, y1 + _RIM_PX)
     size = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
-    support = cv2.dilate(segmentation.mask[y0:y1, x0:x1].astype(np.uint8), size) > 0
+    support = cv2.dilate(segmentation.mask[y0:y1, x0:x1].view(np.uint8), size) > 0
     for other in instances:
         if other is not instance and other.expression_index == instance.expression_index:
             support &= ~other.segmentation.mask[y0:y1, x0:x1]
-    patch = np.where(support, segmentation.probability[y0:y1, x0:x1], np.float32(0))
+    probability = segmentation.probability_map.read((x0, y0, x1, y1))
+    patch = np.where(support, probability, np.float32(0))
     return SoftMask(patch=patch, origin_uv=(x0, y0))

@@ -16,7 +16,7 @@ from mllmseg_ros.msg import SegmentationArray
 from std_msgs.msg import Header
 
 from mllmseg_ros.geometry.instances import Instance, InstanceSet
-from mllmseg_ros.geometry.localization import Intrinsics, Position, Surface
+from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.ros.messages.image_msgs import time_message
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, segmentation_from_message
 from mllmseg_ros.ros.node.current_command import CurrentCommand
@@ -52,12 +52,6 @@ def position(x: float) -> Position:
         box_axes=np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
         box_size=np.array([0.1, 0.2, 0.3]),
         valid_depth_ratio=0.5,
-        surface=Surface(
-            mask=np.ones((2, 5), np.bool_),
-            depth_m=np.full((2, 5), 0.8, np.float32),
-            origin_uv=(20, 10),
-            intrinsics=Intrinsics(K=np.eye(3), D=np.zeros(5)),
-        ),
     )
 
 

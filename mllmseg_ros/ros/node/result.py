@@ -139,9 +139,7 @@ def locate_tracks(image: CameraImage, tracks: Sequence[TrackedInstance]) -> Inst
 def _locate_track(track: TrackedInstance, depth: Depth | None) -> Instance:
     one, position = track.segmentation, None
     if depth is not None and one.status is Status.FOUND and one.inside_uv:
-        position = locate(
-            one.mask, depth.metres, depth.intrinsics, one.inside_uv, one.box_xyxy
-        )
+        position = locate(one.mask, depth.metres, depth.intrinsics, one.inside_uv, one.box_xyxy)
     return Instance(
         expression_index=track.expression_index,
         instance_index=track.instance_index,

@@ -66,7 +66,8 @@ def event_message(event: RequestEvent) -> SegmentationArray:
 
 def union_image(result: Result) -> NDArray[np.uint8]:
     """Mask (H, W) of all that was found, 0 or 255."""
-    return union_mask(result.instances, result.size_hw).astype(np.uint8) * np.uint8(255)
+    union = union_mask(result.instances, result.size_hw).view(np.uint8)
+    return np.multiply(union, np.uint8(255), out=union)
 
 
 def label_image(result: Result) -> NDArray[np.uint8]:
@@ -74,8 +75,9 @@ def label_image(result: Result) -> NDArray[np.uint8]:
     labels = np.zeros(result.size_hw, dtype=np.uint8)
     for index in reversed(range(len(result.instances))):
         each = result.instances[index].segmentation
-        if each.status is Status.FOUND:
-            labels[each.mask] = assign_label(index)
+        if each.status is Status.FOUND and each.box_xyxy is not None:
+            x0, y0, x1, y1 = each.box_xyxy
+            labels[y0:y1, x0:x1][each.mask[y0:y1, x0:x1]] = assign_label(index)
     return labels
 
 
@@ -89,7 +91,7 @@ def confidence_image(result: Result) -> NDArray[np.uint8]:
     for each in reversed([one.segmentation for one in result.instances]):
         if each.status is Status.FOUND:
             np.minimum(none, 1 - each.probability, out=none)
-            sure[each.mask] = each.probability[each.mask]
+            np.copyto(sure, each.probability, where=each.mask)
     return np.asarray(np.round(255 * np.where(sure > 0, sure, none)), dtype=np.uint8)
 
 
