@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mllmseg_ros.masks import box_xyxy, centroid_uv, inside_uv
+from mllmseg_ros.masks import area_px, box_xyxy, centroid_uv, inside_uv
 
 
 def test_empty_mask_has_no_geometry() -> None:
@@ -42,3 +42,29 @@ def test_inside_point_of_a_ring_lies_on_the_ring() -> None:
     assert not ring[round(center[1]), round(center[0])]
     assert ring[inside[1], inside[0]]
     assert 17 < radius[inside[1], inside[0]] < 23  # deep inside, not at the rim
+
+
+def test_a_known_box_changes_nothing() -> None:
+    mask = np.zeros((40, 60), bool)
+    mask[12:20, 30:45] = True
+    mask[15, 50] = True
+    box = box_xyxy(mask)
+    assert box == (30, 12, 51, 20)
+    assert box_xyxy(mask, (20, 5, 60, 40)) == box
+    assert box_xyxy(mask, (0, 0, 0, 0)) is None
+    assert area_px(mask) == area_px(mask, box) == 8 * 15 + 1
+    assert centroid_uv(mask, box) == centroid_uv(mask)
+    assert inside_uv(mask, box) == inside_uv(mask)
+
+
+def test_inside_point_of_a_large_mask() -> None:
+    v, u = np.mgrid[:1080, :1920]
+    disc = np.hypot(u - 900, v - 500) < 400
+    inside = inside_uv(disc)
+    assert inside is not None
+    assert np.hypot(inside[0] - 900, inside[1] - 500) < 8
+    lines = np.zeros((1080, 1920), bool)  # between the rows and columns that are looked at
+    lines[1, 1:1900] = lines[1:1000, 1] = True
+    inside = inside_uv(lines)
+    assert inside is not None
+    assert lines[inside[::-1]]
