@@ -40,6 +40,7 @@ _MIN_INSIDE_SHARE = 0.02
 _MIN_THIN_SHARE = 0.1  # of a mask that is all rim, where background cannot be told from the target
 _RIM_EXCESS = 2.0  # a rim with this many times the inside's share of depths has its surroundings'
 _GAP_M, _GAP_SHARE = 0.010, 0.005  # width of a depth gap: the first plus this share of the depth
+_MAX_BINS = 10_000  # of that width, on either side of the median
 _FEW_SHARE = 0.004  # of the depths: up to this share within its width is still a gap
 _JUMP_M, _JUMP_SHARE = 0.02, 0.02  # depth jump between neighbours, likewise
 _MIN_STEADY_SHARE = 0.3  # of the valid depths; in a thin target all are beside a jump
@@ -168,7 +169,7 @@ def locate(
         used = part.own.copy()
     v, u = _choose_pixels(used, (inside_uv[0] - left, inside_uv[1] - top))
     z = part.depth_m[v, u].astype(np.float64)
-    low, high = _find_gaps(z)
+    low, high = _find_gaps(part.depth_m[used], float(np.median(z)))
     kept = (z >= low) & (z < high)
     u, v, z = u[kept] + left, v[kept] + top, z[kept]
     points = unit_depth_rays(u, v, intrinsics) * z  # (3, N)
@@ -403,11 +404,14 @@ def _erode(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return eroded.view(np.bool_)
 
 
-def _find_gaps(z: NDArray[np.float64]) -> tuple[float, float]:
-    """Find the first depth gap on either side of the median: the depths between, half-open."""
-    median = float(np.median(z))
+def _find_gaps(z: NDArray[np.float32], median: float) -> tuple[float, float]:
+    """Find the first depth gap on either side of the median: the depths between, half-open.
+
+    Of all depths: whether a few of a thousand are a gap does not show in a part of them.
+    """
     step = _GAP_M + _GAP_SHARE * median
-    bins = np.floor((z - median) / step + 0.5).astype(np.int64)
+    steps = (z - np.float32(median)) * np.float32(1 / step) + np.float32(0.5)
+    bins = np.floor(steps.clip(-_MAX_BINS, _MAX_BINS)).astype(np.int64)
     first = int(bins.min())
     counts = np.bincount(bins - first)
     full = counts > max(1.0, _FEW_SHARE * len(z))

@@ -7,7 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mllmseg_ros.geometry.instances import Depth, locate_instances, split_mask
+from mllmseg_ros.geometry.instances import (
+    Depth,
+    locate_instances,
+    split_into_instances,
+    split_mask,
+)
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
@@ -60,6 +65,25 @@ def test_parts_that_touch_are_split_by_depth() -> None:
         assert (part & truth).sum() / (part | truth).sum() > 0.95
     assert (parts[0] | parts[1]).sum() == (front | behind).sum()
     assert len(split_mask(front | behind)) == 1  # without depth nobody can know
+
+
+def test_large_things_that_touch_are_split_as_small_ones() -> None:
+    """Sought on every n-th pixel, and labelled to the last."""
+    front = disc(50, 60, 25)
+    behind = disc(85, 60, 25) & ~front
+    small = np.stack([front, behind])
+    front, behind = small.repeat(8, axis=1).repeat(8, axis=2)  # 680 x 400 px
+    noise = np.random.default_rng(0).normal(0, 0.002, front.shape).astype(np.float32)
+    depth = np.where(front, 0.7, np.where(behind, 0.9, 1.0)).astype(np.float32) + noise
+    thread = np.zeros_like(front)
+    thread[100:300, 409] = True  # of the mask, on a column that is not looked at
+    mask = front | behind | thread
+    parts = split_mask(mask, depth)
+    assert len(parts) == 2
+    for part, truth in zip(parts, (front, behind), strict=True):
+        assert (part & truth).sum() / (part | truth).sum() > 0.95
+    assert not (parts[0] & parts[1]).any()
+    np.testing.assert_array_equal(parts[0] | parts[1], mask)
 
 
 def test_a_slanted_thing_is_one() -> None:
@@ -121,6 +145,16 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     assert second.segmentation.box_xyxy == (96, 46, 125, 75)
     assert second.segmentation.mask_score == pytest.approx(0.9)
     assert [each.position for each in locate_instances(segmentations)] == [None] * 4
+
+
+def test_one_thing_is_the_segmentation_itself() -> None:
+    whole = segment(disc(40, 60, 20))
+    (instance,) = split_into_instances([whole])
+    assert instance.segmentation is whole
+    specked = segment(disc(40, 60, 20) | disc(120, 100, 1))
+    (instance,) = split_into_instances([specked])
+    np.testing.assert_array_equal(instance.segmentation.mask, whole.mask)
+    assert instance.segmentation.box_xyxy == whole.box_xyxy
 
 
 def test_a_small_part_that_is_unsure_has_only_spilt_over() -> None:

@@ -5,14 +5,19 @@ import cv2
 import numpy as np
 import pytest
 
+from mllmseg_ros.geometry import localization
 from mllmseg_ros.geometry.localization import (
     MIN_POINTS,
     Intrinsics,
+    explain_no_position,
     image_depth_rays,
     locate,
+    select_own_depth,
     transform_position,
     unit_depth_rays,
 )
+from mllmseg_ros.masks import inside_uv
+from mllmseg_ros.sim.samples import N_SAMPLES, load_sample
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]])
 NO_DISTORTION = np.zeros(5)
@@ -212,3 +217,60 @@ def test_in_another_frame_it_is_the_same_place_and_the_same_box() -> None:
     np.testing.assert_allclose(along.max(axis=0), transformed.box_size / 2, atol=1e-5)
     np.testing.assert_allclose(along.min(axis=0), -transformed.box_size / 2, atol=1e-5)
     np.testing.assert_array_equal(transformed.points_uv, seen.points_uv)
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_few_thousand_points_are_where_all_of_them_are(
+    scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the sample frames, and in the same at 1920 x 1440, with a depth camera's noise."""
+    rng = np.random.default_rng(0)
+    compared = 0
+    for view in map(load_sample, range(N_SAMPLES)):
+        depth_m = view.depth_m.repeat(scale, axis=0).repeat(scale, axis=1)
+        depth_m = depth_m + rng.normal(0, 0.002, depth_m.shape).astype(np.float32)
+        depth_m[rng.random(depth_m.shape) < 0.05] = np.nan
+        instances = view.instances.repeat(scale, axis=0).repeat(scale, axis=1)
+        camera = Intrinsics(K=view.K * [[scale], [scale], [1]], D=NO_DISTORTION)
+        for thing in view.objects:
+            # Reaches over the outline, as a model's mask does.
+            size = np.ones((4 * scale + 1, 4 * scale + 1), np.uint8)
+            mask = cv2.dilate((instances == thing.instance_id).astype(np.uint8), size) > 0
+            at = inside_uv(mask)
+            if at is None:
+                continue
+            few = locate(mask, depth_m, camera, at)
+            with monkeypatch.context() as patch:
+                patch.setattr(localization, "_MAX_POINTS", mask.size)
+                every = locate(mask, depth_m, camera, at)
+            if few is None or every is None:
+                assert few is every
+                continue
+            assert np.linalg.norm(few.mean - every.mean) < 0.001
+            assert np.linalg.norm(few.surface_point - every.surface_point) < 0.008
+            np.testing.assert_allclose(
+                np.sqrt(np.diag(few.covariance)), np.sqrt(np.diag(every.covariance)), atol=0.003
+            )
+            along = np.abs((every.points - few.box_center) @ few.box_axes)
+            assert (along < few.box_size / 2 + 0.005).all(axis=1).mean() > 0.99
+            assert few.valid_depth_ratio == every.valid_depth_ratio
+            assert abs(len(few.points) - len(every.points)) < 0.01 * len(every.points)
+            compared += len(every.points) > 3000
+    assert compared >= (3 if scale == 1 else 20)
+
+
+def test_depths_of_the_surroundings_alone_are_no_position() -> None:
+    """A glass: the camera measures what is around it, which a mask's rim reaches."""
+    depth = np.full((480, 640), 1.0, dtype=np.float32)
+    depth[82:119, 382:419] = np.nan
+    mask = patch(400, 100, 20)
+    own = select_own_depth(mask, depth)
+    assert np.isnan(own[mask]).all()
+    np.testing.assert_array_equal(own[~mask], depth[~mask])
+    assert locate(mask, depth, Intrinsics(K=K, D=NO_DISTORTION), (400, 100)) is None
+    assert explain_no_position(mask, depth) == (
+        "19 % of the mask has depth, inside its rim 0.0 %, at least 2 % is needed there"
+    )
+    nothing = np.zeros_like(mask)
+    assert select_own_depth(nothing, depth) is depth
+    assert explain_no_position(nothing, depth).endswith("0 px, at least 10 are needed")
