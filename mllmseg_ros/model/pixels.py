@@ -99,7 +99,7 @@ class DeviceResize:
             self._bands[length] = (index.to(planes.device), parts.to(planes.device))
         index, parts = self._bands[length]
         windows = planes.flatten(0, 1).index_select(-1, index.flatten())
-        windows = windows.unflatten(-1, index.shape).transpose(0, 1)  # (blocks, 3 * rows, window)
+        windows = windows.view(channels * rows, *index.shape).transpose(0, 1)
         high, middle, low = torch.bmm(windows.float(), parts).int().chunk(3, dim=-1)
         total = (high << 16) + (middle << 8) + low + (1 << (_PRECISION_BITS - 1))
         pixels = (total >> _PRECISION_BITS).clamp(0, 255).to(torch.uint8)
