@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from mllmseg_ros.model.transfer import to_device
+
 __all__ = ["DeviceResize", "check_rgb", "resize_to_square", "to_image_size", "to_pixel_values"]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,8 +70,8 @@ def _rows_first(height: int, width: int, side_px: int) -> bool:
 class DeviceResize:
     """Resizes on the device of the image, to the same pixels as :func:`resize_to_square`.
 
-    Each of Pillow's two passes is a product with a banded matrix of integers. The matrices are made
-    at the first image of a size and stay on the device.
+    Each of Pillow's two passes is a product with a banded matrix of integers. The matrices are
+    copied to the device at the first image of a size, and stay there.
     """
 
     def __init__(self, side_px: int) -> None:
@@ -95,8 +97,9 @@ class DeviceResize:
         if length not in self._bands:
             if len(self._bands) >= _MAX_LENGTHS:
                 self._bands.clear()
-            index, parts = _compute_bands(length, self._side_px)
-            self._bands[length] = (index.to(planes.device), parts.to(planes.device))
+            bands = _compute_bands(length, self._side_px)
+            index, parts = to_device(bands, planes.device)
+            self._bands[length] = (index, parts)
         index, parts = self._bands[length]
         windows = planes.flatten(0, 1).index_select(-1, index.flatten())
         windows = windows.view(channels * rows, *index.shape).transpose(0, 1)
@@ -106,7 +109,7 @@ class DeviceResize:
         return pixels.transpose(0, 1).reshape(channels, rows, self._side_px)
 
 
-def _compute_bands(length: int, side_px: int) -> tuple[Tensor, Tensor]:
+def _compute_bands(length: int, side_px: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Compute Pillow's bicubic weights for a row of pixels.
 
     Outputs are taken in blocks, which are computed from a window of the row each.
@@ -133,7 +136,7 @@ def _compute_bands(length: int, side_px: int) -> tuple[Tensor, Tensor]:
     high = (whole - low - 256 * middle) // 65536
     by_block = np.stack([high, middle, low]).reshape(3, -1, block, window)
     parts = by_block.transpose(1, 3, 0, 2).reshape(-1, window, 3 * block).astype(np.float32)
-    return torch.from_numpy(np.minimum(index, length - 1)), torch.from_numpy(parts)
+    return np.minimum(index, length - 1), parts
 
 
 def _bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mllmseg_ros.cli import main
 from mllmseg_ros.language import vocabulary
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
-from mllmseg_ros.segmenter import Segmenter, Status, pack_outputs
+from mllmseg_ros.segmenter import Segmenter, Status
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample, sample_expressions
 
@@ -106,28 +105,6 @@ def test_numbers_that_are_not_finite_are_no_answer(
 
 def _last_of_decoder(segmenter: Segmenter) -> list[torch.nn.Parameter]:
     return list(segmenter.model.mask_decoder.parameters())[-1:]
-
-
-def test_all_that_leaves_the_device_is_one_tensor() -> None:
-    """On a GPU that is only pretended: whatever needs a number on the host fails there."""
-    with FakeTensorMode():
-        logits = torch.empty((3, 2), device="cuda")
-        masks = torch.empty((3, 448, 448), dtype=torch.float16, device="cuda")
-        packed = pack_outputs(logits, masks)
-        assert (packed.device.type, packed.dtype) == ("cuda", torch.float32)
-        assert packed.shape == (3, 2 + 448 * 448)
-
-
-def test_an_image_is_resized_on_the_device(
-    random_segmenter: Segmenter, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Segmenter, "device", torch.device("cuda:0"))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        pixels = random_segmenter._read_pixels(image)
-    side = random_segmenter.model.config.image_size_px
-    assert (pixels.device.type, pixels.shape) == ("cuda", (3, side, side))
-    with pytest.raises(ValueError, match=r"image is uint8 of shape \(4, 4\), expected uint8 RGB"):
-        random_segmenter._read_pixels(image[:4, :4, 0])
 
 
 def test_joint_prompt_equals_the_naive_pass(
