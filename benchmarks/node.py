@@ -5,7 +5,8 @@
 
 Measured in one process, from the image message to the messages of the result: conversion, and
 results with four targets with and without subscribers. The baseline assigns NumPy arrays to
-Image.data and builds every output for every image. Publishing and DDS are not included.
+Image.data and builds every output for every image. Publishing and DDS are not included. Times are
+CPU times of one thread, so that other processes do not count.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import statistics
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.geometry.instances import Depth, Instance, InstanceSet, locate_instances
+from mllmseg_ros.geometry.instances import Depth, InstanceSet, locate_instances
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, rgb_from_image
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message
@@ -33,7 +35,7 @@ from mllmseg_ros.ros.node.result_messages import (
     label_image,
     union_image,
 )
-from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
+from mllmseg_ros.segmentation import Status, build_segmentation
 
 SIZES = ("640x480", "1920x1080")
 N_TARGETS = 4
@@ -57,18 +59,19 @@ def make_result(width: int, height: int) -> Result:
         request=RequestFactory().receive(text, 0),
         header=Header(frame_id="camera"),
         rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        instance_set=InstanceSet(instances=find_instances(segmentations, width, height)),
+        instance_set=InstanceSet(
+            instances=locate_instances(segmentations, make_depth(width, height))
+        ),
         latency_ns=0,
     )
 
 
-def find_instances(segmentations: list[Segmentation], width: int, height: int) -> list[Instance]:
-    """Split and locate every target on a tilted plane."""
+def make_depth(width: int, height: int) -> Depth:
+    """Make the depth of a tilted plane."""
     depth_m = np.broadcast_to(np.linspace(0.8, 1.2, height)[:, None], (height, width))
     K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
     intrinsics = Intrinsics(K=K, D=np.zeros(5))
-    depth = Depth(metres=depth_m.astype(np.float32), intrinsics=intrinsics)
-    return locate_instances(segmentations, depth)
+    return Depth(metres=depth_m.astype(np.float32), intrinsics=intrinsics)
 
 
 def naive_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
@@ -92,12 +95,12 @@ def build_all_outputs(result: Result, build: Callable[[np.ndarray, str, Header],
 
 
 def median_ms(step: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a step, ms."""
+    """Return the median CPU time of a step, ms."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.thread_time()
         step()
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return 1000 * statistics.median(times)
 
 
@@ -106,10 +109,11 @@ def measure(size: str, repeats: int) -> dict[str, float]:
     width, height = (int(side) for side in size.split("x"))
     result = make_result(width, height)
     segmentations = [each.segmentation for each in result.instances]
+    depth = make_depth(width, height)
     message = image_from_array(result.rgb[:, :, ::-1], "bgr8", Header())
     steps: dict[str, Callable[[], object]] = {
         "image to RGB (bgr8)": lambda: rgb_from_image(message),
-        "instances, positions of 4 targets": lambda: find_instances(segmentations, width, height),
+        "instances, positions of 4 targets": lambda: locate_instances(segmentations, depth),
         "segmentations only": lambda: array_message(result, "/image"),
         "mask": lambda: image_from_array(union_image(result), "mono8", result.header),
         "labels": lambda: image_from_array(label_image(result), "mono8", result.header),
@@ -137,6 +141,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    cv2.setNumThreads(1)
     sizes = [arguments.size] if arguments.size else list(SIZES)
     results = {size: measure(size, arguments.repeats) for size in sizes}
     if arguments.json:
