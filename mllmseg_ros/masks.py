@@ -82,9 +82,11 @@ def inside_uv(mask: Mask, box: Box | None = None) -> tuple[int, int] | None:
     n = math.ceil(math.sqrt((x1 - x0) * (y1 - y0) / _MAX_INSIDE_PX))
     for step in (n, 1):
         first = step // 2
-        # Padding makes the image's border count as a border of the mask.
-        crop = np.pad(mask[y0 + first : y1 : step, x0 + first : x1 : step].view(np.uint8), 1)
-        distance = cv2.distanceTransform(crop, cv2.DIST_L2, 5)
+        crop = mask[y0 + first : y1 : step, x0 + first : x1 : step]
+        # With a margin, because the image's border counts as a border of the mask.
+        padded = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), np.uint8)
+        padded[1:-1, 1:-1] = crop
+        distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
         _, largest, _, (u, v) = cv2.minMaxLoc(distance)
         if largest > 0:  # else the mask is a line between the rows that were looked at
             return x0 + first + (u - 1) * step, y0 + first + (v - 1) * step

@@ -169,7 +169,8 @@ def locate(
         used = part.own.copy()
     v, u = _choose_pixels(used, (inside_uv[0] - left, inside_uv[1] - top))
     z = part.depth_m[v, u].astype(np.float64)
-    low, high = _find_gaps(part.depth_m[used], float(np.median(z)))
+    median = float(np.partition(z, len(z) // 2)[len(z) // 2])
+    low, high = _find_gaps(part.depth_m[used], median)
     kept = (z >= low) & (z < high)
     u, v, z = u[kept] + left, v[kept] + top, z[kept]
     points = unit_depth_rays(u, v, intrinsics) * z  # (3, N)
@@ -368,8 +369,8 @@ def _fit_box(
     # In millimetres, and of the hull: minAreaRect computes in single precision.
     hull = cv2.convexHull((1000 * across.T).astype(np.float32))
     angle = np.deg2rad(cv2.minAreaRect(hull)[2])
-    first = vectors[:, 1:] @ np.array([np.cos(angle), np.sin(angle)])
-    axes, _ = _align_axes(np.stack([first, np.cross(vectors[:, 0], first), vectors[:, 0]], axis=1))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    axes, _ = _align_axes(np.column_stack([vectors[:, 1:] @ turn, vectors[:, 0]]))
     along = axes.T @ offsets
     low, high = along.min(axis=1), along.max(axis=1)
     return axes @ ((low + high) / 2), axes, high - low
