@@ -77,7 +77,7 @@ class DeviceResize:
     def __init__(self, side_px: int) -> None:
         """Resize to squares with this side."""
         self._side_px = side_px
-        self._bands: dict[int, tuple[Tensor, Tensor]] = {}  # by length of the input
+        self._bands: dict[int, list[Tensor]] = {}  # by length of the input
 
     def __call__(self, rgb: Tensor) -> Tensor:
         """Resize uint8 (H, W, 3) to (side, side, 3)."""
@@ -94,13 +94,13 @@ class DeviceResize:
         channels, rows, length = planes.shape
         if length == self._side_px:
             return planes
-        if length not in self._bands:
+        bands = self._bands.get(length)
+        if bands is None:
             if len(self._bands) >= _MAX_LENGTHS:
                 self._bands.clear()
-            bands = _compute_bands(length, self._side_px)
-            index, parts = to_device(bands, planes.device)
-            self._bands[length] = (index, parts)
-        index, parts = self._bands[length]
+            bands = to_device(_compute_bands(length, self._side_px), planes.device)
+            self._bands[length] = bands
+        index, parts = bands
         windows = planes.flatten(0, 1).index_select(-1, index.flatten())
         windows = windows.view(channels * rows, *index.shape).transpose(0, 1)
         high, middle, low = torch.bmm(windows.float(), parts).int().chunk(3, dim=-1)
