@@ -385,8 +385,9 @@ def _find_cores(
     # Noise must not split: median over a few pixels, holes filled from their surroundings.
     filled = _fill_depth(depth, valid)
     size = np.ones((3, 3), np.uint8)
-    far = cv2.dilate(np.where(part, filled, np.float32(-1)), size)
-    near = cv2.erode(np.where(part, filled, np.float32(1e9)), size)
+    chosen = np.ascontiguousarray(part).view(np.uint8)
+    far = cv2.dilate(cv2.copyTo(filled, chosen, np.full_like(filled, -1)), size)
+    near = cv2.erode(cv2.copyTo(filled, chosen, np.full_like(filled, 1e9)), size)
     jump = part & (far - near > np.maximum(_JUMP_M, _JUMP_SHARE * filled))
     min_px = max(_MIN_PX, _MIN_CORE_SHARE * n_px)
     cores = _find_components(part & ~jump) if jump.any() else []

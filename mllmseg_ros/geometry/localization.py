@@ -344,10 +344,10 @@ def transform_position(position: Position, matrix: NDArray[np.float64]) -> Posit
 def _find_jumps(part: MaskDepth) -> NDArray[np.bool_]:
     """Tell which pixels of the rim have a depth jump to one of eight neighbours."""
     # What is invalid or not the target's is ignored as a neighbour.
-    known = part.valid & (part.own | ~part.mask)
+    known = (part.valid & (part.own | ~part.mask)).view(np.uint8)
     size = np.ones((3, 3), np.uint8)
-    far = cv2.dilate(np.where(known, part.depth_m, np.float32(0)), size)
-    near = cv2.erode(np.where(known, part.depth_m, np.float32(1e6)), size)
+    far = cv2.dilate(cv2.copyTo(part.depth_m, known, np.zeros_like(part.depth_m)), size)
+    near = cv2.erode(cv2.copyTo(part.depth_m, known, np.full_like(part.depth_m, 1e6)), size)
     limit = _JUMP_M + _JUMP_SHARE * part.depth_m[part.rim]
     return np.asarray(far[part.rim] - near[part.rim] > limit)
 
