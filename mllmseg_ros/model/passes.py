@@ -3,7 +3,7 @@
 
 Each is a function of tensors whose shapes depend on the lengths of the prompts alone, on a GPU in
 steps of 32 tokens. So it can be recorded as CUDA graphs (:meth:`Passes.record`): a replay launches
-at once what takes hundreds of launches. Knows neither images' sizes nor texts.
+at once what takes hundreds of launches. Images are resized before it. Knows no texts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from mllmseg_ros.model.graphs import Function, Graph, Recorder
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.model.packing import PackedPrompts, pack
-from mllmseg_ros.model.pixels import to_pixel_values
+from mllmseg_ros.model.pixels import DeviceResize, to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
 from mllmseg_ros.model.transfer import to_device
 
@@ -60,18 +60,18 @@ class Passes:
             prefix: any prompt of the model; its prefix is that of all.
         """
         self._model, self._answer_ids, self._prefix = model, answer_ids, prefix
+        self._resize = DeviceResize(model.config.image_size_px)
         self._graphs: dict[tuple[Any, ...], Graph] = {}
         self._plans: list[tuple[int, int]] = []  # recorded numbers of expressions and of tokens
         self._recorder: Recorder | None = None  # while passes are recorded
         self._lock = threading.Lock()  # graphs share memory
         self.path = "eager"
 
-    def encode(self, square: NDArray[np.uint8]) -> ImageFeatures:
-        """Encode an image, RGB (S, S, 3)."""
-        prefix_ids = np.array([self._prefix.prefix_ids])
-        return self._features(
-            self._run(self._encode, to_device([prefix_ids, square], self._device))
-        )
+    def encode(self, image: NDArray[np.uint8]) -> ImageFeatures:
+        """Encode an image, RGB (H, W, 3), which the device resizes if it is not S x S."""
+        arrays = [np.array([self._prefix.prefix_ids]), image]
+        prefix_ids, pixels = to_device(arrays, self._device)
+        return self._features(self._run(self._encode, [prefix_ids, self._resize(pixels)]))
 
     def read(self, features: ImageFeatures, prompts: Sequence[Prompt]) -> Logits:
         """Answer prompts on an encoded image; N >= 1 expressions in all."""
@@ -86,14 +86,15 @@ class Passes:
         return Logits(answers=answers, masks=masks)
 
     def encode_and_read(
-        self, square: NDArray[np.uint8], prompts: Sequence[Prompt]
+        self, image: NDArray[np.uint8], prompts: Sequence[Prompt]
     ) -> tuple[ImageFeatures, Logits]:
         """Encode an image and answer the first prompts on it, in one pass if they are few."""
         if len(_group(prompts)) > 1:
-            features = self.encode(square)
+            features = self.encode(image)
             return features, self.read(features, prompts)
         packed, n = self._pack(prompts, prefix_is_cached=False)
-        tensors = to_device([*_arrays(packed), square], self._device)
+        *tensors, pixels = to_device([*_arrays(packed), image], self._device)
+        tensors.append(self._resize(pixels))
         answers, masks, *encoded = self._run(self._encode_and_read, tensors)
         return self._features(encoded), Logits(answers=answers[:n], masks=masks[:n])
 
