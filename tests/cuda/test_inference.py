@@ -50,6 +50,14 @@ def test_one_copy_in_and_one_out(gpu: FakeCuda, name: str, dtype: torch.dtype) -
     assert gpu.waits == 0
 
 
+def test_passes_that_cannot_be_recorded_stay_eager(gpu: FakeCuda) -> None:
+    segmenter = make_segmenter("embedded", torch.float16)
+    segmenter._record_graphs()  # a fake GPU records nothing
+    assert segmenter.compile_problem.startswith("no CUDA graphs: ")
+    assert len(segmenter(IMAGE, EXPRESSIONS)) == 2
+    assert segmenter.path == "eager"
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_an_explanation(gpu: FakeCuda, name: str) -> None:
     segmenter = make_segmenter(name, torch.bfloat16)

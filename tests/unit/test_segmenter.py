@@ -244,6 +244,20 @@ def test_bad_device_or_dtype_is_named(
         Segmenter.from_pretrained(random_checkpoint, device=device, dtype=dtype)
 
 
+@pytest.mark.parametrize(
+    ("compile", "message"),
+    [
+        ("graphs", "compile 'graphs' needs a CUDA device, the model's is cpu"),
+        ("jit", "unknown compile 'jit'; accepted: off, graphs, auto"),
+    ],
+)
+def test_what_cannot_be_compiled_is_named(
+    random_checkpoint: Path, compile: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Segmenter.from_pretrained(random_checkpoint, device="cpu", compile=compile)
+
+
 def test_bfloat16_draws_nearly_the_same(
     random_checkpoint: Path, random_segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
