@@ -56,6 +56,9 @@ def hard_answer_loss(answer_logits: Tensor, has_target: Tensor, hard_share: floa
         hard_share: above 0, at most 1.
     """
     each = functional.cross_entropy(answer_logits.float(), (~has_target).long(), reduction="none")
-    present, absent = each[has_target], each[~has_target]
-    hardest = absent.topk(max(1, round(hard_share * len(absent)))).values if len(absent) else absent
-    return sum((part.mean() for part in (present, hardest) if len(part)), each.sum() * 0) / 2
+    # By weights, because the numbers of expressions are known on the device alone.
+    n_hardest = (hard_share * (~has_target).sum()).round().clamp(min=1)
+    by_loss = each.detach().masked_fill(has_target, float("-inf")).argsort(descending=True)
+    hardest = (by_loss.argsort() < n_hardest) & ~has_target
+    parts = [(each * part).sum() / part.sum().clamp(min=1) for part in (has_target, hardest)]
+    return (parts[0] + parts[1]) / 2

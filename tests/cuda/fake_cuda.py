@@ -133,11 +133,17 @@ def make_model(
     with unset_fake_temporarily(), torch.device("meta"):
         model = MLLMSeg(read_config(folder)).eval().requires_grad_(False).to(dtype)
         prepare(model)
+    move_to_gpu(model)
+    return model
+
+
+def move_to_gpu(network: nn.Module) -> None:
+    """Give a network fake tensors on the GPU, in place."""
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
 
-    for module in model.modules():
+    for module in network.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 moved = nn.Parameter(move(parameter), requires_grad=parameter.requires_grad)
@@ -145,7 +151,6 @@ def make_model(
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = move(buffer)
-    return model
 
 
 @contextmanager

@@ -8,21 +8,33 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from fake_cuda import MODELS, FakeCuda, cuda_autocast, fake_cuda, make_model, run_backward
+from fake_cuda import (
+    MODELS,
+    FakeCuda,
+    cuda_autocast,
+    fake_cuda,
+    make_model,
+    move_to_gpu,
+    run_backward,
+)
 from torch import nn
 
 from mllmseg_ros.model.config import read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import to_pixel_values
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.train.adapt.batches import AdaptBatch
 from mllmseg_ros.train.adapt.step import adapt_losses, read_batch
 from mllmseg_ros.train.lora import Trained, choose_trained
-from mllmseg_ros.train.paper.dialog_ids import DialogEncoder, pad
+from mllmseg_ros.train.paper.dialog_ids import DialogEncoder
+from mllmseg_ros.train.paper.dialog_ids import pad as pad_dialogs
 from mllmseg_ros.train.paper.step import paper_losses
 from mllmseg_ros.train.paper.templates import draw_dialog
 from mllmseg_ros.train.paper.training import keep_trained_in_float32
+from mllmseg_ros.train.tabletop.batches import CELLS, PLACE, Batch
+from mllmseg_ros.train.tabletop.step import Learner
 
 CUDA = torch.device("cuda")
 TEXTS = ["the red mug", "the bowl", "a can"]
@@ -66,7 +78,7 @@ def check_gradients(model: MLLMSeg) -> None:
 def test_the_papers_step(name: str, published_focal: bool) -> None:
     encoder = DialogEncoder(Tokenizer.from_folder(MODELS[name]), 256)
     rng = np.random.default_rng(0)
-    dialogs = pad(
+    dialogs = pad_dialogs(
         [
             encoder.encode(draw_dialog(TEXTS, HAS_TARGET, rng)),
             encoder.encode(draw_dialog(TEXTS[:1], [False], rng)),
@@ -107,6 +119,45 @@ def test_a_step_of_an_adaptation(name: str) -> None:
         run_backward(losses.total)
         assert set(losses.terms) == {"loss", "answer", "dice", "focal"}
         check_gradients(model)
+
+
+@pytest.mark.parametrize("step", ["dense", "heads", "joint", "wide"])
+def test_a_step_of_the_embedded_models_training(step: str) -> None:
+    prompts, config = prompts_of("embedded"), read_config(MODELS["embedded"])
+    packed = pack([[prompts.build([text]) for text in TEXTS]] * 2)
+    with torch.device("meta"):
+        learner = Learner(MLLMSeg(config), prompts.seg_id, prompts.rej_id)
+    side, cells = config.image_size_px, CELLS * config.grid
+    with fake_cuda():
+        move_to_gpu(learner)
+
+        def empty(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+            return torch.empty(shape, dtype=dtype, device=CUDA)
+
+        batch = Batch(
+            pixel_values=empty(2, 3, side, side, dtype=torch.float32),
+            color=empty(2, cells, cells),
+            kind=empty(2, cells, cells),
+            size=empty(2, cells, cells),
+            place=empty(2, PLACE, cells, cells, dtype=torch.float32),
+            prompts=packed.to(CUDA),
+            has_target=empty(6, dtype=torch.bool),
+            cell_target=empty(4, cells, cells, dtype=torch.bool),
+            drawn=empty(2),
+            target=empty(2, side, side, dtype=torch.bool),
+        )
+        with cuda_autocast(torch.bfloat16):
+            losses = {
+                "dense": lambda: learner.dense_losses(batch),
+                "heads": lambda: learner.head_losses(batch),
+                "joint": lambda: learner.joint_losses(batch),
+                "wide": lambda: learner.joint_losses(batch, hard_share=0.3),
+            }[step]()
+        run_backward(losses.total)
+        assert all(each.device.type == "cuda" for each in losses.terms.values())
+        gradients = [each.grad for each in learner.parameters() if each.grad is not None]
+        assert gradients
+        assert all(each.device.type == "cuda" for each in gradients)
 
 
 def test_statistics_are_kept_as_precisely_as_weights() -> None:

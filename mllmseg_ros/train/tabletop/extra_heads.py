@@ -38,23 +38,24 @@ class DenseHead(nn.Module):
         self._grid = grid
         self.read = nn.Linear(width, CELLS**2 * (sum(_CLASSES) + PLACE))
 
-    def forward(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of vision tokens (B, G*G, C), and the accuracies on objects."""
         maps = _cells(self.read(tokens), self._grid)
         color, kind, size, place = maps.split((*_CLASSES, PLACE), dim=1)
-        is_object = batch.kind > 0
-        off = (place - batch.place).abs().mean(dim=1)[is_object]
-        loss = _PLACE_WEIGHT * off.mean()
-        terms = {"off": float(off.detach().mean())}
+        share = (batch.kind > 0).float()  # of a cell in the mean over objects
+        share = share / share.sum().clamp(min=1)
+        off = ((place - batch.place).abs().mean(dim=1) * share).sum()
+        loss = _PLACE_WEIGHT * off
+        terms = {"off": off.detach()}
         for name, logits in (("color", color), ("kind", kind), ("size", size)):
             truth = getattr(batch, name)
             each = functional.cross_entropy(logits, truth, reduction="none")
             # Most cells are background, so the mean over objects is added.
-            loss = loss + each.mean() + each[is_object].mean()
+            loss = loss + each.mean() + (each * share).sum()
             with torch.no_grad():
                 right = logits.argmax(1) == truth
-                terms[f"{name}_acc"] = float(right[is_object].float().mean())
-        return loss, {"dense": float(loss.detach()), **terms}
+                terms[f"{name}_acc"] = (right * share).sum()
+        return loss, {"dense": loss.detach(), **terms}
 
 
 class PointerHead(nn.Module):

@@ -25,7 +25,7 @@ class Losses:
     """Terms of one step; ``total`` is what is minimised."""
 
     total: Tensor
-    terms: dict[str, float]
+    terms: dict[str, Tensor]  # scalars without gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +69,16 @@ class Learner(nn.Module):
         tokens, image_embeds = self.model.encode_vision(batch.pixel_values)
         image_states, states = self.model.read_packed(image_embeds, batch.prompts)
         fused = self.model.mask_decoder.fuse(tokens, image_states)
-        target_states = states[batch.has_target]
+        present = _present(batch)
+        target_states = states[present]
         return Predictions(
             tokens=tokens,
             states=target_states,
             attended=self.model.mask_decoder.cross_attend(
-                fused[batch.prompts.rows[batch.has_target]], target_states
+                fused[batch.prompts.rows[present]], target_states
             ),
             answer_logits=functional.linear(
-                states, self.model.lm_head.weight[list(self.answer_ids)]
+                states, torch.stack([self.model.lm_head.weight[each] for each in self.answer_ids])
             ),
         )
 
@@ -87,10 +88,10 @@ class Learner(nn.Module):
         with torch.no_grad():
             predictions = self.predict(batch)
         dense, terms = self.dense(predictions.tokens, batch)
-        rows = batch.prompts.rows[batch.has_target]
+        rows = batch.prompts.rows[_present(batch)]
         pointer = self.pointer(predictions.states, predictions.tokens, rows, batch.cell_target)
         dice, focal = mask_loss(self.sketch(predictions.attended), batch.cell_target)
-        terms |= {"sketch": float(dice.detach()), "pointer": float(pointer.detach())}
+        terms |= {"sketch": dice.detach(), "pointer": pointer.detach()}
         return Losses(total=dense + pointer + dice + focal, terms=terms)
 
     def joint_losses(self, batch: Batch, hard_share: float | None = None) -> Losses:
@@ -104,7 +105,7 @@ class Learner(nn.Module):
         assert batch.prompts is not None
         predictions = self.predict(batch)
         dense, terms = self.dense(predictions.tokens, batch)
-        rows = batch.prompts.rows[batch.has_target]
+        rows = batch.prompts.rows[_present(batch)]
         pointer = self.pointer(predictions.states, predictions.tokens, rows, batch.cell_target)
         sketch_dice, sketch_focal = mask_loss(self.sketch(predictions.attended), batch.cell_target)
         dice, focal = mask_loss(
@@ -126,11 +127,17 @@ class Learner(nn.Module):
         with torch.no_grad():
             accepts = predictions.answer_logits[:, 0] >= predictions.answer_logits[:, 1]
             terms |= {
-                "dice": float(dice),
-                "focal": float(focal),
-                "sketch": float(sketch_dice),
-                "pointer": float(pointer),
-                "answer": float(answer),
-                "answer_acc": float((accepts == batch.has_target).float().mean()),
+                "dice": dice.detach(),
+                "focal": focal.detach(),
+                "sketch": sketch_dice.detach(),
+                "pointer": pointer.detach(),
+                "answer": answer.detach(),
+                "answer_acc": (accepts == batch.has_target).float().mean(),
             }
         return Losses(total=total, terms=terms)
+
+
+def _present(batch: Batch) -> Tensor:
+    """Indices (M,) of the expressions with a target; M is known from the shape of the targets."""
+    order = batch.has_target.int().argsort(descending=True, stable=True)
+    return order[: len(batch.cell_target)]

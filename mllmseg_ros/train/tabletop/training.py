@@ -36,7 +36,7 @@ from mllmseg_ros.train.tabletop.embedded import add_known_words, new_checkpoint
 from mllmseg_ros.train.tabletop.optimisers import muon_and_adamw
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
 from mllmseg_ros.train.tabletop.step import Learner
-from mllmseg_ros.train.trainer import STATE_FILE, Trainer
+from mllmseg_ros.train.trainer import STATE_FILE, Trainer, read_terms
 
 __all__ = ["train_tabletop"]
 
@@ -176,7 +176,7 @@ class TabletopTrainer(Trainer):
                 else:
                     losses = learner.joint_losses(batch, _HARD_SHARE if stage == "wide" else None)
             losses.total.backward()
-        return {"loss": float(losses.total.detach()), **losses.terms}
+        return read_terms({"loss": losses.total.detach(), **losses.terms})
 
     def evaluate(self, done: int) -> None:
         for index, world in enumerate(self._worlds):
@@ -225,7 +225,7 @@ def validate(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             terms = learner.dense_losses(batch).terms
             for name, values in scores.items():
-                values.append(terms[name])
+                values.append(float(terms[name]))
             if recipe.stage(done - 1)[0] == "dense":
                 continue
             predictions = learner.predict(batch)
