@@ -221,7 +221,7 @@ def main() -> None:
     segmenter = (
         random_1b(device, dtype)
         if asked.dimensions == "1b"
-        else Segmenter.from_pretrained(device=device, dtype=dtype)
+        else Segmenter.from_pretrained(device=device, dtype=dtype, whole_head=True)
     )
     report = measure(segmenter, asked.rounds)
     print_report(report)

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.error_text import one_line
+from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.graphs import CudaRecorder
 from mllmseg_ros.model.known_words import unknown_words
 from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
 from mllmseg_ros.model.passes import Logits, Passes
 from mllmseg_ros.model.pixels import check_rgb, resize_to_square
-from mllmseg_ros.model.precision import choose_device_and_dtype
+from mllmseg_ros.model.precision import choose_device_and_dtype, find_gpu_problem
 from mllmseg_ros.model.prompt import (
     MAX_TOKENS_AT_ONCE,
     Prompt,
@@ -41,7 +42,7 @@ from mllmseg_ros.model.transfer import to_host
 from mllmseg_ros.probability_map import ProbabilityMap
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
-__all__ = ["ImageContext", "Segmentation", "Segmenter", "Status"]
+__all__ = ["ImageContext", "NotFiniteError", "Segmentation", "Segmenter", "Status"]
 
 # A pixel belongs to the mask from this probability on (docs/reference.md, section 8).
 FOREGROUND = 0.5
@@ -58,6 +59,26 @@ class ImageContext:
     size_hw: tuple[int, int]  # of the image, px
 
 
+class NotFiniteError(RuntimeError):
+    """The model's output is not finite."""
+
+
+def _build_prompts(tokenizer: Tokenizer, config: MLLMSegConfig) -> PromptBuilder:
+    """Make the prompt builder of a model.
+
+    Raises:
+        ValueError: if the tokenizer does not fit.
+    """
+    prompts = PromptBuilder(tokenizer, config.prompt, config.n_image_tokens)
+    largest = max(tokenizer.largest_id, prompts.rej_id, *prompts.build(["image"]).input_ids)
+    n_rows = config.language.vocab_size
+    if largest >= n_rows:  # on a GPU, such a token would end all work of the process
+        raise ValueError(
+            f"the tokenizer has a token with id {largest}, the model's vocabulary has {n_rows}"
+        )
+    return prompts
+
+
 class Segmenter:
     """MLLMSeg with its tokenizer.
 
@@ -69,6 +90,7 @@ class Segmenter:
         threshold: with ``can_reject``, targets are found from this score on.
         min_mask_score: without ``can_reject``, targets below this mask score have LOW_CONFIDENCE.
             A heuristic: such a checkpoint always segments something.
+        load_warning: what was not as expected when the model was loaded; "" if all was.
     """
 
     def __init__(self, model: MLLMSeg, tokenizer: Tokenizer) -> None:
@@ -78,19 +100,14 @@ class Segmenter:
             ValueError: if they do not fit together.
         """
         self.model = model
-        self.prompts = PromptBuilder(tokenizer, model.config.prompt, model.config.n_image_tokens)
+        self.prompts = _build_prompts(tokenizer, model.config)
         prefix = self.prompts.build(["image"])  # which does not depend on the expression
-        largest = max(tokenizer.largest_id, self.prompts.rej_id, *prefix.input_ids)
-        n_rows = model.lm_head.weight.shape[0]
-        if largest >= n_rows:  # on a GPU, such a token would end all work of the process
-            raise ValueError(
-                f"the tokenizer has a token with id {largest}, the model's vocabulary has {n_rows}"
-            )
         self._passes = Passes(model, (self.prompts.seg_id, self.prompts.rej_id), prefix)
         self.can_reject = model.config.can_reject
         self.compile_problem = ""
         self.threshold = 0.5
         self.min_mask_score = 0.7
+        self.load_warning = ""
 
     @classmethod
     def from_pretrained(
@@ -99,22 +116,31 @@ class Segmenter:
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
+        quantize: str | None = None,
         compile: str = "off",
+        whole_head: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Segmenter:
-        """Load a checkpoint.
+        """Load a checkpoint for inference.
 
         Args:
             path_or_name: local folder or Hugging Face name; None is the embedded model.
             device: torch device or its name; None is the best available.
-            dtype: torch dtype or its name; None is bfloat16 on CUDA and on CPUs with native
-                bfloat16, else float32.
+            dtype: torch dtype or its name; None is bfloat16 on GPUs and CPUs that compute it,
+                float16 on other GPUs (float32 if that overflows, with a warning), else float32.
+            quantize: "int8", "int4" or "fp8" for the linear layers of the language model, and
+                int8 on a CPU also for those of the vision tower; "none" for none; None is as the
+                checkpoint is stored.
             compile: "graphs" records the passes as CUDA graphs, which takes a few seconds; "auto"
                 does so on CUDA; "off" runs them eagerly.
+            whole_head: load all rows of ``lm_head``, which the naive pass and the paper's
+                protocol need; by default only those of the answer tokens, which is all that
+                :meth:`segment` reads.
             cancelled: set by another thread to give up.
 
         Raises:
-            ValueError: if the checkpoint, device, dtype or ``compile`` cannot be used.
+            ValueError: if the checkpoint, device, dtype, ``quantize`` or ``compile`` cannot be
+                used.
             LoadingCancelled: if ``cancelled`` was set.
         """
         folder = find_checkpoint(path_or_name)
@@ -128,8 +154,35 @@ class Segmenter:
             )
         name = checkpoint_name(path_or_name)
         tokenizer = Tokenizer.from_folder(folder)  # before the weights: it is quickly refused
-        model = load_model(folder, chosen_device, chosen_dtype, name, cancelled)
-        segmenter = cls(model, tokenizer)
+        prompts = _build_prompts(tokenizer, read_config(folder, name))
+
+        def load(dtype: torch.dtype) -> Segmenter:
+            model = load_model(
+                folder,
+                chosen_device,
+                dtype,
+                name,
+                cancelled,
+                head_tokens=() if whole_head else (prompts.seg_id, prompts.rej_id),
+                quantize=quantize or "auto",
+            )
+            return cls(model, tokenizer)
+
+        segmenter = load(chosen_dtype)
+        doubts = []
+        if dtype in (None, "auto") and chosen_dtype == torch.float16 and segmenter._overflows():
+            del segmenter  # its memory is needed
+            segmenter = load(torch.float32)
+            doubts.append(
+                f"model {segmenter.name} overflows in float16, and the GPU does not compute "
+                "bfloat16: it runs in float32, which takes twice the memory"
+            )
+        problem = find_gpu_problem() if device in (None, "auto") else ""
+        if problem:
+            doubts.append(f"model {segmenter.name} runs on the CPU: {problem}")
+        segmenter.load_warning = "; ".join(doubts)
+        if doubts:
+            warnings.warn(segmenter.load_warning, stacklevel=2)
         if compile != "off" and chosen_device.type == "cuda":
             segmenter._record_graphs()
         return segmenter
@@ -199,6 +252,11 @@ class Segmenter:
         """Dtype of the weights."""
         return self.model.lm_head.weight.dtype
 
+    @property
+    def quantization(self) -> str:
+        """How linear layers are quantised: "int8", "int4" or "fp8"; "" if they are not."""
+        return self.model.quantization
+
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8]) -> ImageContext:
         """Encode an image: everything that does not depend on the expression.
@@ -236,7 +294,7 @@ class Segmenter:
         Raises:
             ValueError: if an expression is empty or too long, there are too many, or
                 ``prompt_mode`` is unknown.
-            RuntimeError: if the model's output is not finite.
+            NotFiniteError: a RuntimeError, if the model's output is not finite.
         """
         prompts = self._build_prompts(expressions, _renamed(prompt_mode, prompt))
         if not prompts:
@@ -263,7 +321,7 @@ class Segmenter:
 
         Raises:
             ValueError: if the image's dtype or shape is wrong, and as :meth:`segment`.
-            RuntimeError: if the model's output is not finite.
+            NotFiniteError: a RuntimeError, if the model's output is not finite.
         """
         prompts = self._build_prompts(expressions, prompt_mode)
         if not prompts:
@@ -322,6 +380,16 @@ class Segmenter:
             )
         ]
 
+    def _overflows(self) -> bool:
+        """Whether the output for an image of noise is not finite."""
+        size_px = self.model.config.image_size_px
+        noise = np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
+        try:
+            self(noise, ["the object"])
+        except NotFiniteError:
+            return True
+        return False
+
     def _to_host(
         self, answer_logits: torch.Tensor, mask_logits: torch.Tensor
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -338,7 +406,7 @@ class Segmenter:
             Scores (N,) and probabilities (N, S, S).
 
         Raises:
-            RuntimeError: for NaN, which would be taken for "not there".
+            NotFiniteError: for NaN, which would be taken for "not there".
         """
         scores, probabilities, is_finite = to_host(
             torch.softmax(answer_logits, dim=-1)[:, 0],
@@ -346,7 +414,7 @@ class Segmenter:
             torch.isfinite(answer_logits).all() & torch.isfinite(mask_logits).all(),
         )
         if not is_finite:
-            raise RuntimeError(
+            raise NotFiniteError(
                 f"the output of model {self.name} is not finite in {self.dtype}; try another "
                 "dtype, or check its weights"
             )

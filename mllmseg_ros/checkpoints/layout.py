@@ -16,7 +16,9 @@ from transformers import Qwen2Config
 
 from mllmseg_ros.model.config import MLLMSegConfig
 
-__all__ = ["checkpoint_layout"]
+__all__ = ["HEAD", "checkpoint_layout"]
+
+HEAD = "lm_head.weight"  # our parameter, of which inference reads a few rows
 
 Split = Callable[[Tensor], Sequence[Tensor]]
 Fuse = Callable[[Sequence[Tensor]], Tensor]
@@ -100,7 +102,7 @@ _NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 def _qwen2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
     yield _rename("language_model.model.embed_tokens.weight", "language_model.embed_tokens.weight")
     yield _rename("language_model.model.norm.weight", "language_model.norm.weight")
-    yield _rename("language_model.lm_head.weight", "lm_head.weight")
+    yield _rename("language_model.lm_head.weight", HEAD)
     attention = [f"self_attn.{part}_proj.{leaf}" for part in "qkv" for leaf in _LEAVES]
     for index in range(config.language.num_hidden_layers):
         for name in (*attention, "self_attn.o_proj.weight", *_MLP, *_NORMS):
@@ -129,7 +131,7 @@ def _internlm2_entries(config: MLLMSegConfig) -> Iterator[Entry]:
         "language_model.model.tok_embeddings.weight", "language_model.embed_tokens.weight"
     )
     yield _rename("language_model.model.norm.weight", "language_model.norm.weight")
-    yield _rename("language_model.output.weight", "lm_head.weight")
+    yield _rename("language_model.output.weight", HEAD)
     renamed = {
         "attention.wo.weight": "self_attn.o_proj.weight",
         "feed_forward.w1.weight": "mlp.gate_proj.weight",

@@ -23,6 +23,7 @@ from mllmseg_ros.cli import (
     label,
     listen,
     models,
+    quantize,
     review,
     segment,
     sim,
@@ -33,8 +34,8 @@ from mllmseg_ros.cli import (
 __all__ = ["main"]
 
 _VERBS = (
-    segment, explain, view, annotate, label, review, listen, models, doctor, convert, data, adapt,
-    train, evaluate, sim,
+    segment, explain, view, annotate, label, review, listen, models, doctor, convert, quantize,
+    data, adapt, train, evaluate, sim,
 )  # fmt: skip
 _FORMER_VERBS = {("bag",): ("annotate",), ("train", "start"): ("train", "init")}
 

@@ -79,6 +79,7 @@ def _annotate(arguments: argparse.Namespace) -> None:
         models=tuple(models),
         device=arguments.device,
         dtype=arguments.dtype,
+        quantize=arguments.quantize,
     )
     segmenters = load_models(query)
     out = arguments.output or Path(f"{arguments.recording.resolve().stem}_mllmseg")

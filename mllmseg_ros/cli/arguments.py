@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,35 @@ def add_images(parser: Any) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--device`` and ``--dtype``."""
+    """Add ``--model``, ``--device``, ``--dtype`` and ``--quantize``."""
     parser.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", help="auto, float32, bfloat16 or float16")
+    parser.add_argument(
+        "--quantize", help="auto (as the checkpoint is stored), none, int8, int4, fp8"
+    )
 
 
-def load_segmenter(arguments: argparse.Namespace) -> Any:
-    """Load the Segmenter named by the arguments of :func:`add_model`."""
+def load_segmenter(arguments: argparse.Namespace, *, whole_head: bool = False) -> Any:
+    """Load the Segmenter named by the arguments of :func:`add_model`.
+
+    Args:
+        arguments: of the command line.
+        whole_head: for the paper's protocol.
+    """
     from mllmseg_ros.segmenter import Segmenter
 
-    segmenter = Segmenter.from_pretrained(
-        arguments.model, device=arguments.device, dtype=arguments.dtype
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # printed below, in one line
+        segmenter = Segmenter.from_pretrained(
+            arguments.model,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            quantize=arguments.quantize,
+            whole_head=whole_head,
+        )
+    if segmenter.load_warning:
+        print(segmenter.load_warning, file=sys.stderr)
     if segmenter.synthetic_only:
         print(f"{segmenter.name} knows simulated tabletop scenes only", file=sys.stderr)
     return segmenter

@@ -19,5 +19,6 @@ def add(verbs: Any) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.doctor.machine import check_machine, print_findings
 
-    if print_findings(check_machine(arguments.model, arguments.device, arguments.dtype)):
+    findings = check_machine(arguments.model, arguments.device, arguments.dtype, arguments.quantize)
+    if print_findings(findings):
         raise ValueError("some checks failed, see above (for ROS 2: ros2 run mllmseg_ros doctor)")

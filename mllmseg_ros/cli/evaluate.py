@@ -101,7 +101,7 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
     deployment_options = (arguments.worst, arguments.reliability, arguments.false_accept)
     if "deployment" not in protocols and any(option is not None for option in deployment_options):
         raise ValueError("--worst, --reliability and --false-accept need the deployment protocol")
-    segmenter = load_segmenter(arguments)
+    segmenter = load_segmenter(arguments, whole_head="paper" in protocols)
     if arguments.threshold is not None:
         segmenter.threshold = arguments.threshold
     if arguments.false_accept is not None and not segmenter.can_reject:

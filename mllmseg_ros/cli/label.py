@@ -61,6 +61,7 @@ def _label(arguments: argparse.Namespace) -> None:
         models=(arguments.model,),
         device=arguments.device,
         dtype=arguments.dtype,
+        quantize=arguments.quantize,
     )
     run = LabelRun(
         inputs=tuple(inputs),

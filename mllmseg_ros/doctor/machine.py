@@ -11,17 +11,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from mllmseg_ros.checkpoints import integrity
-from mllmseg_ros.checkpoints.hub import find_checkpoint, find_smaller_model
+from mllmseg_ros.checkpoints.hub import find_checkpoint
 from mllmseg_ros.doctor.child_process import run_child
+from mllmseg_ros.doctor.memory import MemoryNeed, measure_free_memory, measure_need
 
 __all__ = ["check_machine", "print_findings"]
 
@@ -30,8 +29,8 @@ _OLDEST_PYTHON = (3, 10)
 _OLDEST_TORCH = (2, 6)  # CVE-2025-32434
 _OLDEST_AIOHTTP = (3, 14, 5)  # as in requirements/console.txt
 _TRANSFORMERS = 5  # major version
-_MEMORY_FACTOR = 1.25  # of the weights, for weights and activations
-_GPU_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu")
+# transformers imports what a model is built of, and what that needs, only when it is used.
+_CLASSES = {"transformers": "from transformers import InternVLVisionModel, LlamaModel, Qwen2Model"}
 
 
 class Verdict(Enum):
@@ -75,13 +74,16 @@ def print_findings(findings: Iterable[Finding]) -> int:
     return int(Verdict.FAIL in verdicts)
 
 
-def check_machine(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
+def check_machine(
+    model: str | None, device: str | None, dtype: str | None, quantize: str | None = None
+) -> Iterator[Finding]:
     """Check everything that the model needs.
 
     Args:
         model: folder or name, None for the embedded model.
         device: as the node's parameter, None for the best available.
         dtype: likewise.
+        quantize: likewise.
     """
     yield _check_python()
     failed = False
@@ -99,7 +101,7 @@ def check_machine(model: str | None, device: str | None, dtype: str | None) -> I
     yield from _check_aiohttp()
     yield from _check_weights(model)
     if not failed:
-        yield from _check_device(model, device, dtype)
+        yield from _check_device(model, device, dtype, quantize)
 
 
 def _check_python() -> Finding:
@@ -111,7 +113,7 @@ def _check_python() -> Finding:
 
 
 def _check_package(module: str, package: str) -> Finding:
-    code = f"import {module}; print({module}.__version__)"
+    code = f"import {module}; {_CLASSES.get(module, 'pass')}; print({module}.__version__)"
     problem, version = run_child(code, _CHILD_TIMEOUT_S)
     if problem:
         return fail(
@@ -160,35 +162,37 @@ def _check_weights(model: str | None) -> Iterator[Finding]:
         yield ok("weights", f"{folder}: {found.checked}")
 
 
-def _check_device(model: str | None, device: str | None, dtype: str | None) -> Iterator[Finding]:
+def _check_device(
+    model: str | None, device: str | None, dtype: str | None, quantize: str | None
+) -> Iterator[Finding]:
     import torch
 
-    from mllmseg_ros.model.precision import choose_device_and_dtype
+    from mllmseg_ros.model.precision import choose_device_and_dtype, find_gpu_problem
+    from mllmseg_ros.model.quantization import check_quantization
 
     try:
         chosen, weights_dtype = choose_device_and_dtype(device, dtype)
     except ValueError as error:
         yield fail("device", str(error))
         return
+    problem = find_gpu_problem()
     if chosen.type == "cuda":
         yield _check_cuda(torch, chosen)
-        free = float(torch.cuda.mem_get_info(chosen)[0])
+    elif problem:
+        yield warn("device", f"cpu: {problem}")
     else:
-        gpu = any(Path(name).exists() for name in _GPU_FILES) or shutil.which("nvidia-smi")
-        if gpu and not torch.cuda.is_available():
-            yield warn(
-                "device",
-                f"there is an NVIDIA GPU, but torch {torch.__version__} sees none; install a CUDA "
-                "build of torch (on a Jetson NVIDIA's own), and check the driver with nvidia-smi",
-            )
-        else:
-            yield ok("device", f"cpu, {torch.get_num_threads()} threads")
-        free = _measure_free_memory()
+        yield ok("device", f"cpu, {torch.get_num_threads()} threads")
     try:
-        n_values = integrity.count_values(find_checkpoint(model))
+        need = measure_need(find_checkpoint(model), chosen, weights_dtype, quantize)
     except ValueError:
         return  # reported by _check_weights
-    yield _check_memory(n_values, weights_dtype, chosen, free)
+    try:
+        if need.quantization:
+            check_quantization(need.quantization, chosen, weights_dtype)
+    except ValueError as error:
+        yield fail("quantize", str(error))
+        return
+    yield _check_memory(need, measure_free_memory(need))
 
 
 def _check_cuda(torch: Any, device: Any) -> Finding:
@@ -209,42 +213,19 @@ def _check_cuda(torch: Any, device: Any) -> Finding:
     return ok("device", description)
 
 
-def _check_memory(n_values: int, weights_dtype: Any, device: Any, free: float) -> Finding:
-    import torch
-
-    weights = n_values * weights_dtype.itemsize
-    needed, name = _MEMORY_FACTOR * weights, str(weights_dtype).removeprefix("torch.")
+def _check_memory(need: MemoryNeed, free: float) -> Finding:
+    formats = [str(need.dtype).removeprefix("torch."), need.quantization]
     text = (
-        f"{needed / 1e9:.1f} GB needed in {name} on {device} (weights {weights / 1e9:.1f} GB), "
-        f"{free / 1e9:.1f} GB free"
+        f"{need.total_bytes / 1e9:.1f} GB needed in {', '.join(filter(None, formats))} on "
+        f"{need.device} (weights {need.weight_bytes / 1e9:.1f} GB), {free / 1e9:.1f} GB free"
     )
-    if needed <= free:
+    if need.total_bytes <= free:
         return ok("memory", text)
-    remedies = []
-    if weights_dtype == torch.float32:
-        remedies.append("--dtype bfloat16")
-    if find_smaller_model(n_values):
-        remedies.append(f"the model {find_smaller_model(n_values)}")
-    if device.type == "cuda":
+    remedies = [f"--{name} {value}" for name, value, _ in need.remedies()]
+    if need.device.type == "cuda" and not need.is_unified:
         remedies.append("--device cpu")
     remedy = f"use {', or '.join(remedies)}" if remedies else "stop other programs"
     return fail("memory", f"{text}; {remedy}")
-
-
-def _measure_free_memory() -> float:
-    """Return the bytes that this process can still allocate, in the machine and its container."""
-    free = float("inf")
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(float(line.split()[1]) for line in lines if "MemAvailable" in line) * 1024
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = float((group / "memory.current").read_text(encoding="ascii"))
-        if limit != "max":
-            free = min(free, float(limit) - used)
-    except (OSError, ValueError, StopIteration):
-        pass  # not Linux, or no cgroup
-    return free
 
 
 def measure_shared_memory(path: str = "/dev/shm") -> float | None:  # noqa: S108 - the kernel's path

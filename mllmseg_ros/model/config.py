@@ -3,8 +3,8 @@
 
 The schema is that of the published checkpoints (``model_type`` ``internvl_chat``); missing fields
 have the published values. Models of this package add one section, ``mllmseg``, with the prompt
-template, the decoder's hidden width and whether the model was trained to reject. Knows nothing of
-weights or tokens.
+template, the decoder's hidden width, whether the model was trained to reject and how its weights
+are quantised. Knows nothing of weights or tokens.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers import InternVLVisionConfig, LlamaConfig, Qwen2Config
 
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import is_missing, read_json
+from mllmseg_ros.model.quantization import KINDS
 
 __all__ = ["read_config"]
 
@@ -83,6 +84,7 @@ class MLLMSegConfig:
     can_reject: bool = False  # trained to answer [REJ]
     synthetic_only: bool = False  # trained on simulated scenes only
     known_words: frozenset[str] = frozenset()  # trained on, lower case; empty: no restriction
+    quantize: str = ""  # kind in which the language model's linear layers are stored; "": none
 
     @property
     def patch_size_px(self) -> int:
@@ -181,7 +183,17 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
         can_reject=bool(extension.get("can_reject", name in _PUBLISHED_REJECTING)),
         synthetic_only=bool(extension.get("synthetic_only", False)),
         known_words=frozenset(known_words),
+        quantize=_quantize(extension, lora_rank, origin),
     )
+
+
+def _quantize(extension: Mapping[str, Any], lora_rank: int, origin: str) -> str:
+    kind = extension.get("quantize", "")
+    if kind not in ("", *KINDS):
+        raise ValueError(f"{origin}: quantize is {str(kind)[:64]!r}, accepted: {', '.join(KINDS)}")
+    if kind and lora_rank:
+        raise ValueError(f"{origin}: quantize {kind} with an unmerged LoRA (use_llm_lora)")
+    return str(kind)
 
 
 def _check_limits(section: Mapping[str, Any], origin: str) -> None:

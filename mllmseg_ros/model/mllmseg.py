@@ -62,11 +62,19 @@ def pixel_shuffle_down(tokens: Tensor) -> Tensor:
 
 
 class MLLMSeg(nn.Module):
-    """The whole network. :mod:`mllmseg_ros.checkpoints.loading` fills it with weights."""
+    """The whole network. :mod:`mllmseg_ros.checkpoints.loading` fills it with weights.
 
-    def __init__(self, config: MLLMSegConfig) -> None:
+    Args:
+        config: of the network.
+        head_tokens: tokens whose rows ``lm_head`` has, in this order; none: all tokens. For
+            inference the answer tokens are enough; training and :meth:`forward` need all.
+    """
+
+    def __init__(self, config: MLLMSegConfig, head_tokens: Sequence[int] = ()) -> None:
         super().__init__()
         self.config = config
+        self.head_tokens = tuple(head_tokens)
+        self.quantization = ""  # kind of the linear layers' weights, set when they are loaded
         vision_width, llm_width = config.vision.hidden_size, config.language.hidden_size
         config.vision._attn_implementation = "sdpa"
         config.language._attn_implementation = "sdpa"
@@ -82,7 +90,8 @@ class MLLMSeg(nn.Module):
             if isinstance(config.language, Qwen2Config)
             else LlamaModel(config.language)
         )
-        self.lm_head = nn.Linear(llm_width, config.language.vocab_size, bias=False)
+        n_rows = len(self.head_tokens) or config.language.vocab_size
+        self.lm_head = nn.Linear(llm_width, n_rows, bias=False)
         self.mask_decoder = MaskDecoder(
             vision_width,
             llm_width,
@@ -239,10 +248,26 @@ class MLLMSeg(nn.Module):
         return image_states, hidden[packed.rows, packed.states]
 
     def answer_logits(self, states: Tensor, token_ids: Sequence[int]) -> Tensor:
-        """Compute logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids))."""
+        """Compute logits of a few tokens only: states (N, D) -> float32 (N, len(token_ids)).
+
+        Raises:
+            ValueError: if ``lm_head`` has no row of a token.
+        """
         # By number, not by an index tensor, which would have to be copied to the device.
-        rows = torch.stack([self.lm_head.weight[token_id] for token_id in token_ids])
+        rows = torch.stack([self.lm_head.weight[row] for row in self._head_rows(token_ids)])
         return nn.functional.linear(states.float(), rows.float())
+
+    def _head_rows(self, token_ids: Sequence[int]) -> list[int]:
+        """Find the rows of ``lm_head`` that tokens have."""
+        if not self.head_tokens:
+            return list(token_ids)
+        missing = set(token_ids) - set(self.head_tokens)
+        if missing:
+            raise ValueError(
+                f"lm_head was loaded with the rows of tokens {self.head_tokens} only, asked for "
+                f"are those of {sorted(missing)}"
+            )
+        return [self.head_tokens.index(each) for each in token_ids]
 
     def decode_masks(self, features: ImageFeatures, states: Tensor) -> Tensor:
         """Predict mask logits (N, G*P, G*P) for expression states (N, D) on one image."""
@@ -264,7 +289,15 @@ class MLLMSeg(nn.Module):
             input_ids: (L,), the whole prompt with its answer tokens.
             image_start: index of the first image token.
             mask_positions: indices of the answer tokens to predict masks for.
+
+        Raises:
+            ValueError: if ``lm_head`` does not have the rows of all tokens.
         """
+        if self.head_tokens:
+            raise ValueError(
+                "the naive pass needs all rows of lm_head, loaded are those of the answer tokens; "
+                "load the model with whole_head"
+            )
         tokens, image_embeds = self.encode_vision(pixel_values)
         hidden = self.language_model(
             inputs_embeds=self.embed(input_ids[None], image_embeds, image_start), use_cache=False

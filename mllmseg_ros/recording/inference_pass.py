@@ -38,16 +38,19 @@ class InferenceQuery:
     models: tuple[str | None, ...]  # checkpoint folders or names; None for the embedded model
     device: str | None = None
     dtype: str | None = None
+    quantize: str | None = None
 
 
 def load_models(query: InferenceQuery) -> list[Segmenter]:
     """Load the models of a query.
 
     Raises:
-        ValueError: A checkpoint, the device or the number format is invalid.
+        ValueError: A checkpoint, the device, the number format or the quantisation is invalid.
     """
     return [
-        Segmenter.from_pretrained(model, device=query.device, dtype=query.dtype)
+        Segmenter.from_pretrained(
+            model, device=query.device, dtype=query.dtype, quantize=query.quantize
+        )
         for model in query.models
     ]
 

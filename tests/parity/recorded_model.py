@@ -23,8 +23,8 @@ def relative(ours: Tensor, reference: Tensor) -> float:
 
 
 def load_segmenter(checkpoint: Path) -> Segmenter:
-    """Load a checkpoint by the package's own loader, for computation in float32."""
-    return Segmenter.from_pretrained(checkpoint, device="cpu", dtype="float32")
+    """Load a checkpoint with its whole lm_head, for computation in float32."""
+    return Segmenter.from_pretrained(checkpoint, device="cpu", dtype="float32", whole_head=True)
 
 
 class RecordedModel:

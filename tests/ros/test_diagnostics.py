@@ -86,6 +86,8 @@ def test_a_model(clock: list[float]) -> None:
         device="cpu",
         dtype="float32",
         path="eager",
+        quantization="",
+        load_warning="",
         loading="",
         failure="",
         metrics=meter,

@@ -16,8 +16,9 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from ros_harness import new_domain
 
-from mllmseg_ros.checkpoints import integrity
+from mllmseg_ros.checkpoints import loading
 from mllmseg_ros.checkpoints.loading import LoadingCancelled
+from mllmseg_ros.ros.node import model_memory
 from mllmseg_ros.ros.node.model_loading import load_model
 from mllmseg_ros.ros.node.model_memory import out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
@@ -38,13 +39,25 @@ def test_an_out_of_memory_error_says_what_would_fit(monkeypatch: pytest.MonkeyPa
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.2 GiB")
 
     monkeypatch.setattr(Segmenter, "from_pretrained", from_pretrained)
-    monkeypatch.setattr(integrity, "count_values", lambda folder: 8_110_000_000)
+    monkeypatch.setattr(loading, "count_values", lambda folder: (8_110_000_000, 6_900_000_000))
+    monkeypatch.setattr(model_memory, "measure_free_memory", lambda need: 1e12)
     with pytest.raises(ValueError, match="memory ran out") as caught:
         load_model(SegmenterParameters(device="cpu", dtype="float32"))
     text = str(caught.value)
     assert "in float32 on cpu (32.4 GB of weights)" in text
-    assert "dtype to bfloat16 (16.2 GB), or model to MLLMSeg_InternVL2_5_4B_RES (15.0 GB)" in text
+    assert "dtype to bfloat16 (16.2 GB), or quantize to int8 (11.7 GB)" in text
+    assert "or model to MLLMSeg_InternVL2_5_4B_RES (15.0 GB)" in text
     assert "Tried to allocate 1.2 GiB" in text
+
+
+def test_a_model_that_the_system_could_not_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "count_values", lambda folder: (8_110_000_000, 6_900_000_000))
+    monkeypatch.setattr(model_memory, "measure_free_memory", lambda need: 7.1e9)
+    with pytest.raises(ValueError, match=r"^7.1 GB are free for the embedded model") as caught:
+        load_model(SegmenterParameters(device="cpu", dtype="bfloat16"))
+    assert "(16.2 GB of weights); set parameter quantize to int8 (9.3 GB)" in str(caught.value)
 
 
 def test_loading_is_given_up_after_a_signal_or_for_another_model() -> None:

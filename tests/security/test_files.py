@@ -28,7 +28,7 @@ pytest.importorskip("pycocotools", reason="needs requirements/train.txt")
 
 from mllmseg_ros.checkpoints.conversion import convert_checkpoint
 from mllmseg_ros.checkpoints.integrity import read_sums, write_sums
-from mllmseg_ros.checkpoints.loading import save_model
+from mllmseg_ros.checkpoints.loading import load_model, save_model
 from mllmseg_ros.cli import main
 from mllmseg_ros.data.region import encode
 from mllmseg_ros.data.review import LabelledSet
@@ -289,7 +289,7 @@ def test_checkpoints_of_a_run_replace_links(home: Home, tmp_path: Path, checkpoi
     state = RunState(tmp_path / "state.safetensors", {"a": torch.ones(2)}, NoOptimisers())  # type: ignore[arg-type]
     state.save(3)
     assert torch.equal(load_file(tmp_path / "state.safetensors")["trained.a"], torch.ones(2))
-    model = Segmenter.from_pretrained(checkpoint, device="cpu").model
+    model = load_model(checkpoint, torch.device("cpu"), torch.float32)
     home.link(tmp_path / "model", "model.safetensors.partial", "model.safetensors")
     save_model(model, tmp_path / "model", torch.float16)
     assert len(load_file(tmp_path / "model" / "model.safetensors")) > 100

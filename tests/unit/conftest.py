@@ -28,7 +28,9 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_segmenter(random_checkpoint: Path) -> Segmenter:
-    return Segmenter.from_pretrained(random_checkpoint, device="cpu", dtype="float32")
+    return Segmenter.from_pretrained(
+        random_checkpoint, device="cpu", dtype="float32", whole_head=True
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
 from mllmseg_ros.cli import main
 from mllmseg_ros.language import vocabulary
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
-from mllmseg_ros.segmenter import Segmenter, Status
+from mllmseg_ros.segmenter import NotFiniteError, Segmenter, Status
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample, sample_expressions
 
@@ -256,6 +258,56 @@ def test_what_cannot_be_compiled_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Segmenter.from_pretrained(random_checkpoint, device="cpu", compile=compile)
+
+
+def test_inference_loads_the_answer_rows_of_the_head_alone(
+    random_checkpoint: Path, random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    segmenter = Segmenter.from_pretrained(random_checkpoint, device="cpu", dtype="float32")
+    ids = [segmenter.prompts.seg_id, segmenter.prompts.rej_id]
+    whole = random_segmenter.model.lm_head.weight
+    assert torch.equal(segmenter.model.lm_head.weight, whole[ids])
+    (ours,), (reference,) = segmenter(image, ["the mug"]), random_segmenter(image, ["the mug"])
+    assert ours.score == reference.score
+    with pytest.raises(ValueError, match="the naive pass needs all rows of lm_head"):
+        segmenter.model(torch.zeros(1, 3, 224, 224), torch.tensor([0]), 0, [])
+    with pytest.raises(ValueError, match=r"asked for are those of \[7\]"):
+        segmenter.model.answer_logits(torch.zeros(1, whole.shape[1]), (ids[0], 7))
+
+
+def test_float16_that_overflows_is_replaced_by_float32_with_a_warning(
+    random_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    image: NDArray[np.uint8],
+) -> None:
+    # A GPU that does not compute bfloat16 would make this choice; the CPU computes float16 alike.
+    choice = torch.device("cpu"), torch.float16
+    monkeypatch.setattr("mllmseg_ros.segmenter.choose_device_and_dtype", lambda *_: choice)
+    sound = Segmenter.from_pretrained(random_checkpoint)
+    assert (sound.dtype, sound.load_warning) == (torch.float16, "")
+    folder = Path(shutil.copytree(random_checkpoint, tmp_path / "large"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["mlp1.1.weight"] *= 1e8  # finite in float32, not in float16
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.warns(UserWarning, match="overflows in float16"):
+        segmenter = Segmenter.from_pretrained(folder)
+    assert segmenter.dtype == torch.float32
+    assert "it runs in float32, which takes twice the memory" in segmenter.load_warning
+    assert np.isfinite(segmenter(image, ["the mug"])[0].probability).all()
+    asked = Segmenter.from_pretrained(folder, dtype="float16")
+    with pytest.raises(NotFiniteError, match=r"not finite in torch\.float16"):
+        asked(image, ["the mug"])
+
+
+def test_a_gpu_that_is_not_used_is_warned_about(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mllmseg_ros.segmenter.find_gpu_problem", lambda: "there is an NVIDIA GPU")
+    with pytest.warns(UserWarning, match="runs on the CPU: there is an NVIDIA GPU"):
+        Segmenter.from_pretrained(random_checkpoint)
+    wanted = Segmenter.from_pretrained(random_checkpoint, device="cpu")  # as asked for
+    assert wanted.load_warning == ""
 
 
 def test_bfloat16_draws_nearly_the_same(

@@ -67,6 +67,8 @@ class ModelReading:
     device: str
     dtype: str
     path: str  # how the last pass ran: eager or graphs
+    quantization: str  # of its linear layers, "" if they are not quantised
+    load_warning: str  # what was not as expected when it was loaded, "" if all was
     loading: str  # the model that is being loaded, "" if none is
     failure: str  # why the newest load failed, "" if it did not
     metrics: ModelMetrics
@@ -125,6 +127,8 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
     if reading.failure:
         level = DiagnosticStatus.WARN if reading.name else DiagnosticStatus.ERROR
         findings.append((level, reading.failure))
+    if reading.load_warning:
+        findings.append((DiagnosticStatus.WARN, reading.load_warning))
     crash = reading.metrics.last_crash
     if crash is not None and crash[0] < limits.error_shown_s:
         findings.append((DiagnosticStatus.ERROR, crash[1]))
@@ -145,6 +149,7 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
         "device": reading.device,
         "dtype": reading.dtype,
         "path": reading.path,
+        "quantize": reading.quantization or "none",
         "look rate (Hz)": _number(reading.metrics.encode.rate()),
         **_quantiles("encode (ms)", reading.metrics.encode.quantiles()),
         **_quantiles("segment (ms)", reading.metrics.segment.quantiles()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.inference_backend import LoadedModel
-from mllmseg_ros.ros.node.model_memory import out_of_memory_advice
+from mllmseg_ros.ros.node.model_memory import check_free_memory, out_of_memory_advice
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.support.panics import panics_are_errors
 
@@ -25,9 +26,10 @@ __all__ = ["check_model", "load_model", "model_choice"]
 _WARM_HW = (480, 640)
 
 
-def model_choice(parameters: SegmenterParameters) -> tuple[str, str, str, str]:
-    """The part of the parameters that says which model it is."""
-    return parameters.model, parameters.device, parameters.dtype, parameters.compile
+def model_choice(parameters: SegmenterParameters) -> dict[str, str]:
+    """The parameters that say which model it is, by their names."""
+    names = ("model", "device", "dtype", "quantize", "compile")
+    return {name: getattr(parameters, name) for name in names}
 
 
 def check_model(parameters: SegmenterParameters) -> None:
@@ -38,18 +40,22 @@ def check_model(parameters: SegmenterParameters) -> None:
     """
     from mllmseg_ros.model.config import read_config
     from mllmseg_ros.model.precision import choose_device_and_dtype
+    from mllmseg_ros.model.quantization import check_quantization
 
     try:
         folder = find_checkpoint(parameters.model or None)
-        read_config(folder, checkpoint_name(parameters.model))
+        config = read_config(folder, checkpoint_name(parameters.model))
         integrity.weight_files(folder)
-        choose_device_and_dtype(parameters.device, parameters.dtype)
+        device, dtype = choose_device_and_dtype(parameters.device, parameters.dtype)
+        kind = config.quantize if parameters.quantize == "auto" else parameters.quantize
+        if kind not in ("", "none"):
+            check_quantization(kind, device, dtype)
     except ValueError:
         raise
     except Exception as error:  # of the file system, of what is in a file, of PyTorch
-        model, device = parameters.model, parameters.device
         raise ValueError(
-            f"model {model!r} on device {device!r} cannot be loaded: {one_line(error)}"
+            f"model {parameters.model!r} on device {parameters.device!r} cannot be loaded: "
+            f"{one_line(error)}"
         ) from error
 
 
@@ -74,12 +80,15 @@ def load_model(
             f"{error}; install torch and transformers into {sys.prefix} (see requirements/)"
         ) from error
     began_s = time.monotonic()
+    check_free_memory(parameters)
     try:
-        with out_of_memory_advice(parameters), panics_are_errors():
+        with out_of_memory_advice(parameters), panics_are_errors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the node logs the segmenter's load_warning
             segmenter = Segmenter.from_pretrained(
                 parameters.model or None,
                 device=parameters.device,
                 dtype=parameters.dtype,
+                quantize=parameters.quantize,
                 compile=parameters.compile,
                 cancelled=cancelled,
             )

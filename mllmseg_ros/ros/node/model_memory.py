@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Advice where a model ran out of memory, and freeing memory."""
+"""Whether a model fits into memory, advice where it ran out, and freeing memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mllmseg_ros.checkpoints import integrity
-from mllmseg_ros.checkpoints.hub import PUBLISHED, find_checkpoint, find_smaller_model
+from mllmseg_ros.checkpoints.hub import find_checkpoint
+from mllmseg_ros.doctor.memory import MemoryNeed, measure_free_memory, measure_need
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
 
-__all__ = ["free_memory", "out_of_memory_advice"]
+__all__ = ["check_free_memory", "free_memory", "out_of_memory_advice"]
 
 # How the system, the CPU and CUDA say that memory ran out, where the exception's type does not.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -32,7 +32,8 @@ def out_of_memory_advice(parameters: SegmenterParameters) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         reason = one_line(error, with_type=False) or type(error).__name__
-        raise RuntimeError(f"{_advice(parameters)} ({reason})") from error
+        advice = _advice(parameters, _measure_need(parameters))
+        raise RuntimeError(f"memory ran out for {advice} ({reason})") from error
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
@@ -47,27 +48,39 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     )
 
 
-def _advice(parameters: SegmenterParameters) -> str:
-    import torch
+def check_free_memory(parameters: SegmenterParameters) -> None:
+    """Refuse a model whose weights alone are larger than the free memory of the system.
 
+    Where the CPU or an integrated GPU takes that memory, the system would end the node.
+
+    Raises:
+        ValueError: if they are; says what would fit.
+    """
+    need = _measure_need(parameters)
+    free = measure_free_memory(need) if need.is_unified else float("inf")
+    if need.weight_bytes > free:
+        raise ValueError(f"{free / 1e9:.1f} GB are free for {_advice(parameters, need)}")
+
+
+def _measure_need(parameters: SegmenterParameters) -> MemoryNeed:
     from mllmseg_ros.model.precision import choose_device_and_dtype
 
     device, dtype = choose_device_and_dtype(parameters.device, parameters.dtype)
-    n_values = integrity.count_values(find_checkpoint(parameters.model or None))
-    remedies = []
-    if dtype == torch.float32:
-        remedies.append(f"dtype to bfloat16 ({n_values * 2e-9:.1f} GB)")
-    other = find_smaller_model(n_values)
-    if other:
-        n_bytes = next(each.n_bytes(dtype.itemsize) for each in PUBLISHED if each.name == other)
-        remedies.append(f"model to {other} ({n_bytes / 1e9:.1f} GB)")
-    if device.type != "cpu":
+    folder = find_checkpoint(parameters.model or None)
+    return measure_need(folder, device, dtype, parameters.quantize)
+
+
+def _advice(parameters: SegmenterParameters, need: MemoryNeed) -> str:
+    formats = [str(need.dtype).removeprefix("torch."), need.quantization]
+    remedies = [
+        f"{name} to {value} ({n_bytes / 1e9:.1f} GB)" for name, value, n_bytes in need.remedies()
+    ]
+    if need.device.type != "cpu" and not need.is_unified:
         remedies.append("device to cpu")
     remedy = f"set parameter {', or '.join(remedies)}" if remedies else "free some memory"
     return (
-        f"memory ran out for {parameters.model or 'the embedded model'} in "
-        f"{str(dtype).removeprefix('torch.')} on {device} "
-        f"({n_values * dtype.itemsize / 1e9:.1f} GB of weights); {remedy}"
+        f"{parameters.model or 'the embedded model'} in {', '.join(filter(None, formats))} on "
+        f"{need.device} ({need.weight_bytes / 1e9:.1f} GB of weights); {remedy}"
     )
 
 

@@ -49,8 +49,16 @@ class SegmenterParameters:
     )
     dtype: str = _parameter(
         "auto",
-        "Number format of the model; auto: bfloat16 where the device supports it, else float32.",
+        "Number format of the model; auto: bfloat16 where the device computes it, else float16 on "
+        "a GPU and float32 on a CPU.",
         choices=("auto", "float32", "bfloat16", "float16"),
+        live=True,
+    )
+    quantize: str = _parameter(
+        "auto",
+        "Number format of the language model's linear layers; auto: as the checkpoint is stored. "
+        "int8 on a CPU also quantises the vision tower. All but none need torchao.",
+        choices=("auto", "none", "int8", "int4", "fp8"),
         live=True,
     )
     compile: str = _parameter(

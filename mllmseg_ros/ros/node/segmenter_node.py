@@ -202,10 +202,12 @@ class SegmenterNode(LifecycleNode):
         segmenter = model.segmenter
         self.get_logger().info(
             f"model {segmenter.name} ready in {model.load_s:.1f} s on {segmenter.device}, "
-            f"{segmenter.dtype}, {segmenter.path}"
+            + ", ".join(
+                filter(None, [str(segmenter.dtype), segmenter.quantization, segmenter.path])
+            )
         )
-        if segmenter.compile_problem:
-            self.get_logger().warning(segmenter.compile_problem)
+        for problem in filter(None, (segmenter.load_warning, segmenter.compile_problem)):
+            self.get_logger().warning(problem)
         if segmenter.synthetic_only:
             self.get_logger().warning(
                 f"model {segmenter.name} was trained on simulated scenes only: it is for trying "
@@ -279,9 +281,8 @@ class SegmenterNode(LifecycleNode):
             what = "replace the model, the current one stays in use"
             self._load_failure = self._report_failure(what, loaded)
             # The parameters name the model that is in use.
-            names = ("model", "device", "dtype", "compile")
-            kept = zip(names, model_choice(backend.model.parameters), strict=True)
-            self.set_parameters([Parameter(name, value=value) for name, value in kept])
+            kept = model_choice(backend.model.parameters)
+            self.set_parameters([Parameter(name, value=value) for name, value in kept.items()])
             return
         self._load_failure = ""
         backend.replace(loaded)
@@ -311,6 +312,8 @@ class SegmenterNode(LifecycleNode):
             device=str(segmenter.device) if segmenter else "",
             dtype=str(segmenter.dtype).removeprefix("torch.") if segmenter else "",
             path=segmenter.path if segmenter else "",
+            quantization=segmenter.quantization if segmenter else "",
+            load_warning=segmenter.load_warning if segmenter else "",
             loading=(coming.model or "the embedded model") if coming else "",
             failure=self._load_failure,
             metrics=self._metrics,

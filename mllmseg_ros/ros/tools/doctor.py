@@ -72,12 +72,15 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--quantize", help="auto, none, int8, int4, fp8")
     parser.add_argument(
         "--seconds", type=float, default=_SECONDS, help="time to watch the topics, s; 0: not at all"
     )
     command_line = sys.argv if args is None else ["doctor", *args]
     arguments = parser.parse_args(remove_ros_args(command_line)[1:])
-    status = print_findings(check_machine(arguments.model, arguments.device, arguments.dtype))
+    status = print_findings(
+        check_machine(arguments.model, arguments.device, arguments.dtype, arguments.quantize)
+    )
     rclpy.init(args=command_line)
     try:
         status |= print_findings([_check_cv_bridge(), *_check_transport()])

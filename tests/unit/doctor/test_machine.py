@@ -14,6 +14,8 @@ from mllmseg_ros.cli import main
 from mllmseg_ros.doctor import machine as doctor
 from mllmseg_ros.doctor.child_process import run_child
 from mllmseg_ros.doctor.machine import Verdict, check_machine, print_findings
+from mllmseg_ros.doctor.memory import MemoryNeed, measure_need, measure_system_memory
+from mllmseg_ros.segmenter import Segmenter
 
 CPU = torch.device("cpu")
 
@@ -51,23 +53,65 @@ def test_a_package_that_crashes_does_not_crash_the_doctor() -> None:
     assert "crashed with signal 6" in problem
 
 
+CUDA = torch.device("cuda")
+
+
 @pytest.mark.parametrize(
-    ("n_values", "number_format", "device", "remedies"),
+    ("n_values", "number_format", "device", "is_unified", "needed", "remedies"),
     [
-        (8.11e9, torch.float32, CPU, ("--dtype bfloat16", "MLLMSeg_InternVL2_5_4B_RES")),
-        (8.11e9, torch.bfloat16, torch.device("cuda"), ("_4B_RES", "--device cpu")),
-        (0.9e9, torch.bfloat16, CPU, ("stop other programs",)),
+        (8.11e9, torch.float32, CPU, True, 40.55e9, ("--dtype bfloat16", "_5_4B_RES")),
+        (8.11e9, torch.bfloat16, CUDA, False, 20.275e9, ("int8", "_4B_RES", "--device cpu")),
+        (8.11e9, torch.bfloat16, CUDA, True, 18.22e9, ("--quantize int8", "_4B_RES")),
+        (0.9e9, torch.bfloat16, CUDA, True, 3.8e9, ("--quantize int8",)),
+        (7e6, torch.bfloat16, CPU, True, 17.5e6, ("stop other programs",)),
     ],
 )
 def test_too_little_memory_names_what_would_fit(
-    n_values: float, number_format: torch.dtype, device: torch.device, remedies: tuple[str, ...]
+    n_values: float,
+    number_format: torch.dtype,
+    device: torch.device,
+    is_unified: bool,
+    needed: float,
+    remedies: tuple[str, ...],
 ) -> None:
-    needed = 1.25 * n_values * number_format.itemsize
-    assert (
-        doctor._check_memory(int(n_values), number_format, device, needed + 10).verdict
-        is Verdict.OK
+    need = MemoryNeed(
+        n_values=n_values,
+        n_quantizable=0.8 * n_values,
+        device=device,
+        dtype=number_format,
+        quantization="",
+        is_unified=is_unified,
     )
-    finding = doctor._check_memory(int(n_values), number_format, device, needed - 1e6)
+    assert need.total_bytes == pytest.approx(needed)
+    assert doctor._check_memory(need, needed + 10).verdict is Verdict.OK
+    finding = doctor._check_memory(need, 0.99 * needed)
     assert finding.verdict is Verdict.FAIL
     assert all(each in finding.text for each in remedies)
     assert ("bfloat16," in finding.text) == (number_format is torch.float32)
+    # A Jetson's CPU has no other memory than its GPU.
+    assert ("--device cpu" in finding.text) == (device is CUDA and not is_unified)
+
+
+def test_what_a_model_needs_is_counted_by_its_configuration() -> None:
+    need = measure_need(EMBEDDED, CPU, torch.float32, None)
+    model = Segmenter.from_pretrained(device="cpu", dtype="float32").model
+    held = sum(tensor.nbytes for tensor in model.state_dict().values())
+    assert need.weight_bytes == pytest.approx(held, abs=8)  # BatchNorm's counter is an int64
+    half = measure_need(EMBEDDED, CPU, torch.bfloat16, "int8")
+    assert half.weight_bytes == 2 * need.n_values - need.n_quantizable
+
+
+def test_free_memory_is_what_the_system_and_the_container_can_give(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable: 5000000 kB\n", "ascii")
+    assert measure_system_memory(tmp_path, tmp_path) == 5.12e9
+    (tmp_path / "memory.current").write_text("1000000000\n", "ascii")
+    (tmp_path / "memory.max").write_text("max\n", "ascii")
+    assert measure_system_memory(tmp_path, tmp_path) == 5.12e9
+    (tmp_path / "memory.max").write_text("3000000000\n", "ascii")
+    assert measure_system_memory(tmp_path, tmp_path) == 2e9
+
+
+def test_quantisation_that_cannot_work_fails() -> None:
+    findings = list(doctor._check_device(None, "cpu", "float32", "fp8"))
+    assert (findings[-1].verdict, findings[-1].subject) == (Verdict.FAIL, "quantize")
+    assert "needs a CUDA GPU of compute capability 8.9 or more" in findings[-1].text

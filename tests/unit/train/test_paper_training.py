@@ -166,12 +166,16 @@ def test_another_recipe_or_start_is_refused(unbroken: Path, start: Path, data: P
         train_as_in_paper(unbroken, start.parent, samples, TINY)
 
 
+def load_whole(start: Path) -> Segmenter:
+    return Segmenter.from_pretrained(start, device="cpu", dtype="float32", whole_head=True)
+
+
 @pytest.mark.parametrize("vision_lora", [False, True])
 @pytest.mark.parametrize("answer_rows", [False, True])
 def test_adapters_merge_into_the_same_network(
     start: Path, vision_lora: bool, answer_rows: bool
 ) -> None:
-    segmenter = Segmenter.from_pretrained(start, device="cpu", dtype="float32")
+    segmenter = load_whole(start)
     model = segmenter.model
     ids = (segmenter.prompts.seg_id, segmenter.prompts.rej_id)
     trained = Trained(lora_rank=4, vision_lora=vision_lora, answer_rows=answer_rows)
@@ -187,7 +191,7 @@ def test_adapters_merge_into_the_same_network(
                 parameter.add_(torch.randn_like(parameter) * 0.02)
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     (adapted,) = segmenter(image, ["the red bar"])
-    plain = Segmenter.from_pretrained(start, device="cpu", dtype="float32")
+    plain = load_whole(start)
     plain.model.load_state_dict(merged_state(model), strict=True)
     (merged,) = plain(image, ["the red bar"])
     np.testing.assert_allclose(merged.probability, adapted.probability, atol=1e-4)
