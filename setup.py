@@ -10,7 +10,9 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
-EXTRAS = ("sim", "speech", "train", "console", "view", "recordings", "ray", "docs", "test")
+EXTRAS = (
+    "sim", "speech", "train", "quantize", "console", "view", "recordings", "ray", "docs", "test",
+)  # fmt: skip
 
 
 def requirements(name: str) -> list[str]:

@@ -29,6 +29,7 @@ from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.checkpoints.layout import checkpoint_layout
 from mllmseg_ros.model.config import parse_config, read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.model.quantization import check_torchao
 from mllmseg_ros.segmenter import Segmenter
 
 _RANK = 128
@@ -112,13 +113,15 @@ def load_whole(folder: Path, dtype: torch.dtype) -> MLLMSeg:
 
 
 def measure(folder: Path, dtype: str, way: str) -> dict[str, float]:
-    """Load in this process."""
+    """Load in this process, by :func:`load_whole` or by the package with a quantisation."""
+    if way not in ("whole", "none"):
+        check_torchao(way)  # imported before the memory is measured
     before = _status("VmRSS")
     began = time.perf_counter()
     if way == "whole":
         held: Any = load_whole(folder, getattr(torch, dtype))
     else:
-        held = Segmenter.from_pretrained(folder, device="cpu", dtype=dtype)
+        held = Segmenter.from_pretrained(folder, device="cpu", dtype=dtype, quantize=way)
     seconds = time.perf_counter() - began
     peak, after = _status("VmHWM") - before, _status("VmRSS") - before
     del held
@@ -148,14 +151,15 @@ def main() -> None:
             folder = Path(temporary) / f"rank{rank}"
             write_checkpoint(folder, rank)
             file_bytes = (folder / "model.safetensors").stat().st_size
-            ways = {way: _measure_in_child(folder, asked.dtype, way) for way in ("whole", "loader")}
+            ways = {way: measure_in_child(folder, asked.dtype, way) for way in ("whole", "none")}
             report[name] = {"file_bytes": file_bytes, **ways}
             _print_row(name, report[name])
     if asked.json:
         asked.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _measure_in_child(folder: Path, dtype: str, way: str) -> dict[str, float]:
+def measure_in_child(folder: Path, dtype: str, way: str) -> dict[str, float]:
+    """Run :func:`measure` in a process of its own."""
     command = [sys.executable, __file__, "--dtype", dtype, "--child", str(folder), way]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -163,7 +167,7 @@ def _measure_in_child(folder: Path, dtype: str, way: str) -> dict[str, float]:
 
 
 def _print_row(name: str, row: dict[str, Any]) -> None:
-    whole, loader = row["whole"], row["loader"]
+    whole, loader = row["whole"], row["none"]
     print(f"{name}: file {row['file_bytes'] / 1e9:.2f} GB")
     for way, each in (("whole state dict", whole), ("loader", loader)):
         print(
