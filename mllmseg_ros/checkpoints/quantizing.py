@@ -9,7 +9,7 @@ and, in int4, its zero (``…weight_zero``), and section ``mllmseg`` of ``config
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.layout import Entry
 from mllmseg_ros.checkpoints.loading import SCALE, ZERO, read_entries
 from mllmseg_ros.files import read_bytes, read_json, replaced_folder, write_file
-from mllmseg_ros.model.config import read_config
+from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.quantization import (
     KINDS,
     QuantizedWeight,
@@ -68,10 +68,14 @@ def quantize_checkpoint(
     fields["use_llm_lora"] = 0
     fields["mllmseg"] = {**fields.get("mllmseg", {}), "name": config.name, "quantize": kind}
     with replaced_folder(out) as partial:
-        shards = _Shards(partial, report)
-        for entry, parts in read_entries(source, config, kind, torch.device("cpu")):
-            shards.add(_stored_tensors(entry, parts, kind))
-        shards.finish()
+        index: dict[str, str] = {}  # tensor -> file
+        for number, tensors in enumerate(_group(_quantized_tensors(source, config, kind)), start=1):
+            file_name = f"model-{number:05}.safetensors"
+            report(f"{file_name}: {_size(tensors) / 1e6:.1f} MB")
+            save_file(tensors, partial / file_name, metadata={"format": "pt"})
+            index.update(dict.fromkeys(tensors, file_name))
+        text = json.dumps({"metadata": {}, "weight_map": index}, indent=1)
+        write_file(partial / "model.safetensors.index.json", text)
         for file in source.iterdir():
             is_text = file.suffix in _TEXT_ENDINGS and not file.name.endswith(".index.json")
             if file.is_file() and is_text and file.name != "config.json":
@@ -80,6 +84,30 @@ def quantize_checkpoint(
         write_file(partial / "config.json", text + "\n")
         sums = {file.name: integrity.sha256(file) for file in sorted(partial.iterdir())}
         integrity.write_sums(partial, sums, f"{config.name}, {kind}")
+
+
+def _quantized_tensors(
+    source: Path, config: MLLMSegConfig, kind: str
+) -> Iterator[Mapping[str, Tensor]]:
+    """Yield what is stored of one tensor of the layout after the other."""
+    for entry, parts in read_entries(source, config, kind, torch.device("cpu")):
+        yield _stored_tensors(entry, parts, kind)
+
+
+def _group(stored: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """Group tensors into files of limited size."""
+    tensors: dict[str, Tensor] = {}
+    for each in stored:
+        tensors.update(each)
+        if _size(tensors) >= MAX_FILE_BYTES:
+            yield tensors
+            tensors = {}
+    if tensors:
+        yield tensors
+
+
+def _size(tensors: Mapping[str, Tensor]) -> int:
+    return sum(each.nbytes for each in tensors.values())
 
 
 def _stored_tensors(
@@ -107,34 +135,3 @@ def _quantize(part: Tensor | QuantizedWeight, kind: str) -> QuantizedWeight:
             return part
         part = dequantize_weight(part, torch.float32)
     return quantize_weight(part, kind)
-
-
-class _Shards:
-    """Writes tensors to safetensors files of limited size, and their index."""
-
-    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
-        self._folder, self._report = folder, report
-        self._tensors: dict[str, Tensor] = {}  # of the file that is not written yet
-        self._files: dict[str, str] = {}  # tensor -> file
-
-    def add(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add tensors; writes a file once they are many."""
-        self._tensors.update(tensors)
-        if sum(each.nbytes for each in self._tensors.values()) >= MAX_FILE_BYTES:
-            self._write(f"model-{1 + len(set(self._files.values())):05}.safetensors")
-
-    def finish(self) -> None:
-        """Write what is left, and the index where there are several files."""
-        if not self._files:
-            self._write("model.safetensors")
-            return
-        self._write(f"model-{1 + len(set(self._files.values())):05}.safetensors")
-        index = {"metadata": {}, "weight_map": self._files}
-        write_file(self._folder / "model.safetensors.index.json", json.dumps(index, indent=1))
-
-    def _write(self, name: str) -> None:
-        n_bytes = sum(each.nbytes for each in self._tensors.values())
-        self._report(f"{name}: {n_bytes / 1e6:.1f} MB")
-        save_file(self._tensors, self._folder / name, metadata={"format": "pt"})
-        self._files.update(dict.fromkeys(self._tensors, name))
-        self._tensors = {}

@@ -66,7 +66,7 @@ def test_a_stored_model_is_complete_small_and_without_pickles(
     report = integrity.check(folder)
     assert report.problems == ()
     assert "sha256" in report.checked
-    tensors = load_file(folder / "model.safetensors")
+    tensors = load_file(folder / "model-00001.safetensors")
     before = load_file(random_checkpoint / "model.safetensors")
     rows, columns = before[UP].shape
     expected = {"int8": (torch.int8, columns), "int4": (torch.uint8, columns // 2)}[kind]
@@ -147,10 +147,10 @@ def test_broken_quantised_weights_are_named(
 ) -> None:
     folder = tmp_path / "int8"
     quantize_checkpoint(random_checkpoint, folder, "int8")
-    tensors = {**load_file(folder / "model.safetensors"), **changes}
+    tensors = {**load_file(folder / "model-00001.safetensors"), **changes}
     save_file(
         {name: each for name, each in tensors.items() if each is not None},
-        folder / "model.safetensors",
+        folder / "model-00001.safetensors",
     )
     with pytest.raises(ValueError, match=message):
         Segmenter.from_pretrained(folder, device="cpu")
