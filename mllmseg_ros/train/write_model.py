@@ -51,6 +51,7 @@ def write_model(
     fields = read_json(start / "config.json")
     fields["use_llm_lora"] = 0
     fields["mllmseg"] = {**fields.get("mllmseg", {}), **asdict(metadata)}
+    fields["mllmseg"].pop("quantize", None)  # of the start; these weights are not quantised
     if not metadata.synthetic_only:  # it has learnt words that the start does not list
         fields["mllmseg"].pop("known_words", None)
     text = json.dumps(fields, indent=2, ensure_ascii=False)

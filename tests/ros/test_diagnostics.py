@@ -101,6 +101,7 @@ def test_a_model(clock: list[float]) -> None:
     assert judge() == (OK, "active")
     assert judge(loading="other") == (OK, "loading other")
     assert judge(failure="cannot replace")[0] == WARN
+    assert judge(load_warning="runs on the CPU: why") == (WARN, "runs on the CPU: why")
     assert judge(failure="cannot configure", name="")[0] == ERROR
     meter.failed("no position: no depth")
     assert judge() == (WARN, "no position: no depth")

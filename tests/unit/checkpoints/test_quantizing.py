@@ -21,6 +21,7 @@ from mllmseg_ros.cli import main
 from mllmseg_ros.model.config import parse_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.train.write_model import ModelMetadata, write_model
 
 CPU = torch.device("cpu")
 EXPRESSIONS = ["the red mug", "the bowl"]
@@ -84,7 +85,7 @@ def test_a_stored_model_is_complete_small_and_without_pickles(
 
 
 def test_training_gets_plain_weights_of_a_stored_model(
-    stored: tuple[str, Path], random_checkpoint: Path
+    stored: tuple[str, Path], random_checkpoint: Path, tmp_path: Path
 ) -> None:
     kind, folder = stored
     plain = load_model(random_checkpoint, CPU, torch.float32).state_dict()
@@ -96,6 +97,9 @@ def test_training_gets_plain_weights_of_a_stored_model(
     error = float((weight - plain[name]).norm() / plain[name].norm())
     assert 0 < error < {"int8": 0.01, "int4": 0.11}[kind]
     assert torch.equal(restored.lm_head.weight, plain["lm_head.weight"])
+    metadata = ModelMetadata(name="trained", can_reject=True, synthetic_only=True)
+    write_model(tmp_path, folder, restored, restored.state_dict(), metadata)
+    assert Segmenter.from_pretrained(tmp_path, device="cpu").quantization == ""
 
 
 def test_internlm2_is_fused_and_split_in_its_quantised_form(
