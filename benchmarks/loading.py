@@ -58,11 +58,12 @@ def write_checkpoint(folder: Path, rank: int) -> None:
     for entry in checkpoint_layout(config, list(model.mask_decoder.state_dict())):
         parts = [shapes[name] for name in entry.ours]
         size = (sum(part.shape[0] for part in parts), *parts[0].shape[1:]) if parts[0].ndim else ()
-        value = (
-            (torch.randn(size, dtype=torch.bfloat16) * 0.02)
-            if parts[0].is_floating_point()
-            else torch.zeros(size, dtype=parts[0].dtype)
-        )
+        if not parts[0].is_floating_point():
+            value = torch.zeros(size, dtype=parts[0].dtype)
+        elif len(size) == 1 and entry.published.endswith(("weight", "running_var")):
+            value = torch.ones(size, dtype=torch.bfloat16)  # of normalisations
+        else:
+            value = torch.randn(size, dtype=torch.bfloat16) * 0.02
         tensors.update(
             _unmerged(entry.published, value, rank) if rank else {entry.published: value}
         )

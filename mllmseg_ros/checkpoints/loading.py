@@ -152,7 +152,8 @@ def _split(
 ) -> Sequence[Tensor | QuantizedWeight]:
     """Merge what the files have of an entry, and split it into the parts that our modules have."""
     if source.quantized:
-        parts = [entry.split(tensor) for tensor in tensors]
+        # clone: on the CPU, a tensor is a mapping of the file
+        parts = [entry.split(tensor.clone()) for tensor in tensors]
         return [
             QuantizedWeight(kind=source.quantized, codes=codes, scale=scale, zero=(*zero, None)[0])
             for codes, scale, *zero in zip(*parts, strict=True)
