@@ -25,6 +25,7 @@ from loading import measure_in_child, write_checkpoint
 from numpy.typing import NDArray
 
 from mllmseg_ros.checkpoints.hub import EMBEDDED
+from mllmseg_ros.checkpoints.quantizing import quantize_checkpoint
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.expressions import draw_expressions
@@ -34,12 +35,22 @@ from mllmseg_ros.sim.random_scenes import random_scene
 WAYS = (
     ("float32", "none"),
     ("float32", "int8"),
+    ("float16", "none"),
     ("bfloat16", "none"),
     ("bfloat16", "int8"),
     ("bfloat16", "int4"),
 )
 FIRST_SEED = 400_000
 EXPRESSIONS_PER_SCENE = 3
+
+
+def load_stored(model: Path, folder: Path, row: dict[str, Any]) -> float:
+    """Seconds to load the checkpoint that ``mllmseg quantize`` writes; NaN for plain models."""
+    if row["quantize"] == "none":
+        return float("nan")
+    stored = folder / f"{row['dtype']}_{row['quantize']}"
+    quantize_checkpoint(model, stored, row["quantize"])
+    return measure_in_child(stored, row["dtype"], "auto")["seconds"]
 
 
 def time_rounds(segmenters: list[Segmenter], rounds: int) -> list[tuple[float, float]]:
@@ -99,7 +110,7 @@ def main() -> None:
     parser.add_argument("--dimensions", choices=("embedded", "1b"), default="embedded")
     parser.add_argument("--scenes", type=int, default=40, help="to compare masks on")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="only this one")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="only this one")
     parser.add_argument("--folder", type=Path, help="for the checkpoint (default: temporary)")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -113,6 +124,8 @@ def main() -> None:
             {"dtype": dtype, "quantize": kind, **measure_in_child(model, dtype, kind)}
             for dtype, kind in ways
         ]
+        for row in rows:
+            row["stored_s"] = load_stored(model, Path(temporary), row)
         segmenters = [
             Segmenter.from_pretrained(model, device="cpu", dtype=dtype, quantize=kind)
             for dtype, kind in ways
@@ -122,11 +135,14 @@ def main() -> None:
     if asked.dimensions == "embedded":
         for row, masks in zip(rows, compare_masks(segmenters, asked.scenes), strict=True):
             row.update(masks)
-    print(f"{'':18}{'memory':>9}{'load':>8}{'first':>9}{'next':>9}{'IoU':>8}{'equal':>8}")
+    print(
+        f"{'':18}{'memory':>9}{'load':>8}{'stored':>9}{'first':>9}{'next':>9}{'IoU':>8}{'equal':>8}"
+    )
     for row in rows:
         print(
             f"{row['dtype']:9} {row['quantize']:8}{row['held_bytes'] / 1e6:6.0f} MB"
-            f"{row['seconds']:6.1f} s{row['first_s'] * 1e3:6.0f} ms{row['next_s'] * 1e3:6.0f} ms"
+            f"{row['seconds']:6.1f} s{row['stored_s']:7.1f} s"
+            f"{row['first_s'] * 1e3:6.0f} ms{row['next_s'] * 1e3:6.0f} ms"
             f"{row.get('mask_iou', np.nan):8.4f}{row.get('equal_decisions', np.nan):8.3f}"
         )
     if asked.json:
