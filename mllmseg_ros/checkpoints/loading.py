@@ -9,6 +9,7 @@ in a checkpoint is executed.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,12 +97,25 @@ def load_model(
             raise LoadingCancelled(f"loading {folder} was given up")
         for name, part in zip(entry.ours, parts, strict=True):
             state[name] = _to_parameter(name, part, kind, dtype)
+        if kind and device.type == "cpu":
+            _trim_heap()
     model.load_state_dict(state, strict=True, assign=True)
     model.quantization = kind
     # Rotary frequencies are computed, not stored: build them on the device of the weights.
     rotary = type(model.language_model.rotary_emb)
     model.language_model.rotary_emb = rotary(config=config.language).to(device)
     return model.eval().requires_grad_(False)
+
+
+def _trim_heap() -> None:
+    """Return to the system what quantising a weight took for a moment.
+
+    glibc keeps it in pieces that no later weight fits into: gigabytes for the 1B model, measured by
+    benchmarks/loading.py. Does nothing with another C library.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 def read_entries(
