@@ -22,64 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mllmseg_ros.checkpoints.hub import EMBEDDED
-from mllmseg_ros.model.config import MLLMSegConfig, parse_config
-from mllmseg_ros.model.mllmseg import MLLMSeg
+from mllmseg_ros.benchmark.random_model import random_segmenter
 from mllmseg_ros.model.packing import pack
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.precision import choose_device_and_dtype
-from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
 
 EXPRESSIONS = ["the red mug", "the small bowl", "the ball left of the can", "all the books"]
-# With the embedded vocabulary as long as the published prompt is with the published one: 300 tokens
-# of prefix and about 32 per expression.
-PROMPT = (
-    "<|im_start|>the red mug on the left of the blue bowl and the green can in front of it on the "
-    "table near the small white book and the large yellow box behind the red can on it<|im_end|>"
-    "<|im_start|><img>{image}</img> {expressions} on the left of the can or behind the small red "
-    "bowl on the right of it<|im_end|>"
-    "<|im_start|>the blue {answers}.<|im_end|>"
-)
-# docs/reference.md, section 12: what the published 1B model's config.json says.
-CONFIG_1B: dict[str, Any] = {
-    "model_type": "internvl_chat",
-    "vision_config": {},
-    "llm_config": {
-        "architectures": ["Qwen2ForCausalLM"],
-        "vocab_size": 151676,
-        "hidden_size": 896,
-        "intermediate_size": 4864,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-    },
-    "mllmseg": {"prompt": PROMPT},
-}
-
-
-class WordTokenizer(Tokenizer):
-    """The embedded vocabulary under the published prompt's special tokens."""
-
-    def __init__(self) -> None:
-        small = Tokenizer.from_folder(EMBEDDED)
-        names = ["<|im_start|>", "<|im_end|>", *small.special_ids]
-        ids = {name: 151676 - len(names) + index for index, name in enumerate(names)}
-        super().__init__(small._text_only, ids)
-
-
-def random_1b(device: torch.device, dtype: torch.dtype) -> Segmenter:
-    """MLLMSeg at the published 1B dimensions with random weights."""
-    config: MLLMSegConfig = parse_config(CONFIG_1B, name="random-1b", origin="benchmark")
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with device:
-            model = MLLMSeg(config).eval().requires_grad_(False)
-    finally:
-        torch.set_default_dtype(default)
-    return Segmenter(model.to(device, dtype), WordTokenizer())
 
 
 class Clock:
@@ -219,7 +168,7 @@ def main() -> None:
     asked = parser.parse_args()
     device, dtype = choose_device_and_dtype(asked.device, asked.dtype)
     segmenter = (
-        random_1b(device, dtype)
+        random_segmenter("1B", device, dtype)
         if asked.dimensions == "1b"
         else Segmenter.from_pretrained(device=device, dtype=dtype, whole_head=True)
     )

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import CONFIG_1B
 from safetensors.torch import load_file, save_file
 
+from mllmseg_ros.benchmark.random_model import config_fields
 from mllmseg_ros.checkpoints.hub import EMBEDDED
 from mllmseg_ros.checkpoints.layout import checkpoint_layout
 from mllmseg_ros.model.config import parse_config, read_config
@@ -41,7 +41,7 @@ def write_checkpoint(folder: Path, rank: int) -> None:
     """Write a checkpoint of random weights in bfloat16; rank > 0: with an unmerged LoRA."""
     embedded = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))
     fields = {
-        **CONFIG_1B,
+        **config_fields("1B"),
         "use_llm_lora": rank,
         # The embedded vocabulary, which the embedded model's prompt needs.
         "mllmseg": {"prompt": embedded["mllmseg"]["prompt"]},

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 import torch
-from engine import random_1b
 
+from mllmseg_ros.benchmark.random_model import random_segmenter
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.train.adapt.adapt import set_trained
 from mllmseg_ros.train.adapt.batches import AdaptBatch
@@ -54,8 +54,8 @@ def main() -> None:
 
 def measure(trained: str, device: torch.device, n_images: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of an epoch, by what is cached."""
-    segmenter = random_1b(device, torch.float32)
-    model, prompts = segmenter.model, segmenter.prompts
+    segmenter = random_segmenter("1B", device, torch.float32)
+    model, prompts = segmenter.torch_model, segmenter.prompts
     answer_ids = (prompts.seg_id, prompts.rej_id)
     set_trained(model, trained, read_recipe(AdaptRecipe, "adapt"), answer_ids)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.error_text import one_line
+from mllmseg_ros.export.exported_model import ExportedModel, choose_backend, load_exported
 from mllmseg_ros.model.config import MLLMSegConfig, read_config
 from mllmseg_ros.model.graphs import CudaRecorder
 from mllmseg_ros.model.known_words import unknown_words
-from mllmseg_ros.model.mllmseg import ImageFeatures, MLLMSeg
+from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.passes import Logits, Passes
 from mllmseg_ros.model.pixels import check_rgb, resize_to_square
 from mllmseg_ros.model.precision import choose_device_and_dtype, find_gpu_problem
@@ -55,7 +57,7 @@ _LONGEST_RECORDED = "the small red mug with the white handle on the left of the 
 class ImageContext:
     """One encoded image, for any number of expressions."""
 
-    features: ImageFeatures
+    features: Any  # what the model computed: ImageFeatures, or ExportedFeatures
     size_hw: tuple[int, int]  # of the image, px
 
 
@@ -93,7 +95,7 @@ class Segmenter:
         load_warning: what was not as expected when the model was loaded; "" if all was.
     """
 
-    def __init__(self, model: MLLMSeg, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: MLLMSeg | ExportedModel, tokenizer: Tokenizer) -> None:
         """Combine a network with its tokenizer.
 
         Raises:
@@ -102,7 +104,11 @@ class Segmenter:
         self.model = model
         self.prompts = _build_prompts(tokenizer, model.config)
         prefix = self.prompts.build(["image"])  # which does not depend on the expression
-        self._passes = Passes(model, (self.prompts.seg_id, self.prompts.rej_id), prefix)
+        self._passes = (
+            model
+            if isinstance(model, ExportedModel)
+            else Passes(model, (self.prompts.seg_id, self.prompts.rej_id), prefix)
+        )
         self.can_reject = model.config.can_reject
         self.compile_problem = ""
         self.threshold = 0.5
@@ -119,6 +125,7 @@ class Segmenter:
         quantize: str | None = None,
         compile: str = "off",
         whole_head: bool = False,
+        backend: str | None = None,
         cancelled: threading.Event | None = None,
     ) -> Segmenter:
         """Load a checkpoint for inference.
@@ -132,28 +139,39 @@ class Segmenter:
                 int8 on a CPU also for those of the vision tower; "none" for none; None is as the
                 checkpoint is stored.
             compile: "graphs" records the passes as CUDA graphs, which takes a few seconds; "auto"
-                does so on CUDA; "off" runs them eagerly.
+                does so on CUDA; "off" runs them eagerly. An exported model has no such choice.
+            backend: what runs the model: "torch"; for a folder written by ``mllmseg export``,
+                "onnxruntime" or "tensorrt"; None is ONNX Runtime for such a folder, else torch.
             whole_head: load all rows of ``lm_head``, which the naive pass and the paper's
                 protocol need; by default only those of the answer tokens, which is all that
                 :meth:`segment` reads.
             cancelled: set by another thread to give up.
 
         Raises:
-            ValueError: if the checkpoint, device, dtype, ``quantize`` or ``compile`` cannot be
-                used.
+            ValueError: if the checkpoint, device, dtype, ``quantize``, ``compile`` or backend
+                cannot be used.
             LoadingCancelled: if ``cancelled`` was set.
         """
         folder = find_checkpoint(path_or_name)
-        chosen_device, chosen_dtype = choose_device_and_dtype(device, dtype)
         if compile not in COMPILE_CHOICES:
             accepted = ", ".join(COMPILE_CHOICES)
             raise ValueError(f"unknown compile {compile!r}; accepted: {accepted}")
+        name = checkpoint_name(path_or_name)
+        tokenizer = Tokenizer.from_folder(folder)  # before the weights: it is quickly refused
+        chosen_backend = choose_backend(folder, backend)
+        if chosen_backend != "torch":
+            if quantize not in (None, "auto", "none"):
+                raise ValueError(
+                    f"quantize is {quantize!r}, but {folder} is an exported model; accepted: auto"
+                )
+            return cls(
+                load_exported(folder, chosen_backend, device, dtype, tokenizer, name), tokenizer
+            )
+        chosen_device, chosen_dtype = choose_device_and_dtype(device, dtype)
         if compile == "graphs" and chosen_device.type != "cuda":
             raise ValueError(
                 f"compile 'graphs' needs a CUDA device, the model's is {chosen_device}; use auto"
             )
-        name = checkpoint_name(path_or_name)
-        tokenizer = Tokenizer.from_folder(folder)  # before the weights: it is quickly refused
         prompts = _build_prompts(tokenizer, read_config(folder, name))
 
         def load(dtype: torch.dtype) -> Segmenter:
@@ -230,13 +248,32 @@ class Segmenter:
         return unknown_words(expression, known) if known else []
 
     @property
+    def torch_model(self) -> MLLMSeg:
+        """The model's modules, for what looks inside.
+
+        Raises:
+            ValueError: if the model is an exported one, which has none.
+        """
+        if not isinstance(self.model, MLLMSeg):
+            raise ValueError(
+                f"{self.name} is an exported model; this needs the one that it was exported from"
+            )
+        return self.model
+
+    @property
+    def backend(self) -> str:
+        """What runs the model: "torch", "onnxruntime" or "tensorrt"."""
+        return "torch" if isinstance(self.model, MLLMSeg) else self.model.backend
+
+    @property
     def path(self) -> str:
-        """How the last pass ran: "eager" or "graphs"."""
+        """How the last pass ran: "eager", "graphs", or the backend of an exported model."""
         return self._passes.path
 
     @torch.inference_mode()
     def _record_graphs(self) -> None:
         """Record all passes; where that fails they stay eager."""
+        assert isinstance(self._passes, Passes)
         try:
             self._passes.record(CudaRecorder(), self.prompts.build([_LONGEST_RECORDED]))
         except RuntimeError as error:
@@ -245,12 +282,12 @@ class Segmenter:
     @property
     def device(self) -> torch.device:
         """Device the model runs on."""
-        return self.model.lm_head.weight.device
+        return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the weights."""
-        return self.model.lm_head.weight.dtype
+        return self.model.dtype
 
     @property
     def quantization(self) -> str:

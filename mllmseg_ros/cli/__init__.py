@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from mllmseg_ros.cli import (
     adapt,
     annotate,
+    benchmark,
     convert,
     data,
     doctor,
     evaluate,
     explain,
+    export,
     label,
     listen,
     models,
@@ -34,8 +36,8 @@ from mllmseg_ros.cli import (
 __all__ = ["main"]
 
 _VERBS = (
-    segment, explain, view, annotate, label, review, listen, models, doctor, convert, quantize,
-    data, adapt, train, evaluate, sim,
+    segment, explain, view, annotate, label, review, listen, models, doctor, benchmark, convert,
+    quantize, export, data, adapt, train, evaluate, sim,
 )  # fmt: skip
 _FORMER_VERBS = {("bag",): ("annotate",), ("train", "start"): ("train", "init")}
 

@@ -33,11 +33,23 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_segmenter(arguments: argparse.Namespace, *, whole_head: bool = False) -> Any:
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backend``."""
+    parser.add_argument(
+        "--backend",
+        help="auto, torch, or for an exported model onnxruntime or tensorrt "
+        "(default: onnxruntime for an exported model, else torch)",
+    )
+
+
+def load_segmenter(
+    arguments: argparse.Namespace, *, backend: str | None = None, whole_head: bool = False
+) -> Any:
     """Load the Segmenter named by the arguments of :func:`add_model`.
 
     Args:
         arguments: of the command line.
+        backend: of :func:`add_backend`.
         whole_head: for the paper's protocol.
     """
     from mllmseg_ros.segmenter import Segmenter
@@ -49,6 +61,7 @@ def load_segmenter(arguments: argparse.Namespace, *, whole_head: bool = False) -
             device=arguments.device,
             dtype=arguments.dtype,
             quantize=arguments.quantize,
+            backend=backend,
             whole_head=whole_head,
         )
     if segmenter.load_warning:

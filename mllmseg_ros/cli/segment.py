@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
+from mllmseg_ros.cli.arguments import add_backend, add_model, load_segmenter, read_command
 from mllmseg_ros.cli.files import read_image, write_json
 
 
@@ -33,6 +33,7 @@ def add(verbs: Any) -> None:
         help="one expression per prompt (default), or all in one",
     )
     add_model(segment)
+    add_backend(segment)
     segment.set_defaults(run=_segment)
 
 
@@ -42,7 +43,8 @@ def _segment(arguments: argparse.Namespace) -> None:
 
     expressions = read_command(_parse_expressions(arguments.expressions)).expressions
     rgb = read_image(arguments.image)
-    segmentations = load_segmenter(arguments)(rgb, expressions, prompt_mode=arguments.prompt)
+    segmenter = load_segmenter(arguments, backend=arguments.backend)
+    segmentations = segmenter(rgb, expressions, prompt_mode=arguments.prompt)
     for segmentation in segmentations:
         score = "" if math.isnan(segmentation.score) else f"  score {segmentation.score:.2f}"
         where = (

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from mllmseg_ros import export
 from mllmseg_ros.checkpoints import integrity
 from mllmseg_ros.checkpoints.hub import find_checkpoint
 from mllmseg_ros.doctor.child_process import run_child
@@ -152,6 +153,9 @@ def _check_weights(model: str | None) -> Iterator[Finding]:
         folder = find_checkpoint(model)
     except ValueError as error:
         yield fail("weights", str(error))
+        return
+    if (folder / export.MANIFEST).exists():
+        yield ok("weights", f"{folder}: an exported model")
         return
     found = integrity.check(folder)
     for problem in found.problems:

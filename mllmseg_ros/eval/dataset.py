@@ -180,10 +180,11 @@ def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -
 
 def _run_paper(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -> _Outputs:
     """Run the paper's protocol."""
-    side = segmenter.model.config.image_size_px
+    model = segmenter.torch_model
+    side = model.config.image_size_px
     square = to_pixel_values(resize_to_square(prepared.rgb, side))[None]
     output = run_paper_protocol(
-        segmenter.model,
+        model,
         segmenter.prompts,
         square.to(segmenter.device, segmenter.dtype),
         [each.expression for each in prepared.questions],

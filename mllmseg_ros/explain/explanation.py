@@ -90,14 +90,14 @@ def explain(segmenter: Segmenter, context: ImageContext, expression: str) -> Exp
         expression: a referring expression.
 
     Raises:
-        ValueError: if the expression is empty or too long.
+        ValueError: if the expression is empty or too long, or the model is an exported one.
         RuntimeError: if the model's output is not finite.
     """
+    model, features = segmenter.torch_model, context.features
     shortened = leave_out_words(expression)
     segmentation, *ablated = segmenter.segment(
         context, [expression, *(rest for _, rest in shortened)]
     )
-    model, features = segmenter.model, context.features
     prompt = segmenter.prompts.build([expression])
     packed = pack([[prompt]], prefix_is_cached=True).to(segmenter.device)
     (state,) = model.read_prompts(features.prefix_cache, packed)

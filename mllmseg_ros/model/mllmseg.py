@@ -100,6 +100,16 @@ class MLLMSeg(nn.Module):
             config.decoder_hidden_size or vision_width,
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.lm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return self.lm_head.weight.dtype
+
     # ---- image, once
 
     def encode_vision(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:

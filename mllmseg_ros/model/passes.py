@@ -25,7 +25,7 @@ from mllmseg_ros.model.pixels import DeviceResize, to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
 from mllmseg_ros.model.transfer import to_device
 
-__all__ = ["Passes"]
+__all__ = ["Logits", "Passes", "group_prompts"]
 
 # On a GPU rows are padded to a multiple of this many tokens: few shapes, and aligned for its
 # kernels. A CPU takes any length, and padding costs it time.
@@ -76,7 +76,7 @@ class Passes:
     def read(self, features: ImageFeatures, prompts: Sequence[Prompt]) -> Logits:
         """Answer prompts on an encoded image; N >= 1 expressions in all."""
         logits = []
-        for group in _group(prompts):
+        for group in group_prompts(prompts):
             packed, n = self._pack(group, prefix_is_cached=True)
             tensors = [*to_device(_arrays(packed), self._device), features.fused]
             for keys, values in features.prefix_cache:
@@ -89,7 +89,7 @@ class Passes:
         self, image: NDArray[np.uint8], prompts: Sequence[Prompt]
     ) -> tuple[ImageFeatures, Logits]:
         """Encode an image and answer the first prompts on it, in one pass if they are few."""
-        if len(_group(prompts)) > 1:
+        if len(group_prompts(prompts)) > 1:
             features = self.encode(image)
             return features, self.read(features, prompts)
         packed, n = self._pack(prompts, prefix_is_cached=False)
@@ -146,7 +146,7 @@ class Passes:
 
     @property
     def _device(self) -> torch.device:
-        return self._model.lm_head.weight.device
+        return self._model.device
 
     def _pack(
         self, prompts: Sequence[Prompt], *, prefix_is_cached: bool
@@ -200,7 +200,7 @@ class Passes:
         return [*self._logits(features.fused, states), *_feature_tensors(features)]
 
     def _pixel_values(self, pixels: Tensor) -> Tensor:
-        return to_pixel_values(pixels)[None].to(self._model.lm_head.weight.dtype)
+        return to_pixel_values(pixels)[None].to(self._model.dtype)
 
     def _packed(self, tensors: Sequence[Tensor]) -> PackedPrompts:
         ids, positions, owners, states = tensors
@@ -238,7 +238,7 @@ def _arrays(packed: PackedPrompts) -> list[NDArray[Any]]:
     return [each.numpy() for each in tensors]
 
 
-def _group(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+def group_prompts(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     """Group prompts, in order, for passes that a GPU has the memory for."""
     groups: list[list[Prompt]] = []
     n_tokens = 0

@@ -162,6 +162,7 @@ _LOCKED = (
     "speech",
     "recordings",
     "train",
+    "onnx",
     "docs",
     "test",
     "lint",

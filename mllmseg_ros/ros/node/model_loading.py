@@ -28,7 +28,7 @@ _WARM_HW = (480, 640)
 
 def model_choice(parameters: SegmenterParameters) -> dict[str, str]:
     """The parameters that say which model it is, by their names."""
-    names = ("model", "device", "dtype", "quantize", "compile")
+    names = ("model", "device", "dtype", "quantize", "compile", "backend")
     return {name: getattr(parameters, name) for name in names}
 
 
@@ -38,6 +38,7 @@ def check_model(parameters: SegmenterParameters) -> None:
     Raises:
         ValueError: saying what is wrong and what to do about it.
     """
+    from mllmseg_ros.export.exported_model import check_exported, choose_backend
     from mllmseg_ros.model.config import read_config
     from mllmseg_ros.model.precision import choose_device_and_dtype
     from mllmseg_ros.model.quantization import check_quantization
@@ -45,6 +46,10 @@ def check_model(parameters: SegmenterParameters) -> None:
     try:
         folder = find_checkpoint(parameters.model or None)
         config = read_config(folder, checkpoint_name(parameters.model))
+        backend = choose_backend(folder, parameters.backend)
+        if backend != "torch":
+            check_exported(folder, backend, parameters.device, parameters.dtype)
+            return
         integrity.weight_files(folder)
         device, dtype = choose_device_and_dtype(parameters.device, parameters.dtype)
         kind = config.quantize if parameters.quantize == "auto" else parameters.quantize
@@ -90,6 +95,7 @@ def load_model(
                 dtype=parameters.dtype,
                 quantize=parameters.quantize,
                 compile=parameters.compile,
+                backend=parameters.backend,
                 cancelled=cancelled,
             )
             if cancelled is not None and cancelled.is_set():

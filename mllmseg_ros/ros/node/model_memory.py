@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mllmseg_ros import export
 from mllmseg_ros.checkpoints.hub import find_checkpoint
 from mllmseg_ros.doctor.memory import MemoryNeed, measure_free_memory, measure_need
 from mllmseg_ros.error_text import one_line
@@ -31,6 +32,8 @@ def out_of_memory_advice(parameters: SegmenterParameters) -> Iterator[None]:
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
+        if _is_exported(parameters):
+            raise RuntimeError(f"memory ran out for {parameters.model} ({error})") from error
         reason = one_line(error, with_type=False) or type(error).__name__
         advice = _advice(parameters, _measure_need(parameters))
         raise RuntimeError(f"memory ran out for {advice} ({reason})") from error
@@ -56,10 +59,16 @@ def check_free_memory(parameters: SegmenterParameters) -> None:
     Raises:
         ValueError: if they are; says what would fit.
     """
+    if _is_exported(parameters):
+        return  # how much its backend needs is not known
     need = _measure_need(parameters)
     free = measure_free_memory(need) if need.is_unified else float("inf")
     if need.weight_bytes > free:
         raise ValueError(f"{free / 1e9:.1f} GB are free for {_advice(parameters, need)}")
+
+
+def _is_exported(parameters: SegmenterParameters) -> bool:
+    return (find_checkpoint(parameters.model or None) / export.MANIFEST).exists()
 
 
 def _measure_need(parameters: SegmenterParameters) -> MemoryNeed:

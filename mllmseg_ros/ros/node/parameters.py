@@ -68,6 +68,13 @@ class SegmenterParameters:
         choices=("auto", "graphs", "off"),
         live=True,
     )
+    backend: str = _parameter(
+        "auto",
+        "What runs the model; auto: onnxruntime for a folder written by `mllmseg export`, else "
+        "torch. tensorrt: the engines that its build_engines.sh has built on this machine.",
+        choices=("auto", "torch", "onnxruntime", "tensorrt"),
+        live=True,
+    )
     image_transport: str = _parameter(
         "auto",
         "Image topic to use; auto: `image`, or `image/compressed` while `image` has no "
