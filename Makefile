@@ -10,7 +10,8 @@
 #   make lock                   resolve requirements/*.txt anew into requirements/lock*.txt
 #   make parameters             write config/*.yaml and the README's table from the nodes' parameters
 #   make                        only set up and build;  make clean  removes everything made here
-# Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock file.
+# Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock files:
+#   make ROS_WHEELS=kilted      Kilted instead of Jazzy, also with the targets above
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -20,6 +21,7 @@ ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
 endif
 V := $(CURDIR)/.venv
+WHEELS := $(patsubst requirements/ros_%.txt,%,$(wildcard requirements/ros_*.txt))
 CORE := $(foreach part,core sim console speech recordings,requirements/$(part).txt)
 ifdef ROS_DISTRO
   export PYTHON ?= python3
@@ -29,11 +31,15 @@ ifdef ROS_DISTRO
   INSTALL := $(V)/bin/python tools/install_ranges.py $(REQUIREMENTS)
 else
   export PYTHON ?= python3.11
-  FLAVOUR := wheels
-  REQUIREMENTS := $(wildcard requirements/lock*.txt)
+  ROS_WHEELS ?= jazzy
+  ifeq ($(wildcard requirements/lock_$(ROS_WHEELS).txt),)
+    $(error ROS_WHEELS=$(ROS_WHEELS): no wheels of this distribution; there are: $(WHEELS))
+  endif
+  FLAVOUR := wheels_$(ROS_WHEELS)
+  REQUIREMENTS := $(foreach part,lock lock_$(ROS_WHEELS) lock_sources lock_cpu lock_cuda,requirements/$(part).txt)
   CREATE_VENV := $(PYTHON) -m venv
   LINT := lint
-  INSTALL := $(V)/bin/python tools/install_lock.py requirements \
+  INSTALL := $(V)/bin/python tools/install_lock.py requirements $(ROS_WHEELS) \
              && $(V)/bin/python tools/fix_cmake_exports.py
   # The wheels fill the virtual environment like an installation prefix of ROS 2.
   BUILD_ENV := AMENT_PREFIX_PATH=$(V) CMAKE_PREFIX_PATH=$(V)

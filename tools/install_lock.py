@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install the lock files into a virtual environment without ROS 2: only files whose hash they hold.
+"""Install the lock files into a virtual environment, with ROS 2: only files whose hash they hold.
 
 What they hold was resolved together, so dependencies are not looked for. Nothing is built but
 ``lock_sources.txt``, and that by the locked setuptools: pip would fetch another one unchecked.
 torch is the small build for CPUs if PIP_FIND_LINKS names a place that has it, or it is there
 already, else PyPI's.
 
-Entry point: ``python tools/install_lock.py FOLDER``, run by that environment's Python.
+Entry point: ``python tools/install_lock.py FOLDER ROS_DISTRO``, run by that environment's Python.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def has_torch_for_cpus() -> bool:
 
 def main() -> int:
     """Install the lock files of the folder named on the command line; returns pip's status."""
-    folder, wheels = Path(sys.argv[1]), "--only-binary=:all:"
+    folder, distro, wheels = Path(sys.argv[1]), sys.argv[2], "--only-binary=:all:"
     status = install(folder / "lock.txt", wheels)
+    status = status or install(folder / f"lock_{distro}.txt", wheels)
     status = status or install(folder / "lock_sources.txt", "--no-build-isolation")
     if not status and ("PIP_FIND_LINKS" in os.environ or has_torch_for_cpus()):
         if not install(folder / "lock_cpu.txt", wheels, "--no-index"):

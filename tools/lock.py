@@ -4,8 +4,9 @@
 Resolves as for an empty environment, from PyPI alone, without installing anything: the settings of
 this machine's pip do not count. ``lock_cuda.txt`` has PyPI's build of torch, with the libraries
 that it needs; ``lock_cpu.txt`` has PyTorch's own build for CPUs, from PyTorch's page or from where
-PIP_FIND_LINKS says; ``lock_sources.txt`` has what is published without wheels, ``lock.txt`` the
-rest.
+PIP_FIND_LINKS says; ``lock_sources.txt`` has what is published without wheels. Each
+``ros_DISTRO.txt`` in the folder is resolved with the other requirements, and ``lock_DISTRO.txt``
+has what is not common to all of them; ``lock.txt`` has the rest.
 
 Entry point: ``python tools/lock.py FOLDER REQUIREMENTS...``, or ``make lock``.
 """
@@ -71,7 +72,13 @@ def write(lock: Path, pins: Iterable[Pin]) -> None:
 def main() -> None:
     """Write the lock files into the folder named on the command line."""
     folder, files = Path(sys.argv[1]), sys.argv[2:]
-    pins = resolve(*(argument for name in files for argument in ("-r", name)))
+    resolved = {
+        ros.stem.removeprefix("ros_"): resolve(*(f"-r{name}" for name in (*files, ros)))
+        for ros in folder.glob("ros_*.txt")
+    }
+    pins = sorted(set.intersection(*map(set, resolved.values())))
+    for distro, its_pins in resolved.items():
+        write(folder / f"lock_{distro}.txt", (pin for pin in its_pins if pin not in pins))
     (torch,) = (pin for pin in pins if pin.name == "torch")
     places = os.environ.get("PIP_FIND_LINKS", CPU_TORCH).split()
     links = [argument for place in places for argument in ("--find-links", place)]

@@ -51,9 +51,11 @@ def test_every_locked_package_is_one_file_of_known_hash(lock: Path) -> None:
     assert [line for line in pins(lock) if not pin.fullmatch(line)] == []
 
 
-def test_no_package_is_locked_twice() -> None:
+@pytest.mark.parametrize("ros_lock", ["lock_jazzy.txt", "lock_kilted.txt"])
+def test_no_package_is_locked_twice(ros_lock: str) -> None:
     for torch_lock in ("lock_cpu.txt", "lock_cuda.txt"):
-        locks = [REQUIREMENTS / each for each in ("lock.txt", "lock_sources.txt", torch_lock)]
+        names = ("lock.txt", "lock_sources.txt", ros_lock, torch_lock)
+        locks = [REQUIREMENTS / each for each in names]
         names = [name(line) for lock in locks for line in pins(lock)]
         assert len(names) == len(set(names))
 
@@ -202,10 +204,11 @@ def test_the_bill_of_materials_has_every_locked_package_and_the_model(tmp_path: 
         f"{re.sub(r'[-_.]+', '-', each['name'].lower())}=={each['version']}"
         for each in document["components"]
     }
+    distro = "jazzy" if "ros-jazzy-rclpy==7.1.6" in listed else "kilted"
     locked = {
         line.split(" ")[0]
-        for lock in (REQUIREMENTS / "lock.txt", REQUIREMENTS / "lock_sources.txt")
-        for line in pins(lock)
+        for lock in ("lock.txt", "lock_sources.txt", f"lock_{distro}.txt")
+        for line in pins(REQUIREMENTS / lock)
     }
     assert locked <= listed
     assert f"torch=={importlib.metadata.version('torch')}" in listed

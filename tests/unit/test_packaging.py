@@ -11,6 +11,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mllmseg_ros"
 
@@ -171,14 +173,15 @@ _LOCKED = (
 )
 
 
-def test_every_range_has_a_pin_in_the_lock() -> None:
+@pytest.mark.parametrize("distro", ["jazzy", "kilted"])
+def test_every_range_has_a_pin_in_the_lock(distro: str) -> None:
     def names(file: str) -> set[str]:
         lines = (ROOT / "requirements" / file).read_text().splitlines()
         return {
             re.split(r"[<>=\[]", line)[0].lower() for line in lines if line and line[0] not in "#"
         }
 
-    pinned = names("lock.txt") | names("lock_sources.txt")
-    asked = set().union(*(names(f"{name}.txt") for name in _LOCKED))
+    pinned = names("lock.txt") | names("lock_sources.txt") | names(f"lock_{distro}.txt")
+    asked = set().union(*(names(f"{name}.txt") for name in (*_LOCKED, f"ros_{distro}")))
     for torch in ("lock_cpu.txt", "lock_cuda.txt"):
         assert asked <= pinned | names(torch)

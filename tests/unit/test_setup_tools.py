@@ -103,7 +103,9 @@ class Locks:
         rest = write_wheel(self.links, "locked_rest", "1.5")
         cpu = write_wheel(self.links, "torch", "2.13.0+cpu")
         cuda = write_wheel(self.links, "torch", "2.13.0")
+        ros = write_wheel(self.links, "locked_ros", "7.1")
         self.write("lock.txt", f"locked-rest==1.5 --hash=sha256:{rest}")
+        self.write("lock_jazzy.txt", f"locked-ros==7.1 --hash=sha256:{ros}")
         self.write("lock_sources.txt", "# none")
         self.write("lock_cpu.txt", f"torch==2.13.0+cpu --hash=sha256:{cpu}")
         self.write("lock_cuda.txt", f"torch==2.13.0 --hash=sha256:{cuda}")
@@ -120,7 +122,7 @@ class Locks:
             "PIP_FIND_LINKS": str(self.links),
             "PIP_TARGET": str(self.target),
         }
-        command = [sys.executable, str(TOOLS / "install_lock.py"), str(self.locks)]
+        command = [sys.executable, str(TOOLS / "install_lock.py"), str(self.locks), "jazzy"]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         return result.returncode, result.stdout + result.stderr
 
@@ -137,6 +139,7 @@ def test_the_lock_takes_the_build_of_torch_for_cpus_where_it_is_offered(locks: L
     status, text = locks.install()
     assert status == 0, text
     assert (locks.version("locked_rest"), locks.version("torch")) == ("1.5", "2.13.0+cpu")
+    assert locks.version("locked_ros") == "7.1"
 
 
 def test_the_lock_takes_pypi_s_torch_where_there_is_no_other(locks: Locks) -> None:
@@ -149,7 +152,7 @@ def test_the_lock_takes_pypi_s_torch_where_there_is_no_other(locks: Locks) -> No
     assert locks.version("torch") == "2.13.0"
 
 
-@pytest.mark.parametrize("name", ["locked_rest-1.5", "torch-2.13.0"])
+@pytest.mark.parametrize("name", ["locked_rest-1.5", "locked_ros-7.1", "torch-2.13.0"])
 def test_a_file_of_another_hash_is_not_installed(name: str, locks: Locks) -> None:
     (locks.links / "torch-2.13.0+cpu-py3-none-any.whl").unlink()
     with zipfile.ZipFile(locks.links / f"{name}-py3-none-any.whl", "a") as wheel:
@@ -172,6 +175,42 @@ def test_a_lock_has_the_hashes_of_what_pip_resolves(
     file.write_text("# head\nformer==1.0\n")
     lock.write(file, pins)
     assert file.read_text() == f"# head\nlocked-rest==1.5 --hash=sha256:{sha256}\n"
+
+
+def test_what_is_common_to_all_distributions_is_locked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links, cpu, locks = (tmp_path / name for name in ("links", "cpu", "locks"))
+    for folder in (links, cpu, locks):
+        folder.mkdir()
+    for name in ("torch", "common", "ros_old", "ros_new"):
+        write_wheel(links, name, "2.0")
+    write_wheel(cpu, "torch", "2.0+cpu")
+    (locks / "core.txt").write_text("torch\ncommon\n")
+    for distro in ("old", "new"):
+        (locks / f"ros_{distro}.txt").write_text(f"ros_{distro}\n")
+    names = ("lock", "lock_cpu", "lock_cuda", "lock_sources", "lock_old", "lock_new")
+    for name in names:
+        (locks / f"{name}.txt").write_text("# head\n")
+    lock = load("lock")
+    resolve = lock.resolve
+
+    def resolve_here(*arguments: str) -> list:
+        return resolve(*arguments, "--no-index", "--find-links", str(links))
+
+    monkeypatch.setattr(lock, "resolve", resolve_here)
+    monkeypatch.setattr(sys, "argv", ["lock.py", str(locks), str(locks / "core.txt")])
+    monkeypatch.setenv("PIP_FIND_LINKS", str(cpu))
+    lock.main()
+    pinned = {name: (locks / f"{name}.txt").read_text().splitlines() for name in names}
+    assert {name: [line.split(" ")[0] for line in lines] for name, lines in pinned.items()} == {
+        "lock": ["#", "common==2.0"],
+        "lock_cpu": ["#", "torch==2.0+cpu"],
+        "lock_cuda": ["#", "torch==2.0"],
+        "lock_sources": ["#"],
+        "lock_old": ["#", "ros-old==2.0"],
+        "lock_new": ["#", "ros-new==2.0"],
+    }
 
 
 def test_executable_runs_with_the_interpreter_of_the_build(tmp_path: Path) -> None:
