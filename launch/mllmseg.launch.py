@@ -7,11 +7,13 @@
 Another launch file can include it with the same arguments (IncludeLaunchDescription).
 """
 
+from launch.actions import SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
 from launch import LaunchDescription
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support import large_images
 from mllmseg_ros.ros.support.launch_files import Topic, describe_node
 
 # The defaults are the names that image_transport uses.
@@ -35,11 +37,18 @@ TOPICS = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe the node and its arguments."""
-    return describe_node(
+    """Describe the node and its arguments.
+
+    Fast DDS's profile for large images is set for the node, and for what is launched after it.
+    """
+    node = describe_node(
         SegmenterParameters,
         TOPICS,
         executable="mllmseg_node",
         name="mllmseg",
         action=LifecycleNode,
+    )
+    variables = large_images.environment().items()
+    return LaunchDescription(
+        [*(SetEnvironmentVariable(*each) for each in variables), *node.entities]
     )

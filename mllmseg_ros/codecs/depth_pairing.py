@@ -20,7 +20,11 @@ from mllmseg_ros.codecs.stamp_history import StampHistory, StampMatch
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 
-__all__ = ["DepthPairing", "PairedMessages"]
+__all__ = ["DepthPairing", "MissingDepthError", "PairedMessages"]
+
+
+class MissingDepthError(ValueError):
+    """Depth images are published, but that of this image has not come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +105,15 @@ class DepthPairing:
             wait_s: s, how long to wait for late messages.
 
         Raises:
-            ValueError: if there is none, with the reason.
+            MissingDepthError: if the depth image of this image has not come.
+            ValueError: if there is no depth for another reason, which it names.
         """
         depth = self._depths.wait_for(paired.depth, wait_s)
         if depth is None:
             nearest_ns = self._depths.nearest_distance(paired.depth.stamp_ns)
             if nearest_ns is None:  # no depth is published, so no position is expected
                 return None
-            raise ValueError(
+            raise MissingDepthError(
                 "no depth image has the stamp of the colour image; the nearest is "
                 f"{nearest_ns / 1e9:.3f} s off"
             )

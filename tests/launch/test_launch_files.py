@@ -19,7 +19,12 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs the built workspace: make t
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ros"))
 
 from ament_index_python.packages import get_package_share_directory
+from launch.actions import SetEnvironmentVariable
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ros_harness import START_S, Client, new_domain
+
+from launch import LaunchContext
+from mllmseg_ros.ros.support import large_images
 
 LAUNCH = Path(get_package_share_directory("mllmseg_ros")) / "launch"
 # Does what `ros2 launch FILE name:=value` does; ros2cli may not be installed.
@@ -78,6 +83,25 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     assert process.returncode == 0, output
     assert "process has finished cleanly" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", ["mllmseg.launch.py", "demo.launch.py"])
+@pytest.mark.parametrize("distro", ["jazzy", "kilted", ""])
+def test_large_images_have_their_profile(
+    name: str, distro: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    source = PythonLaunchDescriptionSource(str(LAUNCH / name))
+    context = LaunchContext()
+    for entity in source.get_launch_description(context).entities:
+        if isinstance(entity, SetEnvironmentVariable):
+            entity.execute(context)
+    assert ("FASTRTPS_DEFAULT_PROFILES_FILE" in os.environ) == (distro != "kilted")
+    assert ("FASTDDS_DEFAULT_PROFILES_FILE" in os.environ) == (distro != "jazzy")
+    for variable in large_images.variables():
+        assert Path(os.environ.pop(variable)).is_file()
 
 
 def test_a_node_that_died_is_started_again() -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,7 @@ class Rig:
         self.tree = Tree()
         self.pairing = DepthPairing()
         self.note, self.target_frame = "", ""
+        self.reader: CameraImageReader | None = None
 
     def depth(
         self,
@@ -70,7 +73,7 @@ class Rig:
             target_frame=self.target_frame,
             transform_timeout=0.0,
         )
-        reader = CameraImageReader(
+        self.reader = CameraImageReader(
             rgb_from_image=lambda _: np.zeros((HEIGHT, WIDTH, 3), np.uint8),
             depth_pairing=self.pairing,
             transforms=self.tree,
@@ -79,7 +82,7 @@ class Rig:
             depth_topic="/depth/image",
             metrics=CameraMetrics(),
         )
-        return reader.wrap(message)
+        return self.reader.wrap(message)
 
     def z_of(self, image: CameraImage) -> float | None:
         instance_set = locate_segmentations(image, [found()])
@@ -185,6 +188,36 @@ def test_missing_depth_is_reported(rig: Rig) -> None:
     rig.depth(3, 0.7)
     assert rig.z_of(rig.image(3)) is None
     assert rig.note == "no position: no camera_info has come"
+
+
+def test_images_whose_depth_got_lost_give_way_a_few_times_in_a_row(rig: Rig) -> None:
+    whole = rig.image(1)
+    assert rig.reader is not None
+
+    def gives_way(stamp_ns: int) -> bool:
+        message = Image(header=Header(stamp=time_message(stamp_ns), frame_id="camera"))
+        return rig.reader.wrap(message).gives_way()
+
+    assert not whole.gives_way()
+    assert [gives_way(stamp_ns) for stamp_ns in (3, 4, 5)] == [True] * 3
+    assert not gives_way(6)  # no depth has these stamps
+    assert not gives_way(2)
+    assert gives_way(7)  # one has come since
+
+
+def test_an_image_gives_way_for_a_moment_only(rig: Rig) -> None:
+    lossy = rig.image(3)
+    deadline = time.monotonic() + 5.0
+    assert lossy.gives_way()
+    while lossy.gives_way():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert rig.z_of(lossy) is None
+    assert rig.note == "no position: no depth image has the stamp of the colour image"
+
+
+def test_where_no_depth_is_published_no_image_gives_way() -> None:
+    assert not Rig().image(1).gives_way()
 
 
 def test_the_newest_camera_info_serves_where_none_has_the_stamp(rig: Rig) -> None:

@@ -235,6 +235,18 @@ def test_depth_of_another_time_gives_no_position_and_the_text_says_so(client: Cl
     assert not set(stamps(client.centroids)) & set(client.sent)
 
 
+def test_an_image_whose_depth_got_lost_gives_way_to_the_next_one(client: Client) -> None:
+    client.set_parameters(**ALWAYS_FOUND)
+    client.command("the green bowl")
+    client.wait(lambda: client.to("the green bowl"), each=lambda: send_rgbd(client))
+    for command in ("the red mug", "the blue mug", "the blue can"):
+        client.send_image(SAMPLE.rgb)
+        client.spin(0.1)
+        client.command(command)
+        client.wait(lambda: client.to(command), each=lambda: send_rgbd(client))  # noqa: B023
+        assert all(each.has_position for each in client.to(command)[0].segmentations), command
+
+
 def test_depth_of_another_size_and_slightly_later_is_used(client: Client) -> None:
     client.set_parameters(**ALWAYS_FOUND)
     client.command("the green bowl")

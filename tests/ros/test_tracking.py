@@ -124,10 +124,11 @@ def test_images_that_cannot_be_tracked_still_get_results(client: Client) -> None
     def send() -> None:
         client.send_image(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8))
 
+    def inferred_ns() -> set[int]:
+        return {
+            nanoseconds(result.header.stamp) - nanoseconds(result.segmentations[0].inference_age)
+            for result in client.to(COMMAND)
+        }
+
     client.command(COMMAND)
-    client.wait(lambda: len(client.to(COMMAND)) >= 4, each=send, every_s=0.03)
-    inferred_ns = {
-        nanoseconds(result.header.stamp) - nanoseconds(result.segmentations[0].inference_age)
-        for result in client.to(COMMAND)
-    }
-    assert len(inferred_ns) > 1
+    client.wait(lambda: len(inferred_ns()) >= 3, each=send, every_s=0.03)

@@ -7,7 +7,9 @@ Nothing is converted before a thread asks for it, and then once: most images are
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.codecs.camera_info import is_rectified_topic
-from mllmseg_ros.codecs.depth_pairing import DepthPairing, PairedMessages
+from mllmseg_ros.codecs.depth_pairing import DepthPairing, MissingDepthError, PairedMessages
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.frame import Frame, bare_frame_id
 from mllmseg_ros.geometry.instances import Depth, TargetFrame
@@ -28,6 +30,8 @@ from mllmseg_ros.ros.support.tf import TransformLookup, matrix_at
 __all__ = ["CameraImage", "CameraImageReader"]
 
 _DEPTH_WAIT_S = 0.1  # a depth image may come a little later than the colour image
+_NEXT_IMAGE_S = 0.25  # how long an image without its depth image gives way to a next one
+_MAX_GIVING_WAY = 3  # images in a row; more are not single depth images that got lost
 
 
 class CameraImageReader:
@@ -60,6 +64,7 @@ class CameraImageReader:
         self._rgb_from_image = rgb_from_image
         self._depth_pairing, self._transforms = depth_pairing, transforms
         self._parameters, self._metrics = parameters, metrics
+        self._n_missing = 0  # images in a row whose depth image has not come
 
     def wrap(self, message: Image | CompressedImage) -> CameraImage:
         """Keep what belongs to an image, and convert nothing yet."""
@@ -83,6 +88,7 @@ class CameraImageReader:
         """Depth in the pixels of an image; None where nobody publishes any.
 
         Raises:
+            MissingDepthError: if it has not come and an image after this one will have its own.
             ValueError: saying why there is none for this image.
         """
         parameters = self._parameters.now
@@ -93,14 +99,22 @@ class CameraImageReader:
                 self._transforms, frame.frame_id, depth_frame, frame.stamp_ns, timeout_s
             )
 
-        return self._depth_pairing.get_depth(
-            frame,
-            paired,
-            rectified=parameters.rectified or self._is_rectified,
-            depth_rectified=parameters.rectified or self._is_depth_rectified,
-            lookup_transform=lookup_transform,
-            wait_s=_DEPTH_WAIT_S,
-        )
+        try:
+            depth = self._depth_pairing.get_depth(
+                frame,
+                paired,
+                rectified=parameters.rectified or self._is_rectified,
+                depth_rectified=parameters.rectified or self._is_depth_rectified,
+                lookup_transform=lookup_transform,
+                wait_s=_DEPTH_WAIT_S,
+            )
+        except MissingDepthError as error:
+            self._n_missing += 1
+            if self._n_missing > _MAX_GIVING_WAY:
+                raise ValueError(str(error)) from None
+            raise
+        self._n_missing = 0
+        return depth
 
     def find_target_frame(self, frame: Frame) -> TargetFrame | None:
         """Frame of the positions at the image's stamp; None for the camera's own.
@@ -130,6 +144,7 @@ class CameraImage:
         self._frame: Frame | None = None
         self._depth: Depth | None = None
         self._no_depth: str | None = None  # why there is none; None: not read yet
+        self._gives_way_until_s = 0.0  # monotonic time, where its depth image has not come
 
     @property
     def header(self) -> Header:
@@ -170,12 +185,23 @@ class CameraImage:
                 try:
                     self._depth = self._reader.read_depth(frame, self._paired)
                 except Exception as error:  # a library's function may raise anything
+                    if isinstance(error, MissingDepthError):
+                        self._gives_way_until_s = time.monotonic() + _NEXT_IMAGE_S
                     self._no_depth = (
                         str(error) if isinstance(error, ValueError) else one_line(error)
                     )
             if self._no_depth:
                 raise ValueError(self._no_depth)
             return self._depth
+
+    def gives_way(self) -> bool:
+        """Whether to infer on the next image instead: the depth image of this one got lost.
+
+        Camera drivers and DDS lose single images. False after a moment without a next image.
+        """
+        with suppress(ValueError):
+            self.depth()
+        return time.monotonic() < self._gives_way_until_s
 
     def target_frame(self) -> TargetFrame | None:
         """Frame of its positions; None for the camera's own.

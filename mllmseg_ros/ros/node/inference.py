@@ -34,7 +34,7 @@ from mllmseg_ros.segmentation import Segmentation
 __all__ = ["InferenceThread", "RequestedCamera"]
 
 _MAX_PAUSE_S = 1.0  # between two signs of life to systemd's watchdog
-_RETRY_S = 0.1  # after a step that raised what nobody expected
+_RETRY_S = 0.1  # after a step that raised what nobody expected, or an image without its depth
 
 
 class RequestedCamera(Protocol):
@@ -179,6 +179,8 @@ class InferenceThread:
         request, pause_s = self._due_command(turn, arrival)
         if request is None and not private_requests:
             return pause_s
+        if arrival.item.gives_way():
+            return _RETRY_S
         if request is not None:
             turn.next_due_s = time.monotonic() + self._parameters.now.period_s
             arrival = _begin_inference(camera, arrival)

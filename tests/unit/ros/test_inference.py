@@ -32,12 +32,16 @@ class Image:
 
     def __init__(self, stamp_ns: int) -> None:
         self.stamp_ns, self.is_malformed = abs(stamp_ns), stamp_ns < 0
+        self.lacks_depth = False
 
     def frame(self) -> Frame:
         if self.is_malformed:
             raise ValueError("malformed")
         pixels = np.zeros((2, 2, 3), np.uint8)
         return Frame(rgb=pixels, stamp_ns=self.stamp_ns, frame_id="camera")
+
+    def gives_way(self) -> bool:
+        return self.lacks_depth
 
 
 class Tracking:
@@ -258,6 +262,21 @@ def test_an_old_image_is_left_and_the_next_one_taken(rig: Rig) -> None:
     assert rig.is_quiet()
     rig.image(99 * SECOND + SECOND // 2)
     assert rig.result() == ("the mug", 99 * SECOND + SECOND // 2)
+
+
+def test_an_image_that_lost_its_depth_gives_way_to_the_next_one(rig: Rig) -> None:
+    for stamp_ns in (99 * SECOND, 99 * SECOND + 2):
+        lossy = Image(stamp_ns)
+        lossy.lacks_depth = True
+        rig.slot.put(lossy)
+        rig.command("the mug")
+        assert rig.is_quiet()
+        if stamp_ns == 99 * SECOND:
+            rig.image(stamp_ns + 1)
+            assert rig.result() == ("the mug", stamp_ns + 1)
+        else:  # no next image comes
+            lossy.lacks_depth = False
+            assert rig.result() == ("the mug", stamp_ns)
 
 
 def test_the_newest_image_wins_and_the_newest_command_too(rig: Rig) -> None:
