@@ -219,7 +219,8 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
     """
     try:
         # Reads the header only; nothing is decoded yet.
-        with PIL.Image.open(io.BytesIO(msg.data), formats=_COMPRESSED_FORMATS) as header:
+        data = view_bytes(msg.data)
+        with PIL.Image.open(io.BytesIO(data), formats=_COMPRESSED_FORMATS) as header:
             width, height = header.size
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(
@@ -230,7 +231,6 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
         raise ValueError(
             f"compressed image is {width} x {height} px, accepted are up to {MAX_COMPRESSED_PX} px"
         )
-    data = np.frombuffer(msg.data, dtype=np.uint8)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
         bgr = cv2.imdecode(data, flags)
@@ -273,7 +273,7 @@ def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
         ValueError: if the format is unknown, or the data are broken or larger than
             MAX_COMPRESSED_PX, in RVL MAX_RVL_PX.
     """
-    encoding, data = format_encoding(msg.format), bytes(msg.data)
+    encoding, data = format_encoding(msg.format), view_bytes(msg.data).tobytes()
     if is_jpeg(msg):
         raise ValueError(
             f"depth as JPEG is of no use, because JPEG changes it; accepted: {_DEPTH_FORMATS}"
@@ -313,12 +313,12 @@ def is_compressed_depth(msg: CompressedImage) -> bool:
 
 def is_jpeg(msg: CompressedImage) -> bool:
     """Whether the data are a JPEG image."""
-    return bytes(msg.data[:3]) == b"\xff\xd8\xff"
+    return view_bytes(msg.data)[:3].tobytes() == b"\xff\xd8\xff"
 
 
 def is_16_bit_grey_png(msg: CompressedImage) -> bool:
     """Whether the data are a PNG image of one channel of 16 bits."""
-    head = bytes(msg.data[:26])
+    head = view_bytes(msg.data)[:26].tobytes()
     return head.startswith(b"\x89PNG") and head[24:] == b"\x10\x00"
 
 
@@ -406,6 +406,15 @@ def intrinsics_from_info(msg: CameraInfo, *, rectified: bool) -> Intrinsics | No
         return None
 
 
+def view_bytes(data: Any) -> NDArray[np.uint8]:
+    """View the data of an image message, or fetch them from where a driver keeps them.
+
+    Source: ROS 2 Lyrical's rosidl_buffer. It passes for array.array and need not be in this memory.
+    """
+    fetch = getattr(data, "to_bytes", None)
+    return np.frombuffer(data if fetch is None else fetch(), dtype=np.uint8)
+
+
 def nanoseconds(stamp: Time) -> int:
     """Convert a message's time to nanoseconds."""
     return int(stamp.sec * 1_000_000_000 + stamp.nanosec)
@@ -458,7 +467,7 @@ def _find_planes(msg: Image, encoding: Encoding) -> tuple[int, int]:
 def _join_planes(msg: Image, encoding: Encoding) -> NDArray[np.uint8]:
     """Copy the planes of a checked 4:2:0 image, without padding, to (H * 3 / 2, W)."""
     height, stride = _find_planes(msg, encoding)
-    width, data = msg.width, np.frombuffer(msg.data, dtype=np.uint8)
+    width, data = msg.width, view_bytes(msg.data)
     luma = data[: stride * height].reshape(height, stride)[:, :width]
     colors = data[stride * height :]
     if encoding.chroma == "one plane":
@@ -471,7 +480,7 @@ def _join_planes(msg: Image, encoding: Encoding) -> NDArray[np.uint8]:
 def _view_pixels(msg: Image, dtype: type, channels: int) -> Pixels:
     """View checked data as (H, W) or (H, W, channels) in native byte order."""
     stored = np.dtype(dtype).newbyteorder(">" if msg.is_bigendian else "<")
-    rows = np.frombuffer(msg.data, dtype=np.uint8).reshape(msg.height, msg.step)
+    rows = view_bytes(msg.data).reshape(msg.height, msg.step)
     rows = np.ascontiguousarray(rows[:, : msg.width * channels * stored.itemsize])
     shape = (msg.height, msg.width) if channels == 1 else (msg.height, msg.width, channels)
     return rows.view(stored).reshape(shape).astype(dtype, copy=False)

@@ -8,7 +8,10 @@ import io
 import os
 import re
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -285,10 +288,95 @@ def working_cv_bridge() -> bool:
 def test_cv_bridge_gives_the_same_bytes(name: str, working_cv_bridge: bool) -> None:
     if not working_cv_bridge:
         pytest.skip("cv_bridge is not installed or cannot run here")
-    message = image_from_array(random_pixels(name), name, Header())
-    for each in (message, pad_rows(message, 4 if ENCODINGS[name].dtype == np.uint16 else 12)):
-        theirs = cv_bridge_path.rgb_by_cv_bridge(each)
-        np.testing.assert_array_equal(theirs, rgb_from_image(each))
+    for width in (32, 31 + (ENCODINGS[name].multiple_hw[1] > 1)):
+        for n_bytes in (0, 1, 2, 3, 4, 12):
+            pixels = random_pixels(name, width=width)
+            each = pad_rows(image_from_array(pixels, name, Header()), n_bytes)
+            for each.is_bigendian in (0, 1):
+                theirs = cv_bridge_path.rgb_by_cv_bridge(each)
+                np.testing.assert_array_equal(theirs, rgb_from_image(each))
+
+
+# What cv_bridge's imgmsg_to_cv2 does with the rows of an image of 8 bits.
+ROWS_AS_CV_BRIDGE = """
+import numpy as np
+class CvBridge:
+    def imgmsg_to_cv2(self, message, encoding):
+        assert (message.encoding, message.is_bigendian) == ("rgb8", 0), message.encoding
+        stored = np.frombuffer(message.data, np.uint8)
+        shape = (message.height, int(message.step / 3), 3)
+        return np.ndarray(shape, np.uint8, stored)[:, :message.width]
+"""
+
+
+def test_rows_of_no_whole_number_of_pixels_are_not_given_to_cv_bridge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv_bridge.py").write_text(ROWS_AS_CV_BRIDGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+    for n_bytes in (0, 1, 2, 3, 4, 6):
+        padded = pad_rows(image_from_array(random_pixels("rgb8"), "rgb8", Header()), n_bytes)
+        np.testing.assert_array_equal(
+            cv_bridge_path.rgb_by_cv_bridge(padded), rgb_from_image(padded)
+        )
+    monkeypatch.setattr(cv_bridge_path, "BRIDGED_ENCODINGS", ("rgb8",))
+    cv_bridge_path.self_check()
+
+
+def test_the_self_check_sees_skewed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cv_bridge.py").write_text(ROWS_AS_CV_BRIDGE.replace("step / 3", "width + 0"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+    monkeypatch.setattr(cv_bridge_path, "BRIDGED_ENCODINGS", ("rgb8",))
+    with pytest.raises(ValueError, match="its rgb8 differs from ours"):
+        cv_bridge_path.self_check()
+
+
+class DeviceBuffer:
+    """Data as ROS 2 Lyrical may hand them over: not in this memory, and passing for array.array."""
+
+    def __init__(self, contents: bytes) -> None:
+        self._contents = contents
+
+    @property
+    def __class__(self) -> type:
+        return array.array
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def to_bytes(self) -> bytes:
+        return self._contents
+
+
+@pytest.mark.parametrize("name", [*PACKED, *PLANAR])
+def test_pixels_may_be_in_a_buffer_elsewhere(name: str) -> None:
+    if name in PACKED:
+        message = image_from_array(random_pixels(name), name, Header())
+    else:
+        y, u, v = random_pixels("rgb8").transpose(2, 0, 1)
+        message = planar(name, y, u[::2, ::2], v[::2, ::2])
+    buffered = SimpleNamespace(
+        **{field.lstrip("_"): getattr(message, field) for field in message.__slots__}
+    )
+    buffered.data = DeviceBuffer(message.data.tobytes())
+    assert isinstance(buffered.data, array.array)
+    np.testing.assert_array_equal(rgb_from_image(buffered), rgb_from_image(message))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "extension", "decode"),
+    [("rgb8", ".jpg", rgb_from_compressed), ("16UC1", ".png", depth_from_compressed)],
+)
+def test_compressed_images_may_be_in_a_buffer_elsewhere(
+    encoding: str, extension: str, decode: Callable[[CompressedImage], np.ndarray]
+) -> None:
+    pixels = np.full((6, 8), 700, np.uint16) if encoding == "16UC1" else random_pixels("rgb8")
+    contents = cv2.imencode(extension, pixels)[1].tobytes()
+    message = CompressedImage(format=f"{encoding}; {extension[1:]} compressed", data=contents)
+    buffered = SimpleNamespace(format=message.format, data=DeviceBuffer(contents))
+    np.testing.assert_array_equal(decode(buffered), decode(message))
 
 
 def test_the_conversion_in_use_is_named() -> None:
