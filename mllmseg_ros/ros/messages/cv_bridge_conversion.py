@@ -67,8 +67,8 @@ def rgb_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
     from cv_bridge import CvBridge
 
     encoding = check_image(msg)
-    # For big-endian images cv_bridge calls a method that NumPy 2 no longer has. It skews images whose
-    # rows are no whole number of pixels, and reads no data in other memory.
+    # For big-endian images cv_bridge calls a method that NumPy 2 no longer has; images whose rows are
+    # no whole number of pixels it skews; data in other memory it cannot read.
     if (
         msg.encoding not in BRIDGED_ENCODINGS
         or msg.is_bigendian
