@@ -220,7 +220,7 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
     try:
         # Reads the header only; nothing is decoded yet.
         data = view_bytes(msg.data)
-        with PIL.Image.open(io.BytesIO(data), formats=_COMPRESSED_FORMATS) as header:
+        with PIL.Image.open(io.BytesIO(data.tobytes()), formats=_COMPRESSED_FORMATS) as header:
             width, height = header.size
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(

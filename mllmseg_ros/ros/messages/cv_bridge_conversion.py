@@ -67,8 +67,8 @@ def rgb_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
     from cv_bridge import CvBridge
 
     encoding = check_image(msg)
-    # For big-endian images cv_bridge calls a method that NumPy 2 no longer has; images whose rows are
-    # no whole number of pixels it skews; data in other memory it cannot read.
+    # For big-endian images cv_bridge calls a method that NumPy 2 no longer has, images whose rows
+    # are no whole number of pixels it skews, and data in other memory it cannot read.
     if (
         msg.encoding not in BRIDGED_ENCODINGS
         or msg.is_bigendian

@@ -86,7 +86,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
             except BaseException as error:  # of a callback, whatever it is
                 report("a callback", error)
     finally:
-        node.stop()  # type: ignore[attr-defined]
+        node.stop()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
