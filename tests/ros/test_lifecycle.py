@@ -113,6 +113,7 @@ def test_round_trip(managed: Managed, tmp_path: Path) -> None:
     client.wait(lambda: client.to("the bowl") and waiting.done())
     assert client.to("the bowl")[0].status == SegmentationArray.STATUS_STOPPED
     assert waiting.result().answer.status == SegmentationArray.STATUS_STOPPED
+    assert "stopped after 0 images, 0 inferences" in managed.node.log  # since the last activation
 
     # Parameters that take effect at configure cannot be changed while a model is loaded.
     (result,) = client.set_parameters(image_transport="raw")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +13,15 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
+import rclpy
 import yaml
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.context import Context
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.parameter import Parameter
 
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
-from mllmseg_ros.ros.support.parameter_fields import changed
+from mllmseg_ros.ros.support.parameter_fields import changed, declare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,6 +77,47 @@ def test_a_change_is_checked() -> None:
     assert (
         changed(current, [Parameter("image_transport", value="auto")], configured=True) == current
     )
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, domain_id=99)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+def test_a_whole_number_sets_a_parameter_that_is_a_fraction(context: Context) -> None:
+    overrides = [Parameter("max_rate", value=1), Parameter("mask_score_limit", value=1)]
+    node = rclpy.create_node("numbers", context=context, parameter_overrides=overrides)
+    assert declare(node, SegmenterParameters).max_rate == 1.0
+    assert node.get_parameter("max_rate").type_ is Parameter.Type.DOUBLE
+    services = {service.srv_type: service.callback for service in node.services}
+
+    def set_to(name: str, value: int | str) -> list:
+        messages = [Parameter(name, value=value).to_parameter_msg()]
+        one = services[SetParameters](
+            SetParameters.Request(parameters=messages), SetParameters.Response()
+        )
+        messages = [Parameter(name, value=value).to_parameter_msg()]
+        together = services[SetParametersAtomically](
+            SetParametersAtomically.Request(parameters=messages), SetParametersAtomically.Response()
+        )
+        return [*one.results, together.result]
+
+    assert [result.successful for result in set_to("max_rate", 2)] == [True, True]
+    assert node.get_parameter("max_rate").value == 2.0
+    for name, value in (("max_rate", "2"), ("mode", 2), ("tracking", 1), ("nothing", 1)):
+        assert [result.successful for result in set_to(name, value)] == [False, False], name
+    node.destroy_node()
+
+
+def test_a_value_of_another_type_is_refused_at_the_start(context: Context) -> None:
+    overrides = [Parameter("tracking", value=1)]
+    node = rclpy.create_node("types", context=context, parameter_overrides=overrides)
+    with pytest.raises(InvalidParameterTypeException, match="tracking"):
+        declare(node, SegmenterParameters)
+    node.destroy_node()
 
 
 def test_former_names_are_accepted() -> None:

@@ -79,6 +79,24 @@ def test_one_inference_gives_a_result_for_every_image(client: Client) -> None:
     assert camera.iou(last) > 0.7
 
 
+def test_of_two_results_on_one_image_the_later_is_of_a_newer_inference(client: Client) -> None:
+    client.set_parameters(key_frame_age=0.0)
+    camera = PanningCamera(client)
+    client.command(COMMAND)
+    ages_ns: dict[int, list[int]] = {}
+
+    def is_repeated() -> bool:
+        ages_ns.clear()
+        for result in client.to(COMMAND):
+            age_ns = nanoseconds(result.segmentations[0].inference_age)
+            ages_ns.setdefault(nanoseconds(result.header.stamp), []).append(age_ns)
+        return sum(len(ages) > 1 for ages in ages_ns.values()) >= 3
+
+    client.wait(is_repeated, timeout_s=40.0, each=camera.send, every_s=0.05)
+    for ages in ages_ns.values():
+        assert sorted(set(ages), reverse=True) == ages
+
+
 def test_a_change_of_the_decision_triggers_an_inference(client: Client) -> None:
     """A still image gets one inference, until a parameter changes the decision."""
     client.command(COMMAND)

@@ -67,6 +67,8 @@ class ActiveSession:
             Exception: as a subscription or TF raises it.
         """
         self._node, self._router, self._transforms = node, router, transforms
+        self._slots = [camera.slot for camera in cameras]
+        self._n_before = self._count_images()
         wakeup = threading.Event()
         with ExitStack() as undo:
             undo.callback(transforms.stop)
@@ -111,6 +113,12 @@ class ActiveSession:
         commands = [command.topic for command in self._commands]
         return commands + [topic for camera in self.cameras for topic in camera.topics]
 
+    @property
+    def n_images(self) -> tuple[int, int]:
+        """Number of images received, and of those replaced by newer ones, since activation."""
+        received, dropped = self._count_images()
+        return received - self._n_before[0], dropped - self._n_before[1]
+
     def close(self, reason: str) -> None:
         """Unsubscribe, end all requests with this reason, and end the threads."""
         self._router.close()
@@ -134,6 +142,9 @@ class ActiveSession:
         for camera in self.cameras:
             camera.tracking.request_inference()
         self._router.wake_inference()
+
+    def _count_images(self) -> tuple[int, int]:
+        return sum(slot.received for slot in self._slots), sum(slot.dropped for slot in self._slots)
 
     def _subscribe_to_commands(self, cameras: Sequence[Camera], qos: QosWatch) -> None:
         to_all = partial(self._router.command, cameras=self.cameras)

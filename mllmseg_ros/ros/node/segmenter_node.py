@@ -186,8 +186,7 @@ class SegmenterNode(LifecycleNode):
         if session is None:
             return
         session.close("the node was deactivated")
-        received = sum(camera.slot.received for camera in self._cameras)
-        dropped = sum(camera.slot.dropped for camera in self._cameras)
+        received, dropped = session.n_images
         self.get_logger().info(
             f"stopped after {received} images, {session.inference.n_results} inferences, "
             f"{dropped} images replaced by newer ones"

@@ -8,8 +8,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    ParameterDescriptor,
+    ParameterType,
+    SetParametersResult,
+)
+from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -98,19 +105,29 @@ def declare(node: Node, kind: type[Parameters]) -> Parameters:
     _reply_to_every_change(node)
     values = {}
     for field in dataclasses.fields(kind):
-        values[field.name] = _freeze(
-            node.declare_parameter(field.name, field.default, _descriptor(field)).value
-        )
+        values[field.name] = _declare(node, field.name, field.default, _descriptor(field))
         former = field.metadata["formerly"]
         if not former:
             continue
         descriptor = _descriptor(field)
         descriptor.description = f"Deprecated: use {field.name}."
-        value = _freeze(node.declare_parameter(former, field.default, descriptor).value)
+        value = _declare(node, former, field.default, descriptor)
         if value != field.default:
             node.get_logger().warning(f"parameter {former} is called {field.name} now")
             values[field.name] = value
     return kind(**values)
+
+
+def _declare(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
+    """Declare one parameter and read it. A whole number sets a fraction: `max_rate:=1`."""
+    try:
+        return _freeze(node.declare_parameter(name, default, descriptor).value)
+    except InvalidParameterTypeException:
+        given = node.declare_parameter(name, None, ParameterDescriptor(dynamic_typing=True)).value
+        node.undeclare_parameter(name)
+        if not (type(default) is float and type(given) is int):
+            raise
+        return node.declare_parameter(name, float(given), descriptor, ignore_override=True).value
 
 
 def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bool) -> Parameters:
@@ -161,13 +178,14 @@ def _reply_to_every_change(node: Node) -> None:
     """
     for service in node.services:
         if service.srv_type is SetParameters:
-            service.callback = partial(_set_each, service.callback)
+            service.callback = partial(_set_each, node, service.callback)
         elif service.srv_type is SetParametersAtomically:
-            service.callback = partial(_set_atomically, service.callback)
+            service.callback = partial(_set_atomically, node, service.callback)
 
 
-def _set_each(set_: Callable, request: Any, response: Any) -> Any:
+def _set_each(node: Node, set_: Callable, request: Any, response: Any) -> Any:
     for parameter in request.parameters:
+        _accept_integer(node, parameter)
         one = SetParameters.Request(parameters=[parameter])
         try:
             response.results += set_(one, SetParameters.Response()).results
@@ -176,11 +194,22 @@ def _set_each(set_: Callable, request: Any, response: Any) -> Any:
     return response
 
 
-def _set_atomically(set_: Callable, request: Any, response: Any) -> Any:
+def _set_atomically(node: Node, set_: Callable, request: Any, response: Any) -> Any:
+    for parameter in request.parameters:
+        _accept_integer(node, parameter)
     try:
         return set_(request, response)
     except Exception as error:
         return SetParametersAtomically.Response(result=_refusal(error))
+
+
+def _accept_integer(node: Node, parameter: ParameterMessage) -> None:
+    """Make the whole number that sets a fraction one: `ros2 param set /mllmseg max_rate 1`."""
+    value = parameter.value
+    if value.type != ParameterType.PARAMETER_INTEGER or not node.has_parameter(parameter.name):
+        return
+    if node.get_parameter(parameter.name).type_ is Parameter.Type.DOUBLE:
+        value.type, value.double_value = ParameterType.PARAMETER_DOUBLE, float(value.integer_value)
 
 
 def _refusal(error: Exception) -> SetParametersResult:
