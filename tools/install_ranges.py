@@ -2,7 +2,8 @@
 """Install the requirement ranges into a virtual environment that sees a sourced ROS 2.
 
 What ROS or the robot's maker installed stays: a torch or cv2 that imports is never replaced (on a
-Jetson it is the only one with CUDA), and numpy keeps the major version that ROS was built with.
+Jetson with JetPack 6 it is the only one with CUDA), and numpy keeps the major version that ROS was
+built with.
 
 Entry point: ``python tools/install_ranges.py REQUIREMENTS...``, run by that environment's Python.
 """
@@ -17,7 +18,8 @@ import tempfile
 from pathlib import Path
 
 KEPT_IF_IMPORTABLE = {"torch": "torch", "opencv-python-headless": "cv2"}
-JETSON_MARK = Path("/etc/nv_tegra_release")
+JETSON_RELEASE = Path("/etc/nv_tegra_release")  # "# R36 (release), REVISION: 4.0, ..."
+FIRST_L4T_WITH_PYPI = 38  # JetPack 7, whose CUDA 13 is that of PyPI's torch for aarch64
 
 
 def imported_version(module: str) -> str | None:
@@ -60,15 +62,24 @@ def wanted_and_constraints(lines: list[str]) -> tuple[list[str], list[str]]:
     return wanted, sorted(constraints)
 
 
+def needs_torch_of_nvidia(wanted: list[str]) -> bool:
+    """Whether torch is missing on a Jetson whose CUDA PyPI's torch was not built for."""
+    if not JETSON_RELEASE.exists() or not any(line.startswith("torch") for line in wanted):
+        return False
+    release = re.search(r"\bR(\d+)\b", JETSON_RELEASE.read_text())
+    return release is None or int(release[1]) < FIRST_L4T_WITH_PYPI
+
+
 def main() -> None:
     """Install the files named on the command line with pip."""
     lines = [line.strip() for name in sys.argv[1:] for line in Path(name).read_text().splitlines()]
     wanted, constraints = wanted_and_constraints(lines)
-    if JETSON_MARK.exists() and any(line.startswith("torch") for line in wanted):
+    if needs_torch_of_nvidia(wanted):
         sys.exit(
-            "This is a Jetson without torch, and the package index has no CUDA build for it.\n"
-            "Install NVIDIA's wheel for your JetPack first (search: Installing PyTorch for Jetson "
-            "Platform), then run make again."
+            f"This is a Jetson without torch, and PyPI's is built for JetPack 7 (L4T "
+            f"R{FIRST_L4T_WITH_PYPI}) and later.\n"
+            "Install NVIDIA's wheel for your JetPack first (docs/install.md, On a Jetson), then run"
+            " this again."
         )
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraint_file:
         constraint_file.write("\n".join(constraints) + "\n")

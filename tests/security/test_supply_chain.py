@@ -111,7 +111,8 @@ def test_keys_of_apt_are_checked_before_they_are_used(dockerfile: Path) -> None:
     assert "apt-key" not in text
     assert "trusted=yes" not in text
     assert set(re.findall(r"^ARG \w+_KEY=(.*)$", text, re.MULTILINE)) <= {
-        "C1CF6E31E6BADE8868B172B4F42ED6FBAB17C654"
+        "C1CF6E31E6BADE8868B172B4F42ED6FBAB17C654",  # packages.ros.org
+        "EB693B3035CD5710E231E123A4B469963BF863CC",  # NVIDIA's repositories of CUDA
     }
 
 

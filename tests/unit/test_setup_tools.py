@@ -68,6 +68,41 @@ def test_numpy_keeps_the_major_version_that_ros_was_built_with() -> None:
     assert constraints == [f"numpy<{major + 1}"]
 
 
+@pytest.mark.parametrize(
+    ("release", "asks"),
+    [
+        ("# R36 (release), REVISION: 4.0, GCID: 37537400, BOARD: generic, EABI: aarch64", True),
+        ("# R38 (release), REVISION: 2.0, GCID: 41844464, BOARD: generic, EABI: aarch64", False),
+        ("# R39 (release), REVISION: 0.0", False),
+        ("something else", True),
+        (None, False),
+    ],
+)
+def test_only_a_jetson_before_jetpack_7_needs_torch_of_nvidia(
+    release: str | None, asks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_ranges = load("install_ranges")
+    monkeypatch.setattr(install_ranges, "JETSON_RELEASE", tmp_path / "nv_tegra_release")
+    if release is not None:
+        (tmp_path / "nv_tegra_release").write_text(f"{release}\n")
+    assert install_ranges.needs_torch_of_nvidia(["tqdm", "torch>=2.6"]) == asks
+    assert not install_ranges.needs_torch_of_nvidia(["tqdm"])  # there is one
+
+
+def test_ranges_for_another_machine_leave_out_what_it_has_no_wheel_of() -> None:
+    resolve_ranges = load("resolve_ranges")
+    machines = resolve_ranges.MACHINES
+    names = {
+        name: {line.split(">")[0] for line in resolve_ranges.wanted(machine)}
+        for name, machine in machines.items()
+    }
+    assert names["humble"] - names["humble-jetson"] == {"pocketsphinx"}
+    assert "torch" in names["humble-jetson"]
+    options = machines["humble-jetson"].options()
+    assert "--platform=manylinux_2_35_aarch64" in options
+    assert "--platform=manylinux_2_36_aarch64" not in options
+
+
 def test_cmake_exports_name_this_environment_once(tmp_path: Path) -> None:
     exports = tmp_path / "share" / "rclpy" / "cmake" / "rclpyConfig.cmake"
     exports.parent.mkdir(parents=True)
