@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the simulated camera, the segmenter and the commander; end with the commander.
 
-ros2 launch mllmseg_ros demo.launch.py rviz:=true
+    ros2 launch mllmseg_ros demo.launch.py rviz:=true
+
+With RViz it ends when RViz is closed, with ``live:=true`` when it is interrupted: the last command
+stays in force, and others can be sent to ``command``.
 """
 
 from launch.actions import (
@@ -10,8 +13,8 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.conditions import IfCondition, UnlessCondition
+from launch.substitutions import LaunchConfiguration, OrSubstitution, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
@@ -22,6 +25,7 @@ from mllmseg_ros.ros.support import large_images
 def generate_launch_description() -> LaunchDescription:
     """Describe the demo."""
     share = FindPackageShare("mllmseg_ros")
+    stays = OrSubstitution(LaunchConfiguration("rviz"), LaunchConfiguration("live"))
     return LaunchDescription(
         [
             *(SetEnvironmentVariable(*item) for item in large_images.environment().items()),
@@ -31,7 +35,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "out", default_value="demo_overlays", description="Folder for the overlays."
             ),
-            DeclareLaunchArgument("rviz", default_value="false", description="Start RViz."),
+            DeclareLaunchArgument(
+                "rviz", default_value="false", description="Start RViz, and end with it."
+            ),
+            DeclareLaunchArgument(
+                "live", default_value="false", description="Stay after the last command."
+            ),
             Node(
                 package="mllmseg_ros",
                 executable="sim_camera",
@@ -49,14 +58,15 @@ def generate_launch_description() -> LaunchDescription:
                 package="mllmseg_ros",
                 executable="demo_commander",
                 output="screen",
-                arguments=["--out", LaunchConfiguration("out")],
-                on_exit=Shutdown(reason="the demo is over"),
+                arguments=["--out", LaunchConfiguration("out"), "--keep", stays],
+                on_exit=Shutdown(reason="the demo is over", condition=UnlessCondition(stays)),
             ),
             Node(
                 package="rviz2",
                 executable="rviz2",
                 arguments=["-d", PathJoinSubstitution([share, "rviz", "mllmseg.rviz"])],
                 condition=IfCondition(LaunchConfiguration("rviz")),
+                on_exit=Shutdown(reason="RViz was closed"),
             ),
         ]
     )

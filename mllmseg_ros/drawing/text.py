@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["draw_text", "fit_text", "render_text"]
+__all__ = ["draw_text", "fit_text", "render_text", "transliterate"]
 
 Color = tuple[int, int, int]  # RGB
 _MAX_CHARS = 200
@@ -36,7 +36,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 def render_text(text: str, size_px: int) -> NDArray[np.uint8]:
     """Render one line as coverage (h, w), 0 to 255; h only depends on ``size_px``."""
     font = _font(size_px)
-    clean = _transliterate(text[:_MAX_CHARS])
+    clean = transliterate(text[:_MAX_CHARS])
     ascent, descent = font.getmetrics()
     width = max(1, int(np.ceil(font.getlength(clean))))
     line = Image.new("L", (width, ascent + descent))
@@ -46,7 +46,7 @@ def render_text(text: str, size_px: int) -> NDArray[np.uint8]:
     return coverage
 
 
-def _transliterate(text: str) -> str:
+def transliterate(text: str) -> str:
     """Transliterate a text to printable ASCII."""
     bare = unicodedata.normalize("NFKD", text.translate(_GERMAN))
     letters = (letter for letter in bare if not unicodedata.combining(letter))

@@ -21,9 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ros"))
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import SetEnvironmentVariable
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from mllmseg_ros.msg import SegmentationArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import START_S, Client, new_domain
 
 from launch import LaunchContext
+from mllmseg_ros.ros.demo.camera_publisher import FRAME_ID
 from mllmseg_ros.ros.support import large_images
 
 LAUNCH = Path(get_package_share_directory("mllmseg_ros")) / "launch"
@@ -147,6 +150,33 @@ def test_the_demo_ends_by_itself(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.png"))) >= 5
     assert "Traceback" not in output
     assert output.count("process has finished cleanly") == 3
+
+
+def test_the_demo_stays_if_it_is_to(tmp_path: Path) -> None:
+    """With the last command in force, and the camera's pose above the table in TF."""
+    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed")
+    domain = new_domain()
+    process = start_launch("demo.launch.py", domain, f"out:={tmp_path}", "live:=true")
+    client = Client(domain)
+    poses: list = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    client.node.create_subscription(tf2_msgs.TFMessage, "/tf_static", poses.append, latched)
+    assert process.stdout is not None
+    try:
+        lines = iter(process.stdout.readline, "")
+        assert any("demo_commander-3]: process has finished cleanly" in line for line in lines)
+        client.wait(lambda: poses)
+        (pose,) = poses[0].transforms
+        assert (pose.header.frame_id, pose.child_frame_id) == ("table", FRAME_ID)
+        assert pose.transform.translation.z > 0.2
+        n_results = len(client.results)
+        client.wait(lambda: len(client.results) > n_results + 2)
+        assert client.results[-1].status != SegmentationArray.STATUS_STOPPED
+    finally:
+        client.close()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
 
 
 def test_the_speech_node_with_its_arguments() -> None:

@@ -37,13 +37,17 @@ TOPICS = {
     "confidence": Image,
     "target_cloud": PointCloud2,
     "scene_cloud": PointCloud2,
+    "instances_cloud": PointCloud2,
 }
 SHARE = Path(get_package_share_directory("mllmseg_ros"))
 # RViz: message type and properties of the display classes that we use.
 _CLOUD = {"Color Transformer", "Position Transformer", "Style", "Size (Pixels)", "Alpha"}
 RVIZ_DISPLAYS: dict[str, tuple[str | None, set[str]]] = {
     "Image": ("sensor_msgs/msg/Image", {"Normalize Range"}),
-    "Camera": ("sensor_msgs/msg/Image", {"Image Rendering", "Overlay Alpha", "Zoom Factor"}),
+    "Camera": (
+        "sensor_msgs/msg/Image",
+        {"Image Rendering", "Overlay Alpha", "Zoom Factor", "Visibility"},
+    ),
     "PointCloud2": ("sensor_msgs/msg/PointCloud2", _CLOUD),
     "MarkerArray": ("visualization_msgs/msg/MarkerArray", {"Namespaces"}),
     "PointStamped": (
@@ -165,6 +169,17 @@ def test_target_and_scene_have_no_common_points(synchronised: dict[str, Any]) ->
     assert len(points["scene_cloud"]) > 10 * len(points["target_cloud"]) > 1000
 
 
+def test_every_target_has_points_with_its_label(synchronised: dict[str, Any]) -> None:
+    cloud, chosen = synchronised["instances_cloud"], synchronised["target_cloud"]
+    names = [(each.name, each.offset, each.datatype) for each in cloud.fields]
+    assert names[3:] == [("rgb", 12, PointField.FLOAT32), ("label", 16, PointField.UINT32)]
+    records = np.frombuffer(cloud.data, np.float32).reshape(cloud.width, 5)
+    labels = records.view(np.uint32)[:, 4]
+    assert set(labels) == set(np.unique(pixels(synchronised["labels"]))) - {0}
+    first = np.frombuffer(chosen.data, np.float32).reshape(chosen.width, 4)
+    np.testing.assert_array_equal(records[labels == 1][:, :4], first)
+
+
 @pytest.fixture(scope="module")
 def types(connection: Client) -> dict[str, str]:
     """Types of all topics that the node publishes or subscribes to."""
@@ -193,8 +208,14 @@ def test_rviz_displays_match_the_topics(types: dict[str, str]) -> None:
         if kind:
             assert types[display["Topic"]["Value"]] == kind
             topics.add(display["Topic"]["Value"])
-    assert {"/image", "/overlay", "/markers", "/target_cloud", "/scene_cloud"} <= topics
+    assert {"/image", "/overlay", "/markers", "/instances_cloud", "/scene_cloud"} <= topics
     assert manager["Global Options"]["Fixed Frame"] == FRAME_ID
+    displays = {display["Name"]: display for display in manager["Displays"]}
+    assert not displays["Centroid"]["Enabled"]  # it would stay after the target is gone
+    assert set(displays["Camera"]["Visibility"]) - {"Value"} <= set(displays)
+    geometry = config["Window Geometry"]
+    assert (geometry["Hide Left Dock"], geometry["Hide Right Dock"]) == (False, False)
+    assert bytes.fromhex(geometry["QMainWindow State"])
 
 
 def test_foxglove_panels_match_the_topics(types: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from mllmseg_ros.ros.messages.segmentation_msgs import pose_message
 from mllmseg_ros.ros.node.markers import marker_array, no_markers
 from mllmseg_ros.ros.node.request import RequestFactory
 from mllmseg_ros.ros.node.result import Result
+from mllmseg_ros.ros.node.result_messages import labelled_points
 from mllmseg_ros.segmentation import Status, build_segmentation
 
 HEADER = Header(frame_id="camera")
@@ -71,6 +72,30 @@ def test_a_box_and_a_name_per_position() -> None:
     assert box.pose == pose_message(HEADER, position).pose
     assert name.text.startswith("the mugs 0.6")
     assert name.pose.position.y < box.pose.position.y - 0.05  # above it: y points down
+
+
+def test_words_are_spaced_and_spelled_for_rviz() -> None:
+    seen = make_result(with_depth=True)
+    instances = [
+        replace(each, segmentation=replace(each.segmentation, expression="die grüne Tasse"))
+        for each in seen.instances
+    ]
+    result = replace(seen, instance_set=replace(seen.instance_set, instances=instances))
+    name = marker_array(result).markers[2]
+    assert name.text.startswith("die gruene Tasse 0.6")
+    assert 0 < name.scale.x < name.scale.z < 0.1  # RViz would space words by a metre
+
+
+def test_points_have_the_labels_of_their_pixels() -> None:
+    result = make_result(with_depth=True)
+    points, rgb, labels = labelled_points(result)
+    assert len(points) == len(rgb) == len(labels)
+    assert set(labels) == {1, 2}
+    np.testing.assert_allclose(points[labels == 1][:, 2], 0.6, atol=1e-6)
+    np.testing.assert_allclose(points[labels == 2][:, 2], 0.8, atol=1e-6)
+    points, rgb, labels = labelled_points(make_result(with_depth=False))
+    assert points.shape == rgb.shape == (0, 3)
+    assert labels.shape == (0,)
 
 
 def test_without_positions_all_markers_are_deleted() -> None:

@@ -59,9 +59,9 @@ _WITHOUT_RESULT = {
 class SegmentCommander(Commander[SegmentCommand]):
     """Sends commands and writes the overlay of each result."""
 
-    def __init__(self, folder: Path, live: bool, seed: int) -> None:
+    def __init__(self, folder: Path, live: bool, seed: int, keep: bool) -> None:
         super().__init__("demo_commander", folder, _HISTORY, _RESULT_TIMEOUT_S)
-        self._live, self._seed = live, seed
+        self._live, self._seed, self._keep = live, seed, keep
         self._pause_until_s, self._latency_ms = 0.0, 0.0
         self._first_image_s, self._n_images = 0.0, 0
         self._rows: list[tuple[Verdict, float]] = []
@@ -83,6 +83,11 @@ class SegmentCommander(Commander[SegmentCommand]):
         self._typed: deque[str] = deque()
         if live:
             threading.Thread(target=self._read_terminal, daemon=True).start()
+
+    def stop(self) -> None:
+        """End the command in force, unless it is to stay."""
+        if not self._keep:
+            super().stop()
 
     def _on_image(self, message: Image) -> None:
         super()._on_image(message)
@@ -202,6 +207,12 @@ def arguments_parser() -> argparse.ArgumentParser:
     """Create the command line parser."""
     parser = commander_parser("send commands to the mllmseg node", "folder for the overlays")
     parser.add_argument("--live", action="store_true", help="take commands from the terminal")
+    parser.add_argument(
+        "--keep",
+        choices=("true", "false"),
+        default="false",
+        help="true: the last command stays in force at the end",
+    )
     parser.add_argument("--seed", type=int, default=0, help="choice of the commands")
     return parser
 
@@ -209,7 +220,9 @@ def arguments_parser() -> argparse.ArgumentParser:
 def main(args: list[str] | None = None) -> int:
     """Run the commander; return 0 if every command got a result."""
     return run_commander(
-        lambda arguments: SegmentCommander(arguments.out, arguments.live, arguments.seed),
+        lambda arguments: SegmentCommander(
+            arguments.out, arguments.live, arguments.seed, arguments.keep == "true"
+        ),
         arguments_parser(),
         args,
     )

@@ -51,7 +51,8 @@ class SimCameraNode(Node):
         self._scene = random_scene(seed, "validation", _N_OBJECTS)
         self._camera = TabletopCamera(WIDTH, HEIGHT)
         self._camera.load(self._scene)
-        self._publisher = CameraPublisher(self)
+        camera = self._scene.camera
+        self._publisher = CameraPublisher(self, camera.rotation, camera.position_m)
         self._first_ns = self.get_clock().now().nanoseconds
         self.create_timer(1 / rate, self._publish_image)
         self.get_logger().info(

@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mllmseg_ros.ros.demo.camera_publisher import (
     HEIGHT,
+    TABLE_FRAME,
     WIDTH,
     CameraPublisher,
     declare_rate,
@@ -39,7 +40,6 @@ from mllmseg_ros.sim.pick_scenes import pick_scene
 
 __all__ = ["main"]
 
-TABLE_FRAME = "table"
 REQUIRED_OBJECTS = (("red", "mug"), ("red", "cube"), ("blue", "bowl"))  # objects in every scene
 # Of the world; if rendering takes longer than the maximum, simulated time slows down.
 _STEP_S, _MAX_STEP_S = 0.03, 0.09
@@ -66,7 +66,7 @@ class SimRobotNode(Node):
             azimuth_rad=math.atan2(ahead[1], ahead[0]) + 1.4,
             elevation_rad=0.45,
         )
-        self._publisher = CameraPublisher(self)
+        self._publisher = CameraPublisher(self, scene.camera.rotation, scene.camera.position_m)
         self._onlooker_image = self.create_publisher(Image, "onlooker/image", 1)
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._truth = self.create_publisher(String, "truth/grasp", 1)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convert coloured points to sensor_msgs/PointCloud2 and back.
 
-The fields are x, y, z in metres and rgb packed into a float, as RViz and PCL read them. Clouds are
-built with sensor_msgs_py where it is installed and works, else with NumPy; the bytes are the same.
+The fields are x, y, z in metres and rgb packed into a float, as RViz and PCL read them; a cloud of
+all instances has labels, too. Clouds are built with sensor_msgs_py where it is installed and works,
+else with NumPy; the bytes are the same. Labelled ones are always built with NumPy.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mllmseg_ros.ros.package_choice import choose_implementation
 CloudBuilder = Callable[[Header, NDArray[np.float32], NDArray[np.uint8]], PointCloud2]
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4")])
+_LABELLED_POINT = np.dtype([*_POINT.descr, ("label", "<u4")])
 
 
 def choose_cloud_builder() -> tuple[CloudBuilder, str]:
@@ -51,14 +53,40 @@ def cloud_from_points(
         points: (N, 3) m, finite.
         rgb: (N, 3) RGB.
     """
-    packed = _pack(points, rgb)
+    return _cloud(header, _pack(points, rgb), _fields())
+
+
+def labelled_cloud(
+    header: Header,
+    points: NDArray[np.float32],
+    rgb: NDArray[np.uint8],
+    labels: NDArray[np.uint32],
+) -> PointCloud2:
+    """Build an unorganised cloud with a field ``label``; see :func:`cloud_from_points`.
+
+    Args:
+        header: header of the image that the points belong to; copied by reference.
+        points: (N, 3) m, finite.
+        rgb: (N, 3) RGB.
+        labels: (N,) of the instances that the points belong to.
+    """
+    packed = np.empty(len(points), dtype=_LABELLED_POINT)
+    colored = _pack(points, rgb)
+    for name in _POINT.names or ():
+        packed[name] = colored[name]
+    packed["label"] = labels
+    label = PointField(name="label", offset=_POINT.itemsize, datatype=PointField.UINT32, count=1)
+    return _cloud(header, packed, [*_fields(), label])
+
+
+def _cloud(header: Header, packed: NDArray[np.void], fields: list[PointField]) -> PointCloud2:
     cloud = PointCloud2(
         header=header,
         height=1,
         width=len(packed),
-        fields=_fields(),
+        fields=fields,
         is_bigendian=False,
-        point_step=_POINT.itemsize,
+        point_step=packed.dtype.itemsize,
         row_step=packed.nbytes,
         is_dense=True,
     )

@@ -12,6 +12,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from mllmseg_ros.drawing.overlay import choose_colors
+from mllmseg_ros.drawing.text import transliterate
 from mllmseg_ros.geometry.instances import distance_m
 from mllmseg_ros.ros.messages.segmentation_msgs import point_message, pose_message
 from mllmseg_ros.ros.node.result import Result
@@ -20,6 +21,7 @@ __all__ = ["marker_array", "no_markers"]
 
 _THINNEST_M = 0.004  # a box without volume does not show
 _TEXT_HEIGHT_M, _TEXT_LIFT_M = 0.025, 0.03
+_TEXT_SPACE = 0.4  # between two words, of the height
 _BOX_ALPHA = 0.35
 
 
@@ -43,8 +45,10 @@ def marker_array(result: Result) -> MarkerArray:
         height_m = np.abs(position.box_axes[up_axis]) @ position.box_size
         above[up_axis] += up * (height_m / 2 + _TEXT_LIFT_M)
         name.pose.position = point_message(above)
-        name.scale = Vector3(z=_TEXT_HEIGHT_M)
-        name.text = f"{instance.segmentation.expression} {distance_m(instance, frame):.2f} m"
+        # RViz spaces words by x, and has ASCII letters alone.
+        name.scale = Vector3(x=_TEXT_SPACE * _TEXT_HEIGHT_M, z=_TEXT_HEIGHT_M)
+        expression = transliterate(instance.segmentation.expression)
+        name.text = f"{expression} {distance_m(instance, frame):.2f} m"
         markers += [box, name]
     return MarkerArray(markers=markers)
 

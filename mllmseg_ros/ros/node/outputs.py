@@ -20,7 +20,7 @@ from mllmseg_ros.geometry.instances import distance_m
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.messages import detections
 from mllmseg_ros.ros.messages.image_msgs import compressed_from_array, image_from_array
-from mllmseg_ros.ros.messages.point_cloud import CloudBuilder, scene_points
+from mllmseg_ros.ros.messages.point_cloud import CloudBuilder, labelled_cloud, scene_points
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, pose_message
 from mllmseg_ros.ros.node.markers import marker_array, no_markers
 from mllmseg_ros.ros.node.request import RequestEvent
@@ -31,6 +31,7 @@ from mllmseg_ros.ros.node.result_messages import (
     confidence_image,
     event_message,
     label_image,
+    labelled_points,
     union_image,
 )
 from mllmseg_ros.ros.support.qos import QosWatch, overridable
@@ -39,6 +40,7 @@ __all__ = ["CameraOutputs"]
 
 # Deep enough for a burst of commands: every one of them gets a message.
 _SEGMENTATIONS_DEPTH = 100
+NO_POINTS = (np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))  # and no colours
 
 
 class CameraOutputs:
@@ -69,6 +71,7 @@ class CameraOutputs:
         self._centroid = publisher(PointStamped, "centroid")
         self._target_pose = publisher(PoseStamped, "target_pose")
         self._target_cloud = publisher(PointCloud2, "target_cloud")
+        self._instances_cloud = publisher(PointCloud2, "instances_cloud")
         self._scene_cloud = publisher(PointCloud2, "scene_cloud")
         self._markers = publisher(MarkerArray, "markers")
         self._cloud_from_points = cloud_from_points
@@ -96,12 +99,16 @@ class CameraOutputs:
             messages.append((self._target_pose, pose_message(result.position_header, position)))
         if self._markers.get_subscription_count():
             messages.append((self._markers, marker_array(result)))
-        if position is not None and self._target_cloud.get_subscription_count():
-            u, v = position.points_uv.T
-            cloud = self._cloud_from_points(
-                result.position_header, position.points, result.rgb[v, u]
-            )
+        if self._target_cloud.get_subscription_count():
+            points, rgb = NO_POINTS
+            if position is not None:
+                u, v = position.points_uv.T
+                points, rgb = position.points, result.rgb[v, u]
+            cloud = self._cloud_from_points(result.position_header, points, rgb)
             messages.append((self._target_cloud, cloud))
+        if self._instances_cloud.get_subscription_count():
+            cloud = labelled_cloud(result.position_header, *labelled_points(result))
+            messages.append((self._instances_cloud, cloud))
         depth = result.instance_set.depth
         wants_scene = depth is not None and self._scene_cloud.get_subscription_count()
         wants_mask = _wanted(self._mask)
@@ -131,17 +138,27 @@ class CameraOutputs:
         """Publish the end of a request that no image is behind."""
         self._segmentations.publish(event_message(event))
 
-    def publish_nothing_selected(self, newest: tuple[Header, tuple[int, int]] | None) -> None:
-        """Publish that nothing is selected any more: a mask of zeros, no marker.
+    def publish_nothing_selected(self, newest: tuple[Header, NDArray[np.uint8]] | None) -> None:
+        """Publish that nothing is selected any more: a mask of zeros, no marker, no point.
 
         Args:
-            newest: header and size (H, W) of the newest image; without one, the last mask's.
+            newest: header and pixels (H, W, 3) RGB of the newest image; without one, the mask of
+                zeros has the last mask's header.
         """
+        header = newest[0] if newest else Header()
         if self._markers.get_subscription_count():
-            self._markers.publish(no_markers(newest[0] if newest else Header()))
+            self._markers.publish(no_markers(header))
         if self._detections is not None:
-            self._detections.publish_nothing(newest[0] if newest else Header())
-        behind = newest or self._last_mask
+            self._detections.publish_nothing(header)
+        if self._target_cloud.get_subscription_count():
+            self._target_cloud.publish(self._cloud_from_points(header, *NO_POINTS))
+        if self._instances_cloud.get_subscription_count():
+            none = labelled_cloud(header, *NO_POINTS, np.zeros(0, np.uint32))
+            self._instances_cloud.publish(none)
+        if newest is not None and _wanted(self._overlay):
+            for publisher, message in _images(self._overlay, newest[1], "rgb8", header):
+                publisher.publish(message)
+        behind = (header, newest[1].shape[:2]) if newest else self._last_mask
         if behind is not None:
             header, size_hw = behind
             nothing = np.zeros(size_hw, np.uint8)

@@ -95,6 +95,26 @@ def confidence_image(result: Result) -> NDArray[np.uint8]:
     return np.asarray(np.round(255 * np.where(sure > 0, sure, none)), dtype=np.uint8)
 
 
+def labelled_points(
+    result: Result,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint32]]:
+    """Points of all that was found: (N, 3) m, RGB (N, 3), and labels (N,) of :func:`label_image`.
+
+    A point of two masks has the label of the one asked first, as in the image.
+    """
+    labels = label_image(result)
+    points, pixels = [np.zeros((0, 3), np.float32)], [np.zeros((0, 2), np.int64)]
+    for index, instance in enumerate(result.instances):
+        position = instance.position
+        if position is not None:
+            u, v = position.points_uv.T
+            own = labels[v, u] == assign_label(index)
+            points.append(position.points[own])
+            pixels.append(position.points_uv[own])
+    u, v = np.concatenate(pixels).T
+    return np.concatenate(points), result.rgb[v, u], labels[v, u].astype(np.uint32)
+
+
 def chosen_position(result: Result) -> Position | None:
     """Position of the first found "pick" target, else of the first found target.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from mllmseg_ros.ros.node.camera import Camera
@@ -138,8 +140,8 @@ class ResultPublisher:
     def _publish_nothing_selected(self) -> None:
         self._camera.outputs.publish_nothing_selected(self._newest_image())
 
-    def _newest_image(self) -> tuple[Header, tuple[int, int]] | None:
-        """Header and size (H, W) of the newest image, if it can be read."""
+    def _newest_image(self) -> tuple[Header, NDArray[np.uint8]] | None:
+        """Header and pixels (H, W, 3) RGB of the newest image, if it can be read."""
         newest = self._camera.slot.peek()
         if newest is None:
             return None
@@ -147,4 +149,4 @@ class ResultPublisher:
             rgb = newest.item.frame().rgb
         except Exception:  # the inference thread reports malformed images
             return None
-        return newest.item.header, (rgb.shape[0], rgb.shape[1])
+        return newest.item.header, rgb
