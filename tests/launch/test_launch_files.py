@@ -89,22 +89,16 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mllmseg.launch.py", "demo.launch.py"])
-@pytest.mark.parametrize("distro", ["jazzy", "kilted", ""])
-def test_large_images_have_their_profile(
-    name: str, distro: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROS_DISTRO", distro)
-    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-        monkeypatch.delenv(variable, raising=False)
+def test_large_images_have_their_profile(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ((variable, profile),) = large_images.environment().items()
+    monkeypatch.delenv(variable, raising=False)
     source = PythonLaunchDescriptionSource(str(LAUNCH / name))
     context = LaunchContext()
     for entity in source.get_launch_description(context).entities:
         if isinstance(entity, SetEnvironmentVariable):
             entity.execute(context)
-    assert ("FASTRTPS_DEFAULT_PROFILES_FILE" in os.environ) == (distro != "kilted")
-    assert ("FASTDDS_DEFAULT_PROFILES_FILE" in os.environ) == (distro != "jazzy")
-    for variable in large_images.variables():
-        assert Path(os.environ.pop(variable)).is_file()
+    assert os.environ.pop(variable) == profile
+    assert Path(profile).is_file()
 
 
 def test_a_node_that_died_is_started_again() -> None:

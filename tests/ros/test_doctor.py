@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ import pytest
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
 
 import rclpy
+from ament_index_python.packages import get_package_prefix
 from ros_harness import START_S, Client, NodeProcess, new_domain
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mllmseg_ros.doctor.machine import Finding
 from mllmseg_ros.ros.messages.image_msgs import image_from_array, time_message
+from mllmseg_ros.ros.support import large_images
 from mllmseg_ros.ros.tools import doctor
 
 RGB = np.zeros((120, 160, 3), np.uint8)
@@ -35,6 +38,26 @@ def run(client: Client, each=None) -> tuple[int, dict[str, list[str]]]:
     status = doctor.end()
     assert "Traceback" not in doctor.log
     return status, {line[5:21].strip(): [line[:5].strip(), line[21:]] for line in doctor.lines}
+
+
+@pytest.mark.parametrize(
+    ("package", "variable"),
+    [
+        ("fastrtps", "FASTRTPS_DEFAULT_PROFILES_FILE"),  # Fast DDS 2: Humble, Jazzy
+        ("fastdds", "FASTDDS_DEFAULT_PROFILES_FILE"),  # Fast DDS 3
+    ],
+)
+def test_the_profile_is_set_under_the_name_that_fast_dds_reads(
+    package: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "share" / package).mkdir(parents=True)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{get_package_prefix('mllmseg_ros')}:{tmp_path}")
+    monkeypatch.delenv(variable, raising=False)
+    ((name, profile),) = large_images.environment().items()
+    assert name == variable
+    assert Path(profile).is_file()
+    monkeypatch.setenv(variable, "/mine.xml")
+    assert large_images.environment() == {variable: "/mine.xml"}
 
 
 def test_a_working_robot_and_a_broken_one() -> None:

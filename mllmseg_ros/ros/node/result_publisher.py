@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 
+from mllmseg_ros.geometry.boxes import BoxHistory
 from mllmseg_ros.ros.node.camera import Camera
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
@@ -60,6 +62,7 @@ class ResultPublisher:
         self._image_topic = camera.resolve("image")
         self._compressed_topic = camera.compressed_image_topic
         self._parameters, self._clock, self._log = parameters, clock, log
+        self._boxes = BoxHistory()
         self._lock = threading.Lock()  # a mask never comes after the stop that ended it
 
     def publish_inference(self, inference: InferenceResult) -> bool:
@@ -68,9 +71,14 @@ class ResultPublisher:
             return self._publish(locate_inference(inference), inference.image)
 
     def publish_tracked(self, tracked: TrackedResult) -> bool:
-        """Publish a result on a newer image; False if its command is no longer in force."""
+        """Publish a result on a newer image; False if its command is no longer in force.
+
+        Called by one thread at a time, which holds the lock of the tracker.
+        """
         with self._camera.metrics.publish.timing():
-            return self._publish(locate_tracked(tracked), tracked.image)
+            result = locate_tracked(tracked)
+            instance_set = self._boxes.steady(result.instance_set)
+            return self._publish(replace(result, instance_set=instance_set), tracked.image)
 
     def deliver(self, private_request: PrivateRequest, inference: InferenceResult) -> None:
         """Hand a result to the caller alone."""

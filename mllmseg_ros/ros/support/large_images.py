@@ -6,28 +6,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ament_index_python import get_search_paths
 from ament_index_python.packages import get_package_share_directory
 
-__all__ = ["environment", "variables"]
-
-_FAST_DDS_2 = ("humble", "iron", "jazzy")
-
-
-def variables() -> tuple[str, ...]:
-    """Return the environment variables in which Fast DDS looks for its profile.
-
-    Fast DDS 2 and 3 have different ones. ROS 2 from wheels does not say which distribution it is:
-    then both.
-    """
-    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    distro = os.environ.get("ROS_DISTRO")
-    return names if not distro else names[:1] if distro in _FAST_DDS_2 else names[1:]
+__all__ = ["environment"]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment variables with the profile, for processes that exchange images.
+    """Return the environment variable with the profile, for processes that exchange images.
 
     By default Fast DDS drops most images on a busy machine: they do not fit its shared memory.
     """
-    profile = Path(get_package_share_directory("mllmseg_ros"), "config", "fastdds_large_images.xml")
-    return {name: os.environ.get(name) or str(profile) for name in variables()}
+    # Fast DDS 2, of Humble and Jazzy, has another name for the variable, and is another package.
+    # Not both variables: Kilted reads both, and refuses to read a profile twice.
+    old = any(Path(prefix, "share", "fastrtps").is_dir() for prefix in get_search_paths())
+    name = f"{'FASTRTPS' if old else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+    share = Path(get_package_share_directory("mllmseg_ros"))
+    return {name: os.environ.get(name) or str(share / "config" / "fastdds_large_images.xml")}

@@ -115,21 +115,18 @@ def _check_transport() -> Iterator[Finding]:
         else:
             yield ok("large images", "the kernel's receive buffer is large enough")
         return
-    profiles = large_images.environment()
-    wrong = [f"{name} names {file}" for name, file in profiles.items() if not Path(file).is_file()]
-    missing = [f"{name}={file}" for name, file in profiles.items() if not os.environ.get(name)]
-    if wrong:
-        yield fail("large images", f"{wrong[0]}, which does not exist")
-    elif os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
-        yield ok("large images", "LARGE_DATA")
-    elif missing:
+    ((variable, profile),) = large_images.environment().items()
+    given = os.environ.get(variable)
+    if given and not Path(given).is_file():
+        yield fail("large images", f"{variable} names {given}, which does not exist")
+    elif given or os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
+        yield ok("large images", f"{variable}={given}" if given else "LARGE_DATA")
+    else:
         yield warn(
             "large images",
             "Fast DDS loses them with its defaults; here and where the camera is started: "
-            f"export {' '.join(missing)}",
+            f"export {variable}={profile}",
         )
-    else:
-        yield ok("large images", ", ".join(f"{name}={file}" for name, file in profiles.items()))
     free = measure_shared_memory()
     if free is not None and free < _SHARED_MEMORY:
         yield warn(
