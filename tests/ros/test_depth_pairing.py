@@ -213,7 +213,7 @@ def test_an_image_gives_way_for_a_moment_only(rig: Rig) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert rig.z_of(lossy) is None
-    assert rig.note == "no position: no depth image has the stamp of the colour image"
+    assert "no depth image has the stamp of the colour image" in rig.note
 
 
 def test_where_no_depth_is_published_no_image_gives_way() -> None:
