@@ -5,6 +5,8 @@
 #                               suite in two processes, what ARGS chooses in one
 #   make lint                   ruff, mypy and the layers of the package (import-linter)
 #   make slow                   the tests that take minutes, which `make test` skips
+#   make quantized              the tests of quantised models, with torchao beside the environment: where it is
+#                               installed, transformers imports it everywhere, and it prints warnings
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
 #   make sbom                   write build/sbom.json: all that is installed, and the model (CycloneDX)
 #   make lock                   resolve requirements/*.txt anew into requirements/lock*.txt
@@ -15,7 +17,7 @@
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test slow parity lint lock sbom parameters clean FORCE
+.PHONY: build demo test slow quantized parity lint lock sbom parameters clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
@@ -79,6 +81,14 @@ slow: $(BUILT)
 	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
 	  -m slow tests $(ARGS)
 
+quantized: export PYTHONPATH := $(CURDIR)/build/torchao:$(PYTHONPATH)
+quantized: $(BUILT)
+	$(V)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps --only-binary=:all: \
+	  --upgrade --target build/torchao -r requirements/lock_quantize.txt
+	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
+	  tests/unit/model/test_quantization.py tests/unit/checkpoints/test_quantizing.py \
+	  tests/cuda/test_cuda_quantization.py $(ARGS)
+
 lint: $(READY)
 	@$(V)/bin/python -m ruff check .
 	@$(V)/bin/python -m ruff format --check .
@@ -108,7 +118,7 @@ $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in 
 
 # Only resolves. Not after $(READY), which would install the lock file that is about to be replaced.
 lock:
-	$(V)/bin/python tools/lock.py requirements $(CORE) requirements/{train,onnx,quantize,docs,test,lint,sbom,wheels}.txt
+	$(V)/bin/python tools/lock.py requirements $(CORE) requirements/{train,onnx,docs,test,lint,sbom,wheels}.txt
 
 sbom: $(BUILT)
 	@$(V)/bin/python tools/sbom.py build/sbom.json

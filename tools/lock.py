@@ -6,7 +6,8 @@ this machine's pip do not count. ``lock_cuda.txt`` has PyPI's build of torch, wi
 that it needs; ``lock_cpu.txt`` has PyTorch's own build for CPUs, from PyTorch's page or from where
 PIP_FIND_LINKS says; ``lock_sources.txt`` has what is published without wheels. Each
 ``ros_DISTRO.txt`` in the folder is resolved with the other requirements, and ``lock_DISTRO.txt``
-has what is not common to all of them; ``lock.txt`` has the rest.
+has what is not common to all of them; ``lock.txt`` has the rest. ``lock_quantize.txt`` has torchao,
+which is installed only beside the environment.
 
 Entry point: ``python tools/lock.py FOLDER REQUIREMENTS...``, or ``make lock``.
 """
@@ -86,6 +87,7 @@ def main() -> None:
         folder / "lock_cpu.txt",
         resolve("--no-deps", "--no-index", *links, f"torch=={torch.version}+cpu"),
     )
+    write(folder / "lock_quantize.txt", resolve("--no-deps", "-r", f"{folder}/quantize.txt"))
     cuda = [pin for pin in pins if pin.name.startswith(OF_CUDA)]
     sources = [pin for pin in pins if pin.name in WITHOUT_WHEELS]
     write(folder / "lock_cuda.txt", cuda)
