@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
@@ -73,6 +74,7 @@ def train_as_in_paper(
             "features are kept per image, but recompress changes each image every time; set "
             "recompress to false in the recipe"
         )
+    AcceleratorState._reset_state()  # of an earlier run in this process, whose precision may differ
     accelerator = Accelerator(
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
         # The query and key weights of a cross-attention to a single token have no effect.
