@@ -290,6 +290,11 @@ def describe_failure(robot: Robot) -> str:
     for a new command on good images.
     """
     client = robot.client
+    client.results.clear()
+    client.masks.clear()
+    n_seen = client.node.count_publishers("segmentations")
+    client.spin(10.0, each=lambda: (robot.send(), client.command(f"still, {COMMAND}")))
+    alone = f"{len(client.results)} results and {len(client.masks)} masks of {n_seen} publishers"
     environment = {**os.environ, "ROS_DOMAIN_ID": str(robot.domain)}
     code = [sys.executable, "-c", OTHER_SUBSCRIBER]
     other = subprocess.Popen(code, env=environment, stdout=subprocess.PIPE, text=True, cwd="/")
@@ -299,7 +304,7 @@ def describe_failure(robot: Robot) -> str:
     client.spin(1.0)
     n_others = other.communicate(timeout=60)[0].strip()
     return (
-        f"afterwards a new subscriber got {n_others} results, the robot {len(client.results)}\n"
+        f"the robot got {alone}; then a new subscriber got {n_others} results, the robot {len(client.results)}\n"
         f"{robot.node.log[-20_000:]}"
     )
 
