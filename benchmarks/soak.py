@@ -304,7 +304,8 @@ def describe_failure(robot: Robot) -> str:
     client.spin(1.0)
     n_others = other.communicate(timeout=60)[0].strip()
     return (
-        f"the robot got {alone}; then a new subscriber got {n_others} results, the robot {len(client.results)}\n"
+        f"the robot got {alone}; then a new subscriber got {n_others} results, the robot "
+        f"{len(client.results)}\n"
         f"{robot.node.log[-20_000:]}"
     )
 
