@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -500,7 +501,9 @@ def test_the_second_renderer_is_told_of_the_first(
 
 
 def test_a_killed_program_holds_nothing(hold, data: Path) -> None:
-    os.kill(hold(data), 9)
+    holder = hold(data)
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
     assert main(["review", str(data), "--accept-sure"]) == 0
     assert sorted(path.name for path in data.iterdir()) == ["0.png", "1.png", "annotations.jsonl"]
 

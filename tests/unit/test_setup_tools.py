@@ -218,13 +218,15 @@ def test_what_is_common_to_all_distributions_is_locked_once(
     links, cpu, locks = (tmp_path / name for name in ("links", "cpu", "locks"))
     for folder in (links, cpu, locks):
         folder.mkdir()
-    for name in ("torch", "common", "ros_old", "ros_new"):
+    for name in ("torch", "common", "ros_old", "ros_new", "beside"):
         write_wheel(links, name, "2.0")
     write_wheel(cpu, "torch", "2.0+cpu")
     (locks / "core.txt").write_text("torch\ncommon\n")
+    (locks / "quantize.txt").write_text("beside\n")
     for distro in ("old", "new"):
         (locks / f"ros_{distro}.txt").write_text(f"ros_{distro}\n")
-    names = ("lock", "lock_cpu", "lock_cuda", "lock_sources", "lock_old", "lock_new")
+    of_kind = ("lock", "lock_cpu", "lock_cuda", "lock_sources", "lock_quantize")
+    names = (*of_kind, "lock_old", "lock_new")
     for name in names:
         (locks / f"{name}.txt").write_text("# head\n")
     lock = load("lock")
@@ -243,6 +245,7 @@ def test_what_is_common_to_all_distributions_is_locked_once(
         "lock_cpu": ["#", "torch==2.0+cpu"],
         "lock_cuda": ["#", "torch==2.0"],
         "lock_sources": ["#"],
+        "lock_quantize": ["#", "beside==2.0"],
         "lock_old": ["#", "ros-old==2.0"],
         "lock_new": ["#", "ros-new==2.0"],
     }
