@@ -81,8 +81,8 @@ def intrinsics_of_image(
 
     Raises:
         NotCalibratedError: if it has no focal length.
-        ValueError: if its size, its distortion model or the number of its coefficients does not
-            explain the image, saying what does not.
+        ValueError: if its size, its principal point, its distortion model or the number of its
+            coefficients does not explain the image, saying what does not.
     """
     return read_camera_info(info, size_hw, rectified=rectified, name=name)[0]
 
@@ -107,6 +107,11 @@ def read_camera_info(
         ValueError: as :func:`intrinsics_of_image`.
     """
     K, with_D, note = _read_matrix(info, rectified, name)
+    if min(size_hw) > 2 and 0 <= K[0, 2] < 1 and 0 <= K[1, 2] < 1:
+        raise ValueError(
+            f"{name} has its principal point at ({K[0, 2]:g}, {K[1, 2]:g}), a corner of the image; "
+            "accepted are px"
+        )
     model, D = _read_distortion(info, name) if with_D else ("plumb_bob", np.zeros(0))
     given = str(info.distortion_model)
     if D.any() and model != given:

@@ -49,6 +49,7 @@ _MM_PER_M = 1000.0
 _NO_DEPTH_MM = 65535  # what many drivers write where they see nothing
 # Metres in which 90 % of an image are farther away are millimetres.
 _FARTHEST_M, _FAR_SHARE = 60.0, 0.1
+_NEAREST_M, _NEAR_SHARE = 0.02, 0.9  # and millimetres in which 90 % are nearer are metres
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +165,10 @@ def find_encoding(name: str) -> Encoding | None:
     return ENCODINGS.get(name) or ENCODINGS.get(name.lower())
 
 
+def _find_bayer(name: str) -> Encoding | None:
+    return find_encoding(name) if name.lower().startswith("bayer") else None
+
+
 def describe_unknown_encoding(name: str, accepted: Iterable[str] = ENCODINGS) -> str:
     """Say, in one line, that an encoding cannot be decoded, and which ones can."""
     plain = name.isprintable() and name.isascii() and " " not in name and name
@@ -214,6 +219,9 @@ def rgb_from_image(msg: Image) -> NDArray[np.uint8]:
 def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
     """Decode a JPEG or PNG image to RGB (H, W, 3) uint8, ignoring EXIF orientation.
 
+    A grey image whose format names a Bayer pattern is the mosaic, as the compressed transport of
+    ROS 2 leaves it.
+
     Raises:
         ValueError: if the data is neither, larger than MAX_COMPRESSED_PX, or broken.
     """
@@ -222,6 +230,7 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
         data = view_bytes(msg.data)
         with PIL.Image.open(io.BytesIO(data.tobytes()), formats=_COMPRESSED_FORMATS) as header:
             width, height = header.size
+            is_grey = header.mode == "L" or header.mode.startswith("I")
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(
             f"compressed image of format {msg.format[:64]!r} with {len(msg.data)} bytes cannot be "
@@ -231,13 +240,18 @@ def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
         raise ValueError(
             f"compressed image is {width} x {height} px, accepted are up to {MAX_COMPRESSED_PX} px"
         )
+    pattern = _find_bayer(format_encoding(msg.format)) if is_grey else None
+    color = cv2.IMREAD_GRAYSCALE if pattern else cv2.IMREAD_COLOR
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = cv2.imdecode(data, flags)
+        bgr = cv2.imdecode(data, color | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise ValueError(f"compressed image is broken: {error.err}") from error
     if bgr is None:
         raise ValueError(f"compressed image of {width} x {height} px is broken")
+    if pattern:
+        if min(height, width) < min(pattern.smallest_hw):
+            raise ValueError(f"compressed Bayer image is {width} x {height} px, too small")
+        return pattern.to_rgb(bgr)
     return to_8_bit(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
 
 
@@ -248,7 +262,8 @@ def depth_from_image(msg: Image) -> NDArray[np.float32]:
     invalid, too.
 
     Raises:
-        ValueError: for another encoding, sizes that do not fit it, or millimetres in 32FC1.
+        ValueError: for another encoding, sizes that do not fit it, millimetres in 32FC1, or metres
+            in 16UC1.
     """
     if msg.encoding in ("16UC1", "mono16"):
         _check_layout(msg, 2)
@@ -325,6 +340,12 @@ def is_16_bit_grey_png(msg: CompressedImage) -> bool:
 def _millimetres_to_metres(stored: Pixels) -> NDArray[np.float32]:
     depth = stored.astype(np.float32) / np.float32(_MM_PER_M)
     depth[(stored == 0) | (stored == _NO_DEPTH_MM)] = np.nan
+    valid = _sample_valid(depth)
+    if len(valid) and float(np.quantile(valid, _NEAR_SHARE)) < _NEAREST_M:
+        raise ValueError(
+            f"16UC1 depth with a median of {np.median(valid) * _MM_PER_M:.0f} can only be metres; "
+            "accepted: 16UC1 in millimetres, 32FC1 in metres"
+        )
     return depth
 
 
@@ -333,9 +354,13 @@ def _without_invalid(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return depth
 
 
-def _check_unit(depth: NDArray[np.float32]) -> None:
+def _sample_valid(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     valid = depth[np.isfinite(depth)]
-    valid = valid[:: max(1, len(valid) // 10_000)]  # enough of them
+    return valid[:: max(1, len(valid) // 10_000)]  # enough of them
+
+
+def _check_unit(depth: NDArray[np.float32]) -> None:
+    valid = _sample_valid(depth)
     if len(valid) and float(np.quantile(valid, _FAR_SHARE)) > _FARTHEST_M:
         raise ValueError(
             f"32FC1 depth with a median of {np.median(valid):.0f} can only be millimetres; "

@@ -202,6 +202,16 @@ def test_a_lens_that_is_not_known_costs_the_position_alone(
     check_refused(ask(info=info(distortion_model=model, d=d)), reason)
 
 
+@pytest.mark.parametrize("divisor", [(1, 1), (640, 480)])
+def test_a_K_of_normalised_coordinates_is_refused(
+    divisor: tuple[int, int], ask: Callable[..., InstanceSet]
+) -> None:
+    K = SAMPLE.K.copy()
+    K[0, 2], K[1, 2] = K[0, 2] / 640, K[1, 2] / 480
+    K[0, 0], K[1, 1] = K[0, 0] / divisor[0], K[1, 1] / divisor[1]
+    check_refused(ask(info=info(K=K)), "camera_info has its principal point at (0.4")
+
+
 def test_P_where_K_is_0(ask: Callable[..., InstanceSet]) -> None:
     P = np.hstack([SAMPLE.K, np.zeros((3, 1))]).ravel()
     check(ask(info=info(K=np.zeros((3, 3)), p=P)))
@@ -321,6 +331,11 @@ JPEG = bytes(cv2.imencode(".jpg", SAMPLE.rgb[..., ::-1])[1])
             "32FC1 depth with a median of 737 can only be millimetres",
         ),
         (
+            "/cam/depth",
+            raw(np.round(SAMPLE.depth_m).astype(np.uint16), "16UC1"),
+            "16UC1 depth with a median of 1 can only be metres; accepted: 16UC1 in millimetres",
+        ),
+        (
             "/cam/depth/compressed",
             compressed(JPEG, "16UC1; jpeg compressed "),
             "depth as JPEG is of no use",
@@ -331,7 +346,7 @@ JPEG = bytes(cv2.imencode(".jpg", SAMPLE.rgb[..., ::-1])[1])
             "compressed depth of 8 bytes is no readable PNG",
         ),
     ],
-    ids=["64FC1", "32SC1", "8UC1", "millimetres", "JPEG", "broken"],
+    ids=["64FC1", "32SC1", "8UC1", "millimetres", "metres", "JPEG", "broken"],
 )
 def test_depth_that_is_of_no_use_is_no_camera_and_named(
     topic: str, depth: Message, reason: str, ask: Callable[..., InstanceSet]
@@ -617,6 +632,20 @@ def test_bits_that_a_camera_leaves_0(
         check(ask("/cam/image_raw", **{"/cam/image_raw/compressed": compressed(png(bgr), "png")}))
         return
     check(ask(image=image), atol_m=0.003)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_a_compressed_mosaic_has_colours(form: str, ask: Callable[..., InstanceSet]) -> None:
+    """The compressed transport leaves the images of a Bayer pattern as they are."""
+    code = ".png" if form == "png" else ".jpg"
+    data = bytes(cv2.imencode(code, bayer(SAMPLE.rgb).astype(np.uint8))[1])
+    image = compressed(data, f"bayer_rggb8; {form} compressed ")
+    check(ask("/cam/image_raw", **{"/cam/image_raw/compressed": image}), atol_m=0.003)
+
+
+def test_a_compressed_image_in_colour_is_no_mosaic(ask: Callable[..., InstanceSet]) -> None:
+    image = compressed(JPEG, "bayer_rggb8; jpeg compressed bgr8")
+    check(ask("/cam/image_raw", **{"/cam/image_raw/compressed": image}))
 
 
 @pytest.mark.parametrize(
