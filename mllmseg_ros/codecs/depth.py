@@ -46,7 +46,8 @@ def align_depth(
         message: the depth image.
         info: camera info of the colour image.
         depth_info: camera info of the depth image; None if its intrinsics are the colour image's,
-            as they are anyway if it is unusable and frame and size are the colour image's.
+            as they are anyway if frame and size are the colour image's and it is unusable or of
+            another frame.
         rectified: the colour image is rectified already.
         depth_rectified: the depth image is; None for the same.
         lookup_transform: returns the (4, 4) transform from a frame into the colour image's, at the
@@ -64,8 +65,12 @@ def align_depth(
     color_from_depth = None
     depth_frame = message.header.frame_id
     is_other_frame = frames_differ(depth_frame, frame.frame_id)
+    is_aligned = not is_other_frame and depth_hw == size_hw
     depth_camera = None
-    if depth_info is not None:
+    # An info of another frame is of the depth camera, from before the depth was aligned.
+    if depth_info is not None and not (
+        is_aligned and frames_differ(depth_info.header.frame_id, frame.frame_id)
+    ):
         try:
             depth_camera = intrinsics_of_image(
                 depth_info,
@@ -74,7 +79,7 @@ def align_depth(
                 name="depth/camera_info",
             )
         except ValueError:
-            if is_other_frame or depth_hw != size_hw:
+            if not is_aligned:
                 raise
     if is_other_frame:
         if depth_camera is None:
@@ -84,7 +89,7 @@ def align_depth(
                 "colour image"
             )
         color_from_depth = lookup_transform(depth_frame)
-    elif depth_camera is None and depth_hw == size_hw:
+    elif depth_camera is None and is_aligned:
         return Depth(metres=depth_m, intrinsics=color)
     if depth_camera is None:
         if abs(depth_hw[0] * size_hw[1] - depth_hw[1] * size_hw[0]) > max(size_hw):

@@ -222,6 +222,13 @@ def test_aligned_depth_needs_no_info_of_its_own(ask: Callable[..., InstanceSet])
     check(ask("/cam/depth", **moved))
 
 
+def test_aligned_depth_with_the_info_of_the_depth_camera(ask: Callable[..., InstanceSet]) -> None:
+    K = [[432.8, 0, 322], [0, 432.8, 239.4], [0, 0, 1]]
+    of_depth = info(K=np.array(K), frame_id="depth_optical")
+    moved = {"/cam/aligned/image": DEPTH, "/cam/aligned/camera_info": of_depth}
+    check(ask("/cam/depth", **moved))
+
+
 @pytest.mark.parametrize("off_ns", [40_000_000, -60_000_000_000, 1_000_000_000 - FIRST_NS])
 def test_an_info_of_another_stamp(off_ns: int, ask: Callable[..., InstanceSet]) -> None:
     check(ask(info=info(stamp_ns=FIRST_NS + off_ns)))
