@@ -57,9 +57,28 @@ class _BoundedMcap(McapReader):
     def __init__(self, path: McapFile) -> None:
         super().__init__(cast("Any", path))  # it needs a path's open(), and its text for errors
 
-    def open(self) -> None:
-        super().open()
+    def read_index(self) -> None:
+        """Read the index at the end; in place of rosbags', for chunks without an index of theirs.
+
+        rosbags takes them for empty (mcap.dev/spec, "Chunk Index": there may be none).
+        """
+        super().read_index()
         _check_chunks(self.chunks)
+        unindexed = [chunk for chunk in self.chunks if not chunk.message_index_offsets]
+        for chunk in unindexed:
+            chunk.channel_count.update(dict.fromkeys(self.channels, 1))  # any may be in it
+        if unindexed and not (self.statistics and self.statistics.channel_message_counts):
+            self.meta_scan()
+
+    def messages(
+        self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
+    ) -> Generator[tuple[Connection, int, bytes], None, None]:
+        """Read messages ordered by time, or as they were written if the file has no index.
+
+        rosbags gives up at the first that is older than the one before, which recorders do write.
+        """
+        read = super().messages if self.chunks else self.messages_scan
+        yield from read(connections, start, stop)
 
 
 class _BoundedDatabase(Sqlite3Reader):
@@ -169,7 +188,11 @@ class Reader:
     def messages(
         self, connections: Collection[Connection]
     ) -> Generator[tuple[Connection, int, bytes], None, None]:
-        """Yield connection, time recorded (ns) and bytes of the messages of some connections."""
+        """Yield connection, time recorded (ns) and bytes of the messages of some connections.
+
+        They are ordered by time, but for those of an mcap without an index, as a killed recorder
+        leaves it: they come as they were written.
+        """
         wanted = {(each.topic, each.msgtype) for each in connections}
         for storage, by_id in self._storages:
             ids = {i for i, each in by_id.items() if (each.topic, each.msgtype) in wanted}

@@ -14,7 +14,7 @@ from mllmseg_ros.codecs.image_file import MAX_IMAGE_BYTES, open_image, read_imag
 from mllmseg_ros.files import read_bytes
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.recorded_image import IMAGE_SUFFIXES, RecordedImage, no_depth
-from mllmseg_ros.recording.storage_files import natural_order
+from mllmseg_ros.recording.storage_files import describe_ros1, natural_order
 
 __all__ = ["FolderSource"]
 
@@ -42,6 +42,8 @@ class FolderSource:
             ),
             key=lambda file: natural_order(file.name),
         )
+        if not self.files and (bags := sorted(path.glob("[!.]*.bag"))):
+            raise ValueError(describe_ros1(bags[0]))
         if not self.files:
             raise ValueError(
                 f"{path}: no image in it; accepted: {', '.join(IMAGE_SUFFIXES)}, or the "

@@ -17,7 +17,7 @@ from mllmseg_ros.recording.recorded_image import (
     VIDEO_SUFFIXES,
     ImageSource,
 )
-from mllmseg_ros.recording.storage_files import METADATA, is_storage_name
+from mllmseg_ros.recording.storage_files import METADATA, describe_ros1, is_storage_name
 from mllmseg_ros.recording.video import VideoSource
 
 __all__ = ["is_bag", "open_source"]
@@ -43,10 +43,7 @@ def _open_source(path: Path, topics: Sequence[str]) -> ImageSource:
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if path.is_file() and path.suffix == ".bag":
-        raise ValueError(
-            f"{path}: a ROS 1 bag; convert it to ROS 2 with "
-            f"`rosbags-convert --src {path.name} --dst {path.stem}`"
-        )
+        raise ValueError(describe_ros1(path))
     if is_bag(path):
         from mllmseg_ros.recording.bag import BagSource
 

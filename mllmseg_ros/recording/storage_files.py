@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,6 +13,7 @@ from mllmseg_ros.recording.recorded_image import BAG_SUFFIXES
 
 __all__ = [
     "METADATA",
+    "describe_ros1",
     "find_storage_files",
     "is_storage_name",
     "list_storage_files",
@@ -22,6 +24,15 @@ METADATA = "metadata.yaml"
 MAX_METADATA_BYTES = 4 << 20
 # Hidden files are none: macOS leaves "._NAME" beside NAME on disks of other systems.
 _STORAGE_NAME = re.compile(r"[^.].*\.(mcap|db3)(\.(zstd|zst|lz4|gz|bz2|xz))?")
+_SPLIT_NAME = re.compile(r"(.+_)[0-9]+(\.(mcap|db3))")  # of one recording: NAME_0.mcap, NAME_1.mcap
+
+
+def describe_ros1(file: Path) -> str:
+    """Say how a bag of ROS 1 becomes one that can be read."""
+    return (
+        f"{file}: a ROS 1 bag; convert it to ROS 2 with "
+        f"`rosbags-convert --src {file.name} --dst {file.stem}`"
+    )
 
 
 def is_storage_name(name: str) -> bool:
@@ -59,20 +70,36 @@ def find_storage_files(path: Path) -> tuple[list[Path], list[str]]:
                 f"its {METADATA}"
             )
         if len(there) > 1:
-            raise ValueError(
-                f"{path}: {len(there)} storage files without {METADATA}; create it with "
-                "`ros2 bag reindex`"
-            )
+            if not _are_splits(there):
+                raise ValueError(
+                    f"{path}: {len(there)} storage files of different recordings without "
+                    f"{METADATA}; name one of them"
+                )
+            warnings.append(f"no usable {METADATA}, reading all {len(there)} storage files")
         return there, warnings
     by_raw_name = {_raw(file.name): file for file in there}
     files = [by_raw_name[_raw(name)] for name in names if _raw(name) in by_raw_name]
-    missing = [name for name in names if _raw(name) not in by_raw_name]
+    warnings += [f"{name} is missing" for name in names if _raw(name) not in by_raw_name]
     if files:
-        return files, warnings + [f"{name} is missing" for name in missing]
+        parts = [file for file in there if file in files or _are_splits([*files, file])]
+        if n_new := len(parts) - len(files):
+            warnings.append(f"{METADATA} does not name {n_new} of {len(parts)} splits, reading all")
+        others = [file for file in there if file not in parts]
+        warnings += [f"{file.name} ignored: {METADATA} does not name it" for file in others]
+        return parts, warnings
     shown, read = ", ".join(names)[:200], ", ".join(file.name for file in there)[:200]
     if len(there) != len(names):
         raise ValueError(f"{path}: {METADATA} names {shown}; there is {read or 'no storage file'}")
-    return there, [*warnings, f"{METADATA} names {shown}, reading {read}"]
+    return there, [f"{METADATA} names {shown}, reading {read}"]
+
+
+def _are_splits(files: Sequence[Path]) -> bool:
+    """Whether files are, by their names, the parts of one recording."""
+    found = {
+        match.group(1, 2) if (match := _SPLIT_NAME.fullmatch(_raw(file.name))) else None
+        for file in files
+    }
+    return len(found) == 1 and None not in found
 
 
 def natural_order(name: str) -> tuple[Any, ...]:
@@ -92,7 +119,7 @@ def _names_in_metadata(path: Path, warnings: list[str]) -> list[str]:
         compression = str(information.get("compression_format") or "")
         mode = str(information.get("compression_mode") or "").lower()
     except (ValueError, KeyError, TypeError, AttributeError):
-        warnings.append(f"{METADATA} is not complete; reading the storage file")
+        warnings.append(f"{METADATA} is not complete; reading without it")
         return []
     if compression not in ("", "zstd") and mode not in ("", "none"):
         raise ValueError(f"{path}: compressed with {compression[:64]}; accepted: zstd")

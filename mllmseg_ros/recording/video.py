@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ _TICKS_PER_S = 1000
 _MAX_MS = 1e12  # of a frame's time; stamps are of less than 2^31 s
 _MAX_RATE_HZ = 1e4
 _MAX_BOXES = 10_000  # that are searched for the index
+_LARGE = (b"mdat", b"moov", b"moof")  # boxes that make up nearly all of it
 _BOX = struct.Struct(">I4s")  # of an MP4 or MOV: length, with this head, and kind
 # Not OpenCV's own choice: what no video reader opens, it takes for one of a series of images.
 _BACKENDS = (cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER)
@@ -36,7 +38,7 @@ _MAGIC = (
 
 
 class VideoSource:
-    """The frames of a video file. Their stamps start at one second."""
+    """The frames of a video file. Their stamps are its own times, plus one second."""
 
     def __init__(self, path: Path) -> None:
         """Read the properties of the file.
@@ -57,8 +59,12 @@ class VideoSource:
             readable = video.grab()
         finally:
             video.release()
+        truncated = _read_boxes(path)[1]
         if not readable:
-            raise ValueError(f"{path}: a video without readable frames")
+            reason = "truncated before its first frame" if truncated else "no frame can be read"
+            raise ValueError(f"{path}: a video without readable frames ({reason})")
+        if truncated:
+            print(f"{path}: truncated; using the readable part", file=sys.stderr)
 
     def images(self, every: int) -> Iterator[RecordedImage]:
         """Yield every n-th frame. A frame can be decoded until the next one is taken."""
@@ -99,7 +105,9 @@ class VideoSource:
             if video.isOpened():
                 break
         else:
-            reason = "truncated: its index (moov) is missing" if _lacks_index(self.path) else ""
+            kinds, _ = _read_boxes(self.path)
+            lacks_index = b"ftyp" in kinds and b"moov" not in kinds  # recorders write it at the end
+            reason = "truncated: its index (moov) is missing" if lacks_index else ""
             raise ValueError(f"{self.path}: {reason or 'not a video that OpenCV can read'}")
         return video
 
@@ -112,11 +120,16 @@ class VideoSource:
         return Frame(rgb=rgb, stamp_ns=stamp_ns, frame_id=FRAME_ID)
 
 
-def _lacks_index(path: Path) -> bool:
-    """Whether a file is an MP4 or MOV without index: recorders write it at the end."""
+def _read_boxes(path: Path) -> tuple[set[bytes], bool]:
+    """Read the kinds of an MP4's or MOV's boxes, and whether the last one is cut off.
+
+    No kind, and False, of other files.
+    """
     with open_file(path) as file:
-        end, kinds = os.fstat(file.fileno()).st_size, set()
-        begin = 0
+        end, kinds = os.fstat(file.fileno()).st_size, set[bytes]()
+        begin, is_cut_off = 0, False
+        if not file.read(8)[4:].startswith(_MAGIC[0][1]):
+            return kinds, False
         for _ in range(_MAX_BOXES):
             if begin >= end:
                 break
@@ -131,7 +144,8 @@ def _lacks_index(path: Path) -> bool:
             if n_bytes < _BOX.size:
                 break
             begin += n_bytes
-    return b"ftyp" in kinds and b"moov" not in kinds
+            is_cut_off = begin > end and kind in _LARGE  # what is appended to a video is no box
+    return kinds, is_cut_off
 
 
 def _check_size(path: Path, n_px: float) -> None:

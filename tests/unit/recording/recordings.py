@@ -47,8 +47,9 @@ def write_bag(
     depth: bool = True,
     depth_frame_id: str = FRAME_ID,
     moves: bool = False,
+    first: int = 0,
 ) -> Path:
-    """A camera's topics and one of a type that has nothing to do with images.
+    """A camera's topics and one of a type that has nothing to do with images, from image `first`.
 
     Depth comes 5 ms after its image and is recorded after it; the last image has none. A depth
     camera in a frame of its own is 0.1 m behind the colour camera, or moves on by 0.1 m per image;
@@ -73,7 +74,7 @@ def write_bag(
             for stamp_ns in (FIRST_NS, *stray_ns):
                 writer.write(tf, FIRST_NS, serialize(behind(depth_frame_id, stamp_ns)))
         words = topic("/chatter", "std_msgs/msg/String")
-        for index, rgb in enumerate(images):
+        for index, rgb in enumerate(images, first):
             stamp_ns = FIRST_NS + index * STEP_NS
             height, width = rgb.shape[:2]
             header = header_message(stamp_ns, FRAME_ID)
@@ -93,7 +94,7 @@ def write_bag(
                 writer.write(tf, stamp_ns + 1_000_000, serialize(pose))
             if own_frame:
                 writer.write(lens, stamp_ns + 1_000_000, serialize(info))
-            if depths is not None and index < len(images) - 1:
+            if depths is not None and index < first + len(images) - 1:
                 metres = np.full((height, width), DISTANCE_M, np.float32)
                 late = header_message(stamp_ns + 5_000_000, depth_frame_id)
                 message = image_message(metres, "32FC1", late)

@@ -81,6 +81,30 @@ def test_a_video_that_was_cut_off_is_named(tmp_path: Path) -> None:
         open_source(path)
 
 
+def test_a_truncated_video_with_its_index_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 64, "yuv420p", 1
+        for rgb in noise:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        file.mux(stream.encode(None))
+    whole = path.read_bytes()
+    assert len(list(open_source(path).images(1))) == 6
+    path.write_bytes(whole + b"signed by a camera")
+    assert len(list(open_source(path).images(1))) == 6
+    assert capsys.readouterr().err == ""
+    path.write_bytes(whole[: len(whole) // 2])
+    assert 0 < len(list(open_source(path).images(1))) < 6
+    assert "truncated; using the readable part" in capsys.readouterr().err
+    path.write_bytes(whole[: whole.index(b"mdat") + 100])
+    with pytest.raises(ValueError, match="truncated before its first frame"):
+        open_source(path)
+
+
 def write_png(path: Path, value: int) -> None:
     cv2.imwrite(str(path), np.full((8, 8, 3), value, np.uint8))
 

@@ -46,17 +46,17 @@ MAGIC = b"\x89MCAP0\r\n"
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 
 
-def check(path: Path, n: int = N, *, last_depth: bool = False) -> None:
+def check(path: Path, n: int = N, *, depth: bool = True, last_depth: bool = False) -> None:
     """Check stamps, pixels and depth of a bag from write_bag()."""
     images = list(open_source(path).images(1))
     assert [each.stamp_ns for each in images] == [FIRST_NS + i * STEP_NS for i in range(n)]
     for index, image in enumerate(images):
         frame = image.decode()
         np.testing.assert_array_equal(frame.rgb, FRAMES[index])
-        if last_depth or index < N - 1:
-            depth = image.find_depth(frame)
-            assert depth is not None
-            assert np.nanmedian(depth.metres) == pytest.approx(DISTANCE_M, abs=1e-3)
+        if last_depth or (depth and index < N - 1):
+            found = image.find_depth(frame)
+            assert found is not None
+            assert np.nanmedian(found.metres) == pytest.approx(DISTANCE_M, abs=1e-3)
 
 
 def refusal(path: Path) -> str:
@@ -163,6 +163,52 @@ def test_a_missing_split(bag: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata.write_text(edited, encoding="utf-8")
     check(bag)
     assert f"second{name} is missing" in capsys.readouterr().err
+
+
+def write_splits(folder: Path, storage: str, names: Sequence[str]) -> list[Path]:
+    """Write a file per image, all under the metadata.yaml of the first."""
+    files = []
+    for index, name in enumerate(names):
+        frames = FRAMES[index : index + 1]
+        part = write_bag(folder / "part", frames, storage=storage, first=index)
+        file = storage_file(part)
+        files.append(file.rename(folder / f"{name}{file.suffix}"))
+        if index == 0:
+            text = (part / "metadata.yaml").read_text(encoding="utf-8")
+            (folder / "metadata.yaml").write_text(text.replace(file.name, files[0].name))
+        shutil.rmtree(part)
+    return files
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_splits_without_metadata(
+    tmp_path: Path, storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_splits(tmp_path, storage, ["run_9", "run_10", "run_11"])
+    (tmp_path / "metadata.yaml").unlink()
+    check(tmp_path, depth=False)
+    assert "no usable metadata.yaml, reading all 3 storage files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_splits_that_metadata_does_not_name(
+    tmp_path: Path, storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_splits(tmp_path, storage, ["run_0", "run_1", "run_2"])
+    check(tmp_path, depth=False)
+    err = capsys.readouterr().err
+    assert "metadata.yaml does not name 2 of 3 splits, reading all" in err
+    other = files[2].rename(tmp_path / f"kitchen{files[2].suffix}")
+    check(tmp_path, 2, depth=False)
+    assert f"{other.name} ignored: metadata.yaml does not name it" in capsys.readouterr().err
+
+
+def test_files_of_several_recordings_are_not_mixed(tmp_path: Path) -> None:
+    write_splits(tmp_path, "mcap", ["walk_0", "kitchen_1"])
+    (tmp_path / "metadata.yaml").unlink()
+    assert refusal(tmp_path) == (
+        "2 storage files of different recordings without metadata.yaml; name one of them"
+    )
 
 
 @pytest.mark.parametrize("has_metadata", [True, False])
@@ -311,6 +357,41 @@ def test_relative_topics(tmp_path: Path, topics: tuple[str, ...]) -> None:
     path = write_mcap(tmp_path / "a.mcap", camera_channels(topics), camera_messages())
     check(path, 2, last_depth=True)
     assert len(list(open_source(path, [topics[0]]).images(1))) == 2
+
+
+@pytest.mark.parametrize("has_counts", [True, False])
+def test_chunks_without_an_index_of_their_messages(tmp_path: Path, has_counts: bool) -> None:
+    """Recorders may leave it out: mcap.dev/spec, "Chunk Index"."""
+    messages = camera_messages()
+    whole = write_mcap(tmp_path / "a.mcap", camera_channels(), messages).read_bytes()
+    begin = len(MAGIC) + 9 + struct.unpack_from("<Q", whole, len(MAGIC) + 1)[0]  # after the header
+    raw = whole[begin : -len(MAGIC) - 29 - 13]  # before the footer and the end of the data
+    first, last = messages[0][1], messages[-1][1]
+    times = struct.pack("<QQ", first, last)
+    sizes = struct.pack("<QQ", len(raw), len(raw))
+    chunk = record(6, times + sizes[:8] + bytes(4) + text(b"") + sizes[8:] + raw)
+    end = record(15, bytes(4))
+    counts = b"".join(struct.pack("<HQ", channel, 2) for channel in (1, 2, 3))
+    statistics = struct.pack("<QHIIII", len(messages), 3, 3, 0, 0, 1) + times
+    summary = (
+        raw[: raw.index(struct.pack("<BQ", 5, 22 + len(messages[0][2])))]  # schemas and channels
+        + record(8, times + struct.pack("<QQ", begin, len(chunk)) + bytes(12) + text(b"") + sizes)
+        + record(11, statistics + text(counts if has_counts else b""))
+    )
+    body = whole[:begin] + chunk + end
+    footer = record(2, struct.pack("<QQI", len(body), 0, 0)) + MAGIC
+    path = tmp_path / "indexed.mcap"
+    path.write_bytes(body + summary + footer)
+    check(path, 2, last_depth=True)
+
+
+def test_without_an_index_older_messages_may_follow(tmp_path: Path) -> None:
+    """Recorders write the topics' messages as they come; a killed one leaves no index."""
+    messages = camera_messages()
+    messages = [*messages[3:], *messages[:3]]
+    path = write_mcap(tmp_path / "a.mcap", camera_channels(), messages)
+    stamps = [each.stamp_ns for each in open_source(path).images(1)]
+    assert stamps == [FIRST_NS + STEP_NS, FIRST_NS]
 
 
 def test_compressed_messages_in_a_file_of_its_own(tmp_path: Path) -> None:
@@ -482,3 +563,10 @@ def test_a_ros_1_bag_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "run.bag"
     path.write_bytes(b"#ROSBAG V2.0\n")
     assert "rosbags-convert" in refusal(path)
+
+
+def test_a_folder_with_a_ros_1_bag(tmp_path: Path) -> None:
+    file = tmp_path / "walk.bag"
+    file.write_bytes(b"#ROSBAG V2.0\n")
+    with pytest.raises(ValueError, match=r"a ROS 1 bag; convert it .*--src walk\.bag --dst walk"):
+        open_source(tmp_path)
