@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +109,41 @@ def read_json_folder(folder: Path, split: str) -> Iterator[Sample | Problem]:
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield name and content of each entry, or a ValueError: why it cannot be read."""
     if path.suffix == ".jsonl":
-        for line in read_json_lines(path, max_bytes=MAX_ANNOTATION_BYTES):
+        lines = read_json_lines(path, max_bytes=MAX_ANNOTATION_BYTES)
+        if lines[1:] and lines[0].data.lstrip().startswith(b"[") and _is_list(path):
+            raise ValueError(
+                f"{path}: it is one list, expected is an object per line; name it {ANNOTATIONS[1]}"
+            )
+        for line in lines:
             try:
                 yield f"line {line.number}", line.parse()
             except ValueError as error:
                 yield f"line {line.number}", error
         return
-    content = read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
+    content = _read_list(path)
     if not isinstance(content, list):
         if foreign := foreign_format(content):
             raise ValueError(f"{show(path)} is {foreign}")
         raise ValueError(f"{path}: expected a list of entries")
     for index, each in enumerate(content):
         yield f"entry {index}", each
+
+
+def _is_list(path: Path) -> bool:
+    with suppress(ValueError):
+        return isinstance(read_json(path, max_bytes=MAX_ANNOTATION_BYTES), list)
+    return False
+
+
+def _read_list(path: Path) -> Any:
+    try:
+        return read_json(path, max_bytes=MAX_ANNOTATION_BYTES)
+    except ValueError as error:
+        if "Extra data: line 2 " in str(error):  # a whole value in the first line
+            raise ValueError(
+                f"{error}; name it {ANNOTATIONS[0]} if it has an object per line"
+            ) from error
+        raise
 
 
 def _image_name(fields: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ by>).json``. A reference of gRefCOCO may have several targets, or none.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mllmseg_ros.data.foreign_format import name_foreign_file
+from mllmseg_ros.data.image_file import path_in_folder
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco, polygons_from
 from mllmseg_ros.data.sample import (
@@ -33,6 +35,7 @@ __all__ = ["read_references"]
 
 INSTANCES = "instances.json"
 _USUAL = ("unc", "umd")  # RefCOCO, RefCOCO+, RefCLEF, gRefCOCO | RefCOCOg
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")  # "007" is another identifier than 7
 _NO_ANNOTATION = (-1, None)  # gRefCOCO's values for "no target"
 
 
@@ -121,8 +124,8 @@ def read_references(
         try:
             name = _file_name(image)
             if lying_in is None:  # the first folder that has the first image, else the first
-                lying_in = next((each for each in images if (each / name).is_file()), images[0])
-            yield _sample(image, targets, lying_in / name)
+                lying_in = next((each for each in images if _find(each, name).is_file()), images[0])
+            yield _sample(image, targets, _find(lying_in, name))
         except MALFORMED as error:
             reason = describe_error(error)
             yield Problem(file=folder / INSTANCES, entry=f"image {_shown(image_id)}", reason=reason)
@@ -143,6 +146,15 @@ def _side(image: dict[str, Any], name: str) -> int:
     return int(value)
 
 
+def _find(folder: Path, name: str) -> Path:
+    """The path of an image, whose name may have been written on another system."""
+    path = folder / name
+    if path.is_file():
+        return path
+    found = path_in_folder(folder, name)
+    return found if found.is_file() else path
+
+
 def _file_name(image: dict[str, Any]) -> str:
     """The name of an image file, which must lie in the folder of images."""
     name = str(image["file_name"])
@@ -150,6 +162,12 @@ def _file_name(image: dict[str, Any]) -> str:
     if parts.is_absolute() or ".." in parts.parts:
         raise ValueError(f"{show(Path(name))} lies outside the folder of images")
     return name
+
+
+def _number(identifier: Any) -> Any:
+    """An identifier as the tables have it: some programs write whole numbers as text."""
+    is_text = isinstance(identifier, str) and _WHOLE.fullmatch(identifier)
+    return int(identifier) if is_text else identifier
 
 
 def _shown(identifier: object) -> str:
@@ -180,11 +198,11 @@ def _expressions(reference: dict[str, Any]) -> tuple[str, ...]:
 def _target(
     reference: dict[str, Any], expressions: tuple[str, ...], instances: _Instances
 ) -> tuple[int, Target]:
-    image_id = reference["image_id"]
+    image_id = _number(reference["image_id"])
     if image_id not in instances.images:
-        raise ValueError(f"image {image_id} is not in {INSTANCES}")
+        raise ValueError(f"image {_shown(image_id)} is not in {INSTANCES}")
     ids = reference["ann_id"]
-    ids = [i for i in (ids if isinstance(ids, list) else [ids]) if i not in _NO_ANNOTATION]
+    ids = [_number(i) for i in (ids if isinstance(ids, list) else [ids]) if i not in _NO_ANNOTATION]
     if reference.get("no_target", not ids) != (not ids):
         raise ValueError(f"no_target is {reference['no_target']}, but ann_id names {ids}")
     annotations = []
@@ -192,7 +210,7 @@ def _target(
         annotation = instances.annotations.get(ann_id)
         if annotation is None:
             raise ValueError(f"annotation {ann_id} is not in {INSTANCES}")
-        if annotation.get("image_id") != image_id:
+        if _number(annotation.get("image_id")) != image_id:
             raise ValueError(
                 f"annotation {ann_id} is of image {annotation.get('image_id')}, "
                 f"the reference of image {image_id}"
@@ -251,9 +269,10 @@ def _read_instances(path: Path) -> tuple[_Instances, list[Problem]]:
                 missing = [field for field in fields if field not in each]
                 if missing:
                     raise ValueError(f"it has no {missing[0]!r}")
-                if each["id"] in tables[name]:
-                    raise ValueError(f"id {each['id']} occurs earlier")
-                tables[name][each["id"]] = each
+                identifier = _number(each["id"])
+                if identifier in tables[name]:
+                    raise ValueError(f"id {_shown(identifier)} occurs earlier")
+                tables[name][identifier] = each
             except MALFORMED as error:
                 entry, reason = f"{name}[{index}]", describe_error(error)
                 problems.append(Problem(file=path, entry=entry, reason=reason))

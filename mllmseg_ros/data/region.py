@@ -257,6 +257,9 @@ def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
     Each run is coded in base 32: five bits per character, counted from "0", and a sixth bit if more
     characters follow. From the third run on, the difference to the last but one run is coded.
     """
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):
+        # Python's str() of bytes, which cannot hold a quote; it doubles the backslash.
+        counts = counts[2:-1].replace("\\\\", "\\")
     code = counts.encode("ascii", "replace") if isinstance(counts, str) else bytes(counts)
     runs: list[int] = []
     value, shift = 0, 0

@@ -86,6 +86,39 @@ def test_grefcoco_means_several_or_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(masks(second)[0], disc_mask())
 
 
+@pytest.mark.parametrize("of", ["images", "annotations", "references"])
+def test_identifiers_may_be_text(tmp_path: Path, of: str) -> None:
+    """Some programs write them so, in one table or in all: cocodataset/cocoapi#373, cvat#298."""
+    references = refcoco_references()
+    write_refcoco(tmp_path, references)
+    content = json.loads((tmp_path / "instances.json").read_text())
+    for each in references if of == "references" else content[of]:
+        each.update({key: str(each[key]) for key in ("id", "image_id", "ann_id") if key in each})
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(references, protocol=2))
+    assert problems(tmp_path) == []
+    (sample,) = load_samples(tmp_path)
+    square, disc = masks(sample)
+    assert mostly(square, square_mask())
+    np.testing.assert_array_equal(disc, disc_mask())
+
+
+def test_names_of_images_with_backslashes(tmp_path: Path) -> None:
+    write_refcoco(tmp_path)
+    (tmp_path / "images" / "train").mkdir()
+    content = json.loads((tmp_path / "instances.json").read_text())
+    for each in content["images"]:
+        name = each["file_name"]
+        (tmp_path / "images" / name).rename(tmp_path / "images" / "train" / name)
+        each["file_name"] = f"train\\{name}"
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    assert problems(tmp_path) == []
+    content["images"][0]["file_name"] = "..\\instances.json"
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    (line,) = problems(tmp_path)
+    assert "lies outside the folder" in line
+
+
 def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = write_refcoco(tmp_path / "refcoco")
     (folder / "images").rename(tmp_path / "photos")
@@ -375,6 +408,20 @@ def test_a_bad_file_of_reason_seg_is_its_own_problem(tmp_path: Path) -> None:
     report = check(read_samples(folder, "train"))
     assert [problem.file.stem for problem in report.problems] == [f"00{n}" for n in range(1, 6)]
     assert len(report.samples) == 1
+
+
+def test_a_list_and_an_object_per_line_have_names_of_their_own(tmp_path: Path) -> None:
+    folder = write_own(tmp_path)
+    lines, whole = folder / "annotations.jsonl", folder / "annotations.json"
+    text = lines.read_text()
+    lines.write_text("\n" + json.dumps([json.loads(line) for line in text.splitlines()], indent=1))
+    with pytest.raises(ValueError, match=r"it is one list.*name it annotations\.json$"):
+        load_samples(folder)
+    lines.rename(whole)
+    assert len(load_samples(folder)) == 2
+    whole.write_text(text)
+    with pytest.raises(ValueError, match=r"not valid JSON.*name it annotations\.jsonl if"):
+        load_samples(folder)
 
 
 def test_half_a_line_is_named(tmp_path: Path) -> None:

@@ -39,7 +39,21 @@ def test_the_union_counts() -> None:
     np.testing.assert_array_equal(decode(region, (20, 30)), left | right)
 
 
-@pytest.mark.parametrize("code", ["", "5", "000", "zzz~", "\x00", "é", "o" * 40, "5" * 4000])
+def test_the_text_of_python_bytes_is_read() -> None:
+    """str() of pycocotools' bytes, which many write into JSON: cocodataset/cocoapi#70."""
+    rng = np.random.default_rng(1)
+    backslashes = 0
+    for _ in range(40):
+        mask = rng.random((30, 40)) < 0.02
+        run = encode(mask)
+        code = str(run["counts"].encode())
+        backslashes += code.count("\\")
+        run["counts"] = code
+        np.testing.assert_array_equal(decode(Coco(runs=(run,)), (30, 40)), mask)
+    assert backslashes
+
+
+@pytest.mark.parametrize("code", ["b'", "", "5", "000", "zzz~", "\x00", "é", "o" * 40, "5" * 4000])
 def test_a_code_that_does_not_fill_the_image_is_refused(code: str) -> None:
     with pytest.raises(ValueError, match=r"run-length code"):
         decode(Coco(runs=({"size": [20, 20], "counts": code},)), (20, 20))
