@@ -153,7 +153,7 @@ class BagSource:
         }
 
     def messages(self, wanted: Callable[[Connection], bool]) -> Iterator[tuple[Any, int, bytes]]:
-        """Yield connection, time recorded (ns) and bytes of messages, ordered as `Reader.messages` says.
+        """Yield connection, time recorded (ns) and bytes of messages, ordered as the reader does.
 
         If the bag is damaged, the messages before the damage are yielded, with a warning.
 
