@@ -119,10 +119,18 @@ def read_references(
     if n_silent:
         yield Skipped(n=n_silent, what="references without a sentence")
     lying_in: Path | None = None
+    named: dict[str, Any] = {}  # identifier of the first image with each file name
     for image_id, targets in by_image.items():
         image = instances.images[image_id]
         try:
             name = _file_name(image)
+            if (first := named.setdefault(name, image_id)) != image_id:
+                yield Problem(
+                    file=folder / INSTANCES,
+                    entry=f"image {_shown(image_id)}",
+                    reason=f"its file {show(Path(name))} is also that of image {_shown(first)}",
+                    is_used=True,
+                )
             if lying_in is None:  # the first folder that has the first image, else the first
                 lying_in = next((each for each in images if _find(each, name).is_file()), images[0])
             yield _sample(image, targets, _find(lying_in, name))

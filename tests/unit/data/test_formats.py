@@ -103,6 +103,19 @@ def test_identifiers_may_be_text(tmp_path: Path, of: str) -> None:
     np.testing.assert_array_equal(disc, disc_mask())
 
 
+def test_one_file_of_two_images_is_doubtful(tmp_path: Path) -> None:
+    """Exports of several videos have it: open-edge-platform/geti#7496."""
+    references = [*refcoco_references(), reference(4, 2, 21, "train", "disc")]
+    write_refcoco(tmp_path, references)
+    with_instances(images=instances((NAMES[0], NAMES[0]))["images"])(tmp_path)
+    report = check(read_samples(tmp_path))
+    (problem,) = report.problems
+    assert problem.is_used
+    assert problem.entry == "image 2"
+    assert problem.reason == f"its file {NAMES[0]} is also that of image 1"
+    assert len(report.samples) == 2
+
+
 def test_names_of_images_with_backslashes(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     (tmp_path / "images" / "train").mkdir()
