@@ -130,6 +130,13 @@ def _weight_files(folder: Path) -> list[Path]:
             f"{folder} has pickled weights (pytorch_model.bin), which are not loaded because a "
             f"pickle can run code; convert them once: mllmseg convert {folder}"
         )
+    if not is_missing(folder / _INDEX):
+        raise ValueError(
+            f"{missing[0]}: not found; {_INDEX} names {len(files)} files, {len(missing)} of them "
+            "missing"
+        )
+    if shards := sorted(folder.glob("[!.]*-of-*.safetensors")):
+        raise ValueError(f"{folder / _INDEX}: not found; it is the index of {shards[0].name}")
     raise ValueError(
         f"{missing[0]}: not found; if the repository only has pytorch_model.bin, download that "
         "file into a folder and run `mllmseg convert` on it"

@@ -71,6 +71,16 @@ def test_shards_load_as_one_file_does(folder: Path) -> None:
     index.write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
     sharded = load_model(folder, CPU, torch.float32).state_dict()
     assert all(torch.equal(sharded[name], tensor) for name, tensor in whole.items())
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(
+        ValueError, match=r"model-00002-of.*index\.json names 2 files, 1 of them miss"
+    ):
+        load_model(folder, CPU, torch.float32)
+    index.unlink()
+    with pytest.raises(
+        ValueError, match=r"index\.json: not found; it is the index of model-00001-of"
+    ):
+        load_model(folder, CPU, torch.float32)
 
 
 def test_an_index_cannot_point_out_of_its_folder(folder: Path) -> None:
