@@ -114,28 +114,6 @@ def test_an_image_under_another_name_is_found() -> None:
         client.close()
 
 
-def test_a_topic_of_another_type_is_named() -> None:
-    """As with ``-r image:=/camera/image/compressed``."""
-    client = Client(new_domain(), image="unused")
-    client.node.destroy_publisher(client.compressed)
-    client.node.create_publisher(CompressedImage, "image", 1)
-    client.node.destroy_publisher(client.depth)
-    client.node.create_publisher(CameraInfo, "depth/image/compressed", 1)
-    try:
-        status, lines = run(client)
-        assert status == 1
-        sender = "from /client, expected"
-        assert lines["image"][0] == "FAIL"
-        wrong = f"/image is sensor_msgs/msg/CompressedImage {sender} sensor_msgs/msg/Image"
-        assert lines["image"][1].strip() == wrong
-        assert lines["depth"][1].startswith(
-            f"/depth/image/compressed is sensor_msgs/msg/CameraInfo {sender} "
-            "sensor_msgs/msg/CompressedImage; results"
-        )
-    finally:
-        client.close()
-
-
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Client]:
     """A camera in the domain of this process, so that the checks of topics can be called."""
@@ -271,3 +249,21 @@ def test_odd_cameras_are_judged_as_the_node_does(
     for subject, (verdict, text) in expected.items():
         assert findings[subject].verdict.value == verdict, findings[subject]
         assert text in findings[subject].text
+
+
+def test_a_topic_of_another_type_is_named(watched: Client) -> None:
+    """As with ``-r image:=/camera/image/compressed``."""
+    watched.node.create_publisher(CompressedImage, "image/raw/compressed", 1)
+    node = rclpy.create_node("doctor_alone")
+    try:
+        topic = doctor._Topic(node, Image, "image/raw/compressed")
+        watched.wait(lambda: topic.publishers, START_S)
+        wrong = (
+            "/image/raw/compressed is sensor_msgs/msg/CompressedImage from /client, expected "
+            "sensor_msgs/msg/Image; remap to /image/raw, the node adds /compressed"
+        )
+        watched.wait(lambda: topic.wrong_types == wrong, START_S)
+        assert doctor._explain_silence(node, topic) == wrong
+        assert doctor._check_depth(topic).text == f"{wrong}; results have no position"
+    finally:
+        node.destroy_node()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +166,8 @@ def test_goals_of_a_killed_client_delay_no_call_and_end(caller: Caller) -> None:
     print(f"all goals ended after {time.monotonic() - killed_s:.1f} s")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes 25 s: make slow")
 def test_goals_of_a_killed_client_leave_room_for_those_of_others(
     caller: Caller, goals: Goals
 ) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def test_here_everything_is_in_order(capsys: pytest.CaptureFixture[str]) -> None
     assert all(line.startswith("OK ") for line in lines)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes 15 s: make slow")
 def test_what_is_wrong_with_the_model_is_told_with_the_rest(tmp_path: Path) -> None:
     folder = shutil.copytree(EMBEDDED, tmp_path / "model")
     weights = folder / "model.safetensors"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,8 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
         adapt(run, random_checkpoint, new[:-1], known, TINY, device="cpu")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes 20 s: make slow")
 def test_shown_often_it_is_learnt(
     random_checkpoint: Path, new: list[Sample], tmp_path: Path
 ) -> None:

@@ -234,6 +234,8 @@ def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
     assert isinstance(recipe, PaperRecipe)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes 15 s: make slow")
 def test_two_processes_train_one_model(start: Path, data: Path, tmp_path: Path) -> None:
     """Started as on several GPUs, here on the CPU: each draws its own images."""
     own = tmp_path / "own.yaml"
