@@ -19,11 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mllmseg_ros import cli
-from mllmseg_ros.segmentation import Segmentation
+from mllmseg_ros.masks import iou
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample, sample_expressions
 
@@ -69,16 +68,10 @@ def compare_results(onnx: Segmenter, eager: Segmenter) -> dict[str, float]:
         rgb = load_sample(frame).rgb
         expressions = [each.text for each in sample_expressions(frame)]
         for first, second in zip(onnx(rgb, expressions), eager(rgb, expressions), strict=True):
-            ious.append(iou(first, second))
+            ious.append(iou(first.mask, second.mask))
             n_equal += first.status is second.status
             n += 1
     return {"expressions": n, "equal_decisions": n_equal, "min_mask_iou": min(ious)}
-
-
-def iou(first: Segmentation, second: Segmentation) -> float:
-    """Overlap of two masks; 1 if both are empty."""
-    union = np.count_nonzero(first.mask | second.mask)
-    return float(np.count_nonzero(first.mask & second.mask) / union) if union else 1.0
 
 
 def main() -> None:

@@ -38,6 +38,12 @@ def box_xyxy(mask: Mask, within: Box | None = None) -> Box | None:
     return x0 + left, y0 + top, x0 + left + width, y0 + bottom
 
 
+def iou(first: Mask, second: Mask) -> float:
+    """Compute the intersection over union of two masks (H, W); 1 if both are empty."""
+    union_px = np.count_nonzero(first | second)
+    return float(np.count_nonzero(first & second) / union_px) if union_px else 1.0
+
+
 def area_px(mask: Mask, box: Box | None = None) -> int:
     """Count the mask's pixels.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mllmseg_ros.masks import iou
 from mllmseg_ros.segmentation import Segmentation
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.samples import load_sample
@@ -86,16 +87,18 @@ def check_parity(load: Callable[[], Segmenter]) -> Parity:
     results = _run(segmenter)
     ious = []
     for expected, result in zip(reference, results, strict=True):
-        iou = _iou(expected, result)
-        if result.found != expected.found or (expected.found and iou < _MIN_IOU[segmenter.dtype]):
+        overlap = iou(expected.mask, result.mask)
+        if result.found != expected.found or (
+            expected.found and overlap < _MIN_IOU[segmenter.dtype]
+        ):
             raise ValueError(
                 f"{_name(segmenter)} computes wrong results: the embedded model gives "
-                f"{expected.expression!r} {result.status.value}, with a mask IoU of {iou:.3f} with "
-                f"float32 on the CPU, which gives {expected.status.value}; use another device or "
-                "dtype"
+                f"{expected.expression!r} {result.status.value}, with a mask IoU of {overlap:.3f} "
+                f"with float32 on the CPU, which gives {expected.status.value}; use another device "
+                "or dtype"
             )
         if expected.found:
-            ious.append(iou)
+            ious.append(overlap)
     return Parity(n_masks=len(ious), mean_iou=float(np.mean(ious)), min_iou=min(ious))
 
 
@@ -105,11 +108,6 @@ def _run(segmenter: Segmenter) -> list[Segmentation]:
         expressions = [each.expression for each in _RECORDED if each.frame == frame]
         results += segmenter(load_sample(frame).rgb, expressions)
     return results
-
-
-def _iou(first: Segmentation, second: Segmentation) -> float:
-    union = int(np.count_nonzero(first.mask | second.mask))
-    return int(np.count_nonzero(first.mask & second.mask)) / union if union else 1.0
 
 
 def _name(segmenter: Segmenter) -> str:

@@ -37,6 +37,7 @@ from mllmseg_ros.model.quantization import (
     is_language_weight,
     is_vision_weight,
     quantize_weight,
+    resolve_quantization,
     to_dynamic_int8,
     to_parameter,
 )
@@ -87,7 +88,7 @@ def load_model(
     """
     config = read_config(folder, name)
     _check_head_tokens(folder, config, head_tokens)
-    kind = config.quantize if quantize == "auto" else "" if quantize == "none" else quantize
+    kind = resolve_quantization(quantize, config.quantize)
     if kind:
         check_quantization(kind, device, dtype)
     model = _build_on_meta(folder, config, head_tokens)

@@ -82,16 +82,15 @@ def measure_need(
     from mllmseg_ros.checkpoints.loading import count_values
     from mllmseg_ros.model.config import read_config
     from mllmseg_ros.model.precision import has_unified_memory
+    from mllmseg_ros.model.quantization import resolve_quantization
 
-    stored = read_config(folder).quantize
-    kind = stored if quantize in (None, "auto") else "" if quantize == "none" else str(quantize)
     n_values, n_quantizable = count_values(folder)
     return MemoryNeed(
         n_values=n_values,
         n_quantizable=n_quantizable,
         device=device,
         dtype=dtype,
-        quantization=kind,
+        quantization=resolve_quantization(quantize, read_config(folder).quantize),
         is_unified=has_unified_memory(device),
     )
 

@@ -27,6 +27,7 @@ __all__ = [
     "is_language_weight",
     "is_vision_weight",
     "quantize_weight",
+    "resolve_quantization",
     "to_dynamic_int8",
     "to_parameter",
 ]
@@ -63,6 +64,18 @@ class QuantizedWeight:
     def columns(self) -> int:
         """C."""
         return int(self.codes.shape[1] * (2 if self.kind == "int4" else 1))
+
+
+def resolve_quantization(asked: str | None, stored: str) -> str:
+    """Return the kind to load a model in, "" for none.
+
+    Args:
+        asked: a kind, "none", or None or "auto" for the kind that is stored.
+        stored: the kind in the checkpoint's configuration, "" for none.
+    """
+    if asked in (None, "auto"):
+        return stored
+    return "" if asked == "none" else str(asked)
 
 
 def is_language_weight(parameter: str) -> bool:

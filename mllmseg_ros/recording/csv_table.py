@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mllmseg_ros.geometry.instances import Instance, distance_m
+from mllmseg_ros.masks import iou
 from mllmseg_ros.recording.results import RecordedResult, union_of_expression
 from mllmseg_ros.segmentation import Status
 
@@ -85,11 +86,9 @@ class CsvTable:
                 union_of_expression(instance_set, index, result.size_hw)
                 for instance_set in result.instance_sets
             )
-            union_px = np.count_nonzero(a | b)
-            # Two models that both reject agree.
-            iou = np.count_nonzero(a & b) / union_px if union_px else 1.0
             notes = dict.fromkeys(each.note for each in result.instance_sets if each.note)
-            self._rows.writerow([*row, f"{iou:.4f}", "; ".join(notes)])
+            # An IoU of 1 where both models reject: they agree.
+            self._rows.writerow([*row, f"{iou(a, b):.4f}", "; ".join(notes)])
 
 
 def _format_seconds(stamp_ns: int) -> str:

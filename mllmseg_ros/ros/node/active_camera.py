@@ -164,13 +164,13 @@ class ActiveCamera:
         parameters = self._parameters.now
         if not parameters.max_age_ns:
             return
-        now_ns, reason = self._clock.now_ns(), self._silence()
-        newest = self.slot.peek()
-        if newest is not None and parameters.is_stale(age_ns := now_ns - newest.item.stamp_ns):
-            age = format_age(age_ns)
-            reason = f"the newest image is {age}, max_age is {parameters.max_age}"
-        elif newest is not None and not self.problem:
-            reason = "images come, and none has a result yet"
+        now_ns, newest = self._clock.now_ns(), self.slot.peek()
+        if newest is None:
+            reason = self._silence()
+        elif parameters.is_stale(age_ns := now_ns - newest.item.stamp_ns):
+            reason = f"the newest image is {format_age(age_ns)}, max_age is {parameters.max_age}"
+        else:
+            reason = self.problem or "images come, and none has a result yet"
         self.publisher.check_stale(parameters.max_age_ns, int(parameters.period_s * 1e9), reason)
         for each in self.private_requests.find_stale(now_ns, parameters.max_age_ns):
             event = RequestEvent(request=each.request, reason=EndReason.STALE_INPUT, text=reason)

@@ -41,7 +41,7 @@ def check_model(parameters: SegmenterParameters) -> None:
     from mllmseg_ros.export.exported_model import check_exported, choose_backend
     from mllmseg_ros.model.config import read_config
     from mllmseg_ros.model.precision import choose_device_and_dtype
-    from mllmseg_ros.model.quantization import check_quantization
+    from mllmseg_ros.model.quantization import check_quantization, resolve_quantization
 
     try:
         folder = find_checkpoint(parameters.model or None)
@@ -52,8 +52,8 @@ def check_model(parameters: SegmenterParameters) -> None:
             return
         integrity.weight_files(folder)
         device, dtype = choose_device_and_dtype(parameters.device, parameters.dtype)
-        kind = config.quantize if parameters.quantize == "auto" else parameters.quantize
-        if kind not in ("", "none"):
+        kind = resolve_quantization(parameters.quantize, config.quantize)
+        if kind:
             check_quantization(kind, device, dtype)
     except ValueError:
         raise
