@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
@@ -34,18 +33,7 @@ def robot(tf2_msgs_prefix: Path | None) -> Iterator[Robot]:
         robot.close()
 
 
-# After one run of the whole suite in four the node gave no more results, and in none of 68 runs of
-# this fault alone. tests/ros/test_survival.py ends its threads one by one.
-RARELY_FAILS = "threads_die"
-SLOW = (
-    pytest.mark.slow,
-    pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="its cause is sought: make slow"),
-)
-
-
-@pytest.mark.parametrize(
-    "fault", [pytest.param(each, marks=SLOW if each == RARELY_FAILS else ()) for each in FAULTS]
-)
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.threat("N1", "N6")
 def test_the_next_good_image_gets_a_correct_result(robot: Robot, fault: str) -> None:
     n_threads = robot.n_threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,6 +235,28 @@ def test_a_thread_that_dies_is_restarted_and_reported(talker: Talker, thread: st
     client.wait(explained.done, each=talker.send_image)
     assert explained.result().success
     client.set_parameters(dtype="auto")
+
+
+def test_the_exception_of_these_tests_leaves_no_lock_held() -> None:
+    awake, ended = threading.Event(), threading.Event()
+
+    def loop() -> None:
+        try:
+            while True:
+                awake.set()
+        except mortal_node.Panic:
+            ended.set()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    lock = awake._cond  # type: ignore[attr-defined]
+    lock.acquire()
+    thread.start()
+    assert thread.ident is not None
+    time.sleep(0.1)  # until the thread waits for the lock
+    threading.Timer(0.3, lock.release).start()
+    mortal_node.raise_in_thread(thread.ident)
+    assert ended.wait(10.0)
+    assert lock.acquire(timeout=10.0), "the lock is held for ever"
 
 
 def test_a_callback_that_raises_ends_nothing(talker: Talker) -> None:
