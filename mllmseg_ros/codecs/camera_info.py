@@ -249,7 +249,7 @@ def _find_view(
     if view == _WHOLE:
         sensor = (image[0] * binning[0], image[1] * binning[1])
         if has_region and not is_inside and _off_centre(centre, image) > _MAX_OFF_CENTRE:
-            raise ValueError(f"{name} is for {says}, a ROI outside of it; the image is {size}")
+            raise ValueError(f"{name} is for {says}, an ROI outside of it; the image is {size}")
     as_it_is, converted = _off_centre(centre, image), _off_centre(centre, sensor)
     chosen, rejected = (as_it_is, converted) if view == _WHOLE else (converted, as_it_is)
     if view != other and rejected + _CENTRE_MARGIN < chosen:

@@ -42,15 +42,15 @@ class CheckReport:
         lines = [str(problem) for problem in self.problems]
         lines.append(
             f"{len(self.samples)} images, {self.n_targets} targets, {self.n_expressions} "
-            f"expressions, {self.n_no_target} of them name nothing; {len(self.problems)} problems"
+            f"expressions ({self.n_no_target} without a target); {len(self.problems)} problems"
         )
         lines += [str(skipped) for skipped in self.skipped]
         if self.n_empty:
             lines.append(f"{self.n_empty} targets have a mask without a pixel")
         if np.isfinite(middle):
             lines.append(
-                f"a target covers {middle:.1f} % of its image (5 % of them under {low:.1f} %, "
-                f"5 % over {high:.1f} %)"
+                f"a target covers {middle:.1f} % of its image (median; 5 % of them less than "
+                f"{low:.1f} %, 5 % more than {high:.1f} %)"
             )
         return "\n".join(lines)
 

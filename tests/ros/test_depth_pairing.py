@@ -187,7 +187,7 @@ def test_missing_depth_is_reported(rig: Rig) -> None:
     rig = Rig()
     rig.depth(3, 0.7)
     assert rig.z_of(rig.image(3)) is None
-    assert rig.note == "no position: no camera_info has come"
+    assert rig.note == "no position: no camera_info has arrived"
 
 
 def test_images_whose_depth_got_lost_give_way_a_few_times_in_a_row(rig: Rig) -> None:

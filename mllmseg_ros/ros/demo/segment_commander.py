@@ -114,7 +114,7 @@ class SegmentCommander(Commander[SegmentCommand]):
         if not self._live:
             return plan_commands(self._objects, self._seed)
         names = sorted({f"{each.color} {each.kind}" for each in self._objects})
-        print(f"on the table: {', '.join(names)}\ntype a command, Ctrl-C ends", flush=True)
+        print(f"on the table: {', '.join(names)}\ntype a command, Ctrl-C to quit", flush=True)
         return []
 
     def _may_send(self, now_s: float) -> bool:
@@ -149,7 +149,7 @@ class SegmentCommander(Commander[SegmentCommand]):
             self._current = None
 
     def _fail(self, reason: str) -> None:
-        """End the demo with an error, unless a person at the terminal can go on."""
+        """End the demo with an error, unless a person at the terminal can continue."""
         super()._fail(reason)
         if self._live and self._planned is not None:
             self.done = None
@@ -211,9 +211,11 @@ def arguments_parser() -> argparse.ArgumentParser:
         "--keep",
         choices=("true", "false"),
         default="false",
-        help="true: the last command stays in force at the end",
+        help="true: keep the last command active at the end",
     )
-    parser.add_argument("--seed", type=int, default=0, help="choice of the commands")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed for the choice of commands"
+    )
     return parser
 
 

@@ -61,7 +61,7 @@ def _check_arguments(arguments: list[str]) -> None:
     commander = pick_commander if "--pick" in arguments else segment_commander
     parser = commander.arguments_parser()
     parser.prog = "demo"
-    parser.add_argument("--pick", action="store_true", help="a simulated robot picks objects up")
+    parser.add_argument("--pick", action="store_true", help="let a simulated robot pick up objects")
     parser.parse_args(remove_ros_args(arguments))
 
 

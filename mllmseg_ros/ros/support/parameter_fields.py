@@ -135,7 +135,7 @@ def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bo
 
     Args:
         current: snapshot before the change.
-        changes: from ROS; parameters that are no fields of the snapshot are ignored.
+        changes: from ROS; parameters that are not fields of the snapshot are ignored.
         configured: the node holds a model, so that only live parameters may change.
 
     Returns:

@@ -168,7 +168,7 @@ def test_a_journal_survives_garbage_and_lost_images(
     images[4].symlink_to(images[0])
     inputs = [str(path) for path in recordings]
     assert main(["label", *inputs, *EXPRESSIONS, "-o", str(out), *OPTIONS]) == 0
-    assert f"{len(garbage) - 1} lines are no results of this run" in capsys.readouterr().err
+    assert f"{len(garbage) - 1} lines are not results of this run" in capsys.readouterr().err
     for path in (labelled / "annotations.jsonl", *(labelled / "images").iterdir()):
         assert (out / path.relative_to(labelled)).read_bytes() == path.read_bytes(), path
     n_lines = journal.read_bytes().count(b"\n")
