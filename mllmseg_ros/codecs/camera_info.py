@@ -239,8 +239,7 @@ def _find_view(
     view = next((view for size, view in views if _shows(size, view.binning, image)), None)
     if view is None:
         raise ValueError(
-            f"{name} is for {says}, the image is {image[0]} x {image[1]}, and the ratio is not one "
-            "binning explains"
+            f"{name} is for {says}, the image is {image[0]} x {image[1]}, which no binning explains"
         )
     size = f"{image[0]} x {image[1]}"
     # K as it is against K of the sensor: the principal point is near the centre of its own image.

@@ -135,7 +135,7 @@ def test_an_unknown_lens_in_a_service_and_an_action(client: Client) -> None:
 
 
 def test_an_info_of_another_size_costs_the_position_alone(client: Client, tracking: bool) -> None:
-    reason = "camera_info is for 1280 x 720, the image is 640 x 480, which no binning"
+    reason = "camera_info is for 1280 x 720, the image is 640 x 480, which no binning explains"
     check_refused(result_of(client, camera(client, width=1280, height=720)), reason)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segmenter's parameters: names, defaults, descriptions, ranges, and what they accept.
 
-``make parameters`` writes ``config/mllmseg.yaml`` and the README's table from this file.
+``make parameters`` writes ``config/mllmseg.yaml`` and the table of docs/parameters.md.
 """
 
 from __future__ import annotations

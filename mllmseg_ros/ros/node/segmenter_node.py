@@ -209,8 +209,8 @@ class SegmenterNode(LifecycleNode):
             self.get_logger().warning(problem)
         if segmenter.synthetic_only:
             self.get_logger().warning(
-                f"model {segmenter.name} was trained on simulated scenes only: it is for trying "
-                "out; set parameter model to a published checkpoint for real images"
+                f"model {segmenter.name} was trained on simulated scenes only: use it only to try "
+                "the package; set parameter model to a published checkpoint for real images"
             )
 
     def _report_failure(self, what: str, error: Exception) -> str:

@@ -61,8 +61,8 @@ def parameter(
 
     Args:
         default: default value; its type is the parameter's type.
-        description: sentences, shown by ``ros2 param describe`` and in ``config/``; the README
-            shows the first one.
+        description: sentences, shown by ``ros2 param describe`` and in ``config/``; the
+            table in docs/parameters.md shows the first one.
         choices: accepted values, where there is a list.
         range_: accepted range, both ends included.
         live: a change takes effect while the node runs.

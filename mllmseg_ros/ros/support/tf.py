@@ -82,7 +82,7 @@ def matrix_at(
         TransformError: naming both frames and why there is no transform.
     """
     if not source:
-        raise TransformError(f"the image has no frame_id for a transform to {target!r} from")
+        raise TransformError(f"the image has no frame_id, so there is no transform to {target!r}")
     try:
         return transforms.matrix(target, source, stamp_ns, timeout_s)
     except TransformError as error:

@@ -175,7 +175,7 @@ def test_info_of_twice_the_size(ask: Callable[..., InstanceSet]) -> None:
 def test_info_of_another_size(ask: Callable[..., InstanceSet]) -> None:
     check_refused(
         ask(info=info(width=1280, height=720)),
-        "camera_info is for 1280 x 720, the image is 640 x 480, which no binning binning",
+        "camera_info is for 1280 x 720, the image is 640 x 480, which no binning explains",
     )
 
 
@@ -457,8 +457,8 @@ def test_depth_of_another_shape_is_not_stretched(
     cut = np.ascontiguousarray(DEPTH_MM[60:420:step, ::step])
     check_refused(
         ask(depth=raw(cut, "16UC1")),
-        f"the depth image is {640 // step} x {360 // step}, the colour image 640 x 480, so that "
-        "one shows more; publish depth/camera_info",
+        f"the depth image is {640 // step} x {360 // step}, the colour image 640 x 480, so "
+        "their views differ; publish depth/camera_info",
     )
 
 
