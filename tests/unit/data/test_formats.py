@@ -590,8 +590,7 @@ def test_the_report_counts_and_the_sheet_shows(tmp_path: Path) -> None:
     assert report.area_percent[1] == pytest.approx(100 * 400 / (HEIGHT * WIDTH), abs=2)
     assert "2 images, 4 targets, 5 expressions (1 without a target); 0 problems" in str(report)
     sheet = contact_sheet(report.samples)
-    assert sheet.shape == (240, 640, 3)
-    # The square is tinted in the colour of an answer, so it is no longer what the file has.
-    assert sheet[100, 90].tolist() != [200, 30, 30]
+    assert sheet.shape[1] > 2 * 320
+    assert (sheet == (255, 140, 0)).all(axis=2).any()  # the outline of a mask
     with pytest.raises(ValueError, match="no sample to draw"):
         contact_sheet([])
