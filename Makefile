@@ -10,7 +10,7 @@
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
 #   make sbom                   write build/sbom.json: all that is installed, and the model (CycloneDX)
 #   make lock                   resolve requirements/*.txt anew into requirements/lock*.txt
-#   make parameters             write config/*.yaml and the README's table from the nodes' parameters
+#   make parameters             write config/*.yaml and the table in docs/parameters.md
 #   make                        only set up and build;  make clean  removes everything made here
 # Without ROS 2: Python 3.11 (or another one named by PYTHON=) and ROS 2 from wheels, from the lock files:
 #   make ROS_WHEELS=kilted      Kilted instead of Jazzy, also with the targets above

@@ -4,7 +4,8 @@
     python benchmarks/export.py                      # embedded model
     python benchmarks/export.py --model NAME --rounds 5
 
-Both compute in float32 with the same number of threads. Read the ratios; the results are compared.
+Both compute in float32 with the same number of threads, and their results are compared. Read the
+ratios.
 With one thread (OMP_NUM_THREADS=1) times are of the processor, without what other programs take.
 """
 

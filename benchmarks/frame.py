@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the CPU's work per frame on either side of the network, against the plain way.
+"""Measure the CPU time per frame before and after the network, against a naive baseline.
 
     python benchmarks/frame.py [--size 640x480] [--rounds 9] [--json]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feed every parser with inputs that no program would write, and count what becomes of them.
+"""Feed every parser with malformed inputs, and count the outcomes.
 
     python benchmarks/fuzz.py                 # --inputs 1000000 --seed 0 --only NAME --json FILE
 

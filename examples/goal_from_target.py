@@ -35,15 +35,15 @@ def find_destination(result: SegmentationArray) -> Segmentation | None:
     """Find the destination in a result; None if the command has none.
 
     Raises:
-        NoGoal: if it is not there for certain, has several instances, or has no position.
+        NoGoal: if it was not found, has several instances, or has no position.
     """
     entries = [each for each in result.segmentations if each.role == "destination"]
     if not entries:
         return None
     if len(entries) > 1:
-        raise NoGoal(f"{len(entries)} things are meant by {entries[0].expression!r}, expected one")
+        raise NoGoal(f"{len(entries)} instances match {entries[0].expression!r}, expected one")
     if entries[0].status != Segmentation.STATUS_FOUND:
-        raise NoGoal(f"{entries[0].expression!r} is not there for certain")
+        raise NoGoal(f"{entries[0].expression!r} was not found")
     if not entries[0].has_position:
         raise NoGoal(f"{entries[0].expression!r} has no position: {result.text}")
     return entries[0]

@@ -46,9 +46,9 @@ def check(result: Result) -> None:
     for role in ("pick", "place"):
         named = [each for each in result.segmentations if each.role == role]
         if role == "pick" and not named:
-            raise NoGrasp("nothing is to be picked up; say e.g. 'pick: the red mug'")
+            raise NoGrasp("nothing is to be picked up; send for example 'pick: the red mug'")
         if len(named) > 1:
-            raise NoGrasp(f"{len(named)} things are meant by {named[0].expression!r}, expected one")
+            raise NoGrasp(f"{len(named)} instances match {named[0].expression!r}, expected one")
         if named and not named[0].has_position:
             raise NoGrasp(f"{named[0].expression!r} has no position: {result.text}")
 
@@ -122,7 +122,7 @@ class PickAndPlace(Node):
                 raise NoGrasp("camera_pose or joint_states are missing")
             start = np.array(state.position)
             if time.monotonic() < self.until_s or start[4] < 0.9 * GRIPPER.max_opening_m:
-                return  # the gripper is busy; the next images have results, too
+                return  # the gripper is busy; the next images have results as well
             waypoints = plan(result, *clouds, camera.pose, start)
             self.move(waypoints, start)
             self.get_logger().info(f"{result.command!r}: moving to {waypoints[1].round(3)}")

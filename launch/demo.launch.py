@@ -36,10 +36,10 @@ def generate_launch_description() -> LaunchDescription:
                 "out", default_value="demo_overlays", description="Folder for the overlays."
             ),
             DeclareLaunchArgument(
-                "rviz", default_value="false", description="Start RViz, and end with it."
+                "rviz", default_value="false", description="Start RViz, and exit when it is closed."
             ),
             DeclareLaunchArgument(
-                "live", default_value="false", description="Stay after the last command."
+                "live", default_value="false", description="Keep running after the last command."
             ),
             Node(
                 package="mllmseg_ros",
@@ -59,7 +59,7 @@ def generate_launch_description() -> LaunchDescription:
                 executable="demo_commander",
                 output="screen",
                 arguments=["--out", LaunchConfiguration("out"), "--keep", stays],
-                on_exit=Shutdown(reason="the demo is over", condition=UnlessCondition(stays)),
+                on_exit=Shutdown(reason="the demo has finished", condition=UnlessCondition(stays)),
             ),
             Node(
                 package="rviz2",

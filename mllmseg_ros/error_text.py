@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Format exceptions and text from outside for logs, messages and web pages."""
+"""Format exceptions and untrusted text for logs, messages and web pages."""
 
 from __future__ import annotations
 

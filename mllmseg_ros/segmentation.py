@@ -34,7 +34,7 @@ class Segmentation:
     found: bool  # not NO_TARGET
     score: float  # p([SEG]) / (p([SEG]) + p([REJ])); NaN if the checkpoint cannot reject
     mask_score: float  # mean probability over the mask, 0 if it is empty
-    mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision
+    mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, regardless of the decision
     probability_map: ProbabilityMap  # the probabilities of any part of the image
     box_xyxy: Box | None  # px, None if the mask is empty
     centroid_uv: (

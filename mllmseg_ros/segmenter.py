@@ -92,7 +92,7 @@ class Segmenter:
         threshold: with ``can_reject``, targets are found from this score on.
         min_mask_score: without ``can_reject``, targets below this mask score have LOW_CONFIDENCE.
             A heuristic: such a checkpoint always segments something.
-        load_warning: what was not as expected when the model was loaded; "" if all was.
+        load_warning: warning from loading the model, "" if there is none.
     """
 
     def __init__(self, model: MLLMSeg | ExportedModel, tokenizer: Tokenizer) -> None:
@@ -249,15 +249,13 @@ class Segmenter:
 
     @property
     def torch_model(self) -> MLLMSeg:
-        """The model's modules, for what looks inside.
+        """The model's modules, for code that needs the network's internals.
 
         Raises:
             ValueError: if the model is an exported one, which has none.
         """
         if not isinstance(self.model, MLLMSeg):
-            raise ValueError(
-                f"{self.name} is an exported model; this needs the one that it was exported from"
-            )
+            raise ValueError(f"{self.name} is an exported model; this needs the original model")
         return self.model
 
     @property
@@ -379,7 +377,7 @@ class Segmenter:
         return self.encode_and_segment(image, expressions, _renamed(prompt_mode, prompt))[1]
 
     def _build_prompts(self, expressions: Sequence[str], prompt_mode: str) -> list[Prompt]:
-        """Build and check what :meth:`segment` is asked."""
+        """Build and check the prompts of :meth:`segment`."""
         if prompt_mode not in ("single", "joint"):
             raise ValueError(f"unknown prompt_mode {prompt_mode!r}; accepted: 'single', 'joint'")
         check_expressions(expressions)
@@ -399,7 +397,7 @@ class Segmenter:
         return prompts
 
     def _image_to_send(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what of an image goes to the device: a GPU resizes it itself."""
+        """Return the pixels to copy to the device: a GPU resizes the image itself."""
         if self.device.type == "cpu":
             return resize_to_square(image, self.model.config.image_size_px)
         check_rgb(image)
@@ -418,7 +416,7 @@ class Segmenter:
         ]
 
     def _overflows(self) -> bool:
-        """Whether the output for an image of noise is not finite."""
+        """Whether the output for a noise image is not finite."""
         size_px = self.model.config.image_size_px
         noise = np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
         try:
@@ -479,7 +477,7 @@ class Segmenter:
 
 
 def _renamed(prompt_mode: str, prompt: str | None) -> str:
-    """The value of an argument that had another name, with a warning."""
+    """Return the value of a renamed argument, with a warning."""
     if prompt is None:
         return prompt_mode
     warnings.warn("argument prompt was renamed to prompt_mode", DeprecationWarning, stacklevel=3)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """MkDocs hooks for pages that are also read in the repository (see mkdocs.yml).
 
-A line of a page that contains only a link to a section of the README becomes that section. Pages
-that are stored outside ``docs/`` are added. Links to other files become links into the repository
-if ``repo_url`` is set, else their path. Entry points: the ``on_`` functions, which MkDocs calls.
+Pages that are stored outside ``docs/`` are added. Links to other files become links into the
+repository if ``repo_url`` is set, else their path. Entry points: the ``on_`` functions, which
+MkDocs calls.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ OUTSIDE_PAGES = {
     "CONTRIBUTING.md": "contributing_code.md",
     "README.md": "index.md",
 }
-_SECTION = re.compile(r"^\[[^\]\n]*\]\(\.\./README\.md#([\w-]+)\)$", re.MULTILINE)
-# The same link within a line: no page of the site has all sections.
-_README_LINK = re.compile(r"\]\((?:\.\./)*README\.md#[\w-]+\)")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
@@ -33,9 +30,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for path, name in OUTSIDE_PAGES.items():
         if name != "index.md":
-            text = convert_page(
-                (ROOT / path).read_text(encoding="utf-8"), path, config.repo_url or ""
-            )
+            markdown = (ROOT / path).read_text(encoding="utf-8")
+            text = rewrite_links(markdown, path, config.repo_url or "")
             files.append(File.generated(config, name, content=text))
     return files
 
@@ -44,52 +40,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Convert a page of ``docs/``."""
     if page.file.generated_by is not None:
         return markdown
-    return convert_page(markdown, f"docs/{page.file.src_uri}", config.repo_url or "")
-
-
-def convert_page(markdown: str, path: str, repo_url: str) -> str:
-    """Insert the README's sections, and rewrite every link for the site.
-
-    Args:
-        markdown: text of a file.
-        path: of that file, relative to the root of the repository.
-        repo_url: where the repository can be browsed, "" if unknown.
-
-    Raises:
-        ValueError: if the README does not have a linked section.
-    """
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-
-    def insert_section(match: re.Match[str]) -> str:
-        return _rewrite_links(extract_section(readme, match[1]), "README.md", repo_url)
-
-    text = _SECTION.sub(insert_section, _rewrite_links(markdown, path, repo_url))
-    return _README_LINK.sub(rf"]({_site_link(OUTSIDE_PAGES['README.md'], path)})", text)
-
-
-def extract_section(markdown: str, anchor: str) -> str:
-    """Return the text under a heading, without it, up to the next heading of any level.
-
-    Raises:
-        ValueError: if there is no such heading.
-    """
-    found, lines, fenced = False, [], False
-    for line in markdown.splitlines():
-        fenced ^= line.startswith("```")
-        heading = None if fenced else re.match(r"#+ (.+)", line)
-        if found and heading:
-            break
-        if found:
-            lines.append(line)
-        elif heading:
-            found = _anchor(heading[1]) == anchor
-    if not found:
-        raise ValueError(f"README.md has no section #{anchor}")
-    return "\n".join(lines).strip()
-
-
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    return rewrite_links(markdown, f"docs/{page.file.src_uri}", config.repo_url or "")
 
 
 def _site_link(page: str, path: str) -> str:
@@ -99,7 +50,14 @@ def _site_link(page: str, path: str) -> str:
     return posixpath.relpath(page, folder or ".")
 
 
-def _rewrite_links(markdown: str, path: str, repo_url: str) -> str:
+def rewrite_links(markdown: str, path: str, repo_url: str) -> str:
+    """Rewrite every link of a page for the site.
+
+    Args:
+        markdown: text of a file.
+        path: of that file, relative to the root of the repository.
+        repo_url: where the repository can be browsed, "" if unknown.
+    """
     folder = posixpath.dirname(path)
 
     def rewrite(match: re.Match[str]) -> str:
@@ -108,8 +66,6 @@ def _rewrite_links(markdown: str, path: str, repo_url: str) -> str:
             return match[0]
         file, hash_, anchor = target.partition("#")
         name = posixpath.normpath(posixpath.join(folder, file))
-        if name == "README.md" and path != "README.md" and anchor:
-            return match[0]  # convert_page handles it
         page = OUTSIDE_PAGES.get(
             name, name.removeprefix("docs/") if name.startswith("docs/") else ""
         )

@@ -121,7 +121,7 @@ def overlay(view: View, instances: Sequence[Instance]) -> Image:
     ]
     segmentations = [resize_segmentation(each.segmentation) for each in instances]
     # At the size it is shown at, or the labels could not be read.
-    return draw_overlay(resize_image(view.rgb), segmentations, (), distances)
+    return draw_overlay(resize_image(view.rgb), segmentations, (), distances, tint=0.0)
 
 
 def resize_image(rgb: Image) -> Image:

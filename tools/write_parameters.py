@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the parameter files of ``config/`` and the README's table from the nodes' dataclasses.
+"""Write the parameter files of ``config/`` and the table in docs/parameters.md.
 
     make parameters
 
@@ -50,14 +50,14 @@ def rendered_files() -> dict[Path, str]:
     """Render all files: path -> text.
 
     Raises:
-        ValueError: if the README has no place for the table.
+        ValueError: if the page has no place for the table.
     """
-    readme = ROOT / "README.md"
+    page = ROOT / "docs" / "parameters.md"
     return {
         ROOT / "config" / "mllmseg.yaml": render_config("mllmseg", SegmenterParameters) + _QOS,
         ROOT / "config" / "speech.yaml": render_config("speech", SpeechParameters),
         ROOT / "config" / "console.yaml": render_config("console", ConsoleParameters),
-        readme: replace_table(readme.read_text(encoding="utf-8"), SegmenterParameters),
+        page: replace_table(page.read_text(encoding="utf-8"), SegmenterParameters),
     }
 
 
@@ -72,16 +72,16 @@ def render_config(node: str, parameters: type[ParameterFields]) -> str:
     return "\n".join(lines) + "\n" + "\n\n".join(entries) + "\n"
 
 
-def replace_table(readme: str, parameters: type[ParameterFields]) -> str:
+def replace_table(page: str, parameters: type[ParameterFields]) -> str:
     """Replace the table between the two markers.
 
     Raises:
         ValueError: if a marker is missing.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"README.md has no {BEGIN} … {END}")
+        raise ValueError(f"docs/parameters.md has no {BEGIN} … {END}")
     rows = ["| parameter | default | live | |", "|---|---|---|---|"]
     for field in dataclasses.fields(parameters):
         live = "yes" if field.metadata["live"] else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine is, for a report that somebody else reads."""
+"""Describe this machine for a report."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def machine_name(machine: dict[str, Any]) -> str:
-    """The machine in a few words: its board or GPU, else its processor."""
+    """Name the machine: its board or GPU, else its processor."""
     gpu = machine.get("gpu", {}).get("name")
     if "board" in machine or gpu:
         return str(machine.get("board") or gpu)

@@ -41,7 +41,7 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What was measured of one model."""
+    """Measurements of one model."""
 
     stages: dict[str, Times]  # of one expression, in order
     inferences: dict[str, Times]  # from RGB image to results
@@ -133,7 +133,7 @@ class _Noted:
 
 
 class _Changed:
-    """Another object with some of its attributes changed."""
+    """Temporarily change attributes of an object."""
 
     def __init__(self, original: Any, **changes: Any) -> None:
         self._original = original

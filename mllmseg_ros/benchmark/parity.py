@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the embedded model gives its recorded results here, before any time is measured.
+"""Check that the embedded model reproduces its recorded results, before timing anything.
 
-First in float32 on the CPU, which tells of a broken installation; then as it is going to be
+First in float32 on the CPU, which detects a broken installation; then as it is going to be
 measured: device, dtype and whatever else, against the masks of the first.
 """
 
@@ -54,7 +54,7 @@ _MIN_IOU = {torch.float32: 0.99, torch.bfloat16: 0.95, torch.float16: 0.95}
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far the embedded model, as measured, is from its own results in float32 on the CPU."""
+    """Deviation of the embedded model, as measured, from its float32 results on the CPU."""
 
     n_masks: int
     mean_iou: float

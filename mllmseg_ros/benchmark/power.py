@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Electrical power while something runs, from the machine's own program for it.
+"""Electrical power during a measurement, from tegrastats or nvidia-smi.
 
-``tegrastats`` on a Jetson, where it is the whole module; else ``nvidia-smi``, where it is the GPU.
+``tegrastats`` reports the whole Jetson module, ``nvidia-smi`` the GPU alone.
 Elsewhere power is not read. Neither program was there to run here: tests read lines in the format
 that NVIDIA documents.
 """

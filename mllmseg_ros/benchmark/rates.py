@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much each stage computes, and how fast this machine multiplies matrices.
+"""FLOP counts of the stages, and the speed of a matrix product on this machine.
 
 The share of the machine's rate that a stage reaches says how much faster it could be: a stage far
 below it waits for memory, for kernel launches or for Python.

@@ -28,7 +28,7 @@ def json_fields(
     parity: Parity | None,
     measured: Measurement,
 ) -> dict[str, Any]:
-    """Everything that was measured, and on what."""
+    """All measurements, with a description of the machine."""
     return {
         "format": 1,
         "machine": describe_machine(segmenter.device),

@@ -99,7 +99,7 @@ def find_checkpoint(path_or_name: str | Path | None) -> Path:
             f"{_MAX_NAME_CHARS}"
         )
     try:
-        name.encode()  # half a surrogate pair could not even be shown
+        name.encode()  # an unpaired surrogate could not even be shown
         folder = Path(name).expanduser()
         if folder.is_dir():
             return folder
@@ -183,7 +183,7 @@ def find_smaller_model(n_values: float) -> str:
 # Download
 
 MAX_DOWNLOAD_BYTES = 100 << 30  # of a checkpoint; the largest published one has 16 GB
-MAX_TEXT_FILE_BYTES = 64 << 20  # of a file that is no weights; read_text accepts no more
+MAX_TEXT_FILE_BYTES = 64 << 20  # of a file without weights; read_text accepts no more
 MAX_LIST_BYTES = 16 << 20  # of the hub's list of files
 MAX_FILES = 1000
 STALL_S = 60.0
@@ -247,7 +247,7 @@ def download(
     except OSError as error:
         raise ValueError(
             f"the download of {repository} was interrupted ({one_line(error, with_type=False)}); "
-            f"what was downloaded is kept in {partial}, and the same command resumes it"
+            f"what was downloaded is kept in {partial}; run the same command again to resume it"
         ) from error
     if any(file.name.endswith(".bin") for file in files):
         report(f"these weights are pickled: mllmseg convert {folder}")
@@ -277,7 +277,7 @@ def _list_files(repository: str) -> tuple[str, list[_RemoteFile]]:
         raise ValueError(f"{repository}: {one_line(error, with_type=False)}") from error
     except _Refused as error:
         raise ValueError(
-            f"{repository}: the hub refused it ({error}); is the name right, and may you read it?"
+            f"{repository}: the hub refused it ({error}); check name and permission"
         ) from error
     except OSError as error:
         raise ValueError(f"no connection to {constants.ENDPOINT}: {error}") from error
@@ -409,7 +409,7 @@ def _request(url: str, begin: int = 0) -> tuple[bool, Iterator[bytes]]:
         status = received.get(timeout=STALL_S)
     except queue.Empty:
         given_up.set()
-        raise OSError(f"no answer within {STALL_S:g} s") from None
+        raise OSError(f"no response within {STALL_S:g} s") from None
     if isinstance(status, OSError):
         raise status
     assert isinstance(status, int)

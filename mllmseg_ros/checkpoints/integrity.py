@@ -174,7 +174,7 @@ def read_header(path: Path) -> dict[str, Mapping[str, Any]]:
         n_bytes = os.fstat(file.fileno()).st_size
         n_header = int.from_bytes(file.read(8), "little")
         if n_bytes < 8 or n_header > n_bytes - 8:
-            raise ValueError(f"{path}: not a complete safetensors file (its header is cut off)")
+            raise ValueError(f"{path}: not a complete safetensors file (its header is truncated)")
         if n_header > MAX_HEADER_BYTES:
             raise ValueError(
                 f"{path}: a safetensors header of {n_header} bytes, accepted are up to "

@@ -53,7 +53,7 @@ _CODES = {"int8": "I8", "int4": "U8", "fp8": "F8_E4M3"}
 
 
 class LoadingCancelled(Exception):
-    """Loading was given up because ``cancelled`` was set."""
+    """Loading was cancelled because ``cancelled`` was set."""
 
 
 def load_model(
@@ -95,7 +95,7 @@ def load_model(
     state: dict[str, Tensor] = {}
     for entry, parts in read_entries(folder, config, kind, device, head_tokens):
         if cancelled is not None and cancelled.is_set():
-            raise LoadingCancelled(f"loading {folder} was given up")
+            raise LoadingCancelled(f"loading {folder} was cancelled")
         for name, part in zip(entry.ours, parts, strict=True):
             state[name] = _to_parameter(name, part, kind, dtype)
         if kind and device.type == "cpu":

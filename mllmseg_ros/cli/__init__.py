@@ -82,9 +82,9 @@ def _replace_former_verb(argv: list[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mllmseg",
-        description="Segment in images what referring expressions describe.",
+        description="Segment the objects in an image that referring expressions describe.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)

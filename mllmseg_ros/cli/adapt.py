@@ -15,7 +15,7 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     adapt = verbs.add_parser("adapt", help="fine-tune a model on your own data (resumes)")
     adapt.add_argument("data", type=Path, help="data set (see mllmseg data check)")
-    adapt.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    adapt.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
     adapt.add_argument("--split", help="split of the data set (default: train)")
     add_images(adapt)
     adapt.add_argument(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that several verbs share, and what is made of them."""
+"""Arguments that several verbs share, and how they are used."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def require(extra: str, *modules: str) -> None:
 
 
 def read_command(expressions: Sequence[str]) -> Any:
-    """Make a Command of expressions.
+    """Build a command from expressions.
 
     Raises:
         ValueError: An expression is invalid, or there is none.
@@ -99,5 +99,5 @@ def read_command(expressions: Sequence[str]) -> Any:
 
     command = parse_command("; ".join(expressions))
     if command.is_stop:
-        raise ValueError('nothing is asked for; give an expression such as "the red mug"')
+        raise ValueError('no expression given, for example "the red mug"')
     return command

@@ -23,19 +23,22 @@ def add(verbs: Any) -> None:
     benchmark.add_argument(
         "--size",
         choices=("1B", "2B", "4B", "8B"),
-        help="random weights of a published size instead of a checkpoint: the same time",
+        help="random weights of a published size instead of a checkpoint (same speed)",
     )
     benchmark.add_argument(
         "--compile",
         choices=("auto", "graphs", "off"),
         default="auto",
-        help="CUDA graphs (default: auto, on CUDA); stages are timed without them",
+        help="CUDA graphs (default: auto, i.e. on CUDA); stages are timed without them",
     )
     benchmark.add_argument(
         "--image", type=_image_size, default="640x480", metavar="WIDTHxHEIGHT", help="in pixels"
     )
     benchmark.add_argument(
-        "--seconds", type=float, default=10.0, help="of each of two measurements (default: 10)"
+        "--seconds",
+        type=float,
+        default=10.0,
+        help="duration of each of the two measurements (default: 10)",
     )
     benchmark.add_argument("--json", type=Path, help="report to write, - for stdout")
     benchmark.set_defaults(run=_benchmark)
@@ -72,7 +75,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 
     parity = _check_parity(arguments)
     report(
-        "parity: not checked, this export is of another model than the embedded one"
+        "parity: not checked, because the exported model is not the embedded one"
         if parity is None
         else f"parity: {parity.n_masks} masks of the embedded model, IoU with float32 on the CPU "
         f"{parity.mean_iou:.4f}, the worst {parity.min_iou:.4f}"

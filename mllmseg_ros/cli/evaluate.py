@@ -51,7 +51,9 @@ def add(verbs: Any) -> None:
         "--threshold", type=float, help="score threshold (default: as in the checkpoint)"
     )
     folder.add_argument(
-        "--perturb", action="store_true", help="also evaluate under typos, image noise and the like"
+        "--perturb",
+        action="store_true",
+        help="also evaluate robustness to typos, image noise and so on",
     )
     measure.set_defaults(run=_evaluate)
 
@@ -142,5 +144,5 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
         false_accepts = sum(score >= threshold for score in absent) / len(absent)
         text = f"threshold: {threshold:.6f}  # accepts {100 * accepted:.1f} % of what is there"
         if threshold > 1:
-            text = "no threshold up to 1 does that: absent targets get the highest score"
+            text = "no threshold up to 1 achieves that: absent targets get the highest score"
         print(f"{text}, {100 * false_accepts:.1f} % of what is not", file=out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mllmseg explain``: draw why the model gives a result."""
+"""``mllmseg explain``: draw an explanation of a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mllmseg_ros.cli.files import read_image
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    explain = verbs.add_parser("explain", help="draw why the model gives a result")
+    explain = verbs.add_parser("explain", help="draw an explanation of a result")
     explain.add_argument("image", type=Path, help="image file (PNG, JPEG, WebP, BMP or GIF)")
     explain.add_argument("expression", help="one referring expression")
     explain.add_argument("-o", "--output", type=Path, required=True, help="image to write")

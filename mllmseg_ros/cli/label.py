@@ -14,7 +14,7 @@ from mllmseg_ros.cli.arguments import add_model, read_command, require
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     label = verbs.add_parser(
-        "label", help="make a data set of recordings, to be reviewed (resumes)"
+        "label", help="create a data set from recordings, for review (resumes)"
     )
     label.add_argument(
         "words",
@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
         "--expression",
         action="append",
         default=[],
-        help="expression that is also the name of a file; may be repeated",
+        help="expression, even if a file of that name exists; may be repeated",
     )
     label.add_argument(
         "-o", "--output", type=Path, required=True, help="folder of the data set to write"
@@ -36,7 +36,7 @@ def add(verbs: Any) -> None:
     label.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="address of a Ray cluster with the same files; local starts one",
+        help="address of a Ray cluster with access to the same files; local starts one",
     )
     add_model(label)
     label.set_defaults(run=_label)
@@ -53,7 +53,7 @@ def _label(arguments: argparse.Namespace) -> None:
     inputs, words = split_inputs(arguments.words)
     expressions = [*words, *arguments.expression]
     if not inputs or not expressions:
-        missing = "no input (a bag, a video, a folder)" if not inputs else "no expression"
+        missing = "no input given (a bag, a video, a folder)" if not inputs else "no expression"
         raise ValueError(f"{missing} in {arguments.words}")
     command = read_command(expressions)
     query = InferenceQuery(

@@ -20,7 +20,10 @@ def add(verbs: Any) -> None:
     download = models.add_parser("download", help="download a checkpoint (resumes)")
     download.add_argument("name", help="name from mllmseg models list, or owner/name")
     download.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="default: the cache that --model searches"
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="target folder (default: the cache that --model searches)",
     )
     download.set_defaults(run=_download)
     verify = models.add_parser(

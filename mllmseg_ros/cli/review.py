@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
     review.add_argument(
         "--accept-sure",
         action="store_true",
-        help="accept all labels that the model is sure of, without opening a page",
+        help="accept all labels marked 'sure' without opening a page",
     )
     review.set_defaults(run=_review)
 

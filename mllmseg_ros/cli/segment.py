@@ -70,7 +70,7 @@ def _parse_expressions(texts: Sequence[str]) -> list[str]:
     for text in texts:
         understood = understand(text, LANGUAGES["en"])
         if understood.command.is_stop:
-            raise ValueError(f"{text!r} names nothing to look for")
+            raise ValueError(f"{text!r} names no object")
         if understood.note.startswith("understood"):
             print(f"{text!r}: {understood.note}", file=sys.stderr)
         expressions += understood.command.expressions
@@ -92,7 +92,7 @@ def _json_fields(segmentation: Any) -> dict[str, Any]:
             "doubt",
         )
     }
-    if not segmentation.found:  # the mask of a rejected expression is no location
+    if not segmentation.found:  # the mask of a rejected expression is not a location
         fields |= {"box_xyxy": None, "centroid_uv": None, "inside_uv": None, "area_px": 0}
     score = None if math.isnan(segmentation.score) else segmentation.score
     return {**fields, "status": segmentation.status.value, "score": score}

@@ -23,7 +23,7 @@ def _add_tabletop(recipes: Any) -> None:
     train = recipes.add_parser(
         "tabletop", help="train the embedded model on rendered scenes (resumes)"
     )
-    train.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    train.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
     train.add_argument(
         "--scenes",
         type=Path,
@@ -44,7 +44,7 @@ def _add_tabletop(recipes: Any) -> None:
 
 
 def _add_paper(recipes: Any) -> None:
-    init = recipes.add_parser("init", help="make an untrained MLLMSeg model from InternVL2.5")
+    init = recipes.add_parser("init", help="create an untrained MLLMSeg model from InternVL2.5")
     init.add_argument("source", type=Path, help="folder of InternVL2.5")
     init.add_argument("out", type=Path, help="folder to write, new or empty")
     init.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
@@ -54,7 +54,7 @@ def _add_paper(recipes: Any) -> None:
         ("gres", "second stage of the paper: any number of targets, or none"),
     ):
         stage = recipes.add_parser(name, help=f"{purpose} (resumes)")
-        stage.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+        stage.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
         stage.add_argument(
             "--from",
             dest="checkpoint",

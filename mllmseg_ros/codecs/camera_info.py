@@ -239,8 +239,7 @@ def _find_view(
     view = next((view for size, view in views if _shows(size, view.binning, image)), None)
     if view is None:
         raise ValueError(
-            f"{name} is for {says}, the image is {image[0]} x {image[1]}, and the ratio is not one "
-            "binning explains"
+            f"{name} is for {says}, the image is {image[0]} x {image[1]}, which no binning explains"
         )
     size = f"{image[0]} x {image[1]}"
     # K as it is against K of the sensor: the principal point is near the centre of its own image.
@@ -249,7 +248,7 @@ def _find_view(
     if view == _WHOLE:
         sensor = (image[0] * binning[0], image[1] * binning[1])
         if has_region and not is_inside and _off_centre(centre, image) > _MAX_OFF_CENTRE:
-            raise ValueError(f"{name} is for {says}, a ROI outside of it; the image is {size}")
+            raise ValueError(f"{name} is for {says}, an ROI outside of it; the image is {size}")
     as_it_is, converted = _off_centre(centre, image), _off_centre(centre, sensor)
     chosen, rejected = (as_it_is, converted) if view == _WHOLE else (converted, as_it_is)
     if view != other and rejected + _CENTRE_MARGIN < chosen:

@@ -95,7 +95,7 @@ def align_depth(
         if abs(depth_hw[0] * size_hw[1] - depth_hw[1] * size_hw[0]) > max(size_hw):
             raise ValueError(
                 f"the depth image is {depth_hw[1]} x {depth_hw[0]}, the colour image "
-                f"{size_hw[1]} x {size_hw[0]}, so that one shows more; publish depth/camera_info"
+                f"{size_hw[1]} x {size_hw[0]}, so their views differ; publish depth/camera_info"
             )
         depth_camera = scale_intrinsics(color, size_hw, depth_hw)
     try:

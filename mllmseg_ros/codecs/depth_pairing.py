@@ -134,7 +134,7 @@ class DepthPairing:
         """
         info = self._info
         if info is None:
-            raise ValueError("no camera_info has come")
+            raise ValueError("no camera_info has arrived")
         if frames_differ(info.header.frame_id, frame.frame_id):
             raise ValueError(
                 f"no camera_info has the stamp of the colour image, and the newest is of frame "

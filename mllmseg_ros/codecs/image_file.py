@@ -117,7 +117,7 @@ def open_image(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Iterator[Im
         formats: that are accepted, of FORMATS.
 
     Raises:
-        ValueError: if it is missing, is no image of an accepted format, or is too large.
+        ValueError: if it is missing, is not an image of an accepted format, or is too large.
     """
     with open_file(path, max_bytes=MAX_IMAGE_BYTES) as file:
         if _is_heic(file.read(12)):
@@ -199,6 +199,6 @@ def _orientation(image: PIL.Image.Image) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that they are corrupt
             value: Any = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # broken EXIF data are no reason to refuse the image
+    except Exception:  # broken EXIF data do not make the image unusable
         return 1
     return value if value in _TURNS else 1

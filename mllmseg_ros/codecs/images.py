@@ -291,7 +291,7 @@ def depth_from_compressed(msg: CompressedImage) -> NDArray[np.float32]:
     encoding, data = format_encoding(msg.format), view_bytes(msg.data).tobytes()
     if is_jpeg(msg):
         raise ValueError(
-            f"depth as JPEG is of no use, because JPEG changes it; accepted: {_DEPTH_FORMATS}"
+            f"depth as JPEG is not usable, because JPEG is lossy; accepted: {_DEPTH_FORMATS}"
         )
     unknown = (
         f"compressed depth of format {msg.format[:64]!r} is not known; accepted: {_DEPTH_FORMATS}"
@@ -380,10 +380,10 @@ def _decode_png(data: bytes) -> Pixels:
             stored = np.asarray(png)
     except PIL.UnidentifiedImageError:  # its text names an object by its address
         raise ValueError(
-            f"compressed depth of {len(data)} bytes is no readable PNG; accepted: {_DEPTH_FORMATS}"
+            f"compressed depth of {len(data)} bytes is not a valid PNG; accepted: {_DEPTH_FORMATS}"
         ) from None
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"compressed depth is no readable PNG: {error}") from error
+        raise ValueError(f"compressed depth is not a valid PNG: {error}") from error
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
         raise ValueError(f"compressed depth is a PNG of {stored.dtype} {stored.shape}, not 16 bits")
     return stored

@@ -76,7 +76,7 @@ def _from_cutout(rgba: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], str | None
         return _from_colors(colors)
     bright = _brightest(colors)
     shown = np.flatnonzero(_histogram(bright[visible]))
-    if len(shown) == 2 and shown[0] == 0:  # of what is visible, black is no target either
+    if len(shown) == 2 and shown[0] == 0:  # black pixels that are visible are not a target either
         visible &= bright > 0
     return visible, None
 

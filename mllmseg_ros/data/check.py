@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -14,14 +13,9 @@ from tqdm import tqdm
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.region import decode, decode_checked
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Skipped, describe_error
-from mllmseg_ros.drawing.overlay import draw_overlay
-from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
+from mllmseg_ros.drawing.contact_sheet import Tile, draw_contact_sheet
 
 __all__ = ["check", "contact_sheet"]
-
-_TILE_HW = (240, 320)  # px
-_COLUMNS = 4
-_TARGETS_SHOWN = 4  # per image; more hide each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +36,15 @@ class CheckReport:
         lines = [str(problem) for problem in self.problems]
         lines.append(
             f"{len(self.samples)} images, {self.n_targets} targets, {self.n_expressions} "
-            f"expressions, {self.n_no_target} of them name nothing; {len(self.problems)} problems"
+            f"expressions ({self.n_no_target} without a target); {len(self.problems)} problems"
         )
         lines += [str(skipped) for skipped in self.skipped]
         if self.n_empty:
             lines.append(f"{self.n_empty} targets have a mask without a pixel")
         if np.isfinite(middle):
             lines.append(
-                f"a target covers {middle:.1f} % of its image (5 % of them under {low:.1f} %, "
-                f"5 % over {high:.1f} %)"
+                f"a target covers {middle:.1f} % of its image (median; 5 % of them less than "
+                f"{low:.1f} %, 5 % more than {high:.1f} %)"
             )
         return "\n".join(lines)
 
@@ -106,7 +100,7 @@ def check(entries: Iterable[Sample | Problem | Skipped]) -> CheckReport:
 
 
 def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDArray[np.uint8]:
-    """Draw random samples with their masks and expressions, side by side.
+    """Draw random samples, each with the mask of one of its targets and an expression for it.
 
     Returns:
         RGB (H, W, 3).
@@ -117,56 +111,22 @@ def contact_sheet(samples: Sequence[Sample], n: int = 24, seed: int = 0) -> NDAr
     if not samples:
         raise ValueError("no sample to draw")
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(samples))[:n]
-    return draw_grid([_draw_sample(samples[int(index)], rng) for index in sorted(chosen)])
+    chosen = sorted(rng.permutation(len(samples))[:n].tolist())
+    tiles = [_draw_sample(samples[index], rng) for index in chosen]
+    title = f"{len(tiles)} of {len(samples)} images, with one of their targets"
+    return draw_contact_sheet(tiles, title, "orange: the annotated mask")
 
 
-def draw_grid(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Arrange images of any size in a grid, each scaled to fit a tile of 320 x 240 px.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if not images:
-        raise ValueError("no image to draw")
-    columns = min(_COLUMNS, len(images))
-    tiles = []
-    for image in images:
-        width, height = _fit_tile(image.shape[:2])
-        tile = np.zeros((*_TILE_HW, 3), np.uint8)
-        tile[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        tiles.append(tile)
-    tiles += [np.zeros((*_TILE_HW, 3), np.uint8)] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    return np.vstack(rows)
-
-
-def _fit_tile(size_hw: tuple[int, ...]) -> tuple[int, int]:
-    """Return width and height of an image in a tile, px."""
-    scale = min(_TILE_HW[0] / size_hw[0], _TILE_HW[1] / size_hw[1])
-    return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
-
-
-def _draw_sample(sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw an image at the size of a tile, so that text is legible, with some of its targets."""
-    size = _fit_tile(sample.size_hw)
-    small = cv2.resize(read_rgb(sample), size, interpolation=cv2.INTER_AREA)
-    chosen = rng.permutation(len(sample.targets))[:_TARGETS_SHOWN]
-    truth = [_to_segmentation(sample, int(index), size, rng) for index in chosen]
-    return draw_overlay(np.asarray(small, dtype=np.uint8), truth)
-
-
-def _to_segmentation(
-    sample: Sample, index: int, size: tuple[int, int], rng: np.random.Generator
-) -> Segmentation:
-    """Return a target as a segmentation of (width, height), to be drawn like the model's."""
-    target = sample.targets[index]
+def _draw_sample(sample: Sample, rng: np.random.Generator) -> Tile:
+    """Choose a target of a sample, if it has one with a mask, and draw it."""
+    present = [target for target in sample.targets if target.region is not None]
+    targets = present or list(sample.targets)
+    target = targets[int(rng.integers(len(targets)))]
     expression = target.expressions[int(rng.integers(len(target.expressions)))]
+    n_others = sum(len(each.expressions) for each in sample.targets) - 1
+    note = f"{sample.image.name}, {n_others} more expressions"
     if target.region is None:
-        empty = np.zeros(size[::-1], np.bool_)
-        return build_segmentation(
-            expression, Status.NO_TARGET, 0.0, 0.0, empty.astype(np.float32), empty
-        )
-    full = decode(target.region, sample.size_hw).astype(np.uint8)
-    mask = cv2.resize(full, size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    return build_segmentation(expression, Status.FOUND, 1.0, 1.0, mask.astype(np.float32), mask)
+        expression, mask = f"{expression} (not there)", None
+    else:
+        mask = decode(target.region, sample.size_hw)
+    return Tile(rgb=read_rgb(sample), caption=expression, note=note, result=mask)

@@ -43,7 +43,7 @@ def _resolve(folder: Path, name: str) -> Path:
         path = (folder / name).resolve()
         is_inside = path.is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character
-        raise ValueError(f"{show(Path(name))} is no name of a file: {error}") from error
+        raise ValueError(f"{show(Path(name))} is not a valid file name: {error}") from error
     if not is_inside:
         raise ValueError(f"{show(Path(name))} lies outside the folder")
     return path

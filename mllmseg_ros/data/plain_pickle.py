@@ -29,7 +29,7 @@ class _PlainUnpickler(pickle._Unpickler):
         raise ValueError(f"it holds a {module}.{name}; only plain containers are read")
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise ValueError("it refers to something outside itself; only plain containers are read")
+        raise ValueError("it refers to something outside the file; only plain containers are read")
 
 
 def load_plain_pickle(path: Path) -> Any:

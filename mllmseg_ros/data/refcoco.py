@@ -196,7 +196,7 @@ def _expressions(reference: dict[str, Any]) -> tuple[str, ...]:
         raise ValueError(f"'sentences' is {type(sentences).__name__}, expected a list")
     texts = [each["sent"] if isinstance(each, dict) else each for each in sentences]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a sentence is no text")
+        raise ValueError("a sentence is not text")
     expressions = tuple(text for text in texts if text.strip())
     for expression in expressions:
         normalize_expression(expression)

@@ -63,7 +63,7 @@ def polygons_from(value: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
         value: polygons of numbers x0, y0, x1, y1, … or of points [x, y]; or one of them alone.
 
     Returns:
-        each x0, y0, x1, y1, …; what is no polygon comes as it is, for :func:`decode` to refuse.
+        each x0, y0, x1, y1, …; anything else is returned unchanged, and :func:`decode` rejects it.
     """
     if value and (all(map(_is_number, value)) or all(map(_is_point, value))):
         value = [value]
@@ -190,7 +190,7 @@ def _points(polygon: Sequence[Any]) -> NDArray[np.float64]:
     """The points of a polygon, (N, 2) px."""
     if not all(_is_number(n) for n in polygon):
         raise ValueError(
-            "a polygon holds something else than numbers; expected is a list x0, y0, x1, y1, …"
+            "a polygon contains something other than numbers; expected is a list x0, y0, x1, y1, …"
         )
     if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError(f"a polygon of {len(polygon)} numbers, expected an even number, 6 or more")
@@ -217,7 +217,7 @@ def _outside(points: NDArray[np.float64], size_hw: tuple[int, int]) -> str | Non
     if not ((over <= size).all() and (high >= 0).all() and (low <= size).all()):
         raise ValueError(text)
     if (over > np.maximum(_OUTSIDE_SHARE * size, 1)).any():
-        return f"{text}; it is cut at the border"
+        return f"{text}; it is clipped at the border"
     return None
 
 

@@ -20,11 +20,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.data.image_file import path_in_folder, size_hw
-from mllmseg_ros.data.region import Coco, decode, decode_checked, polygons_from
+from mllmseg_ros.data.region import Coco, decode, decode_checked, encode, polygons_from
 from mllmseg_ros.data.sample import describe_error
 from mllmseg_ros.files import JsonLine, open_file, parse_json_lines, read_bytes, show, write_file
 
@@ -229,6 +230,28 @@ class LabelledSet:
             if not mask.any():
                 raise ValueError("the polygons hold no pixel")
         self._change(number, mask=rounded or None, review=Review.ACCEPTED.value)
+
+    def keep_piece(self, number: int, uv: tuple[float, float]) -> None:
+        """Reduce the mask to the connected piece at a pixel, and accept the entry.
+
+        A mask that has spilled over to other objects is often right but for these pieces.
+
+        Args:
+            number: of the entry.
+            uv: px of the image, within the piece.
+
+        Raises:
+            ValueError: if there is no piece of the mask, or the mask cannot be read.
+            ChangedError, OSError: from :meth:`accept`.
+        """
+        mask = self.mask(number)
+        _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        u, v = (int(position) for position in uv)
+        inside = 0 <= v < mask.shape[0] and 0 <= u < mask.shape[1]
+        if not inside or not mask[v, u]:
+            raise ValueError(f"there is no mask at ({u}, {v}); choose a piece of it")
+        piece = encode(labels == labels[v, u])
+        self._change(number, mask=piece, review=Review.ACCEPTED.value)
 
     def accept_sure(self) -> int:
         """Accept all entries of which the model was sure; returns their number.

@@ -86,7 +86,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Entries that ask for nothing, as published data sets have some; they are no fault."""
+    """Entries without an expression; published data sets have some, which is not an error."""
 
     n: int
     what: str  # for messages, in the plural

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a line of Python in a child process, where a crash does no harm."""
+"""Run a line of Python in a child process, to isolate crashes."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _check_package(module: str, package: str) -> Finding:
 
 
 def _check_aiohttp() -> Iterator[Finding]:
-    """Check the web pages' server, where there is one: it may be older than its known holes."""
+    """Check the web server's version, if it is installed, for known vulnerabilities."""
     try:
         version = importlib.metadata.version("aiohttp")
     except importlib.metadata.PackageNotFoundError:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw segmentations over their image; all overlays of the package are drawn here.
 
-Found targets are tinted, outlined and labelled; targets that are not there are listed in a legend
-at the bottom.
+Found targets are outlined, lightly tinted and labelled; uncertain ones have a dashed outline;
+targets that are not there are listed in a legend at the bottom.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import cv2
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mllmseg_ros.drawing.text import Color, draw_text, fit_text, render_text
 from mllmseg_ros.segmentation import Segmentation, Status
 
-__all__ = ["choose_colors", "draw_overlay", "place_labels"]
+__all__ = ["TINT", "choose_colors", "draw_overlay", "place_labels"]
 
 # RGB, distinguishable with colour blindness: seven hues of different lightness (Okabe and Ito 2008,
 # without black), then the same lighter and darker.
@@ -30,7 +31,8 @@ COLORS_RGB: tuple[Color, ...] = (
     *((r + (255 - r) // 2, g + (255 - g) // 2, b + (255 - b) // 2) for r, g, b in _HUES),
     *((r * 3 // 5, g * 3 // 5, b * 3 // 5) for r, g, b in _HUES),
 )
-_TINT = 0.45
+TINT = 0.15  # share of a mask's colour: the colours of the image must stay recognisable
+_DASH_LINES = 4  # length of a dash, in widths of the line
 _MAX_CHARS = 48  # of an expression
 _TEXT_SHARE, _MIN_TEXT_PX = 1 / 36, 11  # height of text relative to the image's shorter side
 _LEGEND_SHARE = 1 / 3  # of the image's height, at most
@@ -75,18 +77,21 @@ def draw_overlay(
     segmentations: Sequence[Segmentation],
     track_ids: Sequence[str] = (),
     distances_m: Sequence[float | None] = (),
+    tint: float = TINT,
 ) -> NDArray[np.uint8]:
-    """Tint, outline and label found targets; list absent ones in a legend.
+    """Outline, tint and label found targets; list absent ones in a legend.
 
     Args:
         rgb: (H, W, 3) uint8 RGB; not changed.
         segmentations: of this image, masks (H, W).
         track_ids: one per segmentation, "" if untracked; empty if all are.
         distances_m: one per segmentation, m from the camera, None if unknown; empty if all are.
+        tint: share of a mask's colour within its outline, 0 for the outline alone.
 
     Returns:
-        A new (H, W, 3) uint8 RGB image. LOW_CONFIDENCE masks have an outline only, and a question
-        mark. Labels are inside the image and do not overlap if there is room.
+        A new (H, W, 3) uint8 RGB image. LOW_CONFIDENCE masks have a dashed outline without tint,
+        and a question mark. Of several instances of an expression, the first has the name and
+        all have a number. Labels are inside the image and do not overlap if there is room.
 
     Raises:
         ValueError: if a mask and the image differ in size.
@@ -96,6 +101,13 @@ def draw_overlay(
     ids = list(track_ids) or [""] * len(segmentations)
     distances = list(distances_m) or [None] * len(segmentations)
     text_px = max(_MIN_TEXT_PX, round(min(height, width) * _TEXT_SHARE))
+    drawn = [
+        each
+        for each in segmentations
+        if each.status is not Status.NO_TARGET and each.box_xyxy is not None
+    ]
+    counts = Counter(each.expression for each in drawn)
+    numbers: Counter[str] = Counter()
     labelled = []
     for segmentation, color, track_id, distance_m in zip(
         segmentations, choose_colors(ids), ids, distances, strict=True
@@ -103,10 +115,12 @@ def draw_overlay(
         if segmentation.mask.shape != (height, width):
             raise ValueError(f"mask is {segmentation.mask.shape}, the image {(height, width)}")
         if segmentation.status is not Status.NO_TARGET and segmentation.box_xyxy is not None:
-            _draw_mask(canvas, segmentation, segmentation.box_xyxy, color, max(1, text_px // 8))
-            labelled.append(
-                (segmentation.box_xyxy, _format_label(segmentation, track_id, distance_m), color)
-            )
+            box, expression = segmentation.box_xyxy, segmentation.expression
+            _draw_mask(canvas, segmentation, box, color, max(1, text_px // 5), tint)
+            numbers[expression] += 1
+            number = numbers[expression] if counts[expression] > 1 else 0
+            text = _format_label(segmentation, number, track_id, distance_m)
+            labelled.append((box, text, color))
     absent = [each for each in segmentations if each.status is Status.NO_TARGET]
     legend = [_draw_legend(canvas, absent, text_px)] if absent else []
     max_width_px = width - 2 * _margin(text_px)
@@ -146,25 +160,46 @@ def place_labels(
 
 
 def _draw_mask(
-    canvas: NDArray[np.uint8], segmentation: Segmentation, box: Box, color: Color, line_px: int
+    canvas: NDArray[np.uint8],
+    segmentation: Segmentation,
+    box: Box,
+    color: Color,
+    line_px: int,
+    tint: float,
 ) -> None:
     x0, y0, x1, y1 = box
     view = canvas[y0:y1, x0:x1]
     mask = segmentation.mask[y0:y1, x0:x1].astype(np.uint8)
-    if segmentation.status is Status.FOUND:
-        tinted = np.arange(256)[:, None] * (1 - _TINT) + np.array(color) * _TINT
+    is_found = segmentation.status is Status.FOUND
+    if is_found and tint > 0:
+        tinted = np.arange(256)[:, None] * (1 - tint) + np.array(color) * tint
         cv2.copyTo(cv2.LUT(view, tinted.astype(np.uint8)[None]), mask, view)
     # Padding keeps the outline closed where the mask touches the box. Drawing takes time by the
     # segment: few, within a pixel of the outline, are drawn in a quarter of it.
-    outlines, _ = cv2.findContours(
-        np.pad(mask, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1, offset=(x0 - 1, y0 - 1)
-    )
-    cv2.drawContours(canvas, outlines, -1, color, line_px, cv2.LINE_AA)
+    method = cv2.CHAIN_APPROX_TC89_L1 if is_found else cv2.CHAIN_APPROX_NONE
+    outlines, _ = cv2.findContours(np.pad(mask, 1), cv2.RETR_CCOMP, method, offset=(x0 - 1, y0 - 1))
+    if not is_found:
+        dash = _DASH_LINES * line_px
+        outlines = [
+            line[start : start + dash]
+            for line in outlines
+            for start in range(0, len(line), 2 * dash)
+        ]
+    # The dark rim sets the outline off from an object of its colour.
+    cv2.polylines(canvas, outlines, is_found, _DARK, line_px + 2)
+    cv2.polylines(canvas, outlines, is_found, color, line_px, cv2.LINE_AA)
 
 
-def _format_label(segmentation: Segmentation, track_id: str, distance_m: float | None) -> str:
+def _format_label(
+    segmentation: Segmentation, number: int, track_id: str, distance_m: float | None
+) -> str:
+    """Format a label; number: from 1 among the instances of the expression, 0 for the only one."""
     doubt = "?" if segmentation.status is Status.LOW_CONFIDENCE else ""
-    parts = [_shorten(segmentation) + doubt, f"{_get_score(segmentation):.2f}"]
+    if number > 1:
+        parts = [f"{number}{doubt}"]
+    else:
+        name = (f"{number} " if number else "") + f"{_shorten(segmentation)}{doubt}"
+        parts = [name, f"{_get_score(segmentation):.2f}"]
     if distance_m is not None:
         parts.append(f"{distance_m:.2f} m")
     if track_id:
@@ -195,8 +230,8 @@ def _place_label(
 ) -> Box:
     x0, y0, x1, y1 = box
     width, height = label_wh
-    centre_y = (y0 + y1 - height) // 2
-    candidates = [(x0, y0 - height), (x0, y1), (x1 - width, y0 - height), (x1, centre_y)]
+    centre_x, centre_y = (x0 + x1 - width) // 2, (y0 + y1 - height) // 2
+    candidates = [(centre_x, y0 - height), (centre_x, y1), (x0, y0 - height), (x1, centre_y)]
     candidates += [(x0 - width, centre_y), (x0, y0)]
     n_rows = image_wh[1] // max(1, height)
     candidates += [

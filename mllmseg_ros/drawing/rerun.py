@@ -129,7 +129,7 @@ class RerunLog:
             classes.append(rr.AnnotationInfo(id=label, label=_format_name(each), color=color))
         plane = rr.CoordinateFrame(_image_plane(frame_id))
         self._log(stamp_ns, "camera/answer", rr.AnnotationContext(classes))
-        image = rr.SegmentationImage(labels, opacity=0.5, draw_order=1)
+        image = rr.SegmentationImage(labels, opacity=0.3, draw_order=1)
         self._log(stamp_ns, "camera/answer", image, plane)
         for each in segmentations:
             segmentation = each.segmentation

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mllmseg_ros.drawing.plot import Plot
+
 __all__ = ["draw_reliability", "reliability", "threshold_for"]
 
-_SIDE, _MARGIN = 320, 48  # px, of a plot
+_BAR, _DIAGONAL = (120, 170, 230), (60, 60, 60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,31 +87,22 @@ def threshold_for(false_accept: float, absent_scores: Sequence[float]) -> float:
 
 
 def draw_reliability(curves: dict[str, Reliability]) -> NDArray[np.uint8]:
-    """Draw one plot per curve side by side, RGB.
+    """Draw one plot per curve side by side, RGB (H, W, 3).
 
     Bars show the share of correct results, with their number above; on the diagonal confidence and
     share are equal.
     """
     plots = []
     for name, curve in curves.items():
-        plot = np.full((_SIDE + 2 * _MARGIN, _SIDE + 2 * _MARGIN, 3), 255, np.uint8)
-        left, bottom = _MARGIN, _MARGIN + _SIDE
+        plot = Plot(
+            f"{name}: expected calibration error {100 * curve.expected_error:.1f} %",
+            x=(f"{name} of the model", 0.0, 1.0),
+            y=("right results, % (number of results above each bar)", 0.0, 100.0),
+            size_wh=(440, 360),
+        )
         for each in curve.bins:
-            if not each.n:
-                continue
-            x0, x1 = (round(left + _SIDE * side) for side in (each.low, each.high))
-            y = round(bottom - _SIDE * each.right)
-            cv2.rectangle(plot, (x0 + 2, y), (x1 - 2, bottom), (120, 170, 230), cv2.FILLED)
-            _write(plot, str(each.n), (x0 + 2, max(y - 4, _MARGIN + 10)))
-        cv2.line(plot, (left, bottom), (left + _SIDE, bottom - _SIDE), (60, 60, 60), 1, cv2.LINE_AA)
-        cv2.rectangle(plot, (left, _MARGIN), (left + _SIDE, bottom), (0, 0, 0), 1)
-        _write(plot, f"{name}: expected error {curve.expected_error:.3f}", (left, _MARGIN - 12))
-        _write(plot, "0", (left - 4, bottom + 16))
-        _write(plot, "confidence", (left + _SIDE // 2 - 36, bottom + 16))
-        _write(plot, "1", (left + _SIDE - 4, bottom + 16))
-        plots.append(plot)
+            if each.n:
+                plot.bar((each.low, each.high), 100 * each.right, _BAR, str(each.n))
+        plot.line([(0.0, 0.0), (1.0, 100.0)], _DIAGONAL)
+        plots.append(plot.image)
     return np.hstack(plots)
-
-
-def _write(canvas: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
-    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)

@@ -95,7 +95,7 @@ def evaluate_samples(
 
 @dataclass(frozen=True, kw_only=True)
 class _Outputs:
-    """What a model gives for the N questions about an image."""
+    """Outputs of a model for the N expressions of an image."""
 
     probabilities: NDArray[np.float32]  # (N, H, W)
     rejected: list[bool]
@@ -114,7 +114,7 @@ class _Question:
 
 @dataclass(frozen=True, kw_only=True)
 class _PreparedSample:
-    """A sample as the model gets it."""
+    """A sample as the model receives it."""
 
     sample: Sample
     rgb: NDArray[np.uint8]  # (H, W, 3)
@@ -160,7 +160,7 @@ def _prepare(
 
 
 def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -> _Outputs:
-    """Run the model as the node does: uncertain results are rejected, specks are no targets."""
+    """Run the model as the node does: uncertain results are rejected, specks are not targets."""
     context = segmenter.encode(prepared.rgb)
     segmentations = [
         segmenter.segment(context, [question.expression])[0] for question in prepared.questions

@@ -95,7 +95,7 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
         "empty",
         "cIoU",
         "gIoU",
-        "Prec@0.5",
+        "box P@.5",
         "N-acc",
         "T-acc",
         "MCC",

@@ -127,7 +127,7 @@ def gres_scores(comparisons: Sequence[MaskComparison]) -> GresScores:
 
 
 def matthews_correlation(truth: Sequence[bool], decision: Sequence[bool]) -> float:
-    """Correlation of two yes-or-no answers, percent; unlike a share it sees through a coin.
+    """Matthews correlation of two yes-or-no answers, percent; 0 for random guessing.
 
     Returns:
         100 if all decisions are right, about 0 if they do not depend on the truth, -100 if all are

@@ -23,7 +23,7 @@ __all__ = ["run_paper_protocol"]
 
 @dataclass(frozen=True, kw_only=True)
 class PaperOutput:
-    """What the reference's evaluation loop computes for one image."""
+    """Outputs of the reference's evaluation loop for one image."""
 
     prompt: Prompt
     hidden: Tensor  # (L, D) states of the pass that gave the masks

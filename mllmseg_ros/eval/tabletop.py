@@ -2,7 +2,8 @@
 """Evaluate a model on simulated scenes, as it is deployed.
 
 One prompt per expression without any truth; ``found`` is the decision. The metrics are those of
-GRES; Prec@0.5 is over expressions with a target. As in GRES, a mask counts whatever the decision.
+GRES; Prec@0.5, of boxes, is over expressions with a target. As in GRES, a mask counts regardless of
+the decision.
 """
 
 from __future__ import annotations
@@ -236,7 +237,7 @@ def to_text(report: TabletopReport) -> str:
         f"{report.model} on {report.n_scenes} tabletop scenes, split {report.split}, "
         f"expressions of seed {report.seed}; percent",
         f"{'expressions':<16}{'n':>6}{'empty':>7}"
-        f"{'cIoU':>8}{'gIoU':>8}{'Prec@0.5':>10}{'N-acc':>8}{'T-acc':>8}{'MCC':>8}"
+        f"{'cIoU':>8}{'gIoU':>8}{'box P@.5':>10}{'N-acc':>8}{'T-acc':>8}{'MCC':>8}"
         f"{'calibration':>13}",
     ]
     for name, scores in rows:

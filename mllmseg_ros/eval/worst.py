@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the worst results, with the outline of the true target."""
+"""Draw the worst results, with the outlines of result and true target."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.check import draw_grid
-from mllmseg_ros.drawing.overlay import draw_overlay
+from mllmseg_ros.drawing.contact_sheet import LEGEND, Tile, draw_contact_sheet, format_iou
 from mllmseg_ros.eval.metrics import MaskComparison
-from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.segmenter import Segmenter, Status
 
-__all__ = ["Case", "draw_outline", "draw_worst"]
-
-_OUTLINE_RGB = (255, 255, 255)
+__all__ = ["Case", "draw_worst", "quality"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +35,21 @@ def draw_worst(segmenter: Segmenter, cases: Iterable[Case], n: int = 16) -> NDAr
         n: how many.
 
     Returns:
-        RGB (H, W, 3): tiles, the worst first; the true target is outlined in white.
+        RGB (H, W, 3): a contact sheet, the worst first.
 
     Raises:
         ValueError: if there is no case.
     """
     tiles = []
     for case in sorted(cases, key=lambda each: quality(each.comparison))[:n]:
-        rgb = case.image()
-        overlay = draw_overlay(rgb, segmenter(rgb, [case.expression]))
-        tiles.append(draw_outline(overlay, case.target()))
-    return draw_grid(tiles)
-
-
-def draw_outline(image: NDArray[np.uint8], target: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Draw the outline of a target (H, W) in white, in place; the image is (H, W, 3) RGB."""
-    outline, _ = cv2.findContours(target.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, outline, -1, _OUTLINE_RGB, 2)
-    return image
+        rgb, truth = case.image(), case.target()
+        (segmentation,) = segmenter(rgb, [case.expression])
+        result = segmentation.mask & (segmentation.status is not Status.NO_TARGET)
+        note = format_iou(result, truth)
+        if not np.isnan(segmentation.score):
+            note += f", score {segmentation.score:.2f}"
+        tiles.append(Tile(rgb=rgb, caption=case.expression, note=note, result=result, truth=truth))
+    return draw_contact_sheet(tiles, f"The {len(tiles)} worst results", LEGEND)
 
 
 def quality(comparison: MaskComparison) -> float:

@@ -92,7 +92,7 @@ def draw_explanation(rgb: Canvas, explanation: Explanation) -> Canvas:
 def _draw_result_cell(small: Canvas, explanation: Explanation) -> tuple[Canvas, str, list[str]]:
     segmentation, canvas = explanation.segmentation, small.copy()
     if segmentation.status is Status.NO_TARGET:
-        lines = ["Nothing is marked: the expression was rejected."]
+        lines = ["The mask is empty: the expression was rejected."]
         others = explanation.regions
     else:
         _draw_outline(canvas, segmentation.mask, (0, 0, 0), 4)
@@ -209,7 +209,7 @@ def _draw_words(
     draw_text(panel, "Influence of each word", (x, y - 4), _TEXT, _HEAD_PX)
     y += 24
     if not explanation.word_ablations:
-        draw_text(panel, "Only one word: none can be left out.", (x, y), _GREY, _TEXT_PX)
+        draw_text(panel, "The expression has only one word.", (x, y), _GREY, _TEXT_PX)
         return
     draw_text(panel, "Results with one word left out:", (x, y), _GREY, _TEXT_PX)
     y += 24

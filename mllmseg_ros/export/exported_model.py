@@ -154,7 +154,7 @@ def check_exported(
     device: torch.device | str | None,
     dtype: torch.dtype | str | None,
 ) -> torch.device:
-    """Find out what can be known about an exported folder before it is loaded.
+    """Check what is known about an exported folder before it is loaded.
 
     Args:
         folder: written by ``mllmseg export``.

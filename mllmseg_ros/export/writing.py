@@ -164,7 +164,7 @@ def _difference(session: OnnxSession, stage: Stage, tensors: dict[str, Tensor]) 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter and transformers say to their own developers."""
+    """Suppress warnings of torch's exporter and transformers for their own developers."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     try:

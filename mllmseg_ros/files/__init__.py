@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read files that somebody else wrote, and write files next to them."""
+"""Read untrusted files safely, and write files next to them."""
 
 from mllmseg_ros.files.journal import open_journal
 from mllmseg_ros.files.lock import LOCK_FILE, FolderLock

@@ -21,7 +21,7 @@ _MAX_HOLDER = 200
 
 
 class FolderLock:
-    """Holds a folder until it is closed, or until the process ends in any way.
+    """Holds a folder until it is closed or the process exits.
 
     The lock is advisory (flock): it keeps out the other programs of this package. While it is held,
     a hidden file with the name of the holder is in the folder. The folder may be renamed.

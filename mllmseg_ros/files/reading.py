@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open and read files whose content and kind nobody has checked yet.
+"""Open and read untrusted files.
 
 Every fault of a file is a ValueError in one line, so that it counts as bad input everywhere.
 """
@@ -59,7 +59,7 @@ def open_file(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there is no such file; False where that is not known: reading it says why."""
+    """Whether the file does not exist; False if that is unknown: then reading it reports why."""
     try:
         return not path.exists()
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parse JSON and YAML from files, requests and messages that may hold anything."""
+"""Parse untrusted JSON and YAML from files, requests and messages."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def parse_json(text: str, name: str = "") -> Any:
 
     Raises:
         ValueError: if it is not valid JSON, nests deeper than MAX_DEPTH, or has characters that
-            UTF-8 cannot write (half a surrogate pair).
+            UTF-8 cannot write (an unpaired surrogate).
     """
     where = f"{name}: " if name else ""
     if _json_depth(text) > MAX_DEPTH:
@@ -106,7 +106,7 @@ def parse_json(text: str, name: str = "") -> Any:
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where}half a surrogate pair, which is no character") from error
+        raise ValueError(f"{where}an unpaired surrogate, which is not a character") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}not valid JSON ({error})") from error
     return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write files and folders as a whole, also in a folder that somebody else prepared.
+"""Write files and folders atomically, also in untrusted folders.
 
 The new content is written under a random name beside the target and then renamed. A kill leaves the
 old file or the new one, and a symbolic link that lies in the folder is replaced, never followed.
@@ -158,7 +158,7 @@ def make_folder(path: Path) -> None:
 
 
 def remove_stale_partials(folder: Path) -> None:
-    """Remove the new files and folders that killed processes left in a folder."""
+    """Remove temporary files and folders that killed processes left in a folder."""
     for partial in folder.glob(f".*{_SUFFIX}"):
         if not _PARTIAL_NAME.fullmatch(partial.name):
             continue

@@ -107,7 +107,7 @@ def plan_grasp(points: Points, others: Points, gripper: Gripper) -> Grasp:
     candidates = [_rank(each, top, others, gripper) for each in fitting]
     best = max(candidates, key=lambda each: each.rank)
     if best.rank[0] == 0:
-        raise NoGrasp("something stands in the way of the fingers")
+        raise NoGrasp("another object is in the way of the fingers")
     return best.grasp
 
 

@@ -45,7 +45,7 @@ _MIN_PX, _MIN_SHARE = 12, 0.03
 # A part below this share of the largest is an instance from this mean probability on.
 _SMALL_SHARE, _MIN_PROBABILITY = 0.2, 0.75
 _MAX_CROP_PX = 40_000  # of a component: depth jumps of larger ones are sought on every n-th pixel
-_MIN_CORE_SHARE = 0.04  # of a component: smaller pieces between depth jumps are no instances
+_MIN_CORE_SHARE = 0.04  # of a component: smaller pieces between depth jumps are not instances
 _JUMP_M, _JUMP_SHARE = 0.025, 0.02  # depth difference of neighbours, or this share of the depth
 # Of a component with a depth: where less is known, a slope between two depths looks like a jump.
 _MIN_DEPTH_SHARE = 0.2

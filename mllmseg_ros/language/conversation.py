@@ -125,7 +125,7 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
         )
     understood = _understand_words(words, language, last)
     if understood is None:
-        note = "not understood as a command, looked for as said"
+        note = "not understood as a command, used as one expression"
         for key, other in LANGUAGES.items():
             if other is not language and begins_with_verb(split_words(text, other), other):
                 note += f"; it looks like a command in language {key}"
@@ -216,9 +216,7 @@ def _understand_sentence(
         if keys in language.nameless_phrases:
             if words[-1].key in language.halt:  # "put it down and stop"
                 return _STOP
-            raise ValueError(
-                f"{join_words(words)!r} names nothing to look for; send what, e.g. 'the red mug'"
-            )
+            raise ValueError(f"{join_words(words)!r} names no object; send e.g. 'the red mug'")
     forbidden = language.phrases("forbid").length_at(word_keys(strip_openers(words, language)), 0)
     if forbidden and not begins_with_verb(words, language):
         return _understand_alternative(words, language, last) or _STOP

@@ -153,7 +153,7 @@ def parse_config(fields: dict[str, Any], *, name: str, origin: str) -> MLLMSegCo
             raise ValueError(f"{origin}: section {section!r} is missing")
     extension = fields.get("mllmseg", {})
     if not isinstance(extension, dict):
-        raise ValueError(f"{origin}: section 'mllmseg' is no object")
+        raise ValueError(f"{origin}: section 'mllmseg' is not an object")
     for each in (fields, fields["vision_config"], fields["llm_config"], extension):
         _check_limits(each, origin)
     for field, accepted in (("select_layer", -1), ("ps_version", "v2"), ("downsample_ratio", 0.5)):

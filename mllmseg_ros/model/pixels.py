@@ -46,7 +46,7 @@ def resize_to_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 
 def check_rgb(rgb: NDArray[np.uint8]) -> None:
-    """Refuse what is no image.
+    """Check that an array is an RGB image.
 
     Raises:
         ValueError: if the array is not an RGB uint8 image with at least one pixel.

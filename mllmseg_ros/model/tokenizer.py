@@ -125,7 +125,7 @@ class Tokenizer:
         """Encode plain text; special tokens written in it stay text.
 
         Raises:
-            ValueError: if it is longer than MAX_TEXT_CHARS or has half a surrogate pair, or the
+            ValueError: if it is longer than MAX_TEXT_CHARS or has an unpaired surrogate, or the
                 tokenizer fails.
         """
         if len(text) > MAX_TEXT_CHARS:
@@ -161,7 +161,7 @@ class Tokenizer:
 def _call_library(function: Callable[[], T]) -> T:
     """Call what uses the tokenizers library, whose failures are of all kinds.
 
-    It raises plain exceptions, and panics, which are no Exception, for some settings.
+    It raises plain exceptions, and panics, which are not an Exception, for some settings.
 
     Raises:
         ValueError: for every failure.

@@ -65,7 +65,7 @@ def _split_tensor(raw: Tensor, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
 
 
 def _join_tensors(tensors: Sequence[Tensor]) -> Tensor:
-    # One element counts as contiguous whatever its stride, but is no bytes with any but 1.
+    # One element counts as contiguous with any stride, but only stride 1 can be viewed as bytes.
     flat = [each.contiguous().as_strided((each.numel(),), (1,)) for each in tensors]
     return torch.cat([each.view(torch.uint8) for each in flat])
 

@@ -354,7 +354,7 @@ def _check_records(chunk: bytes) -> None:
     begin = n_records = 0
     while begin < len(chunk):
         if begin + _HEAD.size > len(chunk):
-            raise ReaderError("the last record of a chunk is cut off")
+            raise ReaderError("the last record of a chunk is truncated")
         _, length = _HEAD.unpack_from(chunk, begin)
         begin += _HEAD.size + length
         n_records += 1
@@ -384,9 +384,9 @@ def _check_end(decompressor: Any, raw: bytes, max_bytes: int) -> None:
     if len(raw) > max_bytes:
         raise ReaderError(f"compressed data of more than {max_bytes} bytes")
     if not decompressor.eof:
-        raise ReaderError("compressed data that are cut off")
+        raise ReaderError("truncated compressed data")
     if decompressor.unused_data:
-        raise ReaderError("compressed data that go on after their end")
+        raise ReaderError("trailing data after the end of the compressed data")
 
 
 class _BoundedZstdFile:

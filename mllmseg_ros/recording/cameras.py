@@ -4,7 +4,7 @@
 Camera info is expected beside the image topic, as in image_transport, or below it. Of several
 topics that may be depth, one whose name says so is taken, then one that can be decoded, then one
 with the same frame_id, then the one with the most similar name. What a name says to be something
-else is no depth, whatever its encoding.
+else is not depth, regardless of its encoding.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NAMESPACES = ("mllmseg", "mllmseg_compare")
 _RESULT_TOPIC = re.compile(
     rf".+/({'|'.join(NAMESPACES)})/(segmentations|mask/compressed|overlay/compressed)"
 )
-# OpenCV's types of one channel that are no grey image: depth, also where it cannot be decoded.
+# OpenCV's types of one channel that are not grey images: depth, also where it cannot be decoded.
 _DEPTH_TYPE = re.compile(r"(16U|16S|32S|32F|64F)C1", re.IGNORECASE)
 # Grey images that are depth where their topic says so, and something else has colours.
 _DOUBTFUL_ENCODINGS = ("mono8", "mono16", "8UC1")

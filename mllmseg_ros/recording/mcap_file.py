@@ -43,7 +43,7 @@ class McapFile:
         """Check the first record.
 
         Raises:
-            ValueError: The file cannot be read, or is no MCAP file.
+            ValueError: The file cannot be read, or is not an MCAP file.
         """
         self.path = path
         self.damage = ""  # what is wrong with the rest of a truncated file
@@ -67,7 +67,7 @@ class McapFile:
         """Present a file up to its last complete record, followed by an empty footer.
 
         Raises:
-            ValueError: The file cannot be read, is no MCAP file, or has no complete record.
+            ValueError: The file cannot be read, is not an MCAP file, or has no complete record.
         """
         mcap = cls(path)
         end = len(MAGIC)

@@ -82,7 +82,7 @@ class Journal:
     def __init__(self, path: Path, n_models: int, n_expressions: int) -> None:
         """Open the file and index its results.
 
-        An incomplete last line is removed. Lines that are no results of such a run are counted on
+        An incomplete last line is removed. Lines that are not results of such a run are counted on
         stderr and ignored, so that their images are done again.
 
         Args:
@@ -107,7 +107,7 @@ class Journal:
                 n_ignored += 1
             offset += len(line)
         if n_ignored:
-            reason = f"{n_ignored} lines are no results of this run; their images are done again"
+            reason = f"{n_ignored} lines are not results of this run; their images are repeated"
             print(f"{show(path)}: {reason}", file=sys.stderr)
 
     def _check(self, result: RecordedResult) -> None:

@@ -144,7 +144,7 @@ def _read_boxes(path: Path) -> tuple[set[bytes], bool]:
             if n_bytes < _BOX.size:
                 break
             begin += n_bytes
-            is_cut_off = begin > end and kind in _LARGE  # what is appended to a video is no box
+            is_cut_off = begin > end and kind in _LARGE  # data appended to a video is not a box
     return kinds, is_cut_off
 
 

@@ -160,7 +160,7 @@ class GripperWorld:
         """
         container = self.scene.objects[container_id - 1]
         if container.kind not in CONTAINER_RADIUS_M:
-            raise ValueError(f"a {container.kind} is no container")
+            raise ValueError(f"a {container.kind} is not a container")
         turned = self.data.xmat[container_id].reshape(3, 3)
         offset = turned.T @ (self.data.xipos[instance_id] - self.data.xpos[container_id])
         radius = CONTAINER_RADIUS_M[container.kind] * container.scale

@@ -85,5 +85,5 @@ def read_wave(path: Path) -> Samples:
                 for _ in range(0, file.getnframes(), chunk)
             ]
     except (wave.Error, EOFError, RuntimeError, OSError) as error:  # RuntimeError: a wrong length
-        raise ValueError(f"{path} is no WAV file: {str(error) or 'it ends too soon'}") from None
+        raise ValueError(f"{path} is not a WAV file: {str(error) or 'it is truncated'}") from None
     return np.concatenate([np.zeros(0, np.int16), *parts])

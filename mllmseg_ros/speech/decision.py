@@ -47,7 +47,7 @@ def decide(transcription: Transcription, rules: Rules, *, clipped: bool = False)
         return Decision(command="", reason=reason)
 
     if clipped:
-        return reject("the audio is clipped; turn the microphone's gain down")
+        return reject("the audio is clipped; reduce the gain of the microphone")
     if is_in_brackets(transcription.text):
         return reject("it is a sound, not speech")
     text = normalize_text(transcription.text)
@@ -61,10 +61,10 @@ def decide(transcription: Transcription, rules: Rules, *, clipped: bool = False)
     if rules.wake_word:
         wake_match = re.match(rf"{re.escape(rules.wake_word)}\b[\s,.!:]*", text, re.IGNORECASE)
         if wake_match is None:
-            return reject(f"it does not begin with the wake word {rules.wake_word!r}")
+            return reject(f"it does not start with the wake word {rules.wake_word!r}")
         text = text[wake_match.end() :]
         if not text:
-            return reject("nothing follows the wake word")
+            return reject("there is no command after the wake word")
     language = LANGUAGES[rules.language]
     parsed_words = split_words(text, language)
     try:

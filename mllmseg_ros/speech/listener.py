@@ -170,7 +170,7 @@ class Listener:
             try:
                 for utterance in self._find_utterances(item):
                     self._recognise(utterance)
-            except BaseException as error:  # the panic of a tokenizer is no Exception
+            except BaseException as error:  # the panic of a tokenizer is not an Exception
                 self._must_reset = True
                 self._on_problem(f"audio is lost: {one_line(error)}")
 

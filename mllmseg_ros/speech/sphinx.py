@@ -3,7 +3,7 @@
 
 With a grammar, any sound is recognised as words. Other speech is rejected by the fit of the words,
 on average and of the worst one: pocketsphinx scores each frame against the best of all sounds of
-the model, and in speech that is no command at least one word fits badly. Each utterance is decoded
+the model, and in other speech at least one word fits badly. Each utterance is decoded
 twice, for a longer and a shorter vocal tract (frequency warping). The better fit counts, with a
 penalty if the texts differ. Entry point: :class:`Sphinx`.
 """
@@ -58,7 +58,7 @@ class Sphinx:
                 "(pip install pocketsphinx)"
             ) from None
         if language != "en":
-            raise ValueError(f"pocketsphinx hears en only, not {language!r}; use whisper")
+            raise ValueError(f"pocketsphinx supports en only, not {language!r}; use whisper")
         model = pocketsphinx.get_model_path("en-us")
         self._decoders = [
             pocketsphinx.Decoder(

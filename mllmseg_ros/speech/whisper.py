@@ -116,7 +116,7 @@ def _check_files(model: str) -> None:
     """Check what libraries read without a limit.
 
     Raises:
-        ValueError: A file of a local folder is no regular file, or its configuration is broken.
+        ValueError: A file of a local folder is not a regular file, or its configuration is broken.
         OSError: The folder cannot be read.
     """
     if not os.path.isdir(model):

@@ -59,7 +59,7 @@ class RunState:
             Number of steps done; 0 where nothing was saved yet.
 
         Raises:
-            ValueError: if the file is no state of a run, or of another model or recipe.
+            ValueError: if the file is not the state of a run, or of another model or recipe.
         """
         if not self._path.is_file():
             return 0

@@ -24,7 +24,7 @@ _NOT_COPIED = ("recipe.json", "config.json")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
-    """What the ``mllmseg`` section of a model's config.json says about it."""
+    """The ``mllmseg`` section of a model's config.json."""
 
     name: str
     can_reject: bool  # trained to answer [REJ]

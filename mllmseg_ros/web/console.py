@@ -43,7 +43,7 @@ _INFERENCE_STATUSES = ("ok", "partial", "no_target", "low_confidence")
 
 
 class RobotInterface(Protocol):
-    """Carries out what people ask for. Called in the web server's thread; must not block."""
+    """Carries out the requests of pages. Called in the web server's thread; must not block."""
 
     def watch(self, cameras: frozenset[str]) -> None:
         """Set the cameras that pages show; empty if no page is open."""
@@ -78,7 +78,7 @@ class Console:
         """Create a console without pages.
 
         Args:
-            robot: carries out what people ask for.
+            robot: carries out the requests of pages.
             rate_hz: maximum image rate per camera.
         """
         self.robot = robot
@@ -137,7 +137,7 @@ class Console:
                 self._loop = None
 
     def _show(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function; what cannot be shown is a problem, and everything else goes on."""
+        """Call a function; if it fails, show a problem and continue."""
         try:
             function(*arguments)
         except Exception as error:
@@ -307,7 +307,7 @@ class Console:
                 self._end_talk()
             return
         if self._talker is not None and self._talker is not client:
-            text = json.dumps({"kind": "talk", "value": "somebody else is talking"})
+            text = json.dumps({"kind": "talk", "value": "another page is talking"})
             client.send_text("talk", text)
             return
         if client.has_talked_enough:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits on what a client can take from a web server before one of its requests is accepted.
+"""Limits on the resources of a web server that a client can use before it is accepted.
 
 A connection that does nothing never keeps another one out: over a limit, a new connection takes the
 place of the oldest one that is not being served, of the address that has most.
@@ -36,7 +36,7 @@ _REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Le
 
 
 class Rate:
-    """A maximum rate per key: so many at once, then so many a second."""
+    """A maximum rate per key: a burst, then a number per second."""
 
     def __init__(self, per_s: float, burst: int) -> None:
         """Start without any key.

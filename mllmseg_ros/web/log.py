@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log of a web server: whatever a request causes is one short line, and only so often."""
+"""The log of a web server: short lines at a limited rate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def limited_log(write: Callable[[str], object]) -> Iterator[None]:
-    """Let everything that this package, aiohttp and asyncio log go to a function, limited.
+    """Send the log of this package, aiohttp and asyncio to a function, at a limited rate.
 
     Args:
         write: called with one line, in any thread.

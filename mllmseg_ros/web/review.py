@@ -29,7 +29,7 @@ from mllmseg_ros.web.guard import Access, guarded_application
 __all__ = ["review_application"]
 
 _PAGE = Path(__file__).parent / "review_page"
-_COLOR_BGR, _TINT = (40, 160, 255), 0.38
+_COLOR_BGR, _TINT = (40, 160, 255), 0.15
 _MAX_PROBLEMS = 20  # shown on the page
 _CONTENT_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
@@ -119,8 +119,11 @@ class _Routes:
             self._labelled.reject(number)
         elif decision == "redraw":
             self._labelled.redraw(number, body.get("polygons", ()))
+        elif decision == "keep":
+            u, v = body.get("uv", ())
+            self._labelled.keep_piece(number, (u, v))
         else:
-            raise ValueError(f"'do' is {decision!r}, accepted: accept, reject, redraw")
+            raise ValueError(f"'do' is {decision!r}, accepted: accept, reject, redraw, keep")
         return self._reply(number)
 
     def _undo(self) -> dict[str, Any]:

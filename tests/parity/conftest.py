@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Test folders are no packages and not on the path.
+# Test folders are not packages and not on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("stages")
 

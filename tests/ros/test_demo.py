@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import time
@@ -95,7 +96,14 @@ def test_live_commands_and_ctrl_c(tmp_path: Path, gl: None) -> None:
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGKILL)
     assert demo.returncode == 0, output
-    assert "'the mug':" in output
+    lines = output.splitlines()
+    (asked,) = (line for line in lines if line.startswith("type a command"))
+    assert "http://127.0.0.1:" in asked or "no web console" in output
+    first = lines[lines.index(asked) + 1].removeprefix("> ")
+    assert re.fullmatch(r"the mug  (FOUND \d\.\d\d m|NO_TARGET|LOW_CONFIDENCE)", first), output
+    # The terminal is for commands and results; everything else is in the file.
+    assert "[INFO]" not in output
+    assert "[INFO]" in (tmp_path / "node.log").read_text()
     assert "Traceback" not in output
     assert is_gone(demo.pid)
 

@@ -187,7 +187,7 @@ def test_missing_depth_is_reported(rig: Rig) -> None:
     rig = Rig()
     rig.depth(3, 0.7)
     assert rig.z_of(rig.image(3)) is None
-    assert rig.note == "no position: no camera_info has come"
+    assert rig.note == "no position: no camera_info has arrived"
 
 
 def test_images_whose_depth_got_lost_give_way_a_few_times_in_a_row(rig: Rig) -> None:
@@ -251,8 +251,7 @@ def test_camera_info_of_another_size_is_converted_or_named(rig: Rig) -> None:
     rig.info(3, k=k, width=2 * WIDTH, height=WIDTH)
     assert rig.z_of(rig.image(3)) is None
     assert rig.note == (
-        "no position: camera_info is for 64 x 32, the image is 32 x 24, and the ratio is not one "
-        "binning explains"
+        "no position: camera_info is for 64 x 32, the image is 32 x 24, which no binning explains"
     )
 
 

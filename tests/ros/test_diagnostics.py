@@ -51,7 +51,7 @@ def camera(meter: CameraMetrics, **changes: object) -> tuple[bytes, str]:
 
 def test_a_camera(clock: list[float]) -> None:
     meter = CameraMetrics()
-    assert camera(meter) == (STALE, "no image has come")
+    assert camera(meter) == (STALE, "no image has arrived")
     assert camera(meter, is_active=False) == (OK, "not active")
     meter.arrived(0)
     assert camera(meter) == (OK, "ready")

@@ -630,11 +630,11 @@ def header_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (CompressedImage(format="16UC1; png compressed "), "of 0 bytes is no readable PNG"),
+        (CompressedImage(format="16UC1; png compressed "), "of 0 bytes is not a valid PNG"),
         (CompressedImage(format="32FC1; png compressed "), "is not known; accepted"),
         (CompressedImage(format="16UC1; compressedDepth zstd"), "zstd' is not known; accepted"),
-        (jpeg_depth("16UC1; jpeg compressed "), "^depth as JPEG is of no use"),
-        (jpeg_depth("jpeg"), "^depth as JPEG is of no use"),
+        (jpeg_depth("16UC1; jpeg compressed "), "^depth as JPEG is not usable"),
+        (jpeg_depth("jpeg"), "^depth as JPEG is not usable"),
         (rvl_message(b"\x01"), "has 1 bytes of RVL, its header needs 8"),
         (rvl_message(header_of(-4, -4)), "is -4 x -4 px"),
         (rvl_message(header_of(0, 4)), "is 0 x 4 px"),
@@ -642,7 +642,7 @@ def header_of(width: int, height: int) -> bytes:
         (rvl_message(header_of(4, 4)), "RVL data end after 0 of 16 pixels"),
         (CompressedImage(format="8UC1; compressedDepth png"), "is not known; accepted"),
         (CompressedImage(format="16UC1; compressedDepth png", data=[0] * 12), "has 12 bytes"),
-        (CompressedImage(format="16UC1; compressedDepth png", data=[7] * 40), "no readable PNG"),
+        (CompressedImage(format="16UC1; compressedDepth png", data=[7] * 40), "not a valid PNG"),
         (
             compressed_depth(np.zeros((2, 2), np.uint8), "16UC1; compressedDepth png"),
             "PNG of uint8",

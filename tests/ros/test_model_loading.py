@@ -65,7 +65,7 @@ def test_loading_is_given_up_after_a_signal_or_for_another_model() -> None:
     parameters = SegmenterParameters(device="cpu", dtype="float32")
     load_model(parameters, cancelled)
     cancelled.set()
-    with pytest.raises(LoadingCancelled, match="was given up"):
+    with pytest.raises(LoadingCancelled, match="was cancelled"):
         load_model(parameters, cancelled)
 
 

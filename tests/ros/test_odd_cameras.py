@@ -135,7 +135,7 @@ def test_an_unknown_lens_in_a_service_and_an_action(client: Client) -> None:
 
 
 def test_an_info_of_another_size_costs_the_position_alone(client: Client, tracking: bool) -> None:
-    reason = "camera_info is for 1280 x 720, the image is 640 x 480, and the ratio is not one"
+    reason = "camera_info is for 1280 x 720, the image is 640 x 480, which no binning explains"
     check_refused(result_of(client, camera(client, width=1280, height=720)), reason)
 
 
@@ -305,5 +305,5 @@ def test_two_cameras_on_one_topic_are_named(node: NodeProcess, client: Client) -
         header = Header(stamp=client.now(), frame_id=next(sides))
         client.image.publish(image_from_array(SAMPLE.rgb, "rgb8", header))
 
-    warning = "images of frames 'left' and 'right' come in turn on one topic, /image"
+    warning = "images of frames 'left' and 'right' arrive alternately on one topic, /image"
     client.wait(lambda: warning in node.log, each=send)

@@ -104,7 +104,7 @@ def test_diagnostics_in_every_state(
     assert client.value(MODEL, "model") == "mllmseg-tabletop"
     assert client.change(Transition.TRANSITION_ACTIVATE)
     client.wait(lambda: client.level(CAMERA) == DiagnosticStatus.STALE[0])
-    assert client.message(CAMERA) == "no image has come"
+    assert client.message(CAMERA) == "no image has arrived"
 
     client.wait(client.connected)
     client.command("the red mug; the zebra")

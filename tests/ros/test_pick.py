@@ -172,7 +172,7 @@ def test_why_the_robot_does_not_move(example: ModuleType) -> None:
         ),
         (
             make_result("pick: a", make_segmentation("a", a | b), depth=depth),
-            "2 things are meant by 'a'",
+            "2 instances match 'a'",
         ),
         (
             make_result(
@@ -181,7 +181,7 @@ def test_why_the_robot_does_not_move(example: ModuleType) -> None:
                 make_segmentation("b", a | b),
                 depth=depth,
             ),
-            "2 things are meant by 'b'",
+            "2 instances match 'b'",
         ),
         (make_result("pick: a", make_segmentation("a", a)), "'a' has no position"),
         (

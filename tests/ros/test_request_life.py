@@ -190,7 +190,7 @@ def test_without_a_camera_every_call_is_answered_within_its_time(caller: Caller)
     assert statuses.count(SegmentationArray.STATUS_ERROR) == 4
     texts = {reply.answer.text for reply in replies}
     assert any("request_timeout is 2.0" in text for text in texts), texts
-    assert any("16 requests are being answered already" in text for text in texts), texts
+    assert any("16 requests are in progress" in text for text in texts), texts
     caller.check_good()
     (reply,) = caller.wait(caller.segment(), 20.0, each=caller.send_image)
     assert reply.answer.status == SegmentationArray.STATUS_OK
@@ -234,7 +234,7 @@ def test_every_one_of_many_explain_calls_gets_a_reply(caller: Caller) -> None:
         busy = [reply.text for reply in replies if not reply.success]
         print(f"{n} calls: {n_explained} explained, {len(busy)} busy")
         assert n_explained >= 8
-        assert all("explanations are being made already" in text for text in busy), set(busy)
+        assert all("explanations are in progress" in text for text in busy), set(busy)
     caller.check_good()
 
 

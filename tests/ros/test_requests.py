@@ -132,9 +132,9 @@ def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"expressions": []}, "nothing is named to look for"),
+        ({"expressions": []}, "no target is given"),
         ({"expressions": ["", " "]}, "names nothing"),
-        ({"expressions": ["the mug; the bowl"]}, "name each thing by itself"),
+        ({"expressions": ["the mug; the bowl"]}, "give each expression separately"),
         ({"expressions": ["x" * 257]}, "257 characters, accepted are up to 256"),
         ({"expressions": ["the mug"], "camera": "left"}, "camera is 'left', accepted: '', 'wrist'"),
     ],
@@ -233,8 +233,8 @@ def test_an_explanation_shows_the_newest_image(caller: Caller) -> None:
 
 def test_explanations_that_cannot_be_given_say_why(caller: Caller) -> None:
     for fields, reason in (
-        ({"expression": "put the mug in the bowl"}, "ask about one after the other"),
-        ({"expression": "the mug; the bowl"}, "name each thing by itself"),
+        ({"expression": "put the mug in the bowl"}, "ask about one at a time"),
+        ({"expression": "the mug; the bowl"}, "give each expression separately"),
         ({"expression": "  "}, "nothing is named"),
         ({"expression": "the mug", "camera": "nose"}, "camera is 'nose', accepted: '', 'wrist'"),
     ):
@@ -333,7 +333,7 @@ def test_topic_and_services_understand_sentences(caller: Caller) -> None:
     assert (result.intent, result.segmentations[0].expression) == ("pick", "the green bowl")
     result = first("who is your maker")
     assert result.segmentations[0].expression == "who is your maker"
-    assert "not understood as a command, looked for as said" in result.text
+    assert "not understood as a command, used as one expression" in result.text
     entry = result.segmentations[0]
     assert entry.status in (Segmentation.STATUS_NO_TARGET, Segmentation.STATUS_LOW_CONFIDENCE)
     client.command(
@@ -342,7 +342,7 @@ def test_topic_and_services_understand_sentences(caller: Caller) -> None:
     client.wait(lambda: client.to("turn off the lights"), each=caller.send)
     refusal = client.to("turn off the lights")[0]
     assert (refusal.status, refusal.segmentations) == (SegmentationArray.STATUS_ERROR, [])
-    assert "names nothing to look for" in refusal.text
+    assert "names no object" in refusal.text
     n_results = len(client.to("who is your maker"))
     client.wait(lambda: len(client.to("who is your maker")) > n_results, each=caller.send)
     client.set_parameters(language="de")

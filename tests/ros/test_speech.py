@@ -218,7 +218,7 @@ def test_push_to_talk_is_let_go_when_the_console_dies_while_it_is_held() -> None
         client.wait(person.audio.get_subscription_count)
         button.publish(Bool(data=True))  # and not again
         person.say("show me the red mug")
-        process.wait_for("push_to_talk was not repeated for 1.5 s: it is released")
+        process.wait_for("push_to_talk was not repeated for 1.5 s: it counts as released")
         person.say("show me the banana")
         client.spin(1.0)
         button.publish(Bool(data=False))

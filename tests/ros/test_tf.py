@@ -506,7 +506,7 @@ def test_without_tf_the_error_says_what_to_install(generated: Path | None) -> No
         node = NodeProcess(
             new_domain(), "--ros-args", "-p", "device:=cpu", "-p", "target_frame:=base"
         )
-        node.wait_for("cannot activate: parameter target_frame asks for TF: tf2_ros is not inst")
+        node.wait_for("cannot activate: parameter target_frame needs TF: tf2_ros is not inst")
         assert "install ros-$ROS_DISTRO-tf2-ros-py" in node.log
         assert node.end() == 0
     assert "Traceback" not in node.log

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs that no program would write, for every function that reads what others wrote.
+"""Malformed inputs for every function that reads untrusted data.
 
 Small valid files are changed at random (bytes, numbers, blocks, values of JSON), texts and messages
 are drawn from Hypothesis strategies. Whatever comes in, an entry point returns or raises a
@@ -90,7 +90,7 @@ MEMORY_BYTES = 3 << 29  # beyond what the modules take; an image of 64 million p
 
 @dataclass
 class Tally:
-    """What became of the inputs of an entry point."""
+    """Outcomes of the inputs of an entry point."""
 
     refused: int = 0
     accepted: int = 0

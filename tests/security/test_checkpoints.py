@@ -137,7 +137,7 @@ def test_loading_is_given_up_when_it_is_cancelled(folder: Path) -> None:
     cancelled = threading.Event()
     load_model(folder, CPU, torch.float32, cancelled=cancelled)
     cancelled.set()
-    with pytest.raises(LoadingCancelled, match="was given up"):
+    with pytest.raises(LoadingCancelled, match="was cancelled"):
         load_model(folder, CPU, torch.float32, cancelled=cancelled)
     with pytest.raises(LoadingCancelled):
         Segmenter.from_pretrained(folder, device="cpu", cancelled=cancelled)
@@ -148,7 +148,7 @@ def test_loading_is_given_up_when_it_is_cancelled(folder: Path) -> None:
     [
         (b'{"a":' * 100_000, "nested deeper than 64 levels"),
         (b"\xff" * 100, "is not UTF-8 text"),
-        (b'{"model_type": "\\ud800"}', "half a surrogate pair"),
+        (b'{"model_type": "\\ud800"}', "an unpaired surrogate"),
         (b" " * (9 << 20), "accepted are up to 8388608"),
         (b"", "not valid JSON"),
     ],
@@ -218,7 +218,7 @@ def header(entries: dict[str, Any], n_bytes: int = 0) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (struct.pack("<Q", 1 << 62) + b"{}", "its header is cut off"),
+        (struct.pack("<Q", 1 << 62) + b"{}", "its header is truncated"),
         (struct.pack("<Q", 100_000) + b"[" * 100_000, "nested deeper than 64 levels"),
         (header({"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}, 4), "[-1, -1]"),
         (header({"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}, 4), "[1.0]"),

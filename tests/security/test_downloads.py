@@ -146,7 +146,7 @@ def test_a_server_that_drips_is_given_up(
     hostile: HostileHub, tmp_path: Path, path: str, header: bool
 ) -> None:
     hostile.answers[path] = dripping(hostile, header=header)
-    assert ("no answer within 2 s" if header else "too slow") in refusal(tmp_path / "to")
+    assert ("no response within 2 s" if header else "too slow") in refusal(tmp_path / "to")
 
 
 def test_a_server_that_falls_silent_is_given_up(hostile: HostileHub, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_server_that_falls_silent_is_given_up(hostile: HostileHub, tmp_path: P
         hostile.ended.wait()
 
     hostile.answers["model.safetensors"] = answer
-    assert "the same command resumes it" in refusal(tmp_path / "to")
+    assert "run the same command again to resume it" in refusal(tmp_path / "to")
     hostile.answers.clear()
     assert download(NAME, tmp_path / "to").is_dir()
 

@@ -26,7 +26,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_statement_has_a_test_and_every_test_a_statement() -> None:
-    statements = {row[0] for row in rows("What must hold.")}
+    statements = {row[0] for row in rows("What must hold: ")}
     assert len(statements) > 15
     named = {
         name

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.train.tabletop.embedded import new_checkpoint
 
-# Test folders are no packages and not on the path.
+# Test folders are not packages and not on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
 TEXTS = ["the red mug left of the bowl:", "all the blue cans:", "a small green ball:"] * 20

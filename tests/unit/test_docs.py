@@ -127,7 +127,7 @@ def test_python_runs_and_prints_what_the_page_says(
 def test_the_first_command_on_an_image_runs(folder: Path) -> None:
     (line,) = {
         line
-        for block in blocks("README.md")
+        for block in blocks("docs/without_ros.md")
         for line in logical_lines(block)
         if line.startswith("mllmseg segment photo.png")
     }
@@ -357,7 +357,7 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
 
 
 def test_the_tree_names_files_that_exist() -> None:
-    block = next(b for b in blocks("README.md") if b.text.startswith("msg/"))
+    block = next(b for b in blocks("docs/architecture.md") if b.text.startswith("msg/"))
     here = {path.name for path in (ROOT / "mllmseg_ros").rglob("*.py")}
     named = set(re.findall(r"\w+\.py", block.text))
     assert len(named) > 20
@@ -369,12 +369,27 @@ def test_the_tree_names_files_that_exist() -> None:
     assert [name for name in missing if not name.endswith("__pycache__")] == []
 
 
-def test_readme_has_the_node_s_topics() -> None:
+def test_the_readme_is_for_the_first_minute() -> None:
+    text = (ROOT / "README.md").read_text()
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    assert len(prose.split()) < 900
+    before, _, after = text.partition("```bash\n")
+    assert "docs/demo.webp" in before
+    assert len(after.partition("```")[0].splitlines()) == 3
+    for name in ("topics", "parameters", "install", "first_steps", "licences"):
+        assert f"(docs/{name}.md" in text, name
+    cited = text.partition("```bibtex\n")[2]
+    version = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    assert "2508.04107" in cited
+    assert f"{{{version}}}" in cited
+
+
+def test_the_node_s_topics_are_in_the_table() -> None:
     policy = ElementTree.parse(ROOT / "config" / "mllmseg.policy.xml")
     (profile,) = policy.findall(".//profile[@node='mllmseg']")
     allowed = {topic.text for topic in profile.iter("topic")}
-    readme = (ROOT / "README.md").read_text()
-    section = readme.split("\n## Topics\n")[1].split("\n#")[0]
+    page = (ROOT / "docs" / "topics.md").read_text()
+    section = page.split("\n## In and out\n")[1].split("\n#")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     named = {name for cell in rows for name in re.findall(r"`([^`]+)`", cell)}
     assert named <= allowed
@@ -383,11 +398,11 @@ def test_readme_has_the_node_s_topics() -> None:
     assert left == set()
 
 
-def test_readme_has_the_node_s_parameters() -> None:
+def test_the_node_s_parameters_are_in_the_table() -> None:
     parameters = pytest.importorskip("mllmseg_ros.ros.node.parameters", reason="needs ROS 2")
     fields = {field.name: field for field in dataclasses.fields(parameters.SegmenterParameters)}
-    readme = (ROOT / "README.md").read_text()
-    section = readme.split("\n## Parameters\n")[1].split("\n#")[0]
+    page = (ROOT / "docs" / "parameters.md").read_text()
+    section = page.split("<!-- parameters: begin -->")[1].split("<!-- parameters: end -->")[0]
     named = set()
     for cells in (line.split("|") for line in section.splitlines() if line.startswith("| `")):
         for name in re.findall(r"`(\w+)`", cells[1]):
@@ -455,10 +470,8 @@ def test_the_site_asks_no_other_host(site: Path) -> None:
     assert (site / "search" / "search_index.json").exists()
 
 
-def test_what_stands_once_is_shown_where_it_is_linked(site: Path) -> None:
-    topics = (site / "topics.html").read_text()
-    assert "<code>scene_cloud</code></td>" in topics  # the README's table
-    assert "README.md" not in topics
+def test_pages_from_outside_the_folder_are_in_the_site(site: Path) -> None:
+    assert "<code>scene_cloud</code></td>" in (site / "topics.html").read_text()
     assert "tabletop_curve.png" in (site / "model_card.html").read_text()
 
 

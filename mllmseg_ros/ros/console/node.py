@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node ``console``: a web page on the segmenter's topics, services and parameters.
+"""Node ``console``: a web page for the segmenter's topics, services and parameters.
 
 rclpy runs in the main thread and the page's event loop in another; they pass work to each other
 without waiting. Commands are published by the page's thread itself, so that nothing can queue ahead
@@ -156,7 +156,7 @@ class ConsoleNode(Node):
     def _watch(self, cameras: frozenset[str]) -> None:
         """Subscribe to new cameras at once; the others stay for a while, or until no page is open.
 
-        A page that goes to and fro between cameras thus creates no subscriptions again and again.
+        A page that switches between cameras repeatedly does not recreate its subscriptions.
         """
         now_s = time.monotonic()
         self._watched_s.update(dict.fromkeys(cameras, now_s))
@@ -262,6 +262,6 @@ def _convert_explanation(response: Explain.Response) -> Explanation:
 
 
 def _format_transcript(transcript: Transcript) -> str:
-    """Format recognised speech, with the reason if it is no command."""
+    """Format recognised speech, with the reason if it is not a command."""
     heard = transcript.text or "(nothing)"
     return f"{heard}: {transcript.reason}" if transcript.reason else str(heard)

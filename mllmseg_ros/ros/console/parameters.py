@@ -22,14 +22,14 @@ class ConsoleParameters:
 
     address: str = parameter(
         "127.0.0.1",
-        "IP address to serve the page on. Any other than this machine's own needs a token_file.",
+        "IP address to serve the page on. If other machines can reach it, a token_file is needed.",
         read_only=True,
     )
     port: int = parameter(8642, "TCP port of the page; 0: any free port.", read_only=True)
     token_file: str = parameter(
         "",
         "File with the token that is needed to open the page; empty: no token. It is a file "
-        "because everybody may read a parameter; docs/console.md shows how to make one.",
+        "because everybody can read a parameter; docs/console.md shows how to make one.",
         read_only=True,
     )
     origins: str = parameter(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to the segmenter's services, of which only so many wait for a reply."""
+"""Requests to the segmenter's services, with a limit on pending replies."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ServiceCalls:
 
 
 def complete(reply: Future[_Value], make: Callable[[], _Value]) -> None:
-    """Complete a future with a value, or with what making it raises; once."""
+    """Complete a future with the result or the exception of a function; only once."""
     if reply.done():
         return
     try:

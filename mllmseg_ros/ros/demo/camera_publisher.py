@@ -96,7 +96,7 @@ class CameraPublisher:
 def _publish_pose(
     node: Node, rotation: NDArray[np.float64], position_m: NDArray[np.float64]
 ) -> Publisher:
-    """Publish the camera's pose above the table once, for whoever subscribes later, too."""
+    """Publish the camera's pose above the table once; the topic is latched."""
     from tf2_msgs.msg import TFMessage
 
     header = Header(stamp=node.get_clock().now().to_msg(), frame_id=TABLE_FRAME)

@@ -78,7 +78,7 @@ class PickCommander(Commander[PickTask]):
         return bool(
             {"camera", "onlooker"} <= set(self._newest)
             and super()._is_ready()
-            and self.count_subscribers("segmentations") > 1  # the example, too
+            and self.count_subscribers("segmentations") > 1  # the example as well
             and self.count_publishers("joint_trajectory")
             and self._reset.service_is_ready()
             and self._truth is not None
@@ -160,7 +160,7 @@ class PickCommander(Commander[PickTask]):
 
 def arguments_parser() -> argparse.ArgumentParser:
     """Create the command line parser."""
-    return commander_parser("have the simulated robot pick things up", "folder for the images")
+    return commander_parser("let the simulated robot pick up objects", "folder for the images")
 
 
 def main(args: list[str] | None = None) -> int:

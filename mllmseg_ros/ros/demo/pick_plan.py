@@ -68,7 +68,7 @@ def plan_tasks(names: Sequence[str]) -> list[PickTask]:
 
 
 def judge(task: PickTask, truth: WorldTruth) -> str | None:
-    """Return the outcome of a task: "right", what is wrong, or None while it is undecided."""
+    """Return the outcome of a task: "right", the error, or None while it is undecided."""
     wrong = [truth.names[each - 1] for each in truth.lifted if each != task.target]
     if wrong:
         return f"lifted the {', '.join(wrong)}"

@@ -21,7 +21,7 @@ from std_msgs.msg import String
 from mllmseg_ros.codecs.stamp_history import StampHistory
 from mllmseg_ros.drawing.image_file import write_image
 from mllmseg_ros.files import parse_json
-from mllmseg_ros.msg import SegmentationArray
+from mllmseg_ros.msg import Segmentation, SegmentationArray
 from mllmseg_ros.ros.demo.commander import (
     Commander,
     commander_parser,
@@ -40,7 +40,7 @@ from mllmseg_ros.ros.messages.image_msgs import (
     nanoseconds,
     rgb_from_image,
 )
-from mllmseg_ros.ros.messages.overlay import draw_result
+from mllmseg_ros.ros.messages.overlay import camera_distance_m, draw_result
 from mllmseg_ros.ros.messages.segmentation_msgs import segmentation_from_message
 from mllmseg_ros.sim.view import VisibleObject
 
@@ -56,12 +56,19 @@ _WITHOUT_RESULT = {
 }
 
 
+_ENTRY_STATUS = {
+    Segmentation.STATUS_FOUND: "FOUND",
+    Segmentation.STATUS_NO_TARGET: "NO_TARGET",
+    Segmentation.STATUS_LOW_CONFIDENCE: "LOW_CONFIDENCE",
+}
+
+
 class SegmentCommander(Commander[SegmentCommand]):
     """Sends commands and writes the overlay of each result."""
 
-    def __init__(self, folder: Path, live: bool, seed: int, keep: bool) -> None:
+    def __init__(self, folder: Path, live: bool, seed: int, keep: bool, page: str) -> None:
         super().__init__("demo_commander", folder, _HISTORY, _RESULT_TIMEOUT_S)
-        self._live, self._seed, self._keep = live, seed, keep
+        self._live, self._seed, self._keep, self._page = live, seed, keep, page
         self._pause_until_s, self._latency_ms = 0.0, 0.0
         self._first_image_s, self._n_images = 0.0, 0
         self._rows: list[tuple[Verdict, float]] = []
@@ -114,7 +121,10 @@ class SegmentCommander(Commander[SegmentCommand]):
         if not self._live:
             return plan_commands(self._objects, self._seed)
         names = sorted({f"{each.color} {each.kind}" for each in self._objects})
-        print(f"on the table: {', '.join(names)}\ntype a command, Ctrl-C ends", flush=True)
+        print(f"on the table: {', '.join(names)}")
+        page = f" (or open {self._page} in a browser)" if self._page else ""
+        print(f"type a command{page}, Ctrl-C to quit; overlays are in {self._folder}")
+        self._prompt()
         return []
 
     def _may_send(self, now_s: float) -> bool:
@@ -131,11 +141,13 @@ class SegmentCommander(Commander[SegmentCommand]):
         self._latency_ms = (self.get_clock().now().nanoseconds - self._sent_ns) / 1e6
         self._pause_until_s = time.monotonic() + _PAUSE_S
         if self._live and result.status == SegmentationArray.STATUS_STOPPED:
-            print(result.text, flush=True)
+            print(result.text)
             self._current = None
+            self._prompt()
         elif self._live and result.status == SegmentationArray.STATUS_ERROR:
-            print(f"refused: {result.text}", flush=True)
+            print(f"refused: {result.text}")
             self._current = None
+            self._prompt()
         elif result.status in _WITHOUT_RESULT:
             self._fail(f"{command.text!r}: {_WITHOUT_RESULT[result.status]}, {result.text}")
 
@@ -149,10 +161,11 @@ class SegmentCommander(Commander[SegmentCommand]):
             self._current = None
 
     def _fail(self, reason: str) -> None:
-        """End the demo with an error, unless a person at the terminal can go on."""
+        """End the demo with an error, unless a person at the terminal can continue."""
         super()._fail(reason)
         if self._live and self._planned is not None:
             self.done = None
+            self._prompt()
 
     def _show(self, command: SegmentCommand, result: SegmentationArray) -> None:
         """Write the overlay and compare the result with the truth."""
@@ -165,9 +178,11 @@ class SegmentCommander(Commander[SegmentCommand]):
         if image is not None:
             write_image(path, draw_result(rgb_from_image(image), result))
         latency_ms = self._latency_ms
-        print(f"{command.text!r}: {result.text} in {latency_ms:.0f} ms, see {path}", flush=True)
-        if not command.expressions:
+        if self._live:
+            print("\n".join(describe_entries(result)))
+            self._prompt()
             return
+        print(f"{command.text!r}: {result.text} in {latency_ms:.0f} ms, see {path}", flush=True)
         if depth is None or instances is None or self._info is None:
             self._fail(f"the truth of image {stamp_ns} did not arrive")
             return
@@ -198,22 +213,43 @@ class SegmentCommander(Commander[SegmentCommand]):
         print(f"camera at {rate_hz:.1f} Hz; overlays in {self._folder}", flush=True)
         self.done = 0
 
+    def _prompt(self) -> None:
+        print("> ", end="", flush=True)
+
     def _read_terminal(self) -> None:
         for line in sys.stdin:
             self._typed.append(line.strip())
+
+
+def describe_entries(result: SegmentationArray) -> list[str]:
+    """Describe each entry in a line: ``pick: the orange mug  FOUND 0.51 m``.
+
+    What the entries do not say, such as why a word is not known, follows from the result's text.
+    """
+    lines = []
+    for entry in result.segmentations:
+        role = f"{entry.role}: " if entry.role else ""
+        distance_m = camera_distance_m(entry, result.header.frame_id)
+        distance = "" if distance_m is None else f" {distance_m:.2f} m"
+        lines.append(f"{role}{entry.expression}  {_ENTRY_STATUS[entry.status]}{distance}")
+    notes = result.text.split("; ")[1:]
+    return [*lines, *(f"  {note}" for note in notes)]
 
 
 def arguments_parser() -> argparse.ArgumentParser:
     """Create the command line parser."""
     parser = commander_parser("send commands to the mllmseg node", "folder for the overlays")
     parser.add_argument("--live", action="store_true", help="take commands from the terminal")
+    parser.add_argument("--page", default="", help="address of the web console, to be shown")
     parser.add_argument(
         "--keep",
         choices=("true", "false"),
         default="false",
-        help="true: the last command stays in force at the end",
+        help="true: keep the last command active at the end",
     )
-    parser.add_argument("--seed", type=int, default=0, help="choice of the commands")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed for the choice of commands"
+    )
     return parser
 
 
@@ -221,7 +257,11 @@ def main(args: list[str] | None = None) -> int:
     """Run the commander; return 0 if every command got a result."""
     return run_commander(
         lambda arguments: SegmentCommander(
-            arguments.out, arguments.live, arguments.seed, arguments.keep == "true"
+            arguments.out,
+            arguments.live,
+            arguments.seed,
+            arguments.keep == "true",
+            arguments.page,
         ),
         arguments_parser(),
         args,

@@ -68,7 +68,7 @@ def rgb_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
 
     encoding = check_image(msg)
     # For big-endian images cv_bridge calls a method that NumPy 2 no longer has, images whose rows
-    # are no whole number of pixels it skews, and data in other memory it cannot read.
+    # are not a whole number of pixels are skewed, and data in other memory cannot be read.
     if (
         msg.encoding not in BRIDGED_ENCODINGS
         or msg.is_bigendian

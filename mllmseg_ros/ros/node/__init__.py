@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle node and what only it needs."""
+"""The lifecycle node and its parts."""

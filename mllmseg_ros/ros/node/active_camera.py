@@ -128,7 +128,7 @@ class ActiveCamera:
         self.end_private_requests(reason)
 
     def end_private_requests(self, reason: str) -> None:
-        """Tell every caller that there will be no further result."""
+        """Notify every caller that there will be no further result."""
         for each in self.private_requests.pending:
             if self.private_requests.remove(each):
                 event = RequestEvent(request=each.request, reason=EndReason.STOPPED, text=reason)
@@ -160,7 +160,7 @@ class ActiveCamera:
             self.tracking.clear()
 
     def check_stale(self) -> None:
-        """Publish that no image has come, where a request waits for one."""
+        """Publish that no image has arrived, where a request waits for one."""
         parameters = self._parameters.now
         if not parameters.max_age_ns:
             return
@@ -170,7 +170,7 @@ class ActiveCamera:
         elif parameters.is_stale(age_ns := now_ns - newest.item.stamp_ns):
             reason = f"the newest image is {format_age(age_ns)}, max_age is {parameters.max_age}"
         else:
-            reason = self.problem or "images come, and none has a result yet"
+            reason = self.problem or "images arrive, but none has a result yet"
         self.publisher.check_stale(parameters.max_age_ns, int(parameters.period_s * 1e9), reason)
         for each in self.private_requests.find_stale(now_ns, parameters.max_age_ns):
             event = RequestEvent(request=each.request, reason=EndReason.STALE_INPUT, text=reason)
@@ -179,8 +179,8 @@ class ActiveCamera:
                 self.private_requests.remove(each)
 
     def _silence(self) -> str:
-        """Why there is no image that can be used."""
-        return self.problem or next(iter(self._inputs.wrong_image_types), "no image has come")
+        """Why there is no usable image."""
+        return self.problem or next(iter(self._inputs.wrong_image_types), "no image has arrived")
 
     def status(self, node_name: str, limits: Thresholds) -> DiagnosticStatus:
         """Status for ``/diagnostics``."""
@@ -209,7 +209,7 @@ class ActiveCamera:
         if frame_id in self._frames:
             shown = " and ".join(ascii(each[:64]) for each in sorted((*self._frames[:1], frame_id)))
             topic = self._camera.resolve("image")
-            self._log.report(f"images of frames {shown} come in turn on one topic, {topic}")
+            self._log.report(f"images of frames {shown} arrive alternately on one topic, {topic}")
         self._frames = (frame_id, *self._frames[:1])
 
     def _on_depth(self, message: Image | CompressedImage) -> None:

@@ -31,7 +31,7 @@ PERIOD_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """From where on a reading is more than OK."""
+    """Limits above which a reading is WARN or ERROR."""
 
     silent_warn_s: float = 2.0  # no image for that long while the node is active
     silent_stale_s: float = 10.0
@@ -45,7 +45,7 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraReading:
-    """One camera at this moment."""
+    """Readings of one camera."""
 
     is_active: bool
     metrics: CameraMetrics
@@ -60,7 +60,7 @@ class CameraReading:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReading:
-    """The model at this moment."""
+    """Readings of the model."""
 
     state: str  # unconfigured, inactive or active
     name: str  # "" without a model
@@ -68,7 +68,7 @@ class ModelReading:
     dtype: str
     path: str  # how the last pass ran: eager or graphs
     quantization: str  # of its linear layers, "" if they are not quantised
-    load_warning: str  # what was not as expected when it was loaded, "" if all was
+    load_warning: str  # warning from loading it, "" if there is none
     loading: str  # the model that is being loaded, "" if none is
     failure: str  # why the newest load failed, "" if it did not
     metrics: ModelMetrics
@@ -87,7 +87,7 @@ def camera_status(
     silent_s, age = metrics.since_image_s, metrics.result_age.quantiles()
     if reading.is_active:
         if silent_s is None:
-            findings.append((DiagnosticStatus.STALE, "no image has come"))
+            findings.append((DiagnosticStatus.STALE, "no image has arrived"))
         elif silent_s > limits.silent_stale_s:
             findings.append((DiagnosticStatus.STALE, f"no image for {silent_s:.0f} s"))
         elif silent_s > limits.silent_warn_s:
@@ -150,7 +150,7 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
         "dtype": reading.dtype,
         "path": reading.path,
         "quantize": reading.quantization or "none",
-        "look rate (Hz)": _number(reading.metrics.encode.rate()),
+        "inference rate (Hz)": _number(reading.metrics.encode.rate()),
         **_quantiles("encode (ms)", reading.metrics.encode.quantiles()),
         **_quantiles("segment (ms)", reading.metrics.segment.quantiles()),
         "memory, RSS (MB)": _number(_rss_bytes() / 1e6),
@@ -237,7 +237,7 @@ def _quantiles(name: str, of: Quantiles | None) -> dict[str, str]:
 
 
 def _rss_bytes() -> float:
-    """Memory of this process; NaN where the system does not say."""
+    """Memory of this process; NaN if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -78,7 +78,7 @@ class ExplainService:
     ) -> Explain.Response:
         if self._n_calls >= _MAX_CALLS:
             response.text = (
-                f"{_MAX_CALLS} explanations are being made already, accepted are {_MAX_CALLS} at "
+                f"{_MAX_CALLS} explanations are in progress, accepted are {_MAX_CALLS} at "
                 "a time; ask again later"
             )
             return response

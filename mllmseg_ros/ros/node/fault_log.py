@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong: each kind logged once in five seconds, faults in the diagnostics too."""
+"""Log each kind of fault at most once in five seconds, and report it in the diagnostics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FaultLog:
         self.warn(text)
 
     def report_crash(self, what: str, error: BaseException) -> None:
-        """Record that a thread or callback was interrupted by what it did not expect.
+        """Record that a thread or callback was interrupted by an unexpected exception.
 
         The diagnostics say ERROR; the traceback is logged at level debug.
         """

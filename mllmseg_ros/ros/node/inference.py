@@ -33,12 +33,12 @@ from mllmseg_ros.segmentation import Segmentation
 
 __all__ = ["InferenceThread", "RequestedCamera"]
 
-_MAX_PAUSE_S = 1.0  # between two signs of life to systemd's watchdog
-_RETRY_S = 0.1  # after a step that raised what nobody expected, or an image without its depth
+_MAX_PAUSE_S = 1.0  # between two keep-alive messages to systemd's watchdog
+_RETRY_S = 0.1  # after an unexpected exception in a step, or an image without its depth
 
 
 class RequestedCamera(Protocol):
-    """What the thread uses of a :class:`~mllmseg_ros.ros.node.active_camera.ActiveCamera`."""
+    """What the thread needs of :class:`~mllmseg_ros.ros.node.active_camera.ActiveCamera`."""
 
     slot: FrameSlot[CameraImage]
     command: CurrentCommand
@@ -49,7 +49,7 @@ class RequestedCamera(Protocol):
 
 
 class _Turn:
-    """What the thread remembers of one camera."""
+    """State of one camera in the inference thread."""
 
     def __init__(self, camera: RequestedCamera) -> None:
         self.camera = camera
@@ -353,7 +353,7 @@ def _begin_inference(
 
 
 def _end_refused(camera: RequestedCamera, private_request: PrivateRequest, reason: str) -> None:
-    """Tell a caller why there will be no result."""
+    """Notify a caller why there will be no result."""
     event = RequestEvent(request=private_request.request, reason=EndReason.REFUSED, text=reason)
     camera.publisher.deliver_event(private_request, event)
     camera.private_requests.remove(private_request)
@@ -362,7 +362,7 @@ def _end_refused(camera: RequestedCamera, private_request: PrivateRequest, reaso
 def _due_private_requests(
     camera: RequestedCamera, arrival: Arrival[CameraImage]
 ) -> tuple[PrivateRequest, ...]:
-    """Private requests that this image is for and that had no result on it."""
+    """Private requests for this image that had no result on it."""
     return tuple(
         each
         for each in camera.private_requests.pending

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node measures about itself: rates, ages and times over the last few seconds.
+"""Metrics of the node: rates, ages and times over the last few seconds.
 
 Filled by whatever thread does the work, read once a second for the diagnostics. Knows neither
 messages nor models.
@@ -22,7 +22,7 @@ _CAPACITY = 2000  # 10 s at 200 Hz
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiles:
-    """Half of the values, and 95 % of them, are no larger."""
+    """Median and 95th percentile."""
 
     p50: float
     p95: float
@@ -48,20 +48,20 @@ class Metric:
         self.add((time.monotonic_ns() - began_ns) / 1e6)
 
     def values(self) -> list[float]:
-        """Those noted in the window, oldest first."""
+        """The values in the window, oldest first."""
         since_s = time.monotonic() - WINDOW_S
         with self._lock:
             return [value for at_s, value in self._values if at_s >= since_s]
 
     def rate(self) -> float:
-        """How many values a second, Hz."""
+        """Values per second, Hz."""
         now_s = time.monotonic()
         with self._lock:
             times = [at_s for at_s, _ in self._values if at_s >= now_s - WINDOW_S]
         return len(times) / max(now_s - times[0], 1.0) if times else 0.0
 
     def quantiles(self) -> Quantiles | None:
-        """Of the values in the window; None without any."""
+        """Percentiles of the values in the window; None if there are none."""
         values = sorted(self.values())
         if not values:
             return None
@@ -69,13 +69,13 @@ class Metric:
         return Quantiles(p50=values[round(0.5 * last)], p95=values[round(0.95 * last)])
 
     def mean(self) -> float | None:
-        """Of the values in the window; None without any."""
+        """Mean of the values in the window; None if there are none."""
         values = self.values()
         return sum(values) / len(values) if values else None
 
 
 class CameraMetrics:
-    """What is measured of one camera.
+    """Metrics of one camera.
 
     Attributes:
         arrival_age: ms, now - stamp when an image comes: the camera's and the network's part.
@@ -111,22 +111,22 @@ class CameraMetrics:
 
     @property
     def since_image_s(self) -> float | None:
-        """How long ago the newest image came; None: none has."""
+        """Seconds since the newest image; None if there was none."""
         return None if self._image_s is None else time.monotonic() - self._image_s
 
     @property
     def since_result_s(self) -> float | None:
-        """How long ago the newest result went out; None: none has."""
+        """Seconds since the newest result; None if there was none."""
         return None if self._result_s is None else time.monotonic() - self._result_s
 
     @property
     def unanswered_s(self) -> float:
-        """How long ago the newest command came or result went out, whichever is later."""
+        """Seconds since the newest command or result, whichever is later."""
         return time.monotonic() - max(self._requested_s, self._result_s or 0.0)
 
 
 class ModelMetrics:
-    """What is measured of the model, and what went wrong last.
+    """Metrics of the model, and its last errors.
 
     Attributes:
         encode: ms per image, with the command's expressions, which are read in the same pass.
@@ -178,12 +178,12 @@ class ModelMetrics:
 
     @property
     def last_error(self) -> tuple[float, str] | None:
-        """How many seconds ago, and what; None where nothing went wrong."""
+        """Seconds since the last error, and its text; None if there was none."""
         return _ago(self._error)
 
     @property
     def last_crash(self) -> tuple[float, str] | None:
-        """How many seconds ago a thread or callback was interrupted, and by what; None: never."""
+        """Seconds since a thread or callback was interrupted, and the cause; None if never."""
         return _ago(self._crash)
 
 

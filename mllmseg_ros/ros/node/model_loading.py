@@ -33,7 +33,7 @@ def model_choice(parameters: SegmenterParameters) -> dict[str, str]:
 
 
 def check_model(parameters: SegmenterParameters) -> None:
-    """Find out what can be known about a model before it is loaded.
+    """Check what is known about a model before it is loaded.
 
     Raises:
         ValueError: saying what is wrong and what to do about it.
@@ -99,7 +99,7 @@ def load_model(
                 cancelled=cancelled,
             )
             if cancelled is not None and cancelled.is_set():
-                raise LoadingCancelled(f"loading {segmenter.name} was given up")
+                raise LoadingCancelled(f"loading {segmenter.name} was cancelled")
             segmenter(np.zeros((*_WARM_HW, 3), dtype=np.uint8), ["the object"])
     except (RuntimeError, OSError) as error:
         raise ValueError(str(error)) from error

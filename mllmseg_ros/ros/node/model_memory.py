@@ -94,7 +94,7 @@ def _advice(parameters: SegmenterParameters, need: MemoryNeed) -> str:
 
 
 def free_memory() -> None:
-    """Hand memory of a model that nobody holds any more back to the system."""
+    """Return the memory of an unused model to the system."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segmenter's parameters: names, defaults, descriptions, ranges, and what they accept.
 
-``make parameters`` writes ``config/mllmseg.yaml`` and the README's table from this file.
+``make parameters`` writes ``config/mllmseg.yaml`` and the table of docs/parameters.md.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ class SegmenterParameters:
     cameras: tuple[str, ...] = _parameter(
         ("",),
         "Names of the cameras that share the model. A camera's topics are prefixed with its "
-        "name (front/image, front/segmentations); those of the empty name have no prefix.",
+        "name (front/image, front/segmentations); with an empty name there is no prefix.",
         read_only=True,
     )
     model: str = _parameter(
         "",
         "Checkpoint: a local folder or the name of a downloaded model; empty: the embedded "
-        "model. A change is loaded in the background while the current model stays in use.",
+        "model. A new model is loaded in the background while the current one stays in use.",
         live=True,
     )
     device: str = _parameter(
         "auto",
-        "Torch device: auto, cpu, cuda or cuda:N; auto: CUDA where it is available, else the CPU.",
+        "Torch device: auto, cpu, cuda or cuda:N; auto: CUDA if available, else the CPU.",
         live=True,
     )
     dtype: str = _parameter(
         "auto",
-        "Number format of the model; auto: bfloat16 where the device computes it, else float16 on "
+        "Number format of the model; auto: bfloat16 if the device supports it, else float16 on "
         "a GPU and float32 on a CPU.",
         choices=("auto", "float32", "bfloat16", "float16"),
         live=True,
@@ -105,7 +105,7 @@ class SegmenterParameters:
     key_frame_age: float = _parameter(
         0.5,
         "Tracking: a moving image triggers an inference when the last one is this old, in "
-        "seconds; 0: as often as possible. An image that does not move triggers none.",
+        "seconds; 0: as often as possible. A still image triggers none.",
         range_=(0.0, 1e6),
         live=True,
     )
@@ -163,7 +163,7 @@ class SegmenterParameters:
     rectified: bool = _parameter(
         False,
         "The images are rectified: positions are computed with P of camera_info instead of K and "
-        "D. Always so on topics that are named so (image_rect, rect/image).",
+        "D. Always the case for topics whose name says so (image_rect, rect/image).",
         live=True,
     )
     target_frame: str = _parameter(
@@ -183,7 +183,7 @@ class SegmenterParameters:
     request_timeout: float = _parameter(
         60.0,
         "Maximum time that a call of a service or a goal of the action takes, in seconds of real "
-        "time, whatever the clock and the camera do. A goal whose own timeout is longer may take "
+        "time, independent of ROS time and camera. A goal whose own timeout is longer may take "
         "that long, up to an hour.",
         range_=(0.1, MAX_REQUEST_S),
         live=True,

@@ -95,7 +95,7 @@ class PrivateRequests:
             if len(alike) >= MAX_PRIVATE_REQUESTS:
                 kind = "goals" if request.repeats else "requests"
                 raise ValueError(
-                    f"{MAX_PRIVATE_REQUESTS} {kind} are being answered already, accepted are "
+                    f"{MAX_PRIVATE_REQUESTS} {kind} are in progress, accepted are "
                     f"{MAX_PRIVATE_REQUESTS} at a time"
                 )
             self._requests.append(request)

@@ -152,7 +152,7 @@ class RequestRouter:
     def _submit(self, request: Request, cameras: Sequence[ActiveCamera]) -> None:
         for camera in cameras:
             camera.submit(request)
-        # Escaped and cut: a log must not carry what a stranger wrote into a terminal.
+        # Escaped and cut: untrusted text must not control the terminal that shows the log.
         shown = ascii(request.text[:_LOGGED_CHARS])
         if request.command is None:
             self._log.warn(f"command refused: {request.refusal} ({shown})")
@@ -174,7 +174,7 @@ class RequestRouter:
         several = next((each for each in expressions if ";" in normalize_text(each)), None)
         if several is None:
             return request
-        refusal = f"{several!r} has a ';' in it; name each thing by itself"
+        refusal = f"{several!r} has a ';' in it; give each expression separately"
         return replace(request, command=None, refusal=refusal, note="")
 
     def _named(self, camera: str) -> Sequence[ActiveCamera]:
@@ -191,7 +191,7 @@ class RequestRouter:
         by_name = [each for each in found if each.name == camera]
         if len(found) == 1 or by_name:
             return (by_name or found)[0]
-        raise ValueError(f"no camera is named, accepted: {self._names()}")
+        raise ValueError(f"no camera given, accepted: {self._names()}")
 
     def _names(self) -> str:
         return ", ".join(repr(each.name) for each in self._cameras)
@@ -200,9 +200,9 @@ class RequestRouter:
 def _check_targets(request: Request, *, is_single: bool) -> None:
     command = request.accepted
     if command.is_stop:
-        raise ValueError("nothing is named to look for; accepted: at least one expression")
+        raise ValueError("no expression is given; expected at least one")
     if is_single and len(command.expressions) != 1:
-        raise ValueError("several things are named; ask about one after the other")
+        raise ValueError("several expressions are given; ask about one at a time")
 
 
 def _refuse(

@@ -91,7 +91,7 @@ class ResultPublisher:
             self._record(result, inference.image)
 
     def deliver_event(self, private_request: PrivateRequest, event: RequestEvent) -> None:
-        """Tell the caller alone why there is no result."""
+        """Notify only the caller why there is no result."""
         private_request.queue.put(Delivery(message=event_message(event)))
 
     def submit(self, request: Request) -> None:

@@ -227,7 +227,7 @@ class SegmentTargetAction:
                 )
             if outcome == SegmentTarget.Result.OUTCOME_UNKNOWN:
                 continue
-            if outcome in _DECIDED:  # "not there" is no failure
+            if outcome in _DECIDED:  # "not there" is not a failure
                 handle.succeed()
             else:
                 handle.abort()

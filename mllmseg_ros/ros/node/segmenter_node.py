@@ -49,7 +49,7 @@ _SET_EXPRESSIONS_DEPTH = 100  # as of its results
 
 
 class SegmenterNode(LifecycleNode):
-    """Segments what commands name, on the newest images, until told to stop."""
+    """Segments the targets of commands on the newest images until a stop."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("mllmseg", **kwargs)
@@ -209,8 +209,8 @@ class SegmenterNode(LifecycleNode):
             self.get_logger().warning(problem)
         if segmenter.synthetic_only:
             self.get_logger().warning(
-                f"model {segmenter.name} was trained on simulated scenes only: it is for trying "
-                "out; set parameter model to a published checkpoint for real images"
+                f"model {segmenter.name} was trained on simulated scenes only: use it only to try "
+                "the package; set parameter model to a published checkpoint for real images"
             )
 
     def _report_failure(self, what: str, error: Exception) -> str:
@@ -265,7 +265,7 @@ class SegmenterNode(LifecycleNode):
         self._loader.begin(parameters)
 
     def _on_loaded(self, parameters: SegmenterParameters, loaded: LoadedModel | Exception) -> None:
-        """Have the executor go on, between two callbacks; called from the loading thread."""
+        """Wake the executor; called from the loading thread."""
         executor = self.executor
         if executor is not None:
             executor.create_task(self._replace_model, parameters, loaded)
@@ -291,7 +291,7 @@ class SegmenterNode(LifecycleNode):
             self._session.inference.invalidate_encoding()
 
     def _on_time_jump(self, jump: object) -> None:
-        self.get_logger().info("ROS time jumped: images and depths before it are forgotten")
+        self.get_logger().info("ROS time jumped: earlier images and depth images are discarded")
         self._transforms.clear()
         if self._session is not None:
             self._session.restart_clock()
@@ -337,6 +337,6 @@ class SegmenterNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; returns the exit status."""
+    """Run the node until it is asked to stop; returns the exit status."""
     heap.limit_arenas()
     return run(SegmenterNode, args)

@@ -33,7 +33,7 @@ _MAX_DISCARDED = 3  # results in a row, of images that jump all the time
 
 
 class Outcome(Enum):
-    """What became of an inference result that was handed to the tracker."""
+    """Outcome of handing an inference result to the tracker."""
 
     PUBLISHED = "PUBLISHED"  # on the newest image
     DISCARDED = "DISCARDED"  # another command is in force, or the next inference is soon
@@ -109,7 +109,7 @@ class TrackingThread:
             )
 
     def request_inference(self) -> None:
-        """Have the next image inferred on, because the model decides otherwise from now on."""
+        """Run inference on the next image, because the decision parameters have changed."""
         self._inference_is_due = True
 
     def begin_inference(self, arrival: Arrival[CameraImage]) -> Arrival[CameraImage]:
@@ -156,7 +156,7 @@ class TrackingThread:
         self._reset_is_due = True
 
     def _run(self) -> None:
-        self.reset()  # the thread may have been interrupted in the midst of a step
+        self.reset()  # the thread may have been interrupted in the middle of a step
         while not self._stopping:
             self._wakeup.wait()
             self._wakeup.clear()

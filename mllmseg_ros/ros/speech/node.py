@@ -125,16 +125,16 @@ class SpeechNode(Node):
         """Restart what has ended, or end the process so that its supervisor does."""
         for name, thread in (("listener", self._listener), ("voice", self._voice)):
             if thread is not None and not thread.is_alive:
-                self.get_logger().error(f"thread {name} has ended: the node ends")
+                self.get_logger().error(f"thread {name} has stopped: the node exits")
                 self.done = 1
         if self._microphone is None or self._microphone.is_recording:
             return
-        self.get_logger().error("the microphone gives no audio any more: it is opened again")
+        self.get_logger().error("the microphone delivers no audio any more: reopening it")
         self._microphone.close()
         try:
             self._open_microphone()
         except RuntimeError as error:
-            self.get_logger().error(f"{error}: the node ends")
+            self.get_logger().error(f"{error}: the node exits")
             self.done = 1
 
     def _rules(self) -> Rules:
@@ -241,7 +241,7 @@ class SpeechNode(Node):
 
     def _on_silence(self, problem: str) -> None:
         if problem:
-            self._warn(f"espeak-ng cannot speak, is there a sound device? {problem!a}")
+            self._warn(f"espeak-ng failed; is there a sound device? {problem!a}")
         if self._listener is not None:
             self._listener.reset()
 

@@ -64,7 +64,7 @@ class SpeechParameters:
     )
     language: str = parameter(
         "en",
-        "Spoken language. The segmenter that gets the commands needs the same.",
+        "Spoken language. The segmenter must use the same language.",
         choices=tuple(LANGUAGES),
         read_only=True,
     )
@@ -73,7 +73,7 @@ class SpeechParameters:
     )
     wake_word: str = parameter(
         "",
-        "Words that every command must begin with, in lower case; empty: none.",
+        "Words that every command must start with, in lower case; empty: none.",
         read_only=True,
     )
     pause: float = parameter(
@@ -84,7 +84,7 @@ class SpeechParameters:
     )
     min_confidence: float = parameter(
         0.5,
-        "Minimum confidence of a command; what was recognised with less is discarded. "
+        "Minimum confidence of a command; results below it are discarded. "
         "Recognisers without a confidence always pass.",
         range_=(0.0, 1.0),
         live=True,

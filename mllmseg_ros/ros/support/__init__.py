@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every node of this package uses: QoS, TF, parameters, launch."""
+"""Code shared by all nodes of this package: QoS, TF, parameters, launch."""

@@ -58,13 +58,13 @@ class BackgroundLoader(Generic[S, M]):
                 self._thread.start()
 
     def cancel(self) -> None:
-        """Want nothing any more; loading is given up."""
+        """Cancel the current request and stop loading."""
         with self._lock:
             self._wanted = None
             self._superseded.set()
 
     def stop(self) -> None:
-        """Cancel, and wait for the thread: it must not be in the midst of things at the end."""
+        """Cancel, and wait for the thread: it must not be running when the process exits."""
         self.cancel()
         thread = self._thread
         if thread is not None:

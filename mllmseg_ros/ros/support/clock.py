@@ -20,5 +20,5 @@ class RosClock:
 
 
 def format_age(age_ns: int) -> str:
-    """An age for people."""
+    """Format an age for people."""
     return f"{age_ns / 1e9:.3f} s old" if age_ns >= 0 else f"{-age_ns / 1e9:.3f} s ahead of time"

@@ -60,7 +60,7 @@ def describe_node(
     for field in dataclasses.fields(parameters):
         if former := field.metadata["formerly"]:
             types[former], texts[former] = types[field.name], f"Deprecated: use {field.name}."
-    texts["use_sim_time"] = "Take the time from /clock."
+    texts["use_sim_time"] = "Use the time from /clock."
 
     def start(context: LaunchContext) -> list[Node]:
         def value_of(argument: str) -> Any:
@@ -92,9 +92,7 @@ def describe_node(
             _argument("namespace", "", "namespace of the node and of its topics"),
             _argument("name", name, "name of the node"),
             _argument("params_file", file, "parameters of the node"),
-            _argument(
-                "respawn", "false", f"start the node again {RESPAWN_DELAY_S:g} s after it ends"
-            ),
+            _argument("respawn", "false", f"restart the node {RESPAWN_DELAY_S:g} s after it exits"),
             *(
                 _argument(each, "", f"{text} If not given: as in params_file.")
                 for each, text in texts.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panics of libraries become exceptions that everything above expects."""
+"""Convert panics of libraries to ordinary exceptions."""
 
 from __future__ import annotations
 

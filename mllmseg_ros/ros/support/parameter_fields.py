@@ -61,8 +61,8 @@ def parameter(
 
     Args:
         default: default value; its type is the parameter's type.
-        description: sentences, shown by ``ros2 param describe`` and in ``config/``; the README
-            shows the first one.
+        description: sentences, shown by ``ros2 param describe`` and in ``config/``; the
+            table in docs/parameters.md shows the first one.
         choices: accepted values, where there is a list.
         range_: accepted range, both ends included.
         live: a change takes effect while the node runs.
@@ -135,7 +135,7 @@ def changed(current: Parameters, changes: Sequence[Parameter], *, configured: bo
 
     Args:
         current: snapshot before the change.
-        changes: from ROS; parameters that are no fields of the snapshot are ignored.
+        changes: from ROS; parameters that are not fields of the snapshot are ignored.
         configured: the node holds a model, so that only live parameters may change.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell systemd how this process is: the protocol of sd_notify(3), without its library."""
+"""Notify systemd of the state of this process: sd_notify(3) without its library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["notify"]
 
 
 def notify(state: str) -> None:
-    """Send a state to the service manager; nothing happens where none listens.
+    """Send a state to the service manager; does nothing without one.
 
     May be called from any thread, as often as there is something to say; never waits.
 

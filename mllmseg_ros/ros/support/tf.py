@@ -82,7 +82,7 @@ def matrix_at(
         TransformError: naming both frames and why there is no transform.
     """
     if not source:
-        raise TransformError(f"the image names no frame (frame_id) to go to {target!r} from")
+        raise TransformError(f"the image has no frame_id, so there is no transform to {target!r}")
     try:
         return transforms.matrix(target, source, stamp_ns, timeout_s)
     except TransformError as error:
@@ -125,7 +125,7 @@ class Transforms:
             try:
                 self.listen()
             except TransformError as error:
-                raise TransformError(f"parameter target_frame asks for TF: {error}") from None
+                raise TransformError(f"parameter target_frame needs TF: {error}") from None
 
     def stop(self) -> None:
         """Unsubscribe and end all waiting lookups. Call from the thread that spins the node."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find publishers whose message type is not the one that a subscription expects.
 
-The middleware drops such messages without a word.
+The middleware drops such messages silently.
 """
 
 from __future__ import annotations

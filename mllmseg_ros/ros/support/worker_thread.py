@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that goes on after whatever its work raises.
+"""A thread that survives every exception of its work.
 
 A thread that has died leaves a node that says "active" and does nothing. Libraries raise more than
 :class:`Exception`: a panic of Rust code, in the tokenizers library for one, is a
@@ -19,7 +19,7 @@ _PAUSE_S = 0.1  # before a loop that has raised begins again, which it may do at
 
 
 class WorkerThread:
-    """Runs a loop until it returns, and begins it again where it raises."""
+    """Runs a loop until it returns, and restarts it if it raises."""
 
     def __init__(
         self, name: str, loop: Callable[[], None], report: Callable[[str, BaseException], None]

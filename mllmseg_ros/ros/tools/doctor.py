@@ -67,14 +67,18 @@ _UDP_BUFFER = 2_000_000  # bytes
 def main(args: list[str] | None = None) -> int:
     """Print a line per finding; return 1 if a check fails."""
     parser = argparse.ArgumentParser(
-        prog="doctor", description="Check whether the node can run here and gets its input."
+        prog="doctor",
+        description="Check whether the node can run on this machine and receives its input.",
     )
     parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--dtype", help="auto, float32, bfloat16, float16")
     parser.add_argument("--quantize", help="auto, none, int8, int4, fp8")
     parser.add_argument(
-        "--seconds", type=float, default=_SECONDS, help="time to watch the topics, s; 0: not at all"
+        "--seconds",
+        type=float,
+        default=_SECONDS,
+        help="time to listen to the topics, s; 0: do not listen",
     )
     command_line = sys.argv if args is None else ["doctor", *args]
     arguments = parser.parse_args(remove_ros_args(command_line)[1:])
@@ -96,7 +100,7 @@ def _check_cv_bridge() -> Finding:
     if "failed" not in text:
         return ok("cv_bridge", text)
     return warn(
-        "cv_bridge", f"{text}; it was built for another NumPy: install that version, or leave it"
+        "cv_bridge", f"{text}; it was built for another NumPy: install that version, or ignore this"
     )
 
 
@@ -267,7 +271,7 @@ def _check_image(node: Node, topic: _Topic, message: Any) -> tuple[Finding, Fram
     if abs(topic.age_s) > _MAX_AGE_S:
         return fail(
             "image",
-            f"{text}; the node takes none that is off by more than max_age: synchronise the clocks "
+            f"{text}; the node ignores images off by more than max_age: synchronise the clocks "
             "(chrony), set use_sim_time for a recording, or raise max_age",
         ), frame
     if not frame_id:

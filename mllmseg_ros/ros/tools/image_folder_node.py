@@ -152,7 +152,7 @@ def _read_info(path: Path) -> CameraInfo:
         )
     except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
         raise ValueError(
-            f"parameter camera_info: {path} is no calibration file of camera_calibration "
+            f"parameter camera_info: {path} is not a calibration file of camera_calibration "
             f"({one_line(error, max_chars=300)})"
         ) from error
     try:  # of what model it is; the size of the images is not known yet

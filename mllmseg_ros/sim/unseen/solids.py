@@ -108,7 +108,7 @@ def turned(profile: Sequence[tuple[float, float]]) -> Callable[[Points], Values]
         inside = np.zeros(len(p), np.bool_)
         for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
             edge, to = b - a, p - a
-            if a[0] or b[0]:  # the axis is no surface
+            if a[0] or b[0]:  # the axis is not a surface
                 along = np.clip(to @ edge / max(float(edge @ edge), 1e-12), 0, 1)
                 squared = np.minimum(squared, ((to - along[:, None] * edge) ** 2).sum(1))
             crosses = (a[1] > p[:, 1]) != (b[1] > p[:, 1])

@@ -102,7 +102,7 @@ class BestCheckpoint:
         return True
 
     def selection_score(self, scores: Scores) -> list[float]:
-        """What checkpoints are compared by: the greater, the better.
+        """The key by which checkpoints are compared: larger is better.
 
         Those that forget more than is allowed rank below all others, by how much they forget.
         """

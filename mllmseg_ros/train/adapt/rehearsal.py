@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rehearsal sets: what a model knows already, to rehearse it and to measure forgetting."""
+"""Rehearsal sets: samples that a model knows already, to prevent and measure forgetting."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_VAL = 100  # images of a user's own set, used in every evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class RehearsalSet:
-    """Samples of what the model knew before: to rehearse, and to measure forgetting."""
+    """Samples that the model knew before: to rehearse, and to measure forgetting."""
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]

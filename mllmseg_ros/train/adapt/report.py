@@ -12,19 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.data.check import draw_grid
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample
+from mllmseg_ros.drawing.contact_sheet import LEGEND, Tile, draw_contact_sheet, format_iou
 from mllmseg_ros.drawing.image_file import write_image
-from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.eval.dataset_report import ProtocolScores
-from mllmseg_ros.eval.worst import draw_outline
 from mllmseg_ros.files import make_folder
-from mllmseg_ros.segmenter import Segmenter
+from mllmseg_ros.segmenter import Segmenter, Status
 
 __all__ = ["AdaptReport", "draw_before_after"]
 
-_SHEET_ROWS = 8
+_SHEET_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,7 @@ class AdaptReport:
 def draw_before_after(
     before: Segmenter, after: Segmenter, samples: Sequence[Sample], folder: Path
 ) -> NDArray[np.uint8]:
-    """Draw the result of each expression before and after, side by side; the truth in white.
+    """Draw the result of each expression before and after, side by side, with the truth.
 
     Args:
         before: the start model.
@@ -93,27 +91,37 @@ def draw_before_after(
         folder: for one PNG per expression.
 
     Returns:
-        Some of them as one RGB image.
+        Some of them as one contact sheet, RGB (H, W, 3).
     """
     make_folder(folder)
-    tiles: list[NDArray[np.uint8]] = []
-    number = 0
+    pairs: list[list[Tile]] = []
     for sample in samples:
         rgb = read_rgb(sample)
         contexts = [(segmenter, segmenter.encode(rgb)) for segmenter in (before, after)]
         for target in sample.targets:
             truth = sample.mask(target)
             for expression in target.expressions:
-                pair = [
-                    draw_outline(draw_overlay(rgb, segmenter.segment(context, [expression])), truth)
-                    for segmenter, context in contexts
-                ]
+                pair = []
+                for badge, (segmenter, context) in zip(("before", "after"), contexts, strict=True):
+                    (segmentation,) = segmenter.segment(context, [expression])
+                    result = segmentation.mask & (segmentation.status is not Status.NO_TARGET)
+                    note = format_iou(result, truth)
+                    pair.append(
+                        Tile(
+                            rgb=rgb,
+                            caption=expression,
+                            note=note,
+                            badge=badge,
+                            result=result,
+                            truth=truth,
+                        )
+                    )
                 words = re.sub(r"\W+", "_", expression).strip("_")[:40]
-                path = folder / f"{number:04d}_{words}.png"
-                write_image(path, np.hstack(pair))
-                tiles += pair
-                number += 1
+                path = folder / f"{len(pairs):04d}_{words}.png"
+                write_image(path, draw_contact_sheet(pair, expression, LEGEND))
+                pairs.append(pair)
     # Two pairs per row, evenly from the whole set.
-    every = max(1, len(tiles) // 2 // (2 * _SHEET_ROWS))
-    chosen = [tile for k in range(0, len(tiles) // 2, every) for tile in tiles[2 * k : 2 * k + 2]]
-    return draw_grid(chosen[: 4 * _SHEET_ROWS])
+    every = max(1, len(pairs) // (2 * _SHEET_ROWS))
+    chosen = [tile for pair in pairs[::every][: 2 * _SHEET_ROWS] for tile in pair]
+    title = "Held-out images, before and after the adaptation"
+    return draw_contact_sheet(chosen, title, LEGEND)

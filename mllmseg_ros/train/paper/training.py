@@ -242,7 +242,7 @@ def keep_trained_in_float32(model: MLLMSeg) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    for module in model.modules():  # its statistics are no parameters
+    for module in model.modules():  # its statistics are not parameters
         if isinstance(module, nn.BatchNorm2d):
             module.float()
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded model from nothing, on simulated scenes."""
+"""The embedded model from scratch, on simulated scenes."""

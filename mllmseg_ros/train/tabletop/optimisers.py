@@ -36,7 +36,7 @@ def muon_and_adamw(parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimisers
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in parameters:
-        # An embedding table is no linear map, so orthogonalising its update makes no sense.
+        # An embedding table is not a linear map, so orthogonalising its update makes no sense.
         table = "embed" in name or "lm_head" in name
         (matrices if parameter.ndim == 2 and not table else rest).append(parameter)
     muon = torch.optim.Muon(

@@ -5,9 +5,11 @@ import { element, find, setText, visible } from "./dom.js";
 
 const STATUS_TEXTS = {
   ok: "found", partial: "partly found", no_target: "not there", low_confidence: "not sure",
-  stale_input: "no image", superseded: "replaced", stopped: "stopped", error: "refused",
+  stale_input: "no image", superseded: "replaced by a newer command", stopped: "stopped", error: "refused",
   found: "found",
 };
+
+const TRACKED = "time since the last inference: the mask was carried over from it by tracking";
 
 /** Show an image as large as the window. */
 export function enlarge(url, text) {
@@ -20,6 +22,11 @@ export function enlarge(url, text) {
 find("large").addEventListener("click", (event) => {
   if (event.target === find("large")) find("large").close();
 });
+
+/** A role in words: place_left_of is "place left of". */
+function describeRole(role) {
+  return role.replaceAll("_", " ");
+}
 
 function getIdentity(entry) {
   return entry.track_id || `${entry.expression}#${entry.index}`;
@@ -110,11 +117,11 @@ export class ResultPanel {
     const bar = element("i");
     bar.style.width = `${percent}%`;
     button.replaceChildren(
-      element("strong", {}, entry.role ? element("span", { className: "tag" }, entry.role) : null, element("span", { className: "name" }, entry.expression)),
+      element("strong", {}, entry.role ? element("span", { className: "tag" }, describeRole(entry.role)) : null, element("span", { className: "name" }, entry.expression)),
       element("span", { className: "distance", title: entry.frame_id },
         entry.distance_m === null ? "" : `${entry.distance_m.toFixed(2)} m`),
       element("span", { className: "bar", "aria-hidden": "true" }, bar),
-      element("span", { className: "facts" }, ...facts.filter(Boolean).map((each) => element("span", {}, each))),
+      element("span", { className: "facts" }, ...facts.filter(Boolean).map((each) => element("span", { title: each.startsWith("tracked") ? TRACKED : "" }, each))),
     );
   }
 }
@@ -153,12 +160,12 @@ export class HistoryPanel {
   }
 }
 
-// Figures in the header: prefix of the name in the diagnostics, label, unit.
+// Figures in the header: prefix of the name in the diagnostics, label, unit, explanation.
 const FIGURES = [
-  ["image rate in", "camera", "Hz"],
-  ["answer rate out", "results", "Hz"],
-  ["answer age, now - stamp (ms) p50", "age", "ms"],
-  ["images dropped", "replaced", ""],
+  ["image rate in", "camera", "Hz", "images received per second"],
+  ["answer rate out", "results", "Hz", "results published per second, by inference and tracking"],
+  ["answer age, now - stamp (ms) p50", "age", "ms", "time from the image to its result (median)"],
+  ["images dropped", "skipped", "", "images replaced by newer ones while the model was busy; this is normal"],
 ];
 
 export class HealthPanel {
@@ -174,14 +181,15 @@ export class HealthPanel {
     const all = shown.flatMap((each) => Object.entries(each.values));
     this.#device = all.find(([name]) => name === "device")?.[1] ?? "";
     this.#state = statuses.find((each) => each.name === "model")?.message ?? "";
-    find("figures").replaceChildren(...FIGURES.flatMap(([start, name, unit]) => {
+    find("figures").replaceChildren(...FIGURES.flatMap(([start, name, unit, title]) => {
       const value = all.find(([key, text]) => key.startsWith(start) && text)?.[1];
       if (!value) return [];
       const short = Number(value) < 100 && unit === "Hz" ? Number(value).toFixed(1) : Math.round(Number(value));
-      return [element("li", {}, `${name} `, element("b", {}, `${short} ${unit}`.trim()))];
+      return [element("li", { title }, `${name} `, element("b", {}, `${short} ${unit}`.trim()))];
     }));
     setText(find("health-summary"), this.#worst.level === "ok" ? "OK" : this.#worst.message);
-    find("health").replaceChildren(...statuses.flatMap((each) => [
+    const meanings = FIGURES.map(([, name, , title]) => `${name}: ${title}`).join(". ");
+    find("health").replaceChildren(element("p", { className: "hint" }, `${meanings}.`), ...statuses.flatMap((each) => [
       element("h3", { "data-level": each.level }, element("span", { className: "dot" }), each.name, element("small", {}, each.message)),
       element("dl", {}, ...Object.entries(each.values).filter(([, value]) => value).flatMap(
         ([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),

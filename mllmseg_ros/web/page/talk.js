@@ -42,7 +42,7 @@ export class Talk {
   setAvailable(isConnected, hasListener) {
     let hint = "";
     if (!navigator.mediaDevices) hint = "Talking needs https or localhost: browsers block the microphone elsewhere.";
-    else if (!hasListener) hint = "Talking needs the speech node: nobody subscribes to the topic audio.";
+    else if (!hasListener) hint = "To talk, start the speech node (nothing subscribes to audio).";
     find("talk-hint").textContent = isConnected ? hint : "";
     this.#button.title = hint;
     this.#button.disabled = !isConnected || Boolean(hint);

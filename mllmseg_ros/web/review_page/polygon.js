@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Polygons drawn with the mouse, in image pixels.
+// Polygons drawn with the mouse or a finger, in image pixels.
 
-const CLOSE_PX = 10; // on the screen: a click this close to the first corner closes the polygon
+const CLOSE_PX = 16; // on the screen: a click or tap this close to the first corner closes the polygon
 
 export class Polygons {
   constructor() {
@@ -43,7 +43,7 @@ export class Polygons {
       polygon.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
       if (isOpen && this.pointer) context.lineTo(...this.pointer);
       if (!isOpen) context.closePath();
-      context.fillStyle = "#ffa02861";
+      context.fillStyle = "#ffa02826";
       context.fill();
       context.stroke();
       context.fillStyle = "#fff";

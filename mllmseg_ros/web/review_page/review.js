@@ -13,6 +13,7 @@ let current = null; // the current entry
 let image = null;
 let mask = null;
 let polygons = null; // while drawing
+let choosing = false; // the piece of the mask to keep
 let hidden = false;
 let busy = false;
 
@@ -89,7 +90,7 @@ async function show(entry) {
   stopDrawing();
   current = entry;
   image = mask = null;
-  find("draw").disabled = true;
+  find("draw").disabled = find("keep").disabled = true;
   describe();
   if (!entry) return draw();
   try {
@@ -108,6 +109,7 @@ async function show(entry) {
 
 function draw() {
   find("draw").disabled = !image;
+  find("keep").disabled = !image || !current.there;
   if (!image) return context.clearRect(0, 0, canvas.width, canvas.height);
   if (canvas.width !== image.width || canvas.height !== image.height) {
     canvas.width = image.width;
@@ -116,7 +118,7 @@ function draw() {
   }
   context.drawImage(image, 0, 0);
   if (polygons) polygons.draw(context, scale());
-  else if (mask && !hidden && current.there) context.drawImage(mask, 0, 0);
+  else if (mask && (!hidden || choosing) && current.there) context.drawImage(mask, 0, 0);
 }
 
 function scale() {
@@ -167,9 +169,10 @@ function createItem(entry) {
 
 function updateHint() {
   find("hint").textContent = polygons
-    ? "Click to add corners; click the first corner to close the polygon. Enter: save, Backspace: remove a corner, Esc: cancel."
-    : "";
-  document.body.classList.toggle("drawing", Boolean(polygons));
+    ? "Click or tap the corners of the object, then the first corner to close the polygon; another polygon may follow."
+    : choosing ? "Click or tap the piece of the mask to keep: the other pieces are removed." : "";
+  find("save").hidden = find("remove").hidden = !polygons;
+  document.body.classList.toggle("drawing", Boolean(polygons || choosing));
 }
 
 /** Find the next entry of the selected view; `step` is 1 or -1. */
@@ -220,13 +223,20 @@ async function undo() {
 
 function startDrawing() {
   if (!current || !image) return;
-  polygons = new Polygons();
+  [polygons, choosing] = [new Polygons(), false];
+  updateHint();
+  draw();
+}
+
+function startChoosing() {
+  if (!current || !image || !current.there) return;
+  [polygons, choosing] = [null, true];
   updateHint();
   draw();
 }
 
 function stopDrawing() {
-  polygons = null;
+  [polygons, choosing] = [null, false];
   updateHint();
 }
 
@@ -244,7 +254,9 @@ function toImagePixels(event) {
 }
 
 canvas.addEventListener("pointerdown", (event) => {
-  if (!polygons || event.button) return;
+  if (event.button) return;
+  if (choosing) return decide({ do: "keep", uv: toImagePixels(event) });
+  if (!polygons) return;
   polygons.add(toImagePixels(event), scale());
   draw();
 });
@@ -258,6 +270,10 @@ const actions = {
   accept: () => decide({ do: "accept" }),
   reject: () => decide({ do: "reject" }),
   draw: () => (polygons ? (stopDrawing(), draw()) : startDrawing()),
+  keep: () => (choosing ? (stopDrawing(), draw()) : startChoosing()),
+  save: () => polygons && save(),
+  remove: () => polygons && (polygons.removeLast(), draw()),
+  cancel: () => (stopDrawing(), draw()),
   absent: () => decide({ do: "redraw", polygons: [] }),
   undo,
   hide: () => {
@@ -269,7 +285,7 @@ const actions = {
   next: () => show(findNext(1)),
 };
 const keys = {
-  a: "accept", r: "reject", d: "draw", n: "absent", u: "undo", h: "hide", ArrowLeft: "back", ArrowRight: "next",
+  a: "accept", r: "reject", d: "draw", k: "keep", n: "absent", u: "undo", h: "hide", ArrowLeft: "back", ArrowRight: "next",
 };
 for (const [name, action] of Object.entries(actions)) find(name).onclick = action;
 
@@ -280,8 +296,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (polygons && event.key === "Enter") save();
-  else if (polygons && event.key === "Backspace") polygons.removeLast(), draw();
-  else if (polygons && event.key === "Escape") stopDrawing(), draw();
+  else if (polygons && event.key === "Backspace") actions.remove();
+  else if ((polygons || choosing) && event.key === "Escape") actions.cancel();
   else if (keys[event.key]) actions[keys[event.key]]();
   else return;
   event.preventDefault();

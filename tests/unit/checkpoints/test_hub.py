@@ -132,7 +132,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_was(hub: Hub, mllmseg, tmp_
     hub.cut_after = 12_000_000
     interrupted = mllmseg("download", MODEL.name)
     assert interrupted.returncode == 1
-    assert "the same command resumes it" in interrupted.stderr
+    assert "run the same command again to resume it" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
     assert not folder.exists()  # only a complete folder has that name
     assert f"download {MODEL.name}" in mllmseg("list").stdout
@@ -276,8 +276,8 @@ def test_the_embedded_model_is_the_one_that_was_released() -> None:
     ("damage", "problem"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a complete safetensors"),
-        (lambda path: path.write_bytes(path.read_bytes()[:5]), "header is cut off"),
-        (lambda path: path.write_bytes(b"\xff" * 1000), "header is cut off"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5]), "header is truncated"),
+        (lambda path: path.write_bytes(b"\xff" * 1000), "header is truncated"),
         (lambda path: path.write_bytes((2).to_bytes(8, "little") + b"{]"), "not a safetensors he"),
         (lambda path: path.unlink(), "not found"),
     ],

@@ -134,8 +134,7 @@ def test_binned_size_with_K_of_the_sensor_is_known_by_its_principal_point() -> N
         (
             camera_info(size=(1280, 720)),
             (640, 480),
-            "camera_info is for 1280 x 720, the image is 640 x 480, and the ratio is not one "
-            "binning explains",
+            "camera_info is for 1280 x 720, the image is 640 x 480, which no binning explains",
         ),
         (camera_info(), (1280, 960), "is for 640 x 480, the image is 1280 x 960"),
         (camera_info(), (480, 640), "is for 640 x 480, the image is 480 x 640"),
@@ -150,7 +149,7 @@ def test_binned_size_with_K_of_the_sensor_is_known_by_its_principal_point() -> N
         (
             camera_info(roi=(320, 240, 640, 480), k=K_of(cx=20.0)),
             (640, 480),
-            "is for 640 x 480, ROI 640 x 480 at (320, 240), a ROI outside of it",
+            "is for 640 x 480, ROI 640 x 480 at (320, 240), an ROI outside of it",
         ),
     ],
 )

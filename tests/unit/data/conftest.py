@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test folders are no packages: put the maker of small data sets on the path."""
+"""Test folders are not packages: put the maker of small data sets on the path."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ FULL = [HEIGHT * WIDTH]
 BAD_ENTRIES = [
     # image
     ({"image": "x" * 5000}, "File name too long"),
-    ({"image": "a\0b"}, "is no name of a file"),
+    ({"image": "a\0b"}, "is not a valid file name"),
     ({"image": "loop.png"}, "loop"),
     ({"image": "fifo.png"}, "is a FIFO, accepted is a regular file"),
     ({"image": "folder"}, "is a folder, accepted is a regular file"),
@@ -294,9 +294,9 @@ BAD_ENTRIES = [
     ({"mask": {"size": HEIGHT, "counts": FULL}}, "does not have the expected form"),
     ({"mask": {"size": [HEIGHT], "counts": FULL}}, "not enough values"),
     ({"mask": {"size": None, "counts": FULL}}, "does not have the expected form"),
-    ({"mask": [[None] * 6]}, "something else than numbers"),
+    ({"mask": [[None] * 6]}, "something other than numbers"),
     ({"mask": [[10**400] * 6]}, "a polygon outside the image"),
-    ({"mask": [[[[1, 1]]] * 6]}, "something else than numbers"),
+    ({"mask": [[[[1, 1]]] * 6]}, "something other than numbers"),
     ({"mask": [[float("nan"), 0, 9, 0, 9, 9]]}, "outside the image"),
     ({"mask": [[0, 0, WIDTH, HEIGHT] * 100_000]}, "outline is longer than 4000000 px"),
     # the rest
@@ -483,7 +483,7 @@ TWICE = instances(NAMES)["annotations"]
         (with_reference(reference(9, 1, 99, "train", "x")), "reference 9", "annotation 99 is not"),
         (with_reference(reference(9, 1, 20, "train", "x")), "reference 9", "is of image 2"),
         (with_reference(reference(9, 1, 10, "train", " . ")), "reference 9", "empty referring"),
-        (with_reference(reference(9, 1, 10, "train", None)), "reference 9", "is no text"),
+        (with_reference(reference(9, 1, 10, "train", None)), "reference 9", "is not text"),
         (with_instances(annotations=TWICE + TWICE[:1]), "annotations[4]", "id 10 occurs earlier"),
         (
             lambda folder: (folder / "images" / NAMES[0]).unlink(),
@@ -588,10 +588,9 @@ def test_the_report_counts_and_the_sheet_shows(tmp_path: Path) -> None:
     assert (len(report.samples), report.n_targets, report.n_expressions) == (2, 4, 5)
     assert (report.n_no_target, report.n_empty) == (1, 0)
     assert report.area_percent[1] == pytest.approx(100 * 400 / (HEIGHT * WIDTH), abs=2)
-    assert "2 images, 4 targets, 5 expressions, 1 of them name nothing; 0 problems" in str(report)
+    assert "2 images, 4 targets, 5 expressions (1 without a target); 0 problems" in str(report)
     sheet = contact_sheet(report.samples)
-    assert sheet.shape == (240, 640, 3)
-    # The square is tinted in the colour of an answer, so it is no longer what the file has.
-    assert sheet[100, 90].tolist() != [200, 30, 30]
+    assert sheet.shape[1] > 2 * 320
+    assert (sheet == (255, 140, 0)).all(axis=2).any()  # the outline of a mask
     with pytest.raises(ValueError, match="no sample to draw"):
         contact_sheet([])

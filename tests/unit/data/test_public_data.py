@@ -225,7 +225,7 @@ def test_what_reaches_far_over_the_border_is_cut_and_named(tmp_path: Path) -> No
     own(tmp_path, {"mask": [[482, 293, 740, 293, 740, 440, 482, 440]]})
     (problem,) = check(read_samples(tmp_path)).problems
     assert problem.is_used
-    assert problem.reason.endswith("it is cut at the border")
+    assert problem.reason.endswith("it is clipped at the border")
     assert percent(load_samples(tmp_path)[0]) == [7.56]
 
 
@@ -333,7 +333,7 @@ LINE = json.dumps(entry_of()).encode()
         (LINE + b"\n" + bytes(4096), 1, "not valid JSON"),
         (LINE + b'\n{"image": ' + b"[" * 100_000, 1, "nested deeper than"),
         (LINE + b'\n{"expression": "caf\xe9"}', 1, "not UTF-8 text (byte 19 of the line)"),
-        (LINE + b'\n{"expression": "the \\ud83d mug"}', 1, "half a surrogate pair"),
+        (LINE + b'\n{"expression": "the \\ud83d mug"}', 1, "an unpaired surrogate"),
         (LINE + b",", 0, "not valid JSON"),
         (b"[" + LINE + b"]", 0, "expected an object, found list"),
         (json.dumps(LINE.decode()).encode(), 0, "expected an object, found str"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -27,16 +28,54 @@ def square() -> np.ndarray:
 
 def test_found_is_tinted_and_the_input_untouched(gray: np.ndarray, square: np.ndarray) -> None:
     overlay = draw_overlay(gray, [segmentation(square, Status.FOUND)])
-    expected = 0.55 * 100 + 0.45 * np.array(COLORS_RGB[0])
+    expected = 0.85 * 100 + 0.15 * np.array(COLORS_RGB[0])
     np.testing.assert_allclose(overlay[140, 170], expected, atol=1)
+    assert (draw_overlay(gray, [segmentation(square, Status.FOUND)], tint=0)[140, 170] == 100).all()
     assert (gray == 100).all()
     assert (overlay[200:] == 100).all()
 
 
-def test_low_confidence_is_outlined_only(gray: np.ndarray, square: np.ndarray) -> None:
-    overlay = draw_overlay(gray, [segmentation(square, Status.LOW_CONFIDENCE)])
-    assert (overlay[140, 170] == 100).all()
-    assert (overlay[179, 170] != 100).any()
+@pytest.mark.parametrize("color_of_image", [(200, 0, 0), (0, 120, 0), (230, 159, 0), (20, 20, 20)])
+def test_colours_of_the_image_stay_recognisable(
+    square: np.ndarray, color_of_image: tuple[int, int, int]
+) -> None:
+    """The tint of the overlay once made a red mug orange."""
+    image = np.full((240, 320, 3), color_of_image, dtype=np.uint8)
+    overlay = draw_overlay(image, [segmentation(square, Status.FOUND)])
+    shown, real = (
+        cv2.cvtColor(each[140:141, 170:171], cv2.COLOR_RGB2Lab)[0, 0].astype(float)
+        for each in (overlay, image)
+    )
+    assert np.linalg.norm(shown[1:] - real[1:]) < 25  # of 255, colour without lightness
+    # ... and the outline shows, whatever the colour of the object.
+    edge = overlay[140, 110:130].astype(int)
+    assert np.ptp(edge, axis=0).max() > 100
+
+
+def test_low_confidence_has_a_dashed_outline_only(gray: np.ndarray, square: np.ndarray) -> None:
+    low, found = (
+        draw_overlay(gray, [segmentation(square, status)], tint=0)
+        for status in (Status.LOW_CONFIDENCE, Status.FOUND)
+    )
+    assert (low[140, 170] == 100).all()
+    # Along the lower edge of the square.
+    drawn = [(image[179, 125:215] != 100).any(axis=1).mean() for image in (low, found)]
+    assert 0.3 < drawn[0] < 0.9
+    assert drawn[1] == 1
+
+
+def test_of_several_instances_one_is_named_and_all_are_numbered(gray: np.ndarray) -> None:
+    masks = np.zeros((7, 240, 320), dtype=bool)
+    for index, mask in enumerate(masks):
+        mask[100:140, 10 + 44 * index : 40 + 44 * index] = True
+    several = [segmentation(mask, Status.FOUND, "the rather long-named books") for mask in masks]
+    overlay = draw_overlay(gray, several)
+    text_px = 11
+    name = render_text("1 the rather long-named books  0.90", text_px).shape[1]
+    number = render_text("7", text_px).shape[1]
+    # Above the masks are labels alone.
+    labels = (overlay[:97] != 100).any(axis=(0, 2)).sum()
+    assert labels == pytest.approx(name + 6 * number, abs=6 * 8)
 
 
 def test_absent_is_named_but_not_drawn(gray: np.ndarray, square: np.ndarray) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test folders are no packages: put the reader of command files on the path."""
+"""Test folders are not packages: put the reader of command files on the path."""
 
 from __future__ import annotations
 

@@ -49,13 +49,13 @@ def test_commands_that_no_rule_was_written_for(name: str, intents: float, target
         ("pick: the red mug", ""),
         ("um the red mug", "understood as 'the red mug'"),
         ("put the banana in the bowl", "understood as 'pick: the banana; place: the bowl'"),
-        ("who is your maker", "not understood as a command, looked for as said"),
+        ("who is your maker", "not understood as a command, used as one expression"),
         (
             "nimm die rote Tasse",
-            "not understood as a command, looked for as said; "
+            "not understood as a command, used as one expression; "
             "it looks like a command in language de",
         ),
-        ("кружка", "not understood as a command, looked for as said"),
+        ("кружка", "not understood as a command, used as one expression"),
     ],
 )
 def test_people_are_told_how_it_was_understood(text: str, note: str) -> None:
@@ -77,7 +77,7 @@ def test_people_are_told_how_it_was_understood(text: str, note: str) -> None:
     ],
 )
 def test_a_sentence_that_names_no_thing_is_refused(text: str, language: str) -> None:
-    with pytest.raises(ValueError, match="names nothing to look for; send what"):
+    with pytest.raises(ValueError, match="names no object; send what"):
         understand(text, LANGUAGES[language])
     assert understand("turn left at the door", LANGUAGES["en"]).note.startswith("not understood")
 

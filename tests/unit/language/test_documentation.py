@@ -22,9 +22,11 @@ def rows(header: str) -> list[list[str]]:
     return found
 
 
-SAID = [("en", "", said, meant) for said, meant in rows("said | is")]
-FOLLOW_UPS = [("en", after, said, meant) for after, said, meant in rows("after | said | is")]
-GERMAN = [("de", "", said, meant) for said, meant in rows("said in German | is")]
+SAID = [("en", "", said, meant) for said, meant in rows("sentence | understood as")]
+FOLLOW_UPS = [
+    ("en", after, said, meant) for after, said, meant in rows("after | sentence | understood as")
+]
+GERMAN = [("de", "", said, meant) for said, meant in rows("German sentence | understood as")]
 
 
 def test_there_are_examples() -> None:

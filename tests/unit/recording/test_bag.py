@@ -175,7 +175,7 @@ def test_a_journal_with_garbage_gives_the_same_files(
     lines[1], lines[3] = b"\0" * 4096 + b"\n", b"0 3 {}\n"
     journal.write_bytes(b"".join(lines))
     assert main(["annotate", str(bag), *ASKED, "-o", str(out), *OPTIONS]) == 0
-    assert "2 lines are no results of this run" in capsys.readouterr().err
+    assert "2 lines are not results of this run" in capsys.readouterr().err
     for path in (out, run):
         assert (path / "bag" / "metadata.yaml").is_file()
     different = {name for name, content in files(run).items() if files(out)[name] != content}

@@ -168,7 +168,7 @@ def test_a_journal_survives_garbage_and_lost_images(
     images[4].symlink_to(images[0])
     inputs = [str(path) for path in recordings]
     assert main(["label", *inputs, *EXPRESSIONS, "-o", str(out), *OPTIONS]) == 0
-    assert f"{len(garbage) - 1} lines are no results of this run" in capsys.readouterr().err
+    assert f"{len(garbage) - 1} lines are not results of this run" in capsys.readouterr().err
     for path in (labelled / "annotations.jsonl", *(labelled / "images").iterdir()):
         assert (out / path.relative_to(labelled)).read_bytes() == path.read_bytes(), path
     n_lines = journal.read_bytes().count(b"\n")
@@ -204,6 +204,23 @@ def test_a_person_redraws_and_takes_back(data: Path) -> None:
     assert LabelledSet(data)[0]["mask"] is None
     assert (entries.undo(), entries.undo(), entries.undo()) == (0, 0, None)
     assert LabelledSet(data)[0] == first
+
+
+def test_a_person_keeps_one_piece_of_a_mask(data: Path) -> None:
+    entries = LabelledSet(data)
+    entries.redraw(0, [[10, 10, 50, 10, 50, 40, 10, 40], [60, 60, 90, 60, 90, 90, 60, 90]])
+    before = (data / "annotations.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"there is no mask at \(55, 50\)"):
+        entries.keep_piece(0, (55, 50))
+    assert (data / "annotations.jsonl").read_bytes() == before
+    entries.keep_piece(0, (20.7, 15.2))
+    kept = LabelledSet(data)
+    assert kept.review(0) is Review.ACCEPTED
+    mask = kept.mask(0)
+    assert mask[15, 20]
+    assert not mask[55:, :].any()
+    entries.undo()
+    assert LabelledSet(data).mask(0)[70, 70]
 
 
 @pytest.mark.parametrize(

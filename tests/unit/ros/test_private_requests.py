@@ -48,7 +48,7 @@ def test_requests_are_limited_in_number() -> None:
     queue = PrivateRequests()
     for index in range(MAX_PRIVATE_REQUESTS):
         private_request(queue, f"thing {index}", 0)
-    with pytest.raises(ValueError, match="16 requests are being answered already"):
+    with pytest.raises(ValueError, match="16 requests are in progress"):
         private_request(queue, "one more", 0)
 
 
@@ -56,7 +56,7 @@ def test_goals_and_calls_leave_room_for_each_other() -> None:
     queue = PrivateRequests()
     for index in range(MAX_PRIVATE_REQUESTS):
         private_request(queue, f"thing {index}", 0, repeats=True)
-    with pytest.raises(ValueError, match="16 goals are being answered already"):
+    with pytest.raises(ValueError, match="16 goals are in progress"):
         private_request(queue, "one more", 0, repeats=True)
     private_request(queue, "a call", 0)
 

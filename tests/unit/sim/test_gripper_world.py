@@ -95,7 +95,7 @@ def test_a_cube_is_inside_the_bowl_once_it_was_let_go_there() -> None:
     assert not world.is_inside(1, 2)  # over it, but in the gripper
     world.step(2.5)
     assert world.is_inside(1, 2)
-    with pytest.raises(ValueError, match="a cube is no container"):
+    with pytest.raises(ValueError, match="a cube is not a container"):
         world.is_inside(2, 1)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages
+sys.path.insert(0, str(Path(__file__).parent))  # test folders are not packages
 
 if TYPE_CHECKING:
     from mllmseg_ros.speech.activity import SileroVad

@@ -47,7 +47,7 @@ WOKEN = Rules(wake_word="hey robot")
         ("Hey robot, pick up the red mug", 1.0, WOKEN, "pick up the red mug", ""),
         ("pick up the red mug", 1.0, WOKEN, "", "does not begin with the wake word 'hey robot'"),
         ("hey robots pick up the red mug", 1.0, WOKEN, "", "does not begin with the wake word"),
-        ("hey robot", 1.0, WOKEN, "", "nothing follows the wake word"),
+        ("hey robot", 1.0, WOKEN, "", "there is no command after the wake word"),
     ],
 )
 def test_what_becomes_a_command(
@@ -77,7 +77,7 @@ def test_a_file_is_read_or_refused(tmp_path: Path) -> None:
         file.writeframes(samples.tobytes())
     assert np.array_equal(read_wave(path), samples)
     path.write_bytes(b"no audio at all")
-    with pytest.raises(ValueError, match="is no WAV file"):
+    with pytest.raises(ValueError, match="is not a WAV file"):
         read_wave(path)
 
 

@@ -88,9 +88,13 @@ def test_requests_change_one_entry_and_bad_ones_none(folder: Path, url: str) -> 
     assert reviews(folder) == ["sure", "unsure", "accepted"]
     before = (folder / "annotations.jsonl").read_bytes()
     for path, body, said in (
-        ("entry/0", {"do": "burn"}, "accepted: accept, reject, redraw"),
+        ("entry/0", {"do": "burn"}, "accepted: accept, reject, redraw, keep"),
         ("entry/9", {"do": "accept"}, "there is no entry 9"),
         ("entry/0", {"do": "redraw", "polygons": [[1, 2]]}, "a polygon of 2 numbers"),
+        ("entry/0", {"do": "keep", "uv": [0, 0]}, "there is no mask at"),
+        ("entry/0", {"do": "keep", "uv": [-1, 10**30]}, "there is no mask at"),
+        ("entry/0", {"do": "keep", "uv": [1]}, ""),
+        ("entry/0", {"do": "keep", "uv": ["a", None]}, ""),
         ("entry/0", {"do": "redraw", "polygons": 3}, ""),
         ("entry/0", {"do": "redraw", "polygons": [["a", "b"]]}, ""),
         ("entry/0", {"do": "redraw", "polygons": [[10**400] * 6]}, ""),
@@ -334,8 +338,12 @@ def test_keys_and_mouse_decide_in_a_browser(folder: Path, url: str, tmp_path: Pa
         browser.open(url)
         # What the model is unsure of comes first, and words stay words.
         browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[1])}")
-        red = "(([r, g, b]) => r > 150 && g > 60)(document.getElementById('canvas')"
-        browser.wait(f"{red}.getContext('2d').getImageData(60, 40, 1, 1).data)")
+        # The outline of its mask is orange.
+        browser.wait(
+            "(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some("
+            "(red, i, d) => i % 4 === 0 && red > 230 && d[i + 1] > 120 && d[i + 2] < 80))"
+            "(document.getElementById('canvas'))"
+        )
         browser.press("r", "r")
         browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[0])}")
         assert reviews(folder) == ["sure", "rejected", "sure"]
