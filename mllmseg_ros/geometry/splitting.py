@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmseg_ros.geometry.touching import Surface, are_apart_in_depth, cut_at_necks
+from mllmseg_ros.geometry.touching import Front, Surface, are_apart_in_depth, cut_at_necks
 from mllmseg_ros.masks import Box, box_xyxy
 
 __all__ = ["EVERY_INSTANCE", "DepthAround", "Splitting", "place", "split_cut_out", "split_mask"]
@@ -168,18 +168,12 @@ def _split_at_necks(part: NDArray[np.bool_], depth: DepthAround | None) -> list[
     box, step = _sample(part)
     x0, y0, x1, y1 = box
     sampled = np.ascontiguousarray(part[y0:y1:step, x0:x1:step])
-    surface, occluder = Surface(None), None
+    surface, front = Surface(None), None
     if depth is not None:
         surface = depth.surface
-        around_m = depth.around_m[y0:y1:step, x0:x1:step]
-        own_m = np.where(sampled, depth.own_m[y0:y1:step, x0:x1:step], np.nan)
-        valid = own_m[(own_m > 0) & (own_m < np.inf)]
-        if len(valid):
-            nearest_m = float(np.percentile(valid, 10)) - _NEARER_M
-            origin_uv = depth.origin_uv[0] + x0, depth.origin_uv[1] + y0
-            stands = depth.surface.find_nearer(around_m, origin_uv, step)
-            occluder = ~sampled & stands & (around_m < nearest_m)
-    pieces = cut_at_necks(sampled, surface, occluder)
+        origin_uv = depth.origin_uv[0] + x0, depth.origin_uv[1] + y0
+        front = Front(sampled, depth.around_m[y0:y1:step, x0:x1:step], surface, origin_uv, step)
+    pieces = cut_at_necks(sampled, surface, front)
     return [part] if len(pieces) < 2 else _place_pieces(pieces, part, box, step)
 
 

@@ -25,6 +25,9 @@ Up = tuple[float, float]  # unit vector (du, dv) in the image
 _MAX_NECK, _MIN_LOBE_SHARE, _MAX_STACKED = 0.75, 0.3, math.sin(math.radians(45))
 _MIN_LOBE_RADIUS_PX = 4.0
 _MIN_OCCLUDER_PX = 6  # beside a neck
+_NEARER_M = 0.01  # by which an occluder is nearer than the mask, at least
+# Of the convex hull: two circles that overlap up to a neck of _MAX_NECK fill 0.96 of it.
+_CONVEX_SHARE = 0.97
 _LEVELS = np.linspace(0.2, 0.95, 16)  # of the distance from the outline, where necks are sought
 
 # Two pieces beside a depth jump are parts of one thing if one is this small, or if they are farther
@@ -111,20 +114,56 @@ class Surface:
         return du / step, dv / step, offset, float(np.mean(inverse))
 
 
+class Front:
+    """What stands in front of a mask, found when it is asked for."""
+
+    def __init__(
+        self,
+        mask: NDArray[np.bool_],
+        depth_m: NDArray[np.float32],
+        surface: Surface,
+        origin_uv: tuple[int, int],
+        step: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            mask: (h, w) of every step-th pixel of the image, from an origin.
+            depth_m: (h, w) metres along z of the same pixels, NaN or 0 where invalid.
+            surface: on which things stand.
+            origin_uv: px, of the first pixel.
+            step: px.
+        """
+        self._mask, self._depth_m, self._surface = mask, depth_m, surface
+        self._origin_uv, self._step = origin_uv, step
+
+    @cached_property
+    def pixels(self) -> NDArray[np.bool_]:
+        """(h, w) outside the mask, nearer than it and than the surface."""
+        own_m = self._depth_m[self._mask]
+        own_m = own_m[(own_m > 0) & (own_m < np.inf)]
+        if not len(own_m):
+            return np.zeros(self._mask.shape, np.bool_)
+        nearest_m = float(np.percentile(own_m, 10)) - _NEARER_M
+        nearer = ~self._mask & (self._depth_m > 0) & (self._depth_m < nearest_m)
+        return nearer & self._surface.find_nearer(self._depth_m, self._origin_uv, self._step)
+
+
 def cut_at_necks(
-    mask: NDArray[np.bool_], surface: Surface, occluder: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool_], surface: Surface, front: Front | None = None
 ) -> list[NDArray[np.bool_]]:
     """Cut a connected mask where things side by side meet.
 
     Args:
         mask: (h, w), connected.
         surface: where its direction is unknown, lobes may meet in any.
-        occluder: (h, w) pixels of what stands in front of the mask, which may make a neck; None if
-            that is unknown.
+        front: what stands in front, which may make a neck; None if that is unknown.
 
     Returns:
         Masks (h, w) that together are the mask; the mask itself if there is no neck.
     """
+    if _is_convex(mask):
+        return [mask]
     inside: NDArray[np.float32] = cv2.distanceTransform(
         cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5
     )[1:-1, 1:-1]
@@ -145,9 +184,16 @@ def cut_at_necks(
         if len(lobes) < 2:
             continue
         parts = _grow(lobes, mask)
-        if _stand_side_by_side(parts, surface) and not _are_occluded(parts, occluder):
-            return [piece for part in parts for piece in cut_at_necks(part, surface, occluder)]
+        if _stand_side_by_side(parts, surface) and not _are_occluded(parts, front):
+            return [piece for part in parts for piece in cut_at_necks(part, surface, front)]
     return [mask]
+
+
+def _is_convex(mask: NDArray[np.bool_]) -> bool:
+    """Whether a mask nearly fills its convex hull, so that no neck in it is deep enough."""
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(contours, key=len)
+    return cv2.contourArea(outline) > _CONVEX_SHARE * cv2.contourArea(cv2.convexHull(outline))
 
 
 def _grow(lobes: list[NDArray[np.bool_]], mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
@@ -164,15 +210,15 @@ def _grow(lobes: list[NDArray[np.bool_]], mask: NDArray[np.bool_]) -> list[NDArr
     return parts
 
 
-def _are_occluded(parts: list[NDArray[np.bool_]], occluder: NDArray[np.bool_] | None) -> bool:
+def _are_occluded(parts: list[NDArray[np.bool_]], front: Front | None) -> bool:
     """Whether something stands in front of a neck between parts."""
-    if occluder is None:
+    if front is None:
         return False
     size = np.ones((3, 3), np.uint8)
     reached = np.stack([cv2.dilate(part.view(np.uint8), size) for part in parts])
     near = reached.sum(axis=0, dtype=np.uint8) > 1
     ends = cv2.dilate(near.view(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    return int(np.count_nonzero(ends & occluder)) >= _MIN_OCCLUDER_PX
+    return int(np.count_nonzero(ends & front.pixels)) >= _MIN_OCCLUDER_PX
 
 
 def _stand_side_by_side(parts: list[NDArray[np.bool_]], surface: Surface) -> bool:
