@@ -320,6 +320,20 @@ def wrong_with_topic(topic: str, kind: str = "") -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_code_is_at_most_80_columns_wide(name: str) -> None:
+    """Output and data are as programs write them; the site wraps them on a phone."""
+    code_languages = ("bash", "python", "yaml", "bibtex")
+    wide = [
+        f"{name}:{block.line + row}: {line}"
+        for block in blocks(name)
+        if block.language in code_languages or block.text.startswith("msg/")
+        for row, line in enumerate(block.text.splitlines(), 1)
+        if len(line) > 80
+    ]
+    assert wide == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_data_in_blocks_is_well_formed(name: str) -> None:
     for block in blocks(name):
         if block.language == "json":
@@ -473,6 +487,13 @@ def test_the_site_asks_no_other_host(site: Path) -> None:
 def test_pages_from_outside_the_folder_are_in_the_site(site: Path) -> None:
     assert "<code>scene_cloud</code></td>" in (site / "topics.html").read_text()
     assert "tabletop_curve.png" in (site / "model_card.html").read_text()
+
+
+def test_cells_of_tables_name_their_columns(site: Path) -> None:
+    """On a phone, cells stand below each other, without the row of headings."""
+    page = (site / "parameters.html").read_text()
+    assert '<td data-label="default">auto</td>' in page
+    assert "<td><code>autostart</code></td>" in page  # the first cell is the heading of its row
 
 
 def test_api_pages_have_the_docstrings(site: Path) -> None:
