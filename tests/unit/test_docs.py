@@ -370,6 +370,34 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
     assert [str(at[0]) for at in places if not any(each.exists() for each in at)] == []
 
 
+def test_every_image_has_what_makes_it() -> None:
+    section = (ROOT / "docs" / "contributing.md").read_text().split("\n## Images\n")[1]
+    made: dict[str, str] = {}
+    for line in section.split("\n## ")[0].splitlines():
+        if line.startswith("| `"):
+            names, maker = line.strip("| ").split(" | ")
+            made |= dict.fromkeys(re.findall(r"`([^`]+)`", names), maker)
+    folder = ROOT / "docs"
+    images = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in {".png", ".jpg", ".webp", ".svg"}
+    }
+    assert images == set(made)
+    for name, maker in made.items():
+        script, verb = re.search(r"`(tools/\w+\.py)`", maker), re.search(r"`mllmseg (.+?)`", maker)
+        if script:
+            assert name.partition("_")[0].partition(".")[0] in (ROOT / script[1]).read_text(), name
+        elif verb:
+            assert wrong_with_verb(shlex.split(verb[1])) == "", name
+        else:
+            assert name.endswith(".svg"), name
+    shown = " ".join(page.read_text() for page in PAGES if page.name != "contributing.md")
+    shown += (ROOT / "mllmseg_ros" / "assets" / "tabletop" / "README.md").read_text()
+    shown += (ROOT / "mkdocs.yml").read_text()
+    assert [name for name in images if name not in shown] == []
+
+
 def test_the_tree_names_files_that_exist() -> None:
     block = next(b for b in blocks("docs/architecture.md") if b.text.startswith("msg/"))
     here = {path.name for path in (ROOT / "mllmseg_ros").rglob("*.py")}
