@@ -106,14 +106,14 @@ class Console:
             attacker.wait()
 
     def malformed_requests(self, robot: Robot, scale: int) -> None:
-        """Bodies that are none, and wrong tokens."""
+        """Malformed bodies, and wrong tokens."""
         for index in range(200):
             status = self.post("command", b"[" * index, TOKEN if index % 2 else "wrong")
             assert 400 <= status < 500, status
         self.stop()
 
     def a_stalled_console(self, robot: Robot, scale: int) -> None:
-        """It is stopped as by a debugger, and goes on."""
+        """It is stopped as by a debugger, and continues."""
         self.process.process.send_signal(signal.SIGSTOP)
         robot.client.spin(3.0, each=robot.send)
         self.process.process.send_signal(signal.SIGCONT)

@@ -8,6 +8,7 @@ MkDocs calls.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from pathlib import Path
@@ -21,6 +22,8 @@ OUTSIDE_PAGES = {
     "README.md": "index.md",
 }
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
+_TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+_HEAD = re.compile(r"<th\b[^>]*>(.*?)</th>", re.DOTALL)
 _FENCED = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -41,6 +44,27 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.file.generated_by is not None:
         return markdown
     return rewrite_links(markdown, f"docs/{page.file.src_uri}", config.repo_url or "")
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Name the column of each table cell, for phones, on which cells stand below each other."""
+    return _TABLE.sub(lambda match: _label_cells(match[0]), html)
+
+
+def _label_cells(table: str) -> str:
+    heads = [re.sub(r"<[^>]+>", "", head).strip() for head in re.findall(_HEAD, table)]
+
+    def label_row(row: re.Match[str]) -> str:
+        columns = itertools.count()
+
+        def label(cell: re.Match[str]) -> str:
+            index = next(columns)
+            head = heads[index] if index < len(heads) else ""
+            return f'<td data-label="{head}"{cell[1]}>' if head and index else cell[0]
+
+        return re.sub(r"<td\b([^>]*)>", label, row[0])
+
+    return re.sub(r"<tr>.*?</tr>", label_row, table, flags=re.DOTALL)
 
 
 def _site_link(page: str, path: str) -> str:

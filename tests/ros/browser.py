@@ -107,6 +107,11 @@ class Browser:
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y)
 
+    def tap(self, x: float, y: float) -> None:
+        """Tap with a finger."""
+        for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
     def center(self, selector: str) -> tuple[float, float]:
         box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
         left, top, width, height = self.run(f"(b => [b.x, b.y, b.width, b.height])({box})")
@@ -117,6 +122,18 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height,
             deviceScaleFactor=scale, mobile=phone,
         )  # fmt: skip
+
+    def is_visible(self, selector: str) -> bool:
+        """Whether an element is wholly within the window and nothing covers its centre."""
+        return bool(
+            self.run(
+                "((e, b) => b.top >= 0 && b.left >= 0 && b.width > 0"
+                " && b.bottom <= innerHeight + 1 && b.right <= innerWidth + 1"
+                " && e.contains(document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2)))"
+                f"(...(e => [e, e.getBoundingClientRect()])"
+                f"(document.querySelector({json.dumps(selector)})))"
+            )
+        )
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

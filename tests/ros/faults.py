@@ -140,7 +140,7 @@ class Robot:
         self.client.spin(0.1)
 
     def set_clock(self, seconds: int) -> None:
-        """Publish a time that does not go on."""
+        """Publish a time that is paused."""
         self._clock.publish(Clock(clock=time_message(seconds * SECOND)))
 
     def set_parameters(self, **values: object) -> None:
@@ -385,7 +385,7 @@ def deactivated_and_activated(robot: Robot, scale: int) -> None:
 
 
 def parameters_are_hostile(robot: Robot, scale: int) -> None:
-    """Folders that are none, names of any length, configurations that nest without end."""
+    """Missing folders, names of any length, configurations that nest without end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "loop").symlink_to("loop")
@@ -493,7 +493,7 @@ def a_consumer_never_reads(robot: Robot, scale: int) -> None:
 
 
 def a_second_node_of_the_same_name(robot: Robot, scale: int) -> None:
-    """Both publish results; when one ends, the other goes on."""
+    """Both publish results; when one ends, the other continues."""
     second = NodeProcess(robot.domain, "--ros-args", "-p", "device:=cpu")
     second.wait_for("listening on")
     robot.client.command(COMMAND)

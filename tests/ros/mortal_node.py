@@ -20,7 +20,7 @@ CALLBACK = "callback"
 
 
 class Panic(BaseException):
-    """What nobody expects."""
+    """An exception that nobody expects."""
 
 
 class MortalNode(SegmenterNode):

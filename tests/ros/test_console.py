@@ -217,6 +217,24 @@ def test_a_command_marks_its_target_and_a_click_selects_it(world: World, page: B
     assert "the bowl" in page.run("document.querySelector('#history b').textContent")
 
 
+def test_on_a_phone_held_sideways_image_and_buttons_are_beside_each_other(
+    page: Browser,
+) -> None:
+    command(page, "pick: the blue cube; place_left_of: the orange bottle")
+    page.wait("document.querySelectorAll('.entry .tag')[1].textContent === 'place left of'")
+    try:
+        page.resize(844, 390, phone=True)
+        for selector in ("#canvas", "#command", "#stop", "#answer-text"):
+            assert page.is_visible(selector), selector
+        assert page.run("document.documentElement.scrollWidth <= innerWidth")
+        # What the figures mean is also written down, for fingers.
+        assert "replaced by newer ones" in page.run(
+            "document.querySelector('#health .hint').textContent"
+        )
+    finally:
+        page.resize(1300, 850)
+
+
 def test_what_cannot_be_seen_is_shown_escaped(page: Browser) -> None:
     """A right-to-left override would let a command look like another one."""
     command(page, "the blue\u202e cube\u200b")

@@ -122,7 +122,7 @@ def test_a_near_stamp_is_used_within_the_tolerance(rig: Rig) -> None:
     assert rig.note.startswith("no position: no depth image has the stamp of the colour image; ")
 
 
-def test_the_distance_of_the_nearest_depth_is_told(rig: Rig) -> None:
+def test_the_distance_to_the_nearest_depth_is_reported(rig: Rig) -> None:
     assert rig.z_of(rig.image(35_000_004, 20_000_000)) is None
     assert rig.note.endswith("; the nearest is 0.035 s off")
 
@@ -263,7 +263,7 @@ def test_camera_info_of_another_size_is_converted_or_named(rig: Rig) -> None:
         {"d": [1e30] * 4, "distortion_model": "fisheye"},
     ],
 )
-def test_numbers_that_no_lens_has_cost_the_position_alone(rig: Rig, fields: dict) -> None:
+def test_impossible_lens_parameters_remove_only_the_position(rig: Rig, fields: dict) -> None:
     rig.info(2, **fields)
     with np.errstate(all="ignore"):
         z = rig.z_of(rig.image(2))

@@ -309,7 +309,7 @@ class CvBridge:
 """
 
 
-def test_rows_of_no_whole_number_of_pixels_are_not_given_to_cv_bridge(
+def test_rows_with_a_fraction_of_a_pixel_are_not_passed_to_cv_bridge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cv_bridge.py").write_text(ROWS_AS_CV_BRIDGE)
@@ -412,7 +412,7 @@ def test_a_broken_cv_bridge_is_not_used(
     assert reason in line
 
 
-def test_what_cv_bridge_does_not_know_is_not_given_to_it(
+def test_encodings_that_cv_bridge_does_not_know_are_not_passed_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cv_bridge.py").write_text("class CvBridge:\n    pass")  # any call would fail

@@ -69,7 +69,7 @@ def test_loading_is_given_up_after_a_signal_or_for_another_model() -> None:
         load_model(parameters, cancelled)
 
 
-def test_a_node_that_is_told_to_end_does_not_load(rclpy_domain: None) -> None:
+def test_a_node_that_is_shutting_down_does_not_load(rclpy_domain: None) -> None:
     node = SegmenterNode(parameter_overrides=[Parameter("autostart", value=False)])
     try:
         signalled.set()

@@ -113,7 +113,7 @@ def tracking(request: pytest.FixtureRequest, client: Client) -> Iterator[bool]:
 UNKNOWN = {"d": [1e-4, 0.0, 0.0, 0.0], "distortion_model": "xyz"}
 
 
-def test_an_unknown_lens_costs_the_position_alone(client: Client, tracking: bool) -> None:
+def test_an_unknown_lens_removes_only_the_position(client: Client, tracking: bool) -> None:
     reason = "unknown distortion model 'xyz'; accepted: plumb_bob, rational_polynomial, equidistant"
     check_refused(result_of(client, camera(client, **UNKNOWN)), reason)
 
@@ -134,7 +134,9 @@ def test_an_unknown_lens_in_a_service_and_an_action(client: Client) -> None:
     check_refused(outcome.result().result.answer, "unknown distortion model 'xyz'")
 
 
-def test_an_info_of_another_size_costs_the_position_alone(client: Client, tracking: bool) -> None:
+def test_a_camera_info_of_another_size_removes_only_the_position(
+    client: Client, tracking: bool
+) -> None:
     reason = "camera_info is for 1280 x 720, the image is 640 x 480, which no binning explains"
     check_refused(result_of(client, camera(client, width=1280, height=720)), reason)
 
@@ -166,9 +168,7 @@ def test_an_info_whose_stamp_never_changes(client: Client) -> None:
         ),
     ],
 )
-def test_depth_that_is_of_no_use(
-    depth: np.ndarray, encoding: str, reason: str, client: Client
-) -> None:
+def test_unusable_depth(depth: np.ndarray, encoding: str, reason: str, client: Client) -> None:
     check_refused(result_of(client, camera(client, depth=depth, depth_encoding=encoding)), reason)
 
 

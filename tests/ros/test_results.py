@@ -259,7 +259,7 @@ def test_depth_of_another_size_and_slightly_later_is_used(client: Client) -> Non
     assert abs(entry.position.z - 0.8) < 1e-6
 
 
-def test_what_is_not_there_has_an_empty_cloud(client: Client) -> None:
+def test_an_absent_target_has_an_empty_cloud(client: Client) -> None:
     client.set_parameters(**NEVER_FOUND)
     client.command("the green bowl")
     client.wait(lambda: client.clouds, each=lambda: send_rgbd(client))

@@ -126,7 +126,7 @@ def test_a_spoken_command_gets_a_mask_and_a_reply(talking: Person, client: Clien
     assert len(talking.spoken) == 1  # for the first result only
 
 
-def test_talk_is_no_command_and_the_transcript_says_why(talking: Person, client: Client) -> None:
+def test_talk_is_not_a_command_and_the_transcript_says_why(talking: Person, client: Client) -> None:
     n = len(talking.commands)
     transcript = talking.speak("how was your weekend at the lake")
     assert not transcript.is_command
@@ -136,7 +136,7 @@ def test_talk_is_no_command_and_the_transcript_says_why(talking: Person, client:
 
 
 @pytest.mark.threat("S1")
-def test_bad_audio_is_reported_and_the_node_goes_on(
+def test_bad_audio_is_reported_and_the_node_continues(
     talking: Person, client: Client, speech: NodeProcess
 ) -> None:
     talking.send(b"abc")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node tells systemd, and that its watchdog starves when the inference thread hangs."""
+"""Messages of the node to systemd; the watchdog fires when the inference thread hangs."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_hanging_inference_starves_the_watchdog_whose_signal_logs_the_stacks(
         client.node.create_subscription(DiagnosticArray, "/diagnostics", n_diagnostics.append, 10)
 
         def hangs() -> bool:
-            """Whether five seconds of diagnostics have passed since the last sign of life."""
+            """Whether five seconds of diagnostics have passed since the last keep-alive message."""
             manager.receive()
             if manager.states:
                 manager.states.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags that ask for too much, or are damaged: one line, exit status 1, and little memory."""
+"""Bags that are too large or damaged: one line, exit status 1, and little memory."""
 
 from __future__ import annotations
 

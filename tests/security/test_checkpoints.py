@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that ask for too much, or are no checkpoints: refused by name, before the work."""
+"""Checkpoints that are too large or invalid are refused with a reason, before loading."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_broken_text_files_are_named(folder: Path, name: str, content: bytes, re
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"]
 )
-def test_what_is_no_regular_file_is_not_waited_for(folder: Path, name: str) -> None:
+def test_special_files_are_not_waited_for(folder: Path, name: str) -> None:
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
     assert "a FIFO" in refusal(folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that take room and time keep nobody out, and fill neither log nor file table.
+"""Connections that waste resources lock nobody out, and fill neither log nor file table.
 
 Attackers come from 127.0.0.2 and up, those who may send requests from 127.0.0.1. The server is the
 one of the console and of the review page, with the token's check, in a thread.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever is sent to the console is answered or refused in one line; nothing of it ends anything.
+"""Everything sent to the console is answered or refused in one line, and nothing stops it.
 
 The console runs as a process, with a token.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hub that sends too much, too slowly, for ever or in circles: the download ends, in one line."""
+"""A hub that sends too much, too slowly, endlessly or in circles: the download ends in one line."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def refusal(to: Path) -> str:
     return str(caught.value)
 
 
-def test_the_test_s_own_hub_works(hostile: HostileHub, tmp_path: Path) -> None:
+def test_the_hub_of_the_tests_works(hostile: HostileHub, tmp_path: Path) -> None:
     folder = download(NAME, tmp_path / "to")
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert sorted(each.name for each in tmp_path.iterdir()) == ["to"]
@@ -142,7 +142,7 @@ def dripping(hostile: HostileHub, *, header: bool) -> Serve:
 
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("path", ["model.safetensors", f"/api/models/{NAME}"])
-def test_a_server_that_drips_is_given_up(
+def test_a_server_that_sends_too_slowly_is_given_up(
     hostile: HostileHub, tmp_path: Path, path: str, header: bool
 ) -> None:
     hostile.answers[path] = dripping(hostile, header=header)
@@ -212,7 +212,7 @@ def test_a_list_of_files_is_checked(
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"[]", b'{"sha": 3}', b""])
-def test_a_list_of_files_that_is_none(hostile: HostileHub, tmp_path: Path, content: bytes) -> None:
+def test_a_malformed_list_of_files(hostile: HostileHub, tmp_path: Path, content: bytes) -> None:
     hostile.answers[f"/api/models/{NAME}"] = lambda request: send(request, content)
     assert "list of files" in refusal(tmp_path / "to")
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a folder that somebody prepared can make the programs write: nothing outside of it.
+"""A prepared folder cannot make the programs write anything outside of it.
 
 Each program runs in a folder with symbolic links under all names that it, or an earlier version of
 it, writes. The files that the links point to stay as they are, whether the program succeeds or says
-in one line what is wrong. And of two programs in one folder, the second is told of the first.
+in one line what is wrong. Of two programs in one folder, the second gets an error that names the
+first.
 """
 
 from __future__ import annotations
@@ -339,7 +340,7 @@ def test_a_broken_recipe_is_one_line(
     refusal(capsys, "recipe.json")
 
 
-def test_rendered_scenes_are_no_links(home: Home, tmp_path: Path) -> None:
+def test_rendered_scenes_are_not_links(home: Home, tmp_path: Path) -> None:
     pytest.importorskip("mujoco", reason="needs requirements/sim.txt")
     from mllmseg_ros.sim.dataset import render_dataset
 
@@ -450,7 +451,7 @@ def hold() -> Iterator[object]:
         holder.wait()
 
 
-def test_the_second_program_is_told_of_the_first(
+def test_the_second_program_gets_an_error_that_names_the_first(
     hold,
     data: Path,
     source: Path,
@@ -484,7 +485,7 @@ def test_the_second_program_is_told_of_the_first(
         assert all(after[path] == before[path] for path in before)
 
 
-def test_the_second_renderer_is_told_of_the_first(
+def test_the_second_renderer_gets_an_error_that_names_the_first(
     hold, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mujoco", reason="needs requirements/sim.txt")
@@ -508,7 +509,7 @@ def test_a_killed_program_holds_nothing(hold, data: Path) -> None:
     assert sorted(path.name for path in data.iterdir()) == ["0.png", "1.png", "annotations.jsonl"]
 
 
-def test_a_set_that_is_reviewed_is_told_to_a_second_server(data: Path) -> None:
+def test_a_second_review_of_a_set_gets_an_error_that_names_the_first(data: Path) -> None:
     pytest.importorskip("aiohttp", reason="needs requirements/console.txt")
     command = [sys.executable, "-m", "mllmseg_ros.cli", "review", str(data), "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -97,7 +97,7 @@ def test_the_orientation_is_applied_everywhere(tmp_path: Path, orientation: int,
         assert (recorded.encoded is None) == (orientation != 1)
 
 
-def test_a_jpeg_of_a_telephone_is_turned_by_the_command_too(tmp_path: Path) -> None:
+def test_a_phone_photo_is_rotated_by_the_command_too(tmp_path: Path) -> None:
     tall = np.zeros((40, 20, 3), np.uint8)
     tall[:20] = 255
     path = tmp_path / "a.jpg"
@@ -139,7 +139,7 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path, kind: str) -> N
         (png(100, 100, b"\0" * 10), "cannot be read as an image"),
     ],
 )
-def test_bombs_and_other_formats_are_refused_in_one_line(
+def test_decompression_bombs_and_other_formats_are_refused_in_one_line(
     tmp_path: Path, content: bytes, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.png"

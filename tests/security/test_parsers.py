@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever somebody wrote, a parser returns or raises a ValueError, in little memory and time."""
+"""A parser returns or raises a ValueError for every input, in little memory and time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is installed, built and run comes from where this repository says, and nothing else does."""
+"""Everything installed, built and run comes from the sources that this repository names."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What threads share keeps its promises where they are switched at every few instructions.
+"""Data shared by threads stays consistent when they are switched at every few instructions.
 
 Python has no thread sanitizer. Here the switch interval is a microsecond instead of five
 milliseconds, and threads give way between random lines of the node and the console: in two of

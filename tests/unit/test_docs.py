@@ -320,6 +320,20 @@ def wrong_with_topic(topic: str, kind: str = "") -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_code_is_at_most_80_columns_wide(name: str) -> None:
+    """Output and data are as programs write them; the site wraps them on a phone."""
+    code_languages = ("bash", "python", "yaml", "bibtex")
+    wide = [
+        f"{name}:{block.line + row}: {line}"
+        for block in blocks(name)
+        if block.language in code_languages or block.text.startswith("msg/")
+        for row, line in enumerate(block.text.splitlines(), 1)
+        if len(line) > 80
+    ]
+    assert wide == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_data_in_blocks_is_well_formed(name: str) -> None:
     for block in blocks(name):
         if block.language == "json":
@@ -354,6 +368,34 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
     # From the folder above, this repository's files are in mllmseg_ros/.
     places = [(ROOT / path, ROOT / path.removeprefix("mllmseg_ros/")) for path in paths]
     assert [str(at[0]) for at in places if not any(each.exists() for each in at)] == []
+
+
+def test_every_image_has_what_makes_it() -> None:
+    section = (ROOT / "docs" / "contributing.md").read_text().split("\n## Images\n")[1]
+    made: dict[str, str] = {}
+    for line in section.split("\n## ")[0].splitlines():
+        if line.startswith("| `"):
+            names, maker = line.strip("| ").split(" | ")
+            made |= dict.fromkeys(re.findall(r"`([^`]+)`", names), maker)
+    folder = ROOT / "docs"
+    images = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in {".png", ".jpg", ".webp", ".svg"}
+    }
+    assert images == set(made)
+    for name, maker in made.items():
+        script, verb = re.search(r"`(tools/\w+\.py)`", maker), re.search(r"`mllmseg (.+?)`", maker)
+        if script:
+            assert name.partition("_")[0].partition(".")[0] in (ROOT / script[1]).read_text(), name
+        elif verb:
+            assert wrong_with_verb(shlex.split(verb[1])) == "", name
+        else:
+            assert name.endswith(".svg"), name
+    shown = " ".join(page.read_text() for page in PAGES if page.name != "contributing.md")
+    shown += (ROOT / "mllmseg_ros" / "assets" / "tabletop" / "README.md").read_text()
+    shown += (ROOT / "mkdocs.yml").read_text()
+    assert [name for name in images if name not in shown] == []
 
 
 def test_the_tree_names_files_that_exist() -> None:
@@ -473,6 +515,13 @@ def test_the_site_asks_no_other_host(site: Path) -> None:
 def test_pages_from_outside_the_folder_are_in_the_site(site: Path) -> None:
     assert "<code>scene_cloud</code></td>" in (site / "topics.html").read_text()
     assert "tabletop_curve.png" in (site / "model_card.html").read_text()
+
+
+def test_cells_of_tables_name_their_columns(site: Path) -> None:
+    """On a phone, cells stand below each other, without the row of headings."""
+    page = (site / "parameters.html").read_text()
+    assert '<td data-label="default">auto</td>' in page
+    assert "<td><code>autostart</code></td>" in page  # the first cell is the heading of its row
 
 
 def test_api_pages_have_the_docstrings(site: Path) -> None:

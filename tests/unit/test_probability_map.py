@@ -96,7 +96,7 @@ def test_a_map_of_the_images_size_is_read_as_it_is() -> None:
     assert score == pytest.approx(values[mask].mean(), abs=1e-5)
 
 
-def test_what_is_no_number_belongs_to_no_mask() -> None:
+def test_nan_belongs_to_no_mask() -> None:
     values = draw("blob")
     values[300:310, 200:220] = np.nan
     expected = naive(values, (480, 640)) >= 0.5

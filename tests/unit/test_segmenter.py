@@ -89,7 +89,7 @@ def test_many_expressions_are_read_in_several_passes(
         assert np.abs(alone.probability - results[index].probability).max() < EXACT
 
 
-def test_numbers_that_are_not_finite_are_no_answer(
+def test_output_that_is_not_finite_is_an_error(
     random_segmenter: Segmenter, image: NDArray[np.uint8]
 ) -> None:
     """As of a model whose half precision overflows: that is not a rejection."""

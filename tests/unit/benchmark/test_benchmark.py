@@ -96,7 +96,7 @@ def test_the_embedded_model_gives_what_was_recorded(embedded: Segmenter) -> None
     assert found.min_iou > 0.999
 
 
-def test_another_result_is_told_before_anything_is_measured(
+def test_a_wrong_result_is_reported_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     damaged = Segmenter.from_pretrained(device="cpu", dtype="float32")

@@ -127,7 +127,7 @@ def mllmseg(hub: Hub, tmp_path: Path):
     return run
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_was(hub: Hub, mllmseg, tmp_path) -> None:
+def test_an_interrupted_download_resumes(hub: Hub, mllmseg, tmp_path) -> None:
     folder = tmp_path / "data" / "mllmseg" / "models" / MODEL.repository
     hub.cut_after = 12_000_000
     interrupted = mllmseg("download", MODEL.name)
@@ -186,7 +186,7 @@ def test_what_hugging_face_s_own_tools_have_brought_is_found(hub: Hub, mllmseg, 
     assert hub.requests == []
 
 
-def test_weights_that_are_not_what_the_hub_says_are_thrown_away(
+def test_weights_with_another_checksum_than_the_hub_s_are_deleted(
     hub: Hub, mllmseg, tmp_path: Path
 ) -> None:
     info = hub.info()
@@ -235,7 +235,7 @@ def test_a_download_writes_through_no_link(hub: Hub, mllmseg, tmp_path: Path) ->
     assert not nothing.exists()
 
 
-def test_of_two_downloads_the_second_is_told_of_the_first(
+def test_the_second_of_two_downloads_gets_an_error_that_names_the_first(
     hub: Hub, mllmseg, tmp_path: Path
 ) -> None:
     to = tmp_path / "here"

@@ -194,7 +194,7 @@ def test_unmerged_lora_is_merged_with_alpha_twice_the_rank(folder: Path) -> None
         ),
     ],
 )
-def test_configurations_that_are_not_ours_are_named(
+def test_foreign_configurations_are_reported(
     random_checkpoint: Path, changes: dict[str, Any], message: str
 ) -> None:
     fields = json.loads((random_checkpoint / "config.json").read_text(encoding="utf-8"))

@@ -163,7 +163,7 @@ def test_a_size_that_nothing_explains_is_named(
         intrinsics_of_image(info, size[::-1], rectified=False, name="depth/camera_info")
 
 
-def test_what_was_converted_is_told() -> None:
+def test_conversions_are_reported() -> None:
     def note(info: Any, width: int = WIDTH, height: int = HEIGHT) -> str:
         return read_camera_info(info, (height, width), rectified=False)[1]
 

@@ -147,9 +147,7 @@ def test_perturbations_are_compared_with_the_clean_run(
     assert robustness_table(rows, markdown=True).splitlines()[1] == "|" + "---|" * 7
 
 
-def test_a_target_that_a_crop_has_cut_off_is_not_asked_for(
-    random_segmenter: Segmenter, tmp_path: Path
-) -> None:
+def test_a_target_outside_the_crop_is_left_out(random_segmenter: Segmenter, tmp_path: Path) -> None:
     samples = load_samples(write_refcoco(tmp_path), "train")
     half = Perturbation(name="crop", strength="", margin=0.45)
     report = evaluate_samples(random_segmenter, samples, ["deployment"], half)

@@ -326,7 +326,7 @@ def write_odd_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [True, False], ids=["jsonl", "json"])
-def test_whatever_is_wrong_with_an_entry_is_its_own_problem(tmp_path: Path, lines: bool) -> None:
+def test_an_invalid_entry_does_not_affect_others(tmp_path: Path, lines: bool) -> None:
     bad = [{**own_entries()[0], **fields} for fields, _ in BAD_ENTRIES]
     folder = write_own(tmp_path / "set", [*bad, *own_entries()], lines=lines)
     write_odd_files(folder)
@@ -402,7 +402,7 @@ def test_a_bad_image_of_coco_is_its_own_problem(tmp_path: Path, change: dict) ->
 
 
 @pytest.mark.parametrize("field", ["images", "annotations"])
-def test_what_is_no_object_of_coco_is_its_own_problem(tmp_path: Path, field: str) -> None:
+def test_an_invalid_coco_object_does_not_affect_others(tmp_path: Path, field: str) -> None:
     write_refcoco(tmp_path)
     good = instances(NAMES)[field]
     with_instances(**{field: [*good, 7, None, "id image_id segmentation", [], {"id": 1}]})(tmp_path)
@@ -501,7 +501,7 @@ def test_a_bad_reference_is_named(
     assert reason in problem.reason
 
 
-def test_a_image_of_another_size_is_named(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_reported(tmp_path: Path) -> None:
     images = instances(NAMES)["images"]
     images[0]["width"] = 65
     with_instances(images=images, annotations=TWICE[:1])(write_refcoco(tmp_path))
@@ -572,7 +572,7 @@ def test_an_unknown_split_is_answered_with_those_there(
         load_samples(folder, "testC")
 
 
-def test_what_is_no_data_set(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_data_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         load_samples(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="no data set in a known format"):

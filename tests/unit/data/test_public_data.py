@@ -258,9 +258,7 @@ def test_a_polygon_over_the_border_is_what_a_larger_image_shows_of_it(numbers: l
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(6, 1), (3, 2), (8, 3)])
-def test_a_photograph_of_a_telephone_is_upright(
-    tmp_path: Path, orientation: int, turns: int
-) -> None:
+def test_a_phone_photo_is_upright(tmp_path: Path, orientation: int, turns: int) -> None:
     own(tmp_path, {})
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
@@ -469,7 +467,7 @@ def test_a_shape_that_cannot_be_used_does_not_cost_the_image(tmp_path: Path, bad
     assert [percent(sample) for sample in report.samples] == [[7.18]]
 
 
-def test_shapes_without_area_alone_are_no_target(tmp_path: Path) -> None:
+def test_shapes_without_an_area_are_not_a_target(tmp_path: Path) -> None:
     shapes = [shape("point", [[10, 10]])]
     write_tree(tmp_path, {"train/1.json": {**REASON, "shapes": shapes}, "train/1.jpg": None})
     (problem,) = check(read_samples(tmp_path)).problems

@@ -59,7 +59,7 @@ def test_a_code_that_does_not_fill_the_image_is_refused(code: str) -> None:
         decode(Coco(runs=({"size": [20, 20], "counts": code},)), (20, 20))
 
 
-def test_nothing_annotated_is_no_region() -> None:
+def test_an_empty_annotation_is_not_a_region() -> None:
     with pytest.raises(ValueError, match="neither polygons nor run lengths"):
         decode(Coco(), (20, 20))
 

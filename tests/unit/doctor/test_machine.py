@@ -32,7 +32,7 @@ def test_here_everything_is_in_order(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes 15 s: make slow")
-def test_what_is_wrong_with_the_model_is_told_with_the_rest(tmp_path: Path) -> None:
+def test_problems_of_the_model_are_reported_with_the_others(tmp_path: Path) -> None:
     folder = shutil.copytree(EMBEDDED, tmp_path / "model")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])

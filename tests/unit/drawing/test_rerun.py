@@ -63,7 +63,7 @@ def column(held: dict[str, list[Any]], entity: str, name: str) -> list[Any]:
     return [value for value in values if value is not None]
 
 
-def test_everything_stands_under_its_stamp(held: dict[str, list[Any]]) -> None:
+def test_everything_is_logged_at_its_stamp(held: dict[str, list[Any]]) -> None:
     for entity in ("/camera/image", "/camera/lens", "/scene/target", "/tf/base_link"):
         (batch,) = held[entity]
         assert batch["stamp"].to_numpy(zero_copy_only=False).astype(int).tolist() == [NS]
@@ -95,7 +95,7 @@ def test_scores_boxes_frames_and_words(held: dict[str, list[Any]]) -> None:
     assert len(column(held, "/scene/boxes", "Clear:is_recursive")) == 1
 
 
-def test_a_path_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         RerunLog(tmp_path / "nowhere" / "x.rrd")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measures on cases small enough to reckon by hand."""
+"""The metrics on cases small enough to compute by hand."""
 
 from __future__ import annotations
 

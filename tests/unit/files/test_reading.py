@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever lies under a name, reading it gives its content or one line that says what is wrong."""
+"""Reading a name gives the content of the file, or one line that says what is wrong."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def test_text_with_and_without_a_byte_order_mark(tmp_path):
         assert read_text(tmp_path / "a") == "a\r\nb\u2028c"
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
+def test_special_files_are_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     assert "a FIFO" in refusal(open_file, tmp_path / "fifo")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written is whole and lies where it was asked for, whatever the folder holds."""
+"""Written files are complete and in the right place, whatever the folder contains."""
 
 import os
 import re
@@ -154,7 +154,7 @@ def test_only_what_is_moved_out_of_a_temporary_folder_stays(tmp_path):
     assert (tmp_path / "d" / "c").read_text() == "b"
 
 
-def test_own_file_goes_on_and_is_no_link(tmp_path):
+def test_own_file_is_continued_and_is_not_a_link(tmp_path):
     for content in (b"a", b"b"):
         descriptor = open_own_file(tmp_path / "a", os.O_WRONLY | os.O_APPEND)
         assert os.write(descriptor, content) == 1
@@ -213,7 +213,7 @@ def test_journal_follows_no_link(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_second_process_is_told_who_holds_the_folder(tmp_path):
+def test_the_second_process_gets_an_error_that_names_the_first(tmp_path):
     code = (
         "import sys; from pathlib import Path; from mllmseg_ros.files import FolderLock\n"
         "sys.argv = ['/usr/bin/mllmseg', 'review', 'x']\n"

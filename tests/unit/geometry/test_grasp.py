@@ -130,7 +130,7 @@ def same(one: Grasp, other: Grasp) -> bool:
     return bool(np.allclose(one.tip_m, other.tip_m)) and one.yaw_rad == other.yaw_rad
 
 
-def test_stray_depth_and_what_the_mask_left_out_are_no_obstacles() -> None:
+def test_stray_depth_and_what_the_mask_left_out_are_not_obstacles() -> None:
     cube = box((0.06, 0.06, 0.06))
     free = plan_grasp(cube, NOTHING, GRIPPER)
     rng = np.random.default_rng(0)

@@ -40,7 +40,7 @@ def test_parts_that_are_apart_are_instances_the_largest_first() -> None:
     np.testing.assert_array_equal(parts[0], big)
 
 
-def test_specks_are_no_things_but_a_small_mask_is_one() -> None:
+def test_specks_are_not_instances_but_a_small_mask_is() -> None:
     thing, speck = disc(40, 60, 20), disc(120, 100, 1)
     assert areas(split_mask(thing | speck)) == [thing.sum()]
     assert areas(split_mask(speck)) == [speck.sum()]

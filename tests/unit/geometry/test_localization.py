@@ -63,7 +63,7 @@ def test_invalid_depths_count_for_the_ratio_only() -> None:
     assert position.surface_point[2] == pytest.approx(0.8, abs=1e-6)
 
 
-def test_too_few_valid_depths_are_no_position() -> None:
+def test_too_few_valid_depths_give_no_position() -> None:
     depth = np.full((480, 640), np.nan, dtype=np.float32)
     intrinsics = Intrinsics(K=K, D=NO_DISTORTION)
     depth[100, 395 : 395 + MIN_POINTS - 1] = 0.8
@@ -259,7 +259,7 @@ def test_a_few_thousand_points_are_where_all_of_them_are(
     assert compared >= (3 if scale == 1 else 20)
 
 
-def test_depths_of_the_surroundings_alone_are_no_position() -> None:
+def test_depths_of_the_surroundings_alone_give_no_position() -> None:
     """A glass: the camera measures what is around it, which a mask's rim reaches."""
     depth = np.full((480, 640), 1.0, dtype=np.float32)
     depth[82:119, 382:419] = np.nan

@@ -58,7 +58,7 @@ def test_commands_that_no_rule_was_written_for(name: str, intents: float, target
         ("кружка", "not understood as a command, used as one expression"),
     ],
 )
-def test_people_are_told_how_it_was_understood(text: str, note: str) -> None:
+def test_users_see_how_a_sentence_was_understood(text: str, note: str) -> None:
     assert understand(text, LANGUAGES["en"]).note == note
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recogniser can hear with the grammar is what the parser understands."""
+"""The parser understands everything that a recogniser can hear with the grammar."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_words_that_the_recogniser_does_not_know_are_left_out() -> None:
     assert {"pan", "never", "pick"} <= words
 
 
-def test_half_a_sentence_is_none() -> None:
+def test_half_a_sentence_is_not_a_sentence() -> None:
     whole = build_matcher(build_jsgf(wake_word="robot"))
     assert whole.fullmatch("robot put the red mug next to the bowl ")
     for text in ("robot put the red mug ", "put the red mug next to the bowl ", "robot the red "):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every text, from whomever it comes."""
+"""Properties that hold for every text."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_structured_commands_pass_unchanged(text: str, language: Language) -> No
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
 @pytest.mark.parametrize(("text", "plain"), HOSTILE.items())
-def test_text_that_is_no_sentence_stays_one_expression(
+def test_text_that_is_not_a_sentence_stays_one_expression(
     text: str, plain: str, language: Language
 ) -> None:
     assert understand(text, language).command.expressions == [plain]

@@ -40,7 +40,7 @@ def test_a_torch_without_cuda_is_to_be_replaced(tmp_path: Path, file: str) -> No
 
 
 @pytest.mark.parametrize("is_jetson", [False, True])
-def test_who_has_a_cuda_build_is_told_why_it_fails(
+def test_a_failing_cuda_build_reports_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_jetson: bool
 ) -> None:
     reason = "Found no NVIDIA driver on your system.\nPlease check"

@@ -133,9 +133,7 @@ def test_the_table_and_the_video_show_the_same(run: Path) -> None:
     assert np.abs(shown[0].astype(int) - overlay).mean() < 8
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_files(
-    bag: Path, run: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_resumes_to_the_same_files(bag: Path, run: Path, tmp_path: Path) -> None:
     """Killed while the model looks, in the middle of a line, and while the outputs are written."""
     out = tmp_path / "out"
     command = ["annotate", str(bag), *ASKED, "-o", str(out), *OPTIONS]

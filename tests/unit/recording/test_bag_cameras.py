@@ -196,7 +196,7 @@ def test_a_fisheye_lens_with_padded_coefficients(
         ("plumb_bob", [1e-4] * 6, "camera_info has distortion coefficients"),
     ],
 )
-def test_a_lens_that_is_not_known_costs_the_position_alone(
+def test_an_unknown_lens_removes_only_the_position(
     model: str, d: list[float], reason: str, ask: Callable[..., InstanceSet]
 ) -> None:
     check_refused(ask(info=info(distortion_model=model, d=d)), reason)
@@ -355,7 +355,7 @@ JPEG = bytes(cv2.imencode(".jpg", SAMPLE.rgb[..., ::-1])[1])
     ],
     ids=["64FC1", "32SC1", "8UC1", "millimetres", "metres", "JPEG", "broken"],
 )
-def test_depth_that_is_of_no_use_is_no_camera_and_named(
+def test_unusable_depth_is_not_a_camera_and_is_reported(
     topic: str, depth: Message, reason: str, ask: Callable[..., InstanceSet]
 ) -> None:
     found = ask("/cam/depth", **{topic: depth}) if topic != "/cam/depth" else ask(depth=depth)
@@ -429,7 +429,7 @@ OTHER = np.full(DEPTH_MM.shape, 30_000, np.uint16)
         ("/cam/a_radar/image", FRAME),
     ],
 )
-def test_what_is_named_otherwise_is_no_depth(
+def test_topics_named_otherwise_are_not_depth(
     name: str, frame_id: str, ask: Callable[..., InstanceSet], capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = raw(OTHER, "16UC1", frame_id)
@@ -438,7 +438,7 @@ def test_what_is_named_otherwise_is_no_depth(
 
 
 @pytest.mark.parametrize("frame_id", [FRAME, "thermal"])
-def test_temperatures_are_no_depth_where_there_is_no_other(
+def test_temperatures_are_not_depth_even_without_another_topic(
     frame_id: str, ask: Callable[..., InstanceSet], capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = ask("/cam/depth", **{"/thermal/image_raw": raw(OTHER, "16UC1", frame_id)})
@@ -546,7 +546,7 @@ def test_a_transform_that_is_refused_is_named(tmp_path: Path, embedded: Segmente
     assert refused in result.instance_sets[0].note
 
 
-def test_a_run_goes_on_where_the_size_of_the_images_changes(tmp_path: Path) -> None:
+def test_a_run_continues_when_the_size_of_the_images_changes(tmp_path: Path) -> None:
     small = of_half_size()
     messages: list[tuple[str, int, Any]] = []
     for index in range(3):
@@ -650,7 +650,7 @@ def test_a_compressed_mosaic_has_colours(form: str, ask: Callable[..., InstanceS
     check(ask("/cam/image_raw", **{"/cam/image_raw/compressed": image}), atol_m=0.003)
 
 
-def test_a_compressed_image_in_colour_is_no_mosaic(ask: Callable[..., InstanceSet]) -> None:
+def test_a_compressed_colour_image_is_not_a_mosaic(ask: Callable[..., InstanceSet]) -> None:
     image = compressed(JPEG, "bayer_rggb8; jpeg compressed bgr8")
     check(ask("/cam/image_raw", **{"/cam/image_raw/compressed": image}))
 

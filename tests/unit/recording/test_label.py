@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mllmseg label` and what a person makes of it: only what was accepted is learnt from."""
+"""`mllmseg label` and what a person makes of it: only accepted labels are used for training."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_a_person_keeps_one_piece_of_a_mask(data: Path) -> None:
         ([[1, 1, 9, 1, 5, 5]] * 65, "65 polygons"),
     ],
 )
-def test_what_is_no_polygon_changes_nothing(
+def test_an_invalid_polygon_changes_nothing(
     polygons: list[list[float]], said: str, data: Path
 ) -> None:
     before = (data / "annotations.jsonl").read_bytes()
@@ -289,7 +289,7 @@ def test_a_cluster_that_loses_a_worker_gives_what_one_process_gives(tmp_path: Pa
         assert (alone / name).read_bytes() == (together / name).read_bytes()
 
 
-def test_a_photograph_of_a_telephone_is_labelled_and_redrawn_upright(tmp_path: Path) -> None:
+def test_a_phone_photo_is_labelled_and_redrawn_upright(tmp_path: Path) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     upright = np.asarray(PIL.Image.open(FRAMES / "frame_0.png").convert("RGB"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another model is loaded in the background: the newest wish counts, and a failure is told of."""
+"""Another model is loaded in the background: the newest request counts; failures are reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rig() -> Rig:
     return Rig()
 
 
-def test_a_model_or_why_there_is_none(rig: Rig) -> None:
+def test_a_model_or_the_reason_why_there_is_none(rig: Rig) -> None:
     rig.loader.begin(2)
     assert rig.finished.get(timeout=10) == (2, "model 2")
     rig.loader.begin(3)
@@ -53,7 +53,7 @@ def test_a_model_or_why_there_is_none(rig: Rig) -> None:
     assert rig.loader.wanted is None
 
 
-def test_the_newest_wish_counts_and_none_is_delivered_after_a_cancel(rig: Rig) -> None:
+def test_the_newest_request_counts_and_none_is_delivered_after_a_cancel(rig: Rig) -> None:
     rig.gate.clear()
     rig.loader.begin(2)
     assert rig.loading.get(timeout=10) == 2

@@ -296,7 +296,9 @@ def test_the_newest_image_wins_and_the_newest_command_too(rig: Rig) -> None:
     assert rig.backend.encoded == [100 * SECOND, 100 * SECOND + 3]
 
 
-def test_a_command_during_the_encoding_is_not_answered_on_what_has_grown_old(rig: Rig) -> None:
+def test_a_command_during_the_encoding_is_not_answered_on_an_image_that_is_too_old_by_then(
+    rig: Rig,
+) -> None:
     rig.backend.gate.clear()
     rig.command("the mug")
     rig.image(100 * SECOND)
@@ -309,7 +311,7 @@ def test_a_command_during_the_encoding_is_not_answered_on_what_has_grown_old(rig
     assert rig.result() == ("the bowl", 102 * SECOND)
 
 
-def test_an_image_from_the_future_is_no_newest_image(rig: Rig) -> None:
+def test_an_image_from_the_future_is_not_used(rig: Rig) -> None:
     rig.image(3700 * SECOND)
     rig.command("the mug")
     assert rig.is_quiet()
@@ -323,7 +325,7 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize("error", [KeyError("publisher"), Panic("publisher")])
-def test_whatever_a_step_raises_the_thread_goes_on(rig: Rig, error: BaseException) -> None:
+def test_the_thread_survives_every_exception_of_a_step(rig: Rig, error: BaseException) -> None:
     rig.camera.broken = error
     rig.command("the mug")
     rig.image(100 * SECOND)
@@ -335,7 +337,7 @@ def test_whatever_a_step_raises_the_thread_goes_on(rig: Rig, error: BaseExceptio
     assert rig.result() == ("the mug", 100 * SECOND + 1)
 
 
-def test_a_caller_whose_result_cannot_be_delivered_is_told_so(rig: Rig) -> None:
+def test_a_caller_whose_result_cannot_be_delivered_gets_an_error(rig: Rig) -> None:
     rig.camera.broken = KeyError("publisher")
     outcome = rig.private_request("the mug", image=7, repeats=True).get(timeout=10)
     assert (outcome.reason, outcome.text) == (EndReason.REFUSED, "KeyError: 'publisher'")
@@ -411,7 +413,7 @@ def test_the_rate_limit_spares_new_commands(rig: Rig) -> None:
     assert rig.is_quiet()
 
 
-def test_an_private_request_is_answered_on_an_image_from_after_it(rig: Rig) -> None:
+def test_a_private_request_is_answered_on_a_later_image(rig: Rig) -> None:
     rig.image(100 * SECOND - 1)
     outcomes = rig.private_request("the mug")
     assert outcomes.empty()
@@ -425,7 +427,7 @@ def test_an_private_request_is_answered_on_an_image_from_after_it(rig: Rig) -> N
     assert rig.camera.private_requests.pending == ()
 
 
-def test_an_private_request_shares_the_encoding_with_the_command(rig: Rig) -> None:
+def test_a_private_request_shares_the_encoding_with_the_command(rig: Rig) -> None:
     outcomes = rig.private_request("the bowl", repeats=True)
     rig.command("the mug")
     for stamp_ns in (100 * SECOND, 100 * SECOND + 1):
@@ -435,7 +437,7 @@ def test_an_private_request_shares_the_encoding_with_the_command(rig: Rig) -> No
     assert rig.backend.encoded == [100 * SECOND, 100 * SECOND + 1]
 
 
-def test_an_private_request_with_an_image_of_its_own_leaves_the_camera_s_alone(rig: Rig) -> None:
+def test_a_private_request_with_its_own_image_does_not_use_the_camera_s(rig: Rig) -> None:
     outcomes = rig.private_request("the mug", image=7)
     assert outcomes.get(timeout=10).image.stamp_ns == 7  # however old
     assert rig.slot.peek() is None
@@ -445,7 +447,7 @@ def test_an_private_request_with_an_image_of_its_own_leaves_the_camera_s_alone(r
     assert rig.camera.private_requests.pending == ()
 
 
-def test_an_private_request_that_fails_is_told(rig: Rig) -> None:
+def test_a_failing_private_request_is_reported(rig: Rig) -> None:
     rig.backend.failure = ValueError("too long")
     outcome = rig.private_request("the mug", image=7, repeats=True).get(timeout=10)
     assert outcome.error == "ValueError: too long"
@@ -453,7 +455,7 @@ def test_an_private_request_that_fails_is_told(rig: Rig) -> None:
     assert rig.camera.private_requests.pending == ()  # it would fail for ever
 
 
-def test_no_further_inference_where_none_is_wanted(rig: Rig) -> None:
+def test_no_further_inference_if_none_is_needed(rig: Rig) -> None:
     rig.command("the mug")
     rig.image(100 * SECOND)
     assert rig.result() == ("the mug", 100 * SECOND)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reaches systemd, by either kind of address, and what happens where nobody receives it."""
+"""Messages to systemd, by either kind of address, and without a receiver."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_what_is_read_is_what_was_rendered(rendered: Path) -> None:
             assert areas[thing.instance_id] == pytest.approx(thing.area_share, abs=0.006)
 
 
-def test_a_broken_off_run_goes_on_and_ends_the_same(rendered: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_with_the_same_result(rendered: Path, tmp_path: Path) -> None:
     render_dataset(tmp_path, "validation", 0, 3, SIZE)
     lines = tmp_path / "00000" / "scenes.jsonl"
     text = lines.read_bytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said is true: texts are read again by a reader of their own and checked by hand rules."""
+"""Expressions are true: texts are parsed again by an independent reader and checked by rules."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_same_seed_same_words() -> None:
     assert texts[0] == texts[1]
 
 
-def test_a_image_that_shows_nothing_can_still_be_spoken_of() -> None:
+def test_expressions_for_an_image_without_objects() -> None:
     objects = (thing(1, "red", "mug", nameable=False),)
     drawn = draw_expressions(objects, np.random.default_rng(0), 5)
     assert [e.targets for e in drawn] == [()] * 5

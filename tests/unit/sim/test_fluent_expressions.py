@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said freely is true too: texts are read again by rules of their own."""
+"""Freely worded expressions are true too: texts are parsed again by independent rules."""
 
 from __future__ import annotations
 

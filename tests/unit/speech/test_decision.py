@@ -107,7 +107,7 @@ def test_listening_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize("text", ["(door closes)", "[BLANK_AUDIO]", "♪", " you", "(the mug falls)"])
-def test_sounds_are_no_commands(text: str) -> None:
+def test_sounds_are_not_commands(text: str) -> None:
     assert decide(Transcription(text=text, confidence=1.0), Rules()).command == ""
 
 

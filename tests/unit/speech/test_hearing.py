@@ -68,7 +68,7 @@ def test_neither_noise_nor_a_soft_voice_is_a_hindrance(vad: SileroVad, sphinx: S
     ],
     ids=["silence", "white noise", "brown noise", "music", "clipped", "talk", "more talk"],
 )
-def test_what_is_no_command_becomes_none(vad: SileroVad, sphinx: Sphinx, sound) -> None:
+def test_other_speech_does_not_become_a_command(vad: SileroVad, sphinx: Sphinx, sound) -> None:
     assert recognise_commands(vad, sphinx, sound()) == []
 
 
@@ -148,7 +148,7 @@ def test_only_what_is_said_while_the_button_is_held_is_heard(
     assert [each.decision.command for each in ear.utterances] == ["put the red cube on the plate"]
 
 
-def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVad) -> None:
+def test_a_slow_recogniser_does_not_block_and_a_failing_one_continues(vad: SileroVad) -> None:
     """What waits is bounded; an utterance with a gap in it is not put together."""
     go_on, ear = threading.Event(), Ear()
 
@@ -179,7 +179,7 @@ def test_a_slow_recogniser_blocks_nobody_and_a_failing_one_goes_on(vad: SileroVa
 
 
 @pytest.mark.threat("S2")
-def test_a_button_that_is_not_held_any_more_is_let_go(
+def test_a_button_that_is_no_longer_held_is_released(
     vad: SileroVad, sphinx: Sphinx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever held it may be gone: what was said until then may be half a command."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The robot speaks, knows when, and ends at once where it is told to."""
+"""The robot speaks, knows when, and stops immediately when asked to."""
 
 from __future__ import annotations
 

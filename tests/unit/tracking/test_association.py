@@ -61,7 +61,7 @@ def test_the_sum_counts_not_who_comes_first() -> None:
     assert assign_pairs(np.array([[0.9, 0.8], [0.8, 0.1]])) == [(0, 1), (1, 0)]
 
 
-def test_what_has_no_gain_is_no_pair() -> None:
+def test_a_pair_without_gain_is_left_out() -> None:
     assert assign_pairs(np.array([[0.0, 0.0], [0.0, 0.4]])) == [(1, 1)]
     assert assign_pairs(np.zeros((0, 3))) == []
     assert assign_pairs(np.zeros((3, 0))) == []

@@ -120,7 +120,7 @@ def write_entries(folder: Path, n: int) -> None:
     (folder / "annotations.jsonl").write_text("".join(line + "\n" for line in lines))
 
 
-def test_nothing_of_two_servers_is_lost_and_the_second_is_told(folder: Path) -> None:
+def test_two_servers_lose_nothing_and_the_second_gets_an_error(folder: Path) -> None:
     write_entries(folder, 20)
     access = Access(port=0)
     a, b = (
@@ -184,7 +184,7 @@ def test_an_editor_s_change_is_kept(folder: Path) -> None:
     assert "the ladle" in path.read_text()
 
 
-def test_a_failed_save_is_told_and_can_be_repeated(folder: Path) -> None:
+def test_a_failed_save_is_reported_and_can_be_repeated(folder: Path) -> None:
     """The server may write no more bytes, as on a full disk; then it may again."""
     command = [sys.executable, "-m", "mllmseg_ros.cli", "review", str(folder), "--port", "0"]
     server = subprocess.Popen(
@@ -302,7 +302,7 @@ def test_one_bad_entry_does_not_hide_the_others(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
-def test_the_page_shows_what_failed_and_goes_on(folder: Path, url: str, tmp_path: Path) -> None:
+def test_the_page_shows_what_failed_and_continues(folder: Path, url: str, tmp_path: Path) -> None:
     path = folder / "annotations.jsonl"
     shown = "document.getElementById('expression').textContent"
     problem = "document.getElementById('problem')"
@@ -327,6 +327,51 @@ def test_the_page_shows_what_failed_and_goes_on(folder: Path, url: str, tmp_path
         browser.wait(f"{problem}.hidden && {shown} !== {json.dumps(EXPRESSIONS[1])}")
         assert reviews(folder) == ["unsure", "accepted", "rejected", "sure"]
         assert path.read_text().rstrip("\n").endswith('{"image": "0.p')
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
+def test_fingers_decide_on_a_phone_held_sideways(folder: Path, url: str, tmp_path: Path) -> None:
+    two_pieces = np.zeros((HEIGHT, WIDTH), np.bool_)
+    two_pieces[20:60, 30:60] = two_pieces[80:110, 100:150] = True
+    lines = (folder / "annotations.jsonl").read_text().splitlines()
+    spilled = json.loads(lines[1]) | {"mask": encode(two_pieces)}
+    (folder / "annotations.jsonl").write_text("\n".join([lines[0], json.dumps(spilled), lines[2]]))
+    shown = "document.getElementById('expression').textContent"
+    with Browser(tmp_path / "profile") as browser:
+        browser.resize(844, 390, phone=True)
+        browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        browser.open(url)
+        browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[1])}")
+        browser.wait("!document.getElementById('keep').disabled")
+        for name in ("canvas", "expression", "accept", "reject", "draw", "keep"):
+            assert browser.is_visible(f"#{name}"), name
+        # The piece on the lower right is kept, the other one is gone.
+        browser.tap(*browser.center("#keep"))
+        browser.wait("document.body.classList.contains('drawing')")
+        left, top, wide, high = browser.run(
+            "(b => [b.x, b.y, b.width, b.height])"
+            "(document.getElementById('canvas').getBoundingClientRect())"
+        )
+        browser.tap(left + 125 / WIDTH * wide, top + 95 / HEIGHT * high)
+        browser.wait(f"{shown} !== {json.dumps(EXPRESSIONS[1])}")
+        kept = LabelledSet(folder)
+        assert kept[1]["review"] == "accepted"
+        np.testing.assert_array_equal(kept.mask(1)[80:], two_pieces[80:])
+        assert not kept.mask(1)[:80].any()
+        # A polygon, without a keyboard.
+        browser.wait("!document.getElementById('draw').disabled")
+        browser.tap(*browser.center("#draw"))
+        browser.wait("!document.getElementById('save').hidden")
+        left, top, wide, high = browser.run(
+            "(b => [b.x, b.y, b.width, b.height])"
+            "(document.getElementById('canvas').getBoundingClientRect())"
+        )
+        for x, y in ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.1, 0.9)):
+            browser.tap(left + x * wide, top + y * high)
+        browser.tap(*browser.center("#remove"))
+        browser.tap(*browser.center("#save"))
+        browser.wait(f"{shown} === {json.dumps(EXPRESSIONS[2])}")
+        assert LabelledSet(folder).mask(0).mean() == pytest.approx(0.18, abs=0.03)
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
