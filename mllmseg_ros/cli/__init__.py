@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from mllmseg_ros.cli import (
     adapt,
     annotate,
+    ask,
     benchmark,
     convert,
     data,
@@ -32,12 +33,13 @@ from mllmseg_ros.cli import (
     train,
     view,
 )
+from mllmseg_ros.cli.arguments import subparsers_of
 
 __all__ = ["main"]
 
 _VERBS = (
-    segment, explain, view, annotate, label, review, listen, models, doctor, benchmark, convert,
-    quantize, export, data, adapt, train, evaluate, sim,
+    segment, explain, ask, view, annotate, label, review, listen, models, doctor, benchmark,
+    convert, quantize, export, data, adapt, train, evaluate, sim,
 )  # fmt: skip
 _FORMER_VERBS = {("bag",): ("annotate",), ("train", "start"): ("train", "init")}
 
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Segment in images what referring expressions describe.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = subparsers_of(parser)
     for verb in _VERBS:
         verb.add(verbs)
     return parser

@@ -127,6 +127,26 @@ def test_the_distance_of_the_nearest_depth_is_told(rig: Rig) -> None:
     assert rig.note.endswith("; the nearest is 0.035 s off")
 
 
+def test_what_arrives_is_told_lost_images_from_other_stamps(rig: Rig) -> None:
+    period_ns = 100_000_000
+    for number in range(1, 12):
+        if number % 4 == 0:  # of twelve images, those of the fourth and the eighth
+            rig.depth(number * period_ns, 0.7)
+        rig.image(number * period_ns, 20_000_000)
+    newest = rig.image(12 * period_ns, 20_000_000)
+    rig.image(13 * period_ns, 20_000_000)  # whose depth may still come
+    assert rig.z_of(newest) is None
+    reason = "off; 2 of 9 depth images arrive, see Large images in docs/topics.md"
+    assert rig.note.endswith(reason)
+    others = Rig()
+    for number in range(1, 12):
+        others.info(number * period_ns)
+        others.depth(number * period_ns + 40_000_000, 0.7)
+        last = others.image(number * period_ns, 20_000_000)
+    assert others.z_of(last) is None
+    assert "0.040 s off, and none of the last 10 images has one within 0.02 s" in others.note
+
+
 def test_depth_of_another_size_is_sampled(rig: Rig) -> None:
     rig.depth(3, 0.7, (HEIGHT // 2, WIDTH // 2))
     rig.info(3)
