@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -53,8 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 after one line on stderr that names the problem.
     """
+    if argv is None:  # the executable ends at once until its main() takes over
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     argv = _replace_former_verb(sys.argv[1:] if argv is None else list(argv))
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         arguments.run(arguments)
     except OSError as error:
@@ -79,6 +83,18 @@ def _replace_former_verb(argv: list[str]) -> list[str]:
             )
             return [*verb, *argv[len(former) :]]
     return argv
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse a command line. Expressions may stand after options; argparse leaves those over."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    name = getattr(arguments, "takes_rest", "")
+    if rest and (not name or any(each.startswith("-") for each in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        setattr(arguments, name, [*getattr(arguments, name), *rest])
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -57,7 +57,7 @@ def add(verbs: Any) -> None:
     )
     add_model(annotate)
     add_overwrite(annotate, "the run")
-    annotate.set_defaults(run=_annotate)
+    annotate.set_defaults(run=_annotate, takes_rest="expressions")
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:

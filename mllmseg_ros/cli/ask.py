@@ -48,7 +48,7 @@ def add(verbs: Any) -> None:
         "--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait"
     )
     add_ros_arguments(ask)
-    ask.set_defaults(run=_ask)
+    ask.set_defaults(run=_ask, takes_rest="expressions")
 
 
 def _ask(arguments: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ def add(verbs: Any) -> None:
     )
     add_model(label)
     add_overwrite(label, "the data set, reviewed or not,")
-    label.set_defaults(run=_label)
+    label.set_defaults(run=_label, takes_rest="words")
 
 
 def _label(arguments: argparse.Namespace) -> None:

@@ -83,7 +83,7 @@ def add(verbs: Any) -> None:
     add_every(segment)
     add_model(segment)
     add_backend(segment)
-    segment.set_defaults(run=_segment)
+    segment.set_defaults(run=_segment, takes_rest="words")
 
 
 def _segment(arguments: argparse.Namespace) -> None:

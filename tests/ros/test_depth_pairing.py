@@ -46,7 +46,7 @@ class Rig:
     def __init__(self) -> None:
         self.tree = Tree()
         self.pairing = DepthPairing()
-        self.note, self.target_frame = "", ""
+        self.note, self.target_frame, self.upright_boxes = "", "", False
         self.reader: CameraImageReader | None = None
 
     def depth(
@@ -71,6 +71,7 @@ class Rig:
         parameters = SegmenterParameters(
             depth_tolerance=tolerance_ns * 1e-9 + 1e-10,
             target_frame=self.target_frame,
+            upright_boxes=self.upright_boxes,
             transform_timeout=0.0,
         )
         self.reader = CameraImageReader(
@@ -199,6 +200,19 @@ def test_positions_are_in_the_target_frame_or_missing(rig: Rig) -> None:
     assert rig.instance_set.frame.frame_id == "base"
     assert rig.z_of(rig.image(1)) is None  # there is no transform at another time
     assert "into the past" in rig.note
+
+
+def test_boxes_stand_upright_in_the_target_frame(rig: Rig) -> None:
+    tilt = (0.0, np.sin(1.25), 0.0, np.cos(1.25))
+    rig.tree.put("base", "camera", 1, (0.0, 0.0, 1.5), tilt, static=True)
+    for target_frame, upright in (("base", False), ("base", True), ("camera", True)):
+        rig.target_frame, rig.upright_boxes = target_frame, upright
+        assert rig.z_of(rig.image(1)) is not None
+        assert (rig.instance_set.frame.frame_id, rig.note) == (target_frame, "")
+        axes = rig.instance_set.instances[0].position.box_axes
+        assert (axes[2, 2] == pytest.approx(1.0, abs=1e-9)) == upright
+    with pytest.raises(ValueError, match="upright_boxes is true and target_frame empty"):
+        SegmenterParameters(upright_boxes=True)
 
 
 def test_missing_depth_is_reported(rig: Rig) -> None:

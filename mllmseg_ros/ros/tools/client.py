@@ -54,7 +54,7 @@ class Client:
         self._results: deque[SegmentationArray] = deque(maxlen=_QUEUE)
         prefix = f"{camera}/" if camera else ""
         self._node.create_subscription(
-            SegmentationArray, f"{prefix}segmentations", self._results.append, _QUEUE
+            SegmentationArray, f"{prefix}segmentations", self._on_result, _QUEUE
         )
 
     def segment(self, *expressions: str) -> SegmentationArray:
@@ -115,10 +115,14 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _on_result(self, result: SegmentationArray) -> None:
+        self._results.append(result)
+
     def _call(self, service: Any, request: Any) -> Any:
+        name = self._node.resolve_service_name(service.srv_name)
         if not service.wait_for_service(self._timeout_s):
             raise TimeoutError(
-                f"no node offers the service {service.srv_name} (waited {self._timeout_s:g} s, "
+                f"no node offers the service {name} (waited {self._timeout_s:g} s, "
                 f"ROS_DOMAIN_ID is {os.environ.get('ROS_DOMAIN_ID', '0')}); start one with "
                 "mllmseg.launch.py, or name its namespace: --ros-args -r __ns:=/robot"
             )
@@ -126,7 +130,7 @@ class Client:
         self._executor.spin_until_future_complete(future, self._timeout_s)
         if not future.done():
             service.remove_pending_request(future)
-            raise TimeoutError(f"{service.srv_name} has not replied in {self._timeout_s:g} s")
+            raise TimeoutError(f"{name} has not replied in {self._timeout_s:g} s")
         return future.result()
 
 

@@ -410,5 +410,5 @@ def test_a_recipe_and_a_run_of_an_earlier_version_are_read(tmp_path: Path) -> No
     path = tmp_path / "run" / "recipe.json"
     path.write_text(path.read_text().replace("max_forgetting", "forget_at_most"))
     TINY.check_run(tmp_path / "run", start="a")
-    with pytest.raises(ValueError, match="max_forgetting is 2.0 there and 3.0 here"):
+    with pytest.raises(ValueError, match=r"max_forgetting is 2\.0 there and 3\.0 here"):
         replace(TINY, max_forgetting=3.0).check_run(tmp_path / "run", start="a")
