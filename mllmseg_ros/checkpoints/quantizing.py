@@ -62,7 +62,7 @@ def quantize_checkpoint(
         raise ValueError(f"unknown kind {kind!r}; accepted: {', '.join(KINDS)}")
     check_torchao(kind)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists; name a new folder")
+        raise ValueError(f"{out} already exists; name a new folder, or --overwrite")
     config = read_config(source, name)
     fields = read_json(source / "config.json")
     fields["use_llm_lora"] = 0

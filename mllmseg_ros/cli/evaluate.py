@@ -65,6 +65,8 @@ def add(verbs: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     check_output_files(arguments.json)
     check_image_files(arguments.worst, arguments.reliability)
+    if arguments.false_accept is not None and not 0 <= arguments.false_accept <= 1:
+        raise ValueError(f"--false-accept is {arguments.false_accept}; accepted: 0 to 1")
     if arguments.data != "tabletop":
         _evaluate_data(arguments)
         return

@@ -46,7 +46,7 @@ def add(verbs: Any) -> None:
         "segment what expressions refer to, in images or a video",
         'mllmseg segment photo.png "the red mug" -o overlay.png',
         'mllmseg segment a.png b.png "the red mug" "the bowl" --masks masks --json results.json',
-        'mllmseg segment pictures "the red mug" -o overlays',
+        'mllmseg segment images "the red mug" -o overlays',
         'mllmseg segment drive.mp4 "the parked cars" --every 30 --masks masks',
     )
     segment.add_argument(

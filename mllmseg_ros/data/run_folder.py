@@ -70,7 +70,7 @@ def _differences(name: str, stored: Any, given: Any) -> list[str]:
             if pair[0] != pair[1]
             for text in _differences(f"{name} {number}" if len(given) > 1 else name, *pair)
         ]
-    return [f"{name} is {_describe(stored)} there and {_describe(given)} here"]
+    return [f"{name} {_describe(stored)} there, {_describe(given)} here"]
 
 
 def _describe(value: Any) -> str:

@@ -63,7 +63,7 @@ def export_scenes(
 
 def _check_empty(folder: Path) -> None:
     if any(path.name != LOCK_FILE for path in folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; name another folder")
+        raise ValueError(f"{folder} is not empty; name another folder, or --overwrite")
 
 
 def _export(folder: Path, split: str, seeds: Iterable[int], n_expressions: int) -> int:

@@ -154,8 +154,8 @@ OUTPUTS = [
 FOLDERS = [
     "segment frame.png it --masks {} --model none",
     "segment frame.png frame.png it -o {} --model none",
-    "annotate pictures it -o {} --model none",
-    "label pictures it -o {} --model none",
+    "annotate photos it -o {} --model none",
+    "label photos it -o {} --model none",
     "adapt set {}",
     "train tabletop {}",
     "train init none {}",
@@ -168,8 +168,8 @@ FOLDERS = [
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pictures").mkdir()
-    for name in ("frame.png", "pictures/frame.png"):
+    (tmp_path / "photos").mkdir()
+    for name in ("frame.png", "photos/frame.png"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -181,8 +181,8 @@ def test_an_output_is_checked_before_the_model_is_loaded(
     pytest.importorskip("pycocotools", reason="needs requirements/train.txt")
     assert main(line.format("missing/out.png").split()) == 1
     assert "missing/out.png: there is no folder missing; make it first" in capsys.readouterr().err
-    assert main(line.format("pictures").split()) == 1
-    assert "pictures is a folder; name a file in it" in capsys.readouterr().err
+    assert main(line.format("photos").split()) == 1
+    assert "photos is a folder; name a file in it" in capsys.readouterr().err
     if "--json" not in line:
         assert main(line.format("out.txt").split()) == 1
         assert "out.txt: not the name of an image" in capsys.readouterr().err

@@ -19,9 +19,9 @@ MUG, BANANA = "the red mug", "the banana"
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "photos"
     folder.mkdir()
     for number, name in ((0, "a.png"), (1, "b.png"), (2, "c.jpg")):
         bgr = cv2.imread(str(FRAMES / f"frame_{number}.png"))
@@ -29,26 +29,26 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write_video(path: Path, pictures: Path, n_frames: int) -> None:
+def write_video(path: Path, photos: Path, n_frames: int) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (320, 240))
     for number in range(n_frames):
-        writer.write(cv2.imread(str(pictures / ("a.png" if number < 2 else "b.png"))))
+        writer.write(cv2.imread(str(photos / ("a.png" if number < 2 else "b.png"))))
     writer.release()
 
 
 def test_a_folder_to_masks_overlays_and_run_lengths(
-    pictures: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coco = pytest.importorskip("pycocotools.mask", reason="needs pycocotools")
     outputs = ["--masks", "masks", "-o", "overlays", "--json", "results.json"]
-    assert main(["segment", "pictures", MUG, BANANA, *outputs]) == 0
+    assert main(["segment", "photos", MUG, BANANA, *outputs]) == 0
     printed = capsys.readouterr()
-    assert f"pictures/c.jpg: '{MUG}': FOUND" in printed.out
+    assert f"photos/c.jpg: '{MUG}': FOUND" in printed.out
     assert "segmenting" in printed.err
     assert "3/3" in printed.err
     results = json.loads(Path("results.json").read_text())
     assert [(each["image"], each["expression"]) for each in results] == [
-        (f"pictures/{name}", expression)
+        (f"photos/{name}", expression)
         for name in ("a.png", "b.png", "c.jpg")
         for expression in (MUG, BANANA)
     ]
@@ -68,54 +68,54 @@ def test_a_folder_to_masks_overlays_and_run_lengths(
     assert sorted(path.name for path in Path("overlays").iterdir()) == ["a.png", "b.png", "c.png"]
 
 
-def test_every_kind_of_input(pictures: Path) -> None:
-    write_video(Path("drive.mp4"), pictures, 4)
-    words = ["pictures/a.png", "pictures/*.png", "pictures", "drive.mp4", MUG]
+def test_every_kind_of_input(photos: Path) -> None:
+    write_video(Path("drive.mp4"), photos, 4)
+    words = ["photos/a.png", "photos/*.png", "photos", "drive.mp4", MUG]
     inputs, expressions = split_words(words)
     assert expressions == [MUG]
     images = InputImages(inputs)
     labels = [image.label for image in images]
     assert len(images) == len(labels) == 1 + 2 + 3 + 4
-    assert labels[:4] == ["pictures/a.png", "pictures/a.png", "pictures/b.png", "pictures/a.png"]
+    assert labels[:4] == ["photos/a.png", "photos/a.png", "photos/b.png", "photos/a.png"]
     assert labels[-1] == "drive.mp4 frame 3"
     every = InputImages(inputs, 3)
     assert [image.label for image in every] == labels[::3]
     assert len(every) == len(labels[::3])
-    assert InputImages([pictures / "a.png"]).is_single
-    assert not InputImages([pictures]).is_single
+    assert InputImages([photos / "a.png"]).is_single
+    assert not InputImages([photos]).is_single
 
 
-def test_a_video_names_its_frames_and_their_times(pictures: Path) -> None:
-    write_video(Path("drive.mp4"), pictures, 5)
+def test_a_video_names_its_frames_and_their_times(photos: Path) -> None:
+    write_video(Path("drive.mp4"), photos, 5)
     outputs = ["--masks", "masks", "--json", "results.json", "--every", "2"]
     assert main(["segment", "drive.mp4", MUG, *outputs]) == 0
     results = json.loads(Path("results.json").read_text())
     assert [(each["frame"], each["time_s"]) for each in results] == [(0, 0.0), (2, 0.2), (4, 0.4)]
     assert results[1]["mask_file"] == "masks/drive_000002_the_red_mug.png"
-    assert results[0]["box_xyxy"] != results[1]["box_xyxy"]  # the picture has changed
+    assert results[0]["box_xyxy"] != results[1]["box_xyxy"]  # the scene has changed
 
 
-def test_images_of_one_name_do_not_replace_each_other(pictures: Path) -> None:
+def test_images_of_one_name_do_not_replace_each_other(photos: Path) -> None:
     Path("more").mkdir()
-    shutil.copy(pictures / "b.png", "more/a.png")
-    assert main(["segment", "pictures/a.png", "more/a.png", MUG, "--masks", "masks"]) == 0
+    shutil.copy(photos / "b.png", "more/a.png")
+    assert main(["segment", "photos/a.png", "more/a.png", MUG, "--masks", "masks"]) == 0
     first, second = (cv2.imread(f"masks/a_the_red_mug{n}.png") for n in ("", "_2"))
     assert not np.array_equal(first, second)
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_done(
-    pictures: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "b.png").write_text("no image")
-    assert main(["segment", "pictures", MUG, "--json", "-"]) == 1
+    (photos / "b.png").write_text("no image")
+    assert main(["segment", "photos", MUG, "--json", "-"]) == 1
     printed = capsys.readouterr()
     assert [each["image"] for each in json.loads(printed.out)] == [
-        "pictures/a.png",
-        "pictures/c.jpg",
+        "photos/a.png",
+        "photos/c.jpg",
     ]
-    assert "pictures/b.png: ignored: pictures/b.png is not an image" in printed.err
+    assert "photos/b.png: ignored: photos/b.png is not an image" in printed.err
     assert "mllmseg: 1 images cannot be read, see above" in printed.err
-    assert main(["segment", "pictures/b.png", "pictures/b.png", MUG, "--model", "none"]) == 1
+    assert main(["segment", "photos/b.png", "photos/b.png", MUG, "--model", "none"]) == 1
     assert "none of the images can be read" in capsys.readouterr().err
 
 

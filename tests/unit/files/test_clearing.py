@@ -74,17 +74,17 @@ def test_a_labelled_set_is_written_anew(
     pytest.importorskip("rosbags", reason="needs requirements/recordings.txt")
     pytest.importorskip("pycocotools", reason="needs requirements/recordings.txt")
     monkeypatch.chdir(tmp_path)
-    Path("pictures").mkdir()
-    shutil.copy(FRAMES / "frame_0.png", "pictures")
-    label = ["label", "pictures", "-o", "set", "--device", "cpu"]
+    Path("photos").mkdir()
+    shutil.copy(FRAMES / "frame_0.png", "photos")
+    label = ["label", "photos", "-o", "set", "--device", "cpu"]
     assert main([*label, "the red mug"]) == 0
     capsys.readouterr()
     assert main([*label, "the bowl"]) == 1
     assert capsys.readouterr().err.endswith(
-        "mllmseg: set holds a run with another recipe: expressions is 'the red mug' there and "
+        "mllmseg: set holds a run with another recipe: expressions 'the red mug' there, "
         "'the bowl' here. Use its settings to resume it, another folder, or --overwrite\n"
     )
-    Path("pictures/notes.txt").touch()
+    Path("photos/notes.txt").touch()
     assert main([*label, "the bowl", "--overwrite"]) == 0
     assert '"the bowl"' in Path("set/annotations.jsonl").read_text()
     assert main(["label", "set/images", "the mug", "-o", "set", "--overwrite"]) == 1
