@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -190,21 +191,21 @@ def require(extra: str, *modules: str) -> None:
         )
 
 
-def check_expressions(words: Sequence[str], *, may_be_files: bool = False) -> None:
+def check_expressions(words: Sequence[str], *, reads_files: bool = True) -> None:
     """Stop expressions that were meant otherwise.
 
     Args:
         words: the expressions as given on the command line.
-        may_be_files: the verb reads no files, so that nobody means one.
+        reads_files: the verb does; else nobody means one.
 
     Raises:
         ValueError: one is the name of a file, or several are the words of one without quotes.
     """
-    for word in () if may_be_files else words:
+    for word in words if reads_files else ():
         if os.path.exists(word):
             raise ValueError(
-                f"{word!r} is a file or folder here; if it is an expression, write -e {word!r}; "
-                "files come before the expressions"
+                f"{word!r} is a file or folder here; if it is an expression, write "
+                f"-e {shlex.quote(word)}; files come before the expressions"
             )
     single = [word for word in words if len(word.split()) == 1]
     if len(words) > 1 and len(single) == len(words):
@@ -213,7 +214,7 @@ def check_expressions(words: Sequence[str], *, may_be_files: bool = False) -> No
             raise ValueError(
                 f"{len(words)} expressions of one word each: {', '.join(map(repr, words))}; one "
                 f'expression of several words needs quotes: "{" ".join(words)}"; for several '
-                f"expressions: {' '.join(f'-e {word!r}' for word in words)}"
+                f"expressions: {' '.join(f'-e {shlex.quote(word)}' for word in words)}"
             )
 
 

@@ -52,7 +52,7 @@ def add(verbs: Any) -> None:
 
 
 def _ask(arguments: argparse.Namespace) -> None:
-    check_expressions(arguments.expressions, may_be_files=True)
+    check_expressions(arguments.expressions, reads_files=False)
     expressions = [*arguments.expressions, *arguments.expression]
     if not any(each.strip() for each in expressions):
         raise ValueError('nothing is asked for; give an expression such as "the red mug"')

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -97,7 +98,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     if not texts:
         raise ValueError(
             f"no expression after {', '.join(map(str, inputs))}; if one of them is an expression "
-            f"and no file: -e {inputs[-1].name!r}"
+            f"and no file: -e {shlex.quote(inputs[-1].name)}"
         )
     expressions = read_command(_parse_expressions(texts)).expressions
     images = InputImages(inputs, checked_every(arguments))

@@ -150,8 +150,8 @@ def _preset_argument() -> DeclareLaunchArgument:
         "preset",
         default_value="",
         choices=["", *PRESETS],
-        description="Take the topics of this camera's driver (docs/your_camera.md); those that are "
-        "given go before.",
+        description="topics of this camera's driver (docs/your_camera.md); those given as "
+        "arguments take precedence",
     )
 
 
