@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the web console beside the segmenter, in the same namespace and with the same remappings.
 
+    ros2 launch mllmseg_ros console.launch.py preset:=realsense
     ros2 launch mllmseg_ros console.launch.py image:=/camera/color/image_raw
 
 It logs its address, by default http://127.0.0.1:8642/.
@@ -25,4 +26,6 @@ TOPICS = {
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the node and its arguments."""
-    return describe_node(ConsoleParameters, TOPICS, executable="console", name="console")
+    return describe_node(
+        ConsoleParameters, TOPICS, executable="console", name="console", has_presets=True
+    )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the segmenter on the topics of a camera.
 
+    ros2 launch mllmseg_ros mllmseg.launch.py preset:=realsense
     ros2 launch mllmseg_ros mllmseg.launch.py image:=/camera/color/image_raw \
         camera_info:=/camera/color/camera_info depth:=/camera/aligned_depth_to_color/image_raw
 
@@ -47,6 +48,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="mllmseg_node",
         name="mllmseg",
         action=LifecycleNode,
+        has_presets=True,
     )
     variables = large_images.environment().items()
     return LaunchDescription(

@@ -8,6 +8,7 @@ that is looked at.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import cv2
@@ -97,3 +98,31 @@ def inside_uv(mask: Mask, box: Box | None = None) -> tuple[int, int] | None:
         if largest > 0:  # else the mask is a line between the rows that were looked at
             return x0 + first + (u - 1) * step, y0 + first + (v - 1) * step
     return None
+
+
+def encode_run_lengths(mask: Mask) -> dict[str, object]:
+    """Encode a mask (H, W) as COCO's compressed run lengths, for JSON.
+
+    Runs of 0 and 1 alternate, column by column, beginning with 0. Each is coded in base 32: five
+    bits per character, counted from "0", and a sixth bit if more characters follow. From the third
+    run on, the difference to the last but one run is coded.
+
+    Returns:
+        ``{"size": [H, W], "counts": text}``, as pycocotools writes and reads it.
+    """
+    flat = mask.T.ravel()
+    bounds = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
+    runs = [after - before for before, after in itertools.pairwise(bounds)]
+    if flat.size and flat[0]:
+        runs.insert(0, 0)
+    code = bytearray()
+    for number, run in enumerate(runs):
+        value = run - runs[number - 2] if number > 2 else run
+        while True:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            code.append(48 + bits + 32 * more)
+            if not more:
+                break
+    return {"size": list(mask.shape), "counts": code.decode("ascii")}

@@ -372,14 +372,25 @@ def _download_file(repository: str, commit: str, file: _RemoteFile, path: Path) 
 def _receive_file(repository: str, commit: str, file: _RemoteFile, out: BinaryIO) -> None:
     """Append what is missing of a file."""
     from huggingface_hub import hf_hub_url
+    from tqdm import tqdm
 
     url = hf_hub_url(repository, file.name, revision=commit)
     resumed, pieces = _request(url, begin=out.tell())
     if not resumed:
         out.seek(0)
         out.truncate()
-    for piece in _limit(pieces, file.n_bytes - out.tell(), file.name):
-        out.write(piece)
+    with tqdm(
+        desc=file.name,
+        initial=out.tell(),
+        total=file.n_bytes,
+        unit="B",
+        unit_scale=True,
+        mininterval=1,
+        leave=False,
+    ) as bar:
+        for piece in _limit(pieces, file.n_bytes - out.tell(), file.name):
+            out.write(piece)
+            bar.update(len(piece))
     if out.tell() < file.n_bytes:
         raise OSError(f"{file.name} ended after {out.tell()} of {file.n_bytes} bytes")
 

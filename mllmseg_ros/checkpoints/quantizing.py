@@ -49,20 +49,20 @@ def quantize_checkpoint(
 
     Args:
         source: checkpoint folder; an unmerged LoRA is merged.
-        out: folder to write; it must not exist.
+        out: folder to write, new or empty.
         kind: "int8", "int4" or "fp8"; written on any machine, whatever it can compute.
         name: of the model if its configuration has none.
         report: called with one line per file.
 
     Raises:
-        ValueError: if the checkpoint or the kind cannot be used, ``out`` exists, or torchao is
-            missing.
+        ValueError: if the checkpoint or the kind cannot be used, ``out`` is not empty, or torchao
+            is missing.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; accepted: {', '.join(KINDS)}")
     check_torchao(kind)
-    if out.exists():
-        raise ValueError(f"{out} already exists; name a new folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} already exists; name a new folder, or --overwrite")
     config = read_config(source, name)
     fields = read_json(source / "config.json")
     fields["use_llm_lora"] = 0

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import signal
 import sys
 from collections.abc import Sequence
 
 from mllmseg_ros.cli import (
     adapt,
     annotate,
+    ask,
     benchmark,
     convert,
     data,
@@ -32,12 +34,13 @@ from mllmseg_ros.cli import (
     train,
     view,
 )
+from mllmseg_ros.cli.arguments import subparsers_of
 
 __all__ = ["main"]
 
 _VERBS = (
-    segment, explain, view, annotate, label, review, listen, models, doctor, benchmark, convert,
-    quantize, export, data, adapt, train, evaluate, sim,
+    segment, explain, ask, view, annotate, label, review, listen, models, doctor, benchmark,
+    convert, quantize, export, data, adapt, train, evaluate, sim,
 )  # fmt: skip
 _FORMER_VERBS = {("bag",): ("annotate",), ("train", "start"): ("train", "init")}
 
@@ -51,8 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 after one line on stderr that names the problem.
     """
+    if argv is None:  # the executable ends at once until its main() takes over
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     argv = _replace_former_verb(sys.argv[1:] if argv is None else list(argv))
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         arguments.run(arguments)
     except OSError as error:
@@ -79,13 +85,25 @@ def _replace_former_verb(argv: list[str]) -> list[str]:
     return argv
 
 
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse a command line. Expressions may stand after options; argparse leaves those over."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    name = getattr(arguments, "takes_rest", "")
+    if rest and (not name or any(each.startswith("-") for each in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        setattr(arguments, name, [*getattr(arguments, name), *rest])
+    return arguments
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mllmseg",
         description="Segment the objects in an image that referring expressions describe.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = subparsers_of(parser)
     for verb in _VERBS:
         verb.add(verbs)
     return parser

@@ -8,12 +8,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images, require
+from mllmseg_ros.cli.arguments import add_images, add_overwrite, add_verb, require
+from mllmseg_ros.cli.files import check_output_folder
+from mllmseg_ros.files import clear_folder
+
+_WRITTEN = (
+    "best", "best.json", "before_after", "before_after.png", "features", "log.jsonl", "model",
+    "report.json", "state.safetensors", "tensorboard",
+)  # fmt: skip
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    adapt = verbs.add_parser("adapt", help="fine-tune a model on your own data (resumes)")
+    adapt = add_verb(
+        verbs,
+        "adapt",
+        "fine-tune a model on your own data (resumes)",
+        "mllmseg adapt tools RUN",
+        "mllmseg adapt tools RUN --keep kitchen --model MLLMSeg_InternVL2_5_1B_RES",
+        'mllmseg segment photo.png "the mallet" --model RUN/model',
+    )
     adapt.add_argument("data", type=Path, help="data set (see mllmseg data check)")
     adapt.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
     adapt.add_argument("--split", help="split of the data set (default: train)")
@@ -27,7 +41,7 @@ def add(verbs: Any) -> None:
     )
     adapt.add_argument("--keep-split", help="split of the data set of --keep (default: train)")
     adapt.add_argument(
-        "--recipe", default="adapt", help="YAML file (default: the one of the package)"
+        "--recipe", default="adapt", help="YAML file (default: adapt, which the package has)"
     )
     adapt.add_argument("--steps", type=int, help="number of steps (default: as in the recipe)")
     adapt.add_argument(
@@ -36,10 +50,14 @@ def add(verbs: Any) -> None:
         help="what to train (default: as in the recipe)",
     )
     adapt.add_argument(
-        "--features", type=Path, help="folder that caches outputs of the frozen layers"
+        "--features",
+        type=Path,
+        metavar="FOLDER",
+        help="cache outputs of the frozen layers there (default: not cached)",
     )
     adapt.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
-    adapt.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    adapt.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_overwrite(adapt, "the run")
     adapt.set_defaults(run=_adapt)
 
 
@@ -55,7 +73,15 @@ def _adapt(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(
         AdaptRecipe, arguments.recipe, steps=arguments.steps, trained=arguments.trained
     )
+    check_output_folder(arguments.run_folder)
     samples = load_samples(arguments.data, arguments.split, arguments.images)
+    start = find_checkpoint(arguments.model)
+    if arguments.overwrite:
+        read = [arguments.data, *arguments.images, start]
+        read += [arguments.keep] if arguments.keep else []
+        clear_folder(
+            arguments.run_folder, "recipe.json", _WRITTEN, kept=("simulated",), inputs=read
+        )
     if arguments.keep is None:
         rehearsal = render_rehearsal_set(arguments.run_folder / "simulated")
         if rehearsal is None:
@@ -69,7 +95,7 @@ def _adapt(arguments: argparse.Namespace) -> None:
         rehearsal = split_rehearsal_set(kept, recipe.held_out_share, recipe.seed)
     report = adapt(
         arguments.run_folder,
-        find_checkpoint(arguments.model),
+        start,
         samples,
         rehearsal,
         recipe,

@@ -7,13 +7,32 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, read_command, require
+from mllmseg_ros.cli.arguments import (
+    add_every,
+    add_expression,
+    add_model,
+    add_overwrite,
+    add_verb,
+    check_expressions,
+    checked_every,
+    read_command,
+    require,
+)
+from mllmseg_ros.cli.files import check_output_folder
+from mllmseg_ros.files import clear_folder
+
+_WRITTEN = ("answers.csv", "answers.jsonl", "bag", "overlay*.mp4")
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    annotate = verbs.add_parser(
-        "annotate", help="segment a recording: bag, video or folder of images (resumes)"
+    annotate = add_verb(
+        verbs,
+        "annotate",
+        "segment a recording: bag, video or folder of images (resumes)",
+        'mllmseg annotate monday "the red mug" -o seen',
+        'mllmseg annotate drive.mp4 "the parked cars" "the traffic light" --every 10',
+        'mllmseg annotate monday "the red mug" --topics /front/image_raw',
     )
     annotate.add_argument(
         "recording",
@@ -22,10 +41,11 @@ def add(verbs: Any) -> None:
     )
     annotate.add_argument(
         "expressions",
-        nargs="+",
+        nargs="*",
         metavar="EXPRESSION",
         help="referring expression, such as 'the red mug'",
     )
+    add_expression(annotate)
     annotate.add_argument(
         "-o", "--output", type=Path, help="folder to write (default: ./RECORDING_mllmseg)"
     )
@@ -36,14 +56,13 @@ def add(verbs: Any) -> None:
         help="second model, shown beside the first in video and table",
     )
     add_model(annotate)
-    annotate.set_defaults(run=_annotate)
+    add_overwrite(annotate, "the run")
+    annotate.set_defaults(run=_annotate, takes_rest="expressions")
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
     """Add ``--every`` and ``--topics``."""
-    parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="use every N-th image only (default: 1)"
-    )
+    add_every(parser)
     parser.add_argument(
         "--topics",
         nargs="+",
@@ -53,17 +72,6 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def checked_every(arguments: argparse.Namespace) -> int:
-    """Get ``--every``, checked.
-
-    Raises:
-        ValueError: if it is not 1 or more.
-    """
-    if arguments.every < 1:
-        raise ValueError(f"--every is {arguments.every}; accepted: 1 (all images) or more")
-    return int(arguments.every)
-
-
 def _annotate(arguments: argparse.Namespace) -> None:
     require("recordings", "rosbags", "pycocotools", "av")
     from mllmseg_ros.recording.annotate import annotate
@@ -71,7 +79,10 @@ def _annotate(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.recording.source import open_source
 
     every = checked_every(arguments)
-    command = read_command(arguments.expressions)
+    check_expressions(arguments.expressions)
+    command = read_command([*arguments.expressions, *arguments.expression])
+    out = arguments.output or Path(f"{arguments.recording.resolve().stem}_mllmseg")
+    check_output_folder(out)
     source = open_source(arguments.recording, arguments.topics)
     models = [arguments.model, arguments.compare] if arguments.compare else [arguments.model]
     query = InferenceQuery(
@@ -82,7 +93,8 @@ def _annotate(arguments: argparse.Namespace) -> None:
         quantize=arguments.quantize,
     )
     segmenters = load_models(query)
-    out = arguments.output or Path(f"{arguments.recording.resolve().stem}_mllmseg")
+    if arguments.overwrite:
+        clear_folder(out, "recipe.json", _WRITTEN, inputs=[arguments.recording])
     names = [
         f"{model or 'embedded'} ({segmenter.name})"
         for model, segmenter in zip(models, segmenters, strict=True)

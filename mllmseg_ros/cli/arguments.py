@@ -5,11 +5,94 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+_ARTICLES = {"a", "an", "the"}
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows the examples as they are written, and the default of every option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        has_default = action.option_strings and action.default not in (
+            None, False, "", (), [], argparse.SUPPRESS,
+        )  # fmt: skip
+        return f"{text} (default: %(default)s)" if has_default and "default" not in text else text
+
+
+def add_verb(verbs: Any, name: str, purpose: str, *examples: str) -> argparse.ArgumentParser:
+    """Add a verb with arguments.
+
+    Args:
+        verbs: of the parser that it belongs to.
+        name: of the verb.
+        purpose: what it does, lower case, without a full stop.
+        examples: command lines for its help.
+    """
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog="\n".join(["examples:", *(f"  {each}" for each in examples)]),
+        formatter_class=_HelpFormatter,
+    )
+    return parser
+
+
+def add_group(verbs: Any, name: str, purpose: str, *, metavar: str = "VERB") -> Any:
+    """Add a verb that has verbs of its own, and return those; alone it prints its help."""
+    parser = verbs.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    return subparsers_of(parser, metavar)
+
+
+def subparsers_of(parser: argparse.ArgumentParser, metavar: str = "VERB") -> Any:
+    """Let a parser have verbs; without one it prints its help."""
+    parser.set_defaults(run=lambda _: parser.print_help())
+    return parser.add_subparsers(metavar=metavar)
+
+
+def add_expression(parser: argparse.ArgumentParser) -> None:
+    """Add ``--expression``, for what :func:`check_expressions` stops."""
+    parser.add_argument(
+        "-e",
+        "--expression",
+        action="append",
+        default=[],
+        metavar="EXPRESSION",
+        help="expression that is one word of several, or the name of a file; may be repeated",
+    )
+
+
+def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help=f"delete {what} that is there, and start over"
+    )
+
+
+def add_every(parser: argparse.ArgumentParser) -> None:
+    """Add ``--every``."""
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="use every N-th image only"
+    )
+
+
+def checked_every(arguments: argparse.Namespace) -> int:
+    """Get ``--every``, checked.
+
+    Raises:
+        ValueError: if it is not 1 or more.
+    """
+    if arguments.every < 1:
+        raise ValueError(f"--every is {arguments.every}; accepted: 1 (all images) or more")
+    return int(arguments.every)
 
 
 def add_images(parser: Any) -> None:
@@ -26,10 +109,11 @@ def add_images(parser: Any) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, ``--device``, ``--dtype`` and ``--quantize``."""
     parser.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", help="auto, float32, bfloat16 or float16")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (default: auto)")
     parser.add_argument(
-        "--quantize", help="auto (as the checkpoint is stored), none, int8, int4, fp8"
+        "--quantize",
+        help="auto, none, int8, int4 or fp8 (default: auto, as the checkpoint is stored)",
     )
 
 
@@ -39,6 +123,24 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         "--backend",
         help="auto, torch, or for an exported model onnxruntime or tensorrt "
         "(default: onnxruntime for an exported model, else torch)",
+    )
+
+
+def add_ros_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ros-args``."""
+    parser.add_argument(
+        "--ros-args",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="ROS arguments, to the end of the line, such as -r __ns:=/robot",
+    )
+
+
+def explain_missing_ros(verb: str, error: ImportError) -> ValueError:
+    """Make the error of a verb that needs ROS 2 where it is missing."""
+    return ValueError(
+        f"{error}; {verb} needs ROS 2: run it in a sourced workspace with "
+        f"ros2 run mllmseg_ros mllmseg {verb}"
     )
 
 
@@ -87,6 +189,33 @@ def require(extra: str, *modules: str) -> None:
             f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or install the "
             f"packages in requirements/{extra}.txt"
         )
+
+
+def check_expressions(words: Sequence[str], *, reads_files: bool = True) -> None:
+    """Stop expressions that were meant otherwise.
+
+    Args:
+        words: the expressions as given on the command line.
+        reads_files: the verb does; else nobody means one.
+
+    Raises:
+        ValueError: one is the name of a file, or several are the words of one without quotes.
+    """
+    for word in words if reads_files else ():
+        if os.path.exists(word):
+            raise ValueError(
+                f"{word!r} is a file or folder here; if it is an expression, write "
+                f"-e {shlex.quote(word)}; files come before the expressions"
+            )
+    single = [word for word in words if len(word.split()) == 1]
+    if len(words) > 1 and len(single) == len(words):
+        is_phrase = not _ARTICLES.isdisjoint(word.lower() for word in words)
+        if is_phrase or len(words) > 2:
+            raise ValueError(
+                f"{len(words)} expressions of one word each: {', '.join(map(repr, words))}; one "
+                f'expression of several words needs quotes: "{" ".join(words)}"; for several '
+                f"expressions: {' '.join(f'-e {shlex.quote(word)}' for word in words)}"
+            )
 
 
 def read_command(expressions: Sequence[str]) -> Any:

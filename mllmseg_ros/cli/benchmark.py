@@ -9,36 +9,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_backend, add_model
-from mllmseg_ros.cli.files import write_json
+from mllmseg_ros.cli.arguments import add_backend, add_model, add_verb
+from mllmseg_ros.cli.files import check_output_files, is_stdout, write_json
 
 _MAX_SIDE_PX = 8192
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    benchmark = verbs.add_parser("benchmark", help="measure how fast a model is on this machine")
+    benchmark = add_verb(
+        verbs,
+        "benchmark",
+        "measure how fast a model is on this machine",
+        "mllmseg benchmark",
+        "mllmseg benchmark --size 1B --dtype bfloat16 --image 1280x720",
+        "mllmseg benchmark --model MLLMSeg_InternVL2_5_1B_RES --json speed.json",
+    )
     add_model(benchmark)
     add_backend(benchmark)
     benchmark.add_argument(
         "--size",
         choices=("1B", "2B", "4B", "8B"),
-        help="random weights of a published size instead of a checkpoint (same speed)",
+        help="random weights of a published size instead of a checkpoint: the same time "
+        "(default: the model of --model)",
     )
     benchmark.add_argument(
         "--compile",
         choices=("auto", "graphs", "off"),
         default="auto",
-        help="CUDA graphs (default: auto, i.e. on CUDA); stages are timed without them",
+        help="CUDA graphs; auto: on CUDA; stages are timed without them",
     )
     benchmark.add_argument(
-        "--image", type=_image_size, default="640x480", metavar="WIDTHxHEIGHT", help="in pixels"
+        "--image",
+        type=_image_size,
+        default="640x480",
+        metavar="WIDTHxHEIGHT",
+        help="size of the image",
     )
     benchmark.add_argument(
-        "--seconds",
-        type=float,
-        default=10.0,
-        help="duration of each of the two measurements (default: 10)",
+        "--seconds", type=float, default=10.0, help="duration of each of two measurements"
     )
     benchmark.add_argument("--json", type=Path, help="report to write, - for stdout")
     benchmark.set_defaults(run=_benchmark)
@@ -68,7 +77,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         raise ValueError("random weights are run by backend torch; give an exported model instead")
     if not arguments.seconds > 0:
         raise ValueError(f"--seconds is {arguments.seconds}, expected more than 0")
-    to_stdout = str(arguments.json) in ("-", "/dev/stdout")
+    check_output_files(arguments.json)
+    to_stdout = is_stdout(arguments.json)
 
     def report(line: str) -> None:
         print(line, file=sys.stderr if to_stdout else sys.stdout, flush=True)
@@ -91,7 +101,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         segmenter,
         arguments.image,
         arguments.seconds,
-        lambda what: report(f"measuring {what} ..."),
+        lambda what: report(f"measuring {what}, at least {arguments.seconds:g} s ..."),
     )
     for line in report_lines(measured):
         report(line)

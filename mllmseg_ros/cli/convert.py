@@ -7,10 +7,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.cli.arguments import add_verb
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    convert = verbs.add_parser("convert", help="convert pytorch_model.bin to safetensors")
+    convert = add_verb(
+        verbs,
+        "convert",
+        "convert the pytorch_model.bin of a checkpoint to safetensors",
+        "mllmseg convert MLLMSeg_InternVL2_5_1B_RES",
+    )
     convert.add_argument("folder", type=Path, help="checkpoint folder")
     convert.set_defaults(run=_convert)
 

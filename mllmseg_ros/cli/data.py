@@ -7,15 +7,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images, require
+from mllmseg_ros.cli.arguments import add_group, add_images, add_verb, require
+from mllmseg_ros.cli.files import check_image_files
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    check = (
-        verbs.add_parser("data", help="check data sets of referring expressions")
-        .add_subparsers(required=True, metavar="VERB")
-        .add_parser("check", help="list all problems of a data set, and draw samples")
+    check = add_verb(
+        add_group(verbs, "data", "check data sets of referring expressions"),
+        "check",
+        "list all problems of a data set, and draw samples",
+        "mllmseg data check tools -o sheet.png",
+        "mllmseg data check refcoco --split val --images train2014",
     )
     check.add_argument(
         "folder", type=Path, help="RefCOCO (+, g, gRefCOCO), ReasonSeg, or your own data"
@@ -28,6 +31,7 @@ def add(verbs: Any) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     require("train", "pycocotools")
+    check_image_files(arguments.output)
     from mllmseg_ros.data.check import check, contact_sheet
     from mllmseg_ros.data.dataset import read_samples
     from mllmseg_ros.data.review import count_unreviewed

@@ -6,12 +6,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model
+from mllmseg_ros.cli.arguments import add_model, add_verb
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    doctor = verbs.add_parser("doctor", help="check whether the model can run on this machine")
+    doctor = add_verb(
+        verbs,
+        "doctor",
+        "check whether the model can run on this machine",
+        "mllmseg doctor",
+        "mllmseg doctor --model MLLMSeg_InternVL2_5_1B_RES --device cuda",
+    )
     add_model(doctor)
     doctor.set_defaults(run=_doctor)
 

@@ -9,13 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_images, add_model, load_segmenter, require
-from mllmseg_ros.cli.files import write_json
+from mllmseg_ros.cli.arguments import add_images, add_model, add_verb, load_segmenter, require
+from mllmseg_ros.cli.files import check_image_files, check_output_files, is_stdout, write_json
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    measure = verbs.add_parser("eval", help="evaluate a model")
+    measure = add_verb(
+        verbs,
+        "eval",
+        "evaluate a model on simulated scenes or on a data set",
+        "mllmseg eval tabletop --split test",
+        "mllmseg eval tools --model RUN/model --worst worst.png",
+        "mllmseg eval tools --protocol deployment --false-accept 0.01",
+    )
     measure.add_argument(
         "data", help="tabletop (simulated scenes), or folder of a data set (see mllmseg data check)"
     )
@@ -27,10 +34,8 @@ def add(verbs: Any) -> None:
     measure.add_argument("--worst", type=Path, help="image of the worst results to write (PNG)")
     add_model(measure)
     scenes = measure.add_argument_group("tabletop")
-    scenes.add_argument(
-        "--expressions", type=int, default=1000, help="number of expressions (default: 1000)"
-    )
-    scenes.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    scenes.add_argument("--expressions", type=int, default=1000, help="number of expressions")
+    scenes.add_argument("--seed", type=int, default=0, help="random seed")
     folder = measure.add_argument_group("data set")
     add_images(folder)
     folder.add_argument(
@@ -45,7 +50,8 @@ def add(verbs: Any) -> None:
         "--false-accept",
         type=float,
         metavar="SHARE",
-        help="print the score threshold that keeps the false-accept rate below SHARE",
+        help="print the score threshold that keeps the false-accept rate below SHARE "
+        "(default: not printed)",
     )
     folder.add_argument(
         "--threshold", type=float, help="score threshold (default: as in the checkpoint)"
@@ -59,6 +65,10 @@ def add(verbs: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    check_output_files(arguments.json)
+    check_image_files(arguments.worst, arguments.reliability)
+    if arguments.false_accept is not None and not 0 <= arguments.false_accept <= 1:
+        raise ValueError(f"--false-accept is {arguments.false_accept}; accepted: 0 to 1")
     if arguments.data != "tabletop":
         _evaluate_data(arguments)
         return
@@ -85,7 +95,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     if arguments.worst is not None:
         write_image(arguments.worst, draw_worst(segmenter, worst))
-    print(to_text(report), file=sys.stderr if str(arguments.json) == "-" else sys.stdout)
+    print(to_text(report), file=sys.stderr if is_stdout(arguments.json) else sys.stdout)
     write_json(report.to_dict(), arguments.json)
 
 
@@ -110,7 +120,7 @@ def _evaluate_data(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{segmenter.name} was not trained to reject, so it has no score")
     samples = load_samples(Path(arguments.data), arguments.split, arguments.images)
     report = evaluate_samples(segmenter, samples, protocols)
-    out = sys.stderr if str(arguments.json) == "-" else sys.stdout  # keep stdout for the JSON
+    out = sys.stderr if is_stdout(arguments.json) else sys.stdout  # keep stdout for the JSON
     fields = report.to_dict()
     print(to_text(report, markdown=arguments.markdown), file=out)
     if arguments.perturb:

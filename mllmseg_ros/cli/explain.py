@@ -7,13 +7,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import add_model, load_segmenter, read_command
-from mllmseg_ros.cli.files import read_image
+from mllmseg_ros.cli.arguments import add_model, add_verb, load_segmenter, read_command
+from mllmseg_ros.cli.files import check_image_files, read_image
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    explain = verbs.add_parser("explain", help="draw an explanation of a result")
+    explain = add_verb(
+        verbs,
+        "explain",
+        "draw an explanation of a result",
+        'mllmseg explain photo.png "the red mug" -o why.png',
+    )
     explain.add_argument("image", type=Path, help="image file (PNG, JPEG, WebP, BMP or GIF)")
     explain.add_argument("expression", help="one referring expression")
     explain.add_argument("-o", "--output", type=Path, required=True, help="image to write")
@@ -29,6 +34,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     targets = read_command([arguments.expression]).targets
     if len(targets) > 1:
         raise ValueError(f"{len(targets)} expressions; accepted: one at a time")
+    check_image_files(arguments.output)
     rgb = read_image(arguments.image)
     segmenter = load_segmenter(arguments)
     explanation = explain(segmenter, segmenter.encode(rgb), targets[0].expression)

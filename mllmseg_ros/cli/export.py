@@ -7,30 +7,46 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.arguments import require
+from mllmseg_ros.cli.arguments import add_overwrite, add_verb, require
+from mllmseg_ros.cli.files import check_output_folder
+from mllmseg_ros.files import clear_folder
+
+# Of the export, its configuration and tokenizer, and what build_engines.sh adds.
+_WRITTEN = ("*.engine", "*.json", "*.model", "*.onnx", "*.onnx.data", "*.sh", "*.txt")
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    export = verbs.add_parser(
-        "export", help="write a model as ONNX files, for ONNX Runtime and TensorRT"
+    export = add_verb(
+        verbs,
+        "export",
+        "write a model as ONNX files, for ONNX Runtime and TensorRT",
+        "mllmseg export -o exported",
+        "mllmseg export MLLMSeg_InternVL2_5_1B_RES -o exported_1b",
+        'mllmseg segment image.png "the red mug" --model exported_1b',
     )
     export.add_argument("model", nargs="?", help="folder or name (default: embedded model)")
     export.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="new or empty folder"
     )
-    export.add_argument("--to", choices=("onnx",), default="onnx", help="format (default: onnx)")
+    export.add_argument("--to", choices=("onnx",), default="onnx", help="format")
+    add_overwrite(export, "the export")
     export.set_defaults(run=_export)
 
 
 def _export(arguments: argparse.Namespace) -> None:
     require("onnx", "onnx", "onnxscript", "onnxruntime")
     from mllmseg_ros.checkpoints.hub import find_checkpoint
+    from mllmseg_ros.export import MANIFEST
     from mllmseg_ros.export.writing import export_onnx
     from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
     from mllmseg_ros.segmenter import Segmenter
     from mllmseg_ros.sim.samples import load_sample
 
+    source = find_checkpoint(arguments.model)
+    check_output_folder(arguments.output)
+    if arguments.overwrite:
+        clear_folder(arguments.output, MANIFEST, _WRITTEN, inputs=[source])
     segmenter = Segmenter.from_pretrained(
         arguments.model, device="cpu", dtype="float32", quantize="none", backend="torch"
     )
@@ -39,7 +55,7 @@ def _export(arguments: argparse.Namespace) -> None:
     export_onnx(
         model,
         segmenter.prompts,
-        find_checkpoint(arguments.model),
+        source,
         arguments.output,
         to_pixel_values(square)[None],
         report=print,

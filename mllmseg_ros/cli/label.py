@@ -7,14 +7,31 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.annotate import add_recording, checked_every
-from mllmseg_ros.cli.arguments import add_model, read_command, require
+from mllmseg_ros.cli.annotate import add_recording
+from mllmseg_ros.cli.arguments import (
+    add_model,
+    add_overwrite,
+    add_verb,
+    check_expressions,
+    checked_every,
+    read_command,
+    require,
+)
+from mllmseg_ros.cli.files import check_output_folder
+from mllmseg_ros.files import clear_folder
+
+_WRITTEN = ("annotations.jsonl", "answers.jsonl", "images")
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    label = verbs.add_parser(
-        "label", help="create a data set from recordings, for review (resumes)"
+    label = add_verb(
+        verbs,
+        "label",
+        "create a data set from recordings, for review (resumes)",
+        'mllmseg label monday "the red mug" -o tools',
+        'mllmseg label monday tuesday.mp4 "the hammer" "the saw" -o tools --every 15',
+        "mllmseg review tools",
     )
     label.add_argument(
         "words",
@@ -27,7 +44,8 @@ def add(verbs: Any) -> None:
         "--expression",
         action="append",
         default=[],
-        help="expression, even if a file of that name exists; may be repeated",
+        metavar="EXPRESSION",
+        help="expression that is one word of several, or the name of a file; may be repeated",
     )
     label.add_argument(
         "-o", "--output", type=Path, required=True, help="folder of the data set to write"
@@ -36,10 +54,12 @@ def add(verbs: Any) -> None:
     label.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="address of a Ray cluster with access to the same files; local starts one",
+        help="address of a Ray cluster with the same files; local starts one "
+        "(default: without Ray)",
     )
     add_model(label)
-    label.set_defaults(run=_label)
+    add_overwrite(label, "the data set, reviewed or not,")
+    label.set_defaults(run=_label, takes_rest="words")
 
 
 def _label(arguments: argparse.Namespace) -> None:
@@ -53,8 +73,10 @@ def _label(arguments: argparse.Namespace) -> None:
     inputs, words = split_inputs(arguments.words)
     expressions = [*words, *arguments.expression]
     if not inputs or not expressions:
-        missing = "no input given (a bag, a video, a folder)" if not inputs else "no expression"
-        raise ValueError(f"{missing} in {arguments.words}")
+        missing = "no input (a bag, a video, a folder)" if not inputs else "no expression"
+        raise ValueError(f"{missing} in: {' '.join(map(repr, arguments.words))}")
+    check_expressions(words)
+    check_output_folder(arguments.output)
     command = read_command(expressions)
     query = InferenceQuery(
         expressions=tuple(dict.fromkeys(command.expressions)),
@@ -70,6 +92,8 @@ def _label(arguments: argparse.Namespace) -> None:
         every=checked_every(arguments),
         topics=tuple(arguments.topics),
     )
+    if arguments.overwrite:
+        clear_folder(run.out, "recipe.json", _WRITTEN, inputs=inputs)
     print(label(run, arguments.ray))
     counts = LabelledSet(arguments.output).counts()
     print(

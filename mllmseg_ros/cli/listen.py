@@ -7,27 +7,39 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.cli.arguments import add_verb
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    listen = verbs.add_parser("listen", help="recognise the spoken commands in a WAV file")
+    listen = add_verb(
+        verbs,
+        "listen",
+        "recognise the spoken commands in a WAV file",
+        "mllmseg listen commands.wav",
+        "mllmseg listen commands.wav --recogniser whisper --model base.en --wake-word robot",
+    )
     listen.add_argument("recording", type=Path, help="WAV file: 16 kHz, mono, 16 bits")
     listen.add_argument(
         "--recogniser",
         default="pocketsphinx",
-        help="pocketsphinx (default), whisper or faster_whisper",
+        help="pocketsphinx, whisper or faster_whisper",
     )
-    listen.add_argument("--model", default="", help="Whisper model: folder or name")
     listen.add_argument(
-        "--language", default="en", help="spoken language: en (default), or de with whisper"
+        "--model",
+        default="",
+        help="Whisper model: folder or name (needed for whisper)",
     )
+    listen.add_argument("--language", default="en", help="spoken language: en, or de with whisper")
     listen.add_argument(
         "--min-confidence",
         type=float,
         default=0.5,
-        help="reject speech below this confidence (default: 0.5)",
+        help="reject speech below this confidence",
     )
-    listen.add_argument("--wake-word", default="", help="word that starts every command")
+    listen.add_argument(
+        "--wake-word", default="", help="first word of every command (default: none)"
+    )
     listen.set_defaults(run=_listen)
 
 

@@ -8,16 +8,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.cli.arguments import add_group, add_verb
+from mllmseg_ros.cli.files import check_output_folder
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    models = verbs.add_parser(
-        "models", help="list, download and verify checkpoints"
-    ).add_subparsers(required=True, metavar="VERB")
-    models.add_parser(
-        "list", help="list published checkpoints, their size, and whether they are downloaded"
+    models = add_group(verbs, "models", "list, download and verify checkpoints")
+    add_verb(
+        models,
+        "list",
+        "list published checkpoints, their size, and whether they are downloaded",
+        "mllmseg models list",
     ).set_defaults(run=_list_models)
-    download = models.add_parser("download", help="download a checkpoint (resumes)")
+    download = add_verb(
+        models,
+        "download",
+        "download a checkpoint (resumes)",
+        "mllmseg models download MLLMSeg_InternVL2_5_1B_RES",
+        "mllmseg models download MLLMSeg_InternVL2_5_8B_GRES --to /data/gres",
+    )
     download.add_argument("name", help="name from mllmseg models list, or owner/name")
     download.add_argument(
         "--to",
@@ -26,8 +36,11 @@ def add(verbs: Any) -> None:
         help="target folder (default: the cache that --model searches)",
     )
     download.set_defaults(run=_download)
-    verify = models.add_parser(
-        "verify", help="check shards, headers, lengths and checksums; needs no network"
+    verify = add_verb(
+        models,
+        "verify",
+        "check shards, headers, lengths and checksums; needs no network",
+        "mllmseg models verify MLLMSeg_InternVL2_5_1B_RES",
     )
     verify.add_argument("model", nargs="?", help="folder or name (default: embedded model)")
     verify.set_defaults(run=_verify)
@@ -47,6 +60,8 @@ def _list_models(arguments: argparse.Namespace) -> None:
 def _download(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.checkpoints.hub import download
 
+    if arguments.to is not None:
+        check_output_folder(arguments.to)
     print(download(arguments.name, arguments.to, report=lambda line: print(line, file=sys.stderr)))
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mllmseg_ros.cli.arguments import require
+from mllmseg_ros.cli.arguments import add_verb, require
 
 if TYPE_CHECKING:
     from mllmseg_ros.data.review import LabelledSet
@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    review = verbs.add_parser("review", help="accept, reject and correct labels in the browser")
+    review = add_verb(
+        verbs,
+        "review",
+        "accept, reject and correct labels in the browser",
+        "mllmseg review tools",
+        "mllmseg review tools --accept-sure",
+    )
     review.add_argument("dataset", type=Path, help="folder written by mllmseg label")
     review.add_argument(
         "--port",
         type=int,
         default=8643,
-        help="port of the page, 0 for any free one (default: 8643)",
+        help="port of the page, 0 for any free one",
     )
     review.add_argument(
         "--accept-sure",

@@ -7,23 +7,27 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mllmseg_ros.cli.arguments import add_ros_arguments, add_verb, explain_missing_ros
+from mllmseg_ros.cli.files import check_output_files
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    view = verbs.add_parser("view", help="show a running ROS 2 node in Rerun")
-    view.add_argument("--camera", default="", help="name of the camera, if it has one")
+    view = add_verb(
+        verbs,
+        "view",
+        "show a running ROS 2 node in Rerun",
+        "mllmseg view",
+        "mllmseg view --save run.rrd --ros-args -r image:=/camera/color/image_raw",
+    )
+    view.add_argument("--camera", default="", help="name of the camera (default: none)")
     view.add_argument(
         "--save",
         type=Path,
         metavar="FILE.rrd",
-        help="write this file instead of opening the viewer",
+        help="write this file instead of opening the viewer (default: open it)",
     )
-    view.add_argument(
-        "--ros-args",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="ROS arguments, for example -r image:=/camera/color/image_raw",
-    )
+    add_ros_arguments(view)
     view.set_defaults(run=_view)
 
 
@@ -31,10 +35,7 @@ def _view(arguments: argparse.Namespace) -> None:
     try:
         from mllmseg_ros.ros.tools.view_node import view
     except ImportError as error:
-        raise ValueError(
-            f"{error}; view needs ROS 2: run it in a sourced workspace with "
-            "ros2 run mllmseg_ros mllmseg view"
-        ) from error
-
+        raise explain_missing_ros("view", error) from error
+    check_output_files(arguments.save)
     if view(arguments.camera, arguments.save, arguments.ros_args):
         raise RuntimeError("view failed, see above")

@@ -115,7 +115,7 @@ class DepthPairing:
                 return None
             raise MissingDepthError(
                 "no depth image has the stamp of the colour image; the nearest is "
-                f"{nearest_ns / 1e9:.3f} s off"
+                f"{nearest_ns / 1e9:.3f} s off{self._explain_missing(paired.depth)}"
             )
         return align_depth(
             frame,
@@ -126,6 +126,18 @@ class DepthPairing:
             depth_rectified=depth_rectified,
             lookup_transform=lookup_transform,
         )
+
+    def _explain_missing(self, depth: StampMatch[Any]) -> str:
+        """Say what arrives: lost images need another remedy than other stamps."""
+        n_matched, n = self._depths.count_matched(depth.stamp_ns)
+        if n_matched:
+            return f"; {n_matched} of {n} depth images arrive, see Large images in docs/topics.md"
+        if n > 1:
+            return (
+                f", and none of the last {n} images has one within {depth.tolerance_ns / 1e9:g} s "
+                "(depth_tolerance)"
+            )
+        return ""
 
     def _static_info(self, frame: Frame) -> Any:
         """The newest camera info, for an image whose stamp none has.

@@ -55,7 +55,7 @@ def check(entries: Iterable[Sample | Problem | Skipped]) -> CheckReport:
     problems: list[Problem] = []
     skipped: list[Skipped] = []
     areas: list[float] = []
-    for each in tqdm(entries, unit="image", mininterval=2):
+    for each in tqdm(entries, desc="checking the data", unit="image", mininterval=2):
         if isinstance(each, Problem):
             problems.append(each)
             continue

@@ -20,6 +20,7 @@ from mllmseg_ros.codecs.image_file import open_image
 from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import is_missing, show
+from mllmseg_ros.masks import encode_run_lengths
 
 __all__ = ["decode", "decode_checked", "polygons_from"]
 
@@ -146,10 +147,7 @@ def decode_ignored(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_
 
 def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """Encode a mask (H, W) as COCO's compressed run lengths, for JSON."""
-    from pycocotools import mask as coco
-
-    run = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in run["size"]], "counts": run["counts"].decode("ascii")}
+    return encode_run_lengths(mask)
 
 
 def _check_polygons(

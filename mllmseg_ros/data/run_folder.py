@@ -40,10 +40,44 @@ def check_resume_config(
     for former, name in (former_names or {}).items():
         if former in stored:
             stored.setdefault(name, stored.pop(former))
-    differing = {k: (stored.get(k), v) for k, v in fields.items() if stored.get(k) != v}
+    differing = [
+        text
+        for name, value in fields.items()
+        if stored.get(name) != value
+        for text in _differences(name, stored.get(name), value)
+    ]
     if differing:
-        shown = one_line(ValueError(differing), with_type=False, max_chars=_MAX_SHOWN)
+        shown = one_line(ValueError("; ".join(differing)), with_type=False, max_chars=_MAX_SHOWN)
         raise ValueError(
-            f"{run} holds a run with another recipe (in the folder, given): {shown}; "
-            "use its settings to resume it, or another folder"
+            f"{run} holds a run with another recipe: {shown}. Use its settings to resume it, "
+            "another folder, or --overwrite"
         )
+
+
+def _differences(name: str, stored: Any, given: Any) -> list[str]:
+    """Describe how a field differs, one text per part of it."""
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        return [
+            text
+            for key in dict.fromkeys((*given, *stored))
+            if stored.get(key) != given.get(key)
+            for text in _differences(f"{name}, {key}", stored.get(key), given.get(key))
+        ]
+    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        return [
+            text
+            for number, pair in enumerate(zip(stored, given, strict=True), start=1)
+            if pair[0] != pair[1]
+            for text in _differences(f"{name} {number}" if len(given) > 1 else name, *pair)
+        ]
+    return [f"{name} {_describe(stored)} there, {_describe(given)} here"]
+
+
+def _describe(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_describe(each)}" for key, each in value.items()) or "empty"
+    if isinstance(value, list):
+        return ", ".join(map(_describe, value)) or "empty"
+    return repr(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write an image to a file."""
+"""Write images and masks to files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.files import show, write_file
 
-__all__ = ["write_image"]
+__all__ = ["check_suffix", "write_image", "write_mask"]
 
 
 def write_image(path: Path, rgb: NDArray[np.uint8]) -> None:
@@ -28,3 +28,22 @@ def write_image(path: Path, rgb: NDArray[np.uint8]) -> None:
     if not encoded:
         raise ValueError(f"{show(path)}: could not be written")
     write_file(path, data.tobytes())
+
+
+def check_suffix(path: Path) -> None:
+    """Check that an image can be written to a file of this name.
+
+    Raises:
+        ValueError: if OpenCV does not know the suffix.
+    """
+    if not cv2.haveImageWriter(str(path)):
+        raise ValueError(f"{show(path)}: not the name of an image; accepted: .png, .jpg, .webp")
+
+
+def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+    """Replace a file by a mask (H, W): a PNG of 0 and 255.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    write_file(path, cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255))[1].tobytes())

@@ -72,7 +72,13 @@ def evaluate_samples(
         images: list[list[EvaluatedExpression]] = []
         spent_s = 0.0
         for index, sample in enumerate(
-            tqdm(samples, desc=protocol, unit="image", mininterval=2, leave=not perturbation)
+            tqdm(
+                samples,
+                desc=f"evaluating, {protocol}",
+                unit="image",
+                mininterval=2,
+                leave=not perturbation,
+            )
         ):
             prepared = _prepare(sample, perturbation, np.random.default_rng((seed, index)))
             if not prepared.questions:

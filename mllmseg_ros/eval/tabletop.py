@@ -125,7 +125,7 @@ def evaluate_tabletop(
         worst = sorted(worst, key=lambda each: quality(each.comparison))[:_N_WORST]
 
     if split == UNSEEN:
-        for index in tqdm(range(n_unseen_scenes()), unit="scene", mininterval=2):
+        for index in tqdm(range(n_unseen_scenes()), desc="evaluating", unit="scene", mininterval=2):
             if len(results) < n_expressions:
                 scene = unseen_scene(index)
                 left = n_expressions - len(results)
@@ -133,7 +133,7 @@ def evaluate_tabletop(
     else:
         with TabletopCamera(_WIDTH, _HEIGHT) as camera:
             n = math.ceil(n_expressions / _EXPRESSIONS_PER_SCENE)
-            for index in tqdm(range(n), unit="scene", mininterval=2):
+            for index in tqdm(range(n), desc="evaluating", unit="scene", mininterval=2):
                 view = _view(camera, index, split)
                 left = min(_EXPRESSIONS_PER_SCENE, n_expressions - len(results))
                 drawn = _draw_expressions(view, seed, split, index, left)

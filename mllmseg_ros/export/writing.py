@@ -74,7 +74,7 @@ def export_onnx(
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise ValueError(f"the model is in {model.dtype} on {model.device}, expected float32, cpu")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is not an empty folder; name another one")
+        raise ValueError(f"{folder} is not an empty folder; name another one, or --overwrite")
     modules = build_stages(model, prompts)
     # oneDNN's convolution is 1e-5 from float64 in the mask decoder, torch's own 2e-6.
     with _quiet(), torch.backends.mkldnn.flags(enabled=False):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read untrusted files safely, and write files next to them."""
 
+from mllmseg_ros.files.clearing import clear_folder
 from mllmseg_ros.files.journal import open_journal
 from mllmseg_ros.files.lock import LOCK_FILE, FolderLock
 from mllmseg_ros.files.reading import (
@@ -38,6 +39,7 @@ __all__ = [
     "JsonLine",
     "check_no_link",
     "check_regular_file",
+    "clear_folder",
     "is_missing",
     "make_folder",
     "move",

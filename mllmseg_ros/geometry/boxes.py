@@ -23,7 +23,7 @@ class BoxHistory:
     """The last box of each track. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._boxes: dict[tuple[str, str], Position] = {}
+        self._boxes: dict[tuple[str, str, bool], Position] = {}
 
     def steady(self, instance_set: InstanceSet) -> InstanceSet:
         """Steady the boxes of instances that had one in the last result, and remember all.
@@ -31,14 +31,15 @@ class BoxHistory:
         Args:
             instance_set: of one image; instances without a track are left as they are.
         """
-        frame = "" if instance_set.frame is None else instance_set.frame.frame_id
-        boxes: dict[tuple[str, str], Position] = {}
+        frame = instance_set.frame
+        kind = ("", False) if frame is None else (frame.frame_id, frame.upright_boxes)
+        boxes: dict[tuple[str, str, bool], Position] = {}
 
         def steadied(instance: Instance) -> Instance:
             position = instance.position
             if position is None or not instance.track_id:
                 return instance
-            key = (instance.track_id, frame)
+            key = (instance.track_id, *kind)
             if key in self._boxes:
                 position = _steady(position, self._boxes[key])
             boxes[key] = position

@@ -74,6 +74,7 @@ class TargetFrame:
 
     frame_id: str
     from_camera: NDArray[np.float64]  # (4, 4) from the optical frame, at the image's stamp
+    upright_boxes: bool = False  # whether the z axis of boxes is that of this frame
 
 
 @dataclass(frozen=True, kw_only=True)

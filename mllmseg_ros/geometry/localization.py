@@ -27,6 +27,7 @@ __all__ = [
     "image_depth_rays",
     "locate",
     "select_own_depth",
+    "stand_box_upright",
     "transform_position",
     "unit_depth_rays",
 ]
@@ -97,7 +98,7 @@ class Position:
     covariance: NDArray[np.float64]  # (3, 3) m^2, of the same points
     surface_point: NDArray[np.float64]  # (3,) m, the point nearest to inside_uv
     box_center: NDArray[np.float64]  # (3,) m, of the box around the points
-    box_axes: NDArray[np.float64]  # (3, 3) rotation, its columns are the box's axes
+    box_axes: NDArray[np.float64]  # (3, 3) rotation; columns: edges nearest to x, y, z of the frame
     box_size: NDArray[np.float64]  # (3,) m, along these axes
     valid_depth_ratio: float  # share of the mask's pixels with a valid depth
     surface: Surface | None = None  # all that is visible; None if only the position was kept
@@ -182,7 +183,8 @@ def locate(
     mean = points.mean(axis=1)
     offsets = points - mean[:, None]
     covariance = offsets @ offsets.T / (len(z) - 1)
-    center, axes, size = _fit_box(offsets, covariance)
+    # Along the direction of least variance, because a camera sees a surface.
+    center, axes, size = _fit_box(offsets, np.roll(np.linalg.eigh(covariance)[1], -1, axis=1))
     used &= (part.depth_m >= low) & (part.depth_m < high)
     return Position(
         mean=mean,
@@ -345,6 +347,22 @@ def transform_position(position: Position, matrix: NDArray[np.float64]) -> Posit
     )
 
 
+def stand_box_upright(position: Position) -> Position:
+    """Fit the box anew, so that its z axis is that of the frame of the position.
+
+    Args:
+        position: with its surface.
+
+    Returns:
+        The position with the smallest upright box: the other two axes are those of the
+        minimum-area rectangle around the points as seen along z.
+    """
+    step = -(-len(position.points) // _MAX_POINTS)
+    offsets = (position.points[step // 2 :: step] - position.mean).T.astype(np.float64)
+    center, axes, size = _fit_box(offsets, np.eye(3))
+    return replace(position, box_center=position.mean + center, box_axes=axes, box_size=size)
+
+
 def _find_jumps(part: MaskDepth) -> NDArray[np.bool_]:
     """Tell which pixels of the rim have a depth jump to one of eight neighbours."""
     # What is invalid or not the target's is ignored as a neighbour.
@@ -357,24 +375,25 @@ def _find_jumps(part: MaskDepth) -> NDArray[np.bool_]:
 
 
 def _fit_box(
-    offsets: NDArray[np.float64], covariance: NDArray[np.float64]
+    offsets: NDArray[np.float64], basis: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Fit an oriented box to points (3, N) around 0 with a covariance (3, 3).
+    """Fit an oriented box to points (3, N) around 0.
+
+    Args:
+        offsets: the points.
+        basis: (3, 3) orthonormal; its last column is an axis of the box, and the other two axes are
+            those of the minimum-area rectangle perpendicular to it.
 
     Returns:
-        Its centre, axes and size.
-
-    One axis is the direction of least variance, because a camera sees a surface; the other two are
-    those of the minimum-area rectangle perpendicular to it. Axes are ordered by the nearest axis of
-    the optical frame, so that a box does not flip from one image to the next.
+        Its centre, axes and size. Axes are ordered by the nearest axis of the frame, so that a box
+        does not flip from one image to the next.
     """
-    _, vectors = np.linalg.eigh(covariance)
-    across = vectors[:, 1:].T @ offsets  # (2, N)
+    across = basis[:, :2].T @ offsets  # (2, N)
     # In millimetres, and of the hull: minAreaRect computes in single precision.
     hull = cv2.convexHull((1000 * across.T).astype(np.float32))
     angle = np.deg2rad(cv2.minAreaRect(hull)[2])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    axes, _ = align_axes(np.column_stack([vectors[:, 1:] @ turn, vectors[:, 0]]))
+    axes, _ = align_axes(np.column_stack([basis[:, :2] @ turn, basis[:, 2]]))
     low, high = _measure_extent(axes.T @ offsets)
     return axes @ ((low + high) / 2), axes, high - low
 

@@ -229,6 +229,12 @@ class BagSource:
                     _put(pairing, camera, role, connection, data, recorded_ns, times)
         yield from pending
 
+    def expect_images(self, every: int) -> int:
+        """How many images there will be, as the bag says; 0 if it does not."""
+        topics = {camera.image for camera in self.cameras}
+        counts = [each.msgcount for each in self.connections if each.topic in topics]
+        return sum(-(-count // every) for count in counts)
+
     def _read_static_transforms(self) -> _Transforms:
         """Read what holds for the whole recording, however late it was recorded."""
         transforms = _Transforms()

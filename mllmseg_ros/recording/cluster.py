@@ -79,7 +79,8 @@ def _infer(ray: Any, run: LabelRun, batches: list[dict[str, Any]], journal: Jour
         num_cpus=0 if on_gpus else 1,
     )
     n_missing = sum(len(batch["numbers"]) for batch in batches)
-    with tqdm(initial=len(journal), total=len(journal) + n_missing, unit="image") as bar:
+    total = len(journal) + n_missing
+    with tqdm(desc="segmenting", initial=len(journal), total=total, unit="image") as bar:
         for row in rows.iter_rows():
             key = (int(row["input"]), int(row["number"]))
             error = recorded_result_from_json(row["line"]).error

@@ -66,6 +66,10 @@ class FolderSource:
                 encoded=_read_upright(file),
             )
 
+    def expect_images(self, every: int) -> int:
+        """How many images there will be."""
+        return -(-len(self.files) // every)
+
     def identity(self) -> dict[str, object]:
         """Get name, number and total size of the images."""
         return {

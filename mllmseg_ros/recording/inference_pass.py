@@ -98,9 +98,10 @@ def run_inference_pass(
         save_image: called with each decoded image.
     """
     keys: set[tuple[int, int]] = set()
-    with tqdm(initial=len(journal), unit=" images", mininterval=1) as bar:
+    total = sum(source.expect_images(every) for source in sources)
+    with tqdm(initial=len(journal), total=total or None, unit="image", mininterval=1) as bar:
         for input_index, source in enumerate(sources):
-            bar.set_description_str(source.path.name[:32])
+            bar.set_description_str(f"segmenting {source.path.name[:32]}")
             for number, image in enumerate(source.images(every)):
                 keys.add((input_index, number))
                 if (input_index, number) in journal:

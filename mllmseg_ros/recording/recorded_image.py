@@ -41,6 +41,9 @@ class ImageSource(Protocol):
         An image can be decoded until the next one is taken.
         """
 
+    def expect_images(self, every: int) -> int:
+        """How many images :meth:`images` will yield, as the recording says; 0 if it does not."""
+
     def identity(self) -> dict[str, object]:
         """Get what distinguishes this recording from others, ready for JSON."""
 

@@ -91,6 +91,10 @@ class VideoSource:
         finally:
             video.release()
 
+    def expect_images(self, every: int) -> int:
+        """How many images there will be, as the file says; 0 if it does not."""
+        return -(-self.n_frames // every)
+
     def identity(self) -> dict[str, object]:
         """Get name and size of the file."""
         return {"name": self.path.name, "bytes": self.path.stat().st_size}

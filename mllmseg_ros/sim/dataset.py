@@ -76,7 +76,10 @@ def render_dataset(
         for start in range(first_seed, end, SHARD_SCENES)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    with FolderLock(folder), tqdm(total=n_scenes, unit="scene", mininterval=5) as bar:
+    with (
+        FolderLock(folder),
+        tqdm(desc=f"rendering {split}", total=n_scenes, unit="scene", mininterval=5) as bar,
+    ):
         if n_processes == 1:
             for job in jobs:
                 _render_shard(*job)

@@ -63,7 +63,7 @@ def export_scenes(
 
 def _check_empty(folder: Path) -> None:
     if any(path.name != LOCK_FILE for path in folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; name another folder")
+        raise ValueError(f"{folder} is not empty; name another folder, or --overwrite")
 
 
 def _export(folder: Path, split: str, seeds: Iterable[int], n_expressions: int) -> int:
@@ -75,7 +75,7 @@ def _export(folder: Path, split: str, seeds: Iterable[int], n_expressions: int) 
         (folder / "annotations.jsonl").open("x", encoding="utf-8") as annotations,
         (folder / "truth.jsonl").open("x", encoding="utf-8") as truth,
     ):
-        for seed in tqdm(seeds, unit="scene", mininterval=2):
+        for seed in tqdm(seeds, desc=f"rendering {split}", unit="scene", mininterval=2):
             camera.load(random_scene(seed, split))
             view = camera.render()
             name = f"{seed:06d}.png"

@@ -107,6 +107,7 @@ class Trainer(ABC):
                 range(first, self._steps),
                 initial=first,
                 total=self._steps,
+                desc="training",
                 unit="step",
                 mininterval=5,
                 disable=not self._is_main,

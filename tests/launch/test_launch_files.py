@@ -28,6 +28,7 @@ from ros_harness import START_S, Client, new_domain
 from launch import LaunchContext
 from mllmseg_ros.ros.demo.camera_publisher import FRAME_ID
 from mllmseg_ros.ros.support import large_images
+from mllmseg_ros.ros.support.camera_presets import PRESETS
 
 LAUNCH = Path(get_package_share_directory("mllmseg_ros")) / "launch"
 # Does what `ros2 launch FILE name:=value` does; ros2cli may not be installed.
@@ -86,6 +87,38 @@ def test_the_node_on_a_camera_s_topics(tmp_path: Path) -> None:
     assert process.returncode == 0, output
     assert "process has finished cleanly" in output
     assert "Traceback" not in output
+
+
+def remappings(name: str, **arguments: str) -> dict[str, str]:
+    """What a launch file remaps, without starting anything."""
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    source = PythonLaunchDescriptionSource(str(LAUNCH / name))
+    found: dict[str, str] = {}
+    for entity in source.get_launch_description(context).entities:
+        for node in entity.execute(context) or []:
+            node._perform_substitutions(context)
+            found |= dict(node.expanded_remapping_rules)
+    return found
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", ["mllmseg.launch.py", "console.launch.py"])
+def test_a_preset_gives_the_topics_of_a_camera(name: str, preset: str) -> None:
+    topics = PRESETS[preset]
+    given = remappings(name, preset=preset)
+    assert given["image"] == topics["image"]
+    assert given["image/compressed"] == f"{topics['image']}/compressed"
+    if name == "mllmseg.launch.py":
+        assert given["camera_info"] == topics["camera_info"]
+        assert given["depth/image"] == topics["depth"]
+        assert given["depth/camera_info"] == topics["depth_camera_info"]
+    assert given["command"] == "command"
+    own = remappings(name, preset=preset, image="/mine")
+    assert (own["image"], own["image/compressed"]) == ("/mine", "/mine/compressed")
+    assert remappings(name)["image"] == "image"
+    with pytest.raises(RuntimeError, match="realsense"):
+        remappings(name, preset="kinect")
 
 
 @pytest.mark.parametrize("name", ["mllmseg.launch.py", "demo.launch.py"])

@@ -46,7 +46,7 @@ class Rig:
     def __init__(self) -> None:
         self.tree = Tree()
         self.pairing = DepthPairing()
-        self.note, self.target_frame = "", ""
+        self.note, self.target_frame, self.upright_boxes = "", "", False
         self.reader: CameraImageReader | None = None
 
     def depth(
@@ -71,6 +71,7 @@ class Rig:
         parameters = SegmenterParameters(
             depth_tolerance=tolerance_ns * 1e-9 + 1e-10,
             target_frame=self.target_frame,
+            upright_boxes=self.upright_boxes,
             transform_timeout=0.0,
         )
         self.reader = CameraImageReader(
@@ -127,6 +128,26 @@ def test_the_distance_to_the_nearest_depth_is_reported(rig: Rig) -> None:
     assert rig.note.endswith("; the nearest is 0.035 s off")
 
 
+def test_what_arrives_is_told_lost_images_from_other_stamps(rig: Rig) -> None:
+    period_ns = 100_000_000
+    for number in range(1, 12):
+        if number % 4 == 0:  # of twelve images, those of the fourth and the eighth
+            rig.depth(number * period_ns, 0.7)
+        rig.image(number * period_ns, 20_000_000)
+    newest = rig.image(12 * period_ns, 20_000_000)
+    rig.image(13 * period_ns, 20_000_000)  # whose depth may still come
+    assert rig.z_of(newest) is None
+    reason = "off; 2 of 9 depth images arrive, see Large images in docs/topics.md"
+    assert rig.note.endswith(reason)
+    others = Rig()
+    for number in range(1, 12):
+        others.info(number * period_ns)
+        others.depth(number * period_ns + 40_000_000, 0.7)
+        last = others.image(number * period_ns, 20_000_000)
+    assert others.z_of(last) is None
+    assert "0.040 s off, and none of the last 10 images has one within 0.02 s" in others.note
+
+
 def test_depth_of_another_size_is_sampled(rig: Rig) -> None:
     rig.depth(3, 0.7, (HEIGHT // 2, WIDTH // 2))
     rig.info(3)
@@ -179,6 +200,19 @@ def test_positions_are_in_the_target_frame_or_missing(rig: Rig) -> None:
     assert rig.instance_set.frame.frame_id == "base"
     assert rig.z_of(rig.image(1)) is None  # there is no transform at another time
     assert "into the past" in rig.note
+
+
+def test_boxes_stand_upright_in_the_target_frame(rig: Rig) -> None:
+    tilt = (0.0, np.sin(1.25), 0.0, np.cos(1.25))
+    rig.tree.put("base", "camera", 1, (0.0, 0.0, 1.5), tilt, static=True)
+    for target_frame, upright in (("base", False), ("base", True), ("camera", True)):
+        rig.target_frame, rig.upright_boxes = target_frame, upright
+        assert rig.z_of(rig.image(1)) is not None
+        assert (rig.instance_set.frame.frame_id, rig.note) == (target_frame, "")
+        axes = rig.instance_set.instances[0].position.box_axes
+        assert (axes[2, 2] == pytest.approx(1.0, abs=1e-9)) == upright
+    with pytest.raises(ValueError, match="upright_boxes is true and target_frame empty"):
+        SegmenterParameters(upright_boxes=True)
 
 
 def test_missing_depth_is_reported(rig: Rig) -> None:

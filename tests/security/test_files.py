@@ -395,9 +395,9 @@ def test_outputs_replace_links(home: Home, data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("sheet.xyz", "sheet.xyz: could not be written"),
-        ("no/folder.png", "no/folder.png: No such file"),
-        ("folder.png", "folder.png exists and is not a regular file"),
+        ("sheet.xyz", "sheet.xyz: not the name of an image"),
+        ("no/folder.png", "no/folder.png: there is no folder"),
+        ("folder.png", "folder.png is a folder; name a file in it"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_named(

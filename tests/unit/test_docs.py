@@ -289,7 +289,7 @@ def launch_arguments(path: Path) -> set[str]:
 
 def arguments_of_every_node() -> set[str]:
     text = (ROOT / "mllmseg_ros" / "ros" / "support" / "launch_files.py").read_text()
-    return {"use_sim_time", *re.findall(r'_argument\("(\w+)"', text)}
+    return {"preset", "use_sim_time", *re.findall(r'_argument\("(\w+)"', text)}
 
 
 def parameters_of(node: str) -> set[str]:

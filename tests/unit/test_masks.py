@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from mllmseg_ros.masks import area_px, box_xyxy, centroid_uv, inside_uv
+from mllmseg_ros.masks import area_px, box_xyxy, centroid_uv, encode_run_lengths, inside_uv
 
 
 def test_empty_mask_has_no_geometry() -> None:
@@ -68,3 +69,16 @@ def test_inside_point_of_a_large_mask() -> None:
     inside = inside_uv(lines)
     assert inside is not None
     assert lines[inside[::-1]]
+
+
+def test_run_lengths_are_those_of_pycocotools() -> None:
+    coco = pytest.importorskip("pycocotools.mask", reason="needs pycocotools")
+    rng = np.random.default_rng(0)
+    masks = [np.zeros((5, 7), bool), np.ones((5, 7), bool), np.eye(300, dtype=bool)]
+    masks += [rng.random((rng.integers(1, 90), rng.integers(1, 90))) < p for p in (0.01, 0.5, 0.99)]
+    blob = np.zeros((480, 640), bool)
+    blob[100:300, 200:600] = True
+    for mask in (*masks, blob):
+        run = coco.encode(np.asfortranarray(mask, np.uint8))
+        expected = {"size": list(run["size"]), "counts": run["counts"].decode()}
+        assert encode_run_lengths(mask) == expected

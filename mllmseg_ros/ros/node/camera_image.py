@@ -123,13 +123,17 @@ class CameraImageReader:
             ValueError: if there is no transform to it, saying why.
         """
         parameters = self._parameters.now
-        target = bare_frame_id(parameters.target_frame)
-        if target in ("", bare_frame_id(frame.frame_id)):
+        target, upright = bare_frame_id(parameters.target_frame), parameters.upright_boxes
+        is_own = target == bare_frame_id(frame.frame_id)
+        if not target or (is_own and not upright):
             return None
-        matrix = matrix_at(
-            self._transforms, target, frame.frame_id, frame.stamp_ns, parameters.transform_timeout
+        timeout_s = parameters.transform_timeout
+        matrix = (
+            np.eye(4)
+            if is_own
+            else matrix_at(self._transforms, target, frame.frame_id, frame.stamp_ns, timeout_s)
         )
-        return TargetFrame(frame_id=target, from_camera=matrix)
+        return TargetFrame(frame_id=target, from_camera=matrix, upright_boxes=upright)
 
 
 class CameraImage:

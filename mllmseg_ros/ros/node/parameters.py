@@ -172,6 +172,13 @@ class SegmenterParameters:
         "camera's optical frame.",
         live=True,
     )
+    upright_boxes: bool = _parameter(
+        False,
+        "The z axis of boxes is that of target_frame, which has to be set: for a frame whose z "
+        "axis points up, boxes stand upright. false: one axis is perpendicular to the visible "
+        "surface.",
+        live=True,
+    )
     transform_timeout: float = _parameter(
         0.2,
         "Maximum time that a result waits for its transform, in seconds of real time. Then it "
@@ -218,6 +225,11 @@ class SegmenterParameters:
         if len(set(self.cameras)) != len(self.cameras) or not self.cameras:
             raise ValueError(
                 f"parameter cameras is {list(self.cameras)}; accepted: at least one name, each once"
+            )
+        if self.upright_boxes and not self.target_frame:
+            raise ValueError(
+                "parameter upright_boxes is true and target_frame empty; accepted: a frame whose z "
+                "axis points up, set first"
             )
         if 0 < self.max_rate < _LEAST_RATE:
             raise ValueError(

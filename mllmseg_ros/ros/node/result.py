@@ -16,11 +16,17 @@ from mllmseg_ros.geometry.instances import (
     Depth,
     Instance,
     InstanceSet,
+    TargetFrame,
     depth_if_found,
     locate_instances,
     locate_or_explain,
 )
-from mllmseg_ros.geometry.localization import locate, transform_position
+from mllmseg_ros.geometry.localization import (
+    Position,
+    locate,
+    stand_box_upright,
+    transform_position,
+)
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.inference_backend import EncodedImage
 from mllmseg_ros.ros.node.request import Request
@@ -181,9 +187,12 @@ def _in_target_frame(image: CameraImage, located: InstanceSet) -> InstanceSet:
     if frame is None:
         return located
     instances = [
-        each
-        if each.position is None
-        else replace(each, position=transform_position(each.position, frame.from_camera))
+        each if each.position is None else replace(each, position=_place(each.position, frame))
         for each in located.instances
     ]
     return replace(located, instances=instances, frame=frame)
+
+
+def _place(position: Position, frame: TargetFrame) -> Position:
+    placed = transform_position(position, frame.from_camera)
+    return stand_box_upright(placed) if frame.upright_boxes else placed

@@ -15,11 +15,14 @@ from typing import Any
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_context import LaunchContext
 from launch.launch_description import LaunchDescription
+from launch.substitution import Substitution
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from mllmseg_ros.ros.support.camera_presets import PRESETS
 from mllmseg_ros.ros.support.parameter_fields import ParameterFields
 
 __all__ = ["Topic", "describe_node"]
@@ -36,6 +39,32 @@ class Topic:
     default: object = None  # text or substitutions; None: the node's name for it
 
 
+class PresetTopic(Substitution):
+    """Topic that the argument ``preset`` gives to another argument, else that one's default."""
+
+    def __init__(self, argument: str, default: Any) -> None:
+        """Set up.
+
+        Args:
+            argument: of the launch file.
+            default: text or substitutions, where there is no preset or it has no such topic.
+        """
+        super().__init__()
+        self._argument = argument
+        self._default = normalize_to_list_of_substitutions(default)
+
+    def describe(self) -> str:
+        """Describe it for ``ros2 launch --show-args``."""
+        return " + ".join(each.describe() for each in self._default)
+
+    def perform(self, context: LaunchContext) -> str:
+        """Return the topic."""
+        preset = PRESETS.get(LaunchConfiguration("preset").perform(context), {})
+        if self._argument in preset:
+            return preset[self._argument]
+        return str(perform_substitutions(context, self._default))
+
+
 def describe_node(
     parameters: type[ParameterFields],
     topics: Mapping[str, Topic],
@@ -43,6 +72,7 @@ def describe_node(
     executable: str,
     name: str,
     action: type[Node] = Node,
+    has_presets: bool = False,
 ) -> LaunchDescription:
     """Describe a node and its arguments.
 
@@ -53,6 +83,7 @@ def describe_node(
         executable: executable of this package.
         name: name of the node; its parameter file is ``config/<name>.yaml``.
         action: Node or LifecycleNode.
+        has_presets: whether an argument ``preset`` chooses the topics of a usual camera.
     """
     file = PathJoinSubstitution([FindPackageShare("mllmseg_ros"), "config", f"{name}.yaml"])
     types = {**typing.get_type_hints(parameters), "use_sim_time": bool}
@@ -89,6 +120,7 @@ def describe_node(
 
     return LaunchDescription(
         [
+            *([_preset_argument()] if has_presets else []),
             _argument("namespace", "", "namespace of the node and of its topics"),
             _argument("name", name, "name of the node"),
             _argument("params_file", file, "parameters of the node"),
@@ -100,13 +132,24 @@ def describe_node(
             *(
                 _argument(
                     each,
-                    topic.name if topic.default is None else topic.default,
+                    PresetTopic(each, default) if has_presets else default,
                     f"topic: {topic.description}",
                 )
                 for each, topic in topics.items()
+                for default in [topic.name if topic.default is None else topic.default]
             ),
             OpaqueFunction(function=start),
         ]
+    )
+
+
+def _preset_argument() -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        "preset",
+        default_value="",
+        choices=["", *PRESETS],
+        description="topics of this camera's driver (docs/your_camera.md); those given as "
+        "arguments take precedence",
     )
 
 

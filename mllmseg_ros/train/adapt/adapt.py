@@ -103,6 +103,7 @@ def adapt(
         # A model that is shown absent targets learns to reject.
         absent = any(target.region is None for sample in samples for target in sample.targets)
         evaluator = Evaluator(start, chosen_device, dtype, held_out, rehearsal, can_reject=absent)
+        tqdm.write("evaluating the model before training")
         before = evaluator.evaluate()
         prompts = PromptBuilder(
             Tokenizer.from_folder(start), model.config.prompt, model.config.n_image_tokens
@@ -271,6 +272,7 @@ def _finish(trainer: _AdaptTrainer, trained: str, n_images: int) -> AdaptReport:
     old = load_model(trainer.start, device, torch.float32).state_dict()
     new = load_model(run / "best", device, torch.float32).state_dict()
     evaluations = []
+    tqdm.write("evaluating mixtures of the best checkpoint and the model before training")
     for share in _SHARES:
         evaluator.model.load_state_dict(_mix(old, new, share))
         evaluations.append((share, evaluator.evaluate()))

@@ -51,7 +51,7 @@ def start_from_internvl(source: Path, out: Path, seed: int = 0) -> Path:
             empty.
     """
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; name another folder")
+        raise ValueError(f"{out} is not empty; name another folder, or --overwrite")
     with replaced_folder(out) as partial:
         _write_start(source, partial, out.name, seed)
     return out

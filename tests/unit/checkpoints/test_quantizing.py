@@ -162,6 +162,7 @@ def test_broken_quantised_weights_are_named(
 
 def test_what_cannot_be_written_or_saved_is_named(random_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").touch()
     with pytest.raises(ValueError, match="there already exists"):
         quantize_checkpoint(random_checkpoint, tmp_path / "there", "int8")
     with pytest.raises(ValueError, match="unknown kind 'int5'"):

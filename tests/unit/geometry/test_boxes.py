@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from mllmseg_ros.geometry.boxes import BoxHistory
-from mllmseg_ros.geometry.instances import Instance, InstanceSet
-from mllmseg_ros.geometry.localization import Intrinsics, Position, locate
+from mllmseg_ros.geometry.instances import Instance, InstanceSet, TargetFrame
+from mllmseg_ros.geometry.localization import (
+    Intrinsics,
+    Position,
+    locate,
+    stand_box_upright,
+    transform_position,
+)
 from mllmseg_ros.segmentation import Status, build_segmentation
 
 K = np.array([[500.0, 0.0, 159.5], [0.0, 500.0, 119.5], [0.0, 0.0, 1.0]])
@@ -53,6 +61,22 @@ def steadied(history: BoxHistory, position: Position) -> Position:
     (one,) = history.steady(instances(position)).instances
     assert one.position is not None
     return one.position
+
+
+def test_a_box_that_stands_up_does_not_turn_there_slowly() -> None:
+    rng = np.random.default_rng(0)
+    history, from_camera = BoxHistory(), np.eye(4)
+    from_camera[:3, :3] = cv2.Rodrigues(np.array([2.0, 0.0, 0.0]))[0]
+    for upright in (False, True):
+        for _ in range(3):
+            position = transform_position(see_ball(rng, (0.0, 0.0, 0.5)), from_camera)
+            if upright:
+                position = stand_box_upright(position)
+            frame = TargetFrame(frame_id="base", from_camera=from_camera, upright_boxes=upright)
+            (one,) = history.steady(replace(instances(position), frame=frame)).instances
+            assert one.position is not None
+            stands = one.position.box_axes[2, 2] == pytest.approx(1.0, abs=1e-9)
+            assert stands == upright
 
 
 def step_deg(a: Position, b: Position) -> float:

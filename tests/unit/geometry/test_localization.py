@@ -13,6 +13,7 @@ from mllmseg_ros.geometry.localization import (
     image_depth_rays,
     locate,
     select_own_depth,
+    stand_box_upright,
     transform_position,
     unit_depth_rays,
 )
@@ -274,3 +275,31 @@ def test_depths_of_the_surroundings_alone_give_no_position() -> None:
     nothing = np.zeros_like(mask)
     assert select_own_depth(nothing, depth) is depth
     assert explain_no_position(nothing, depth).endswith("0 px, at least 10 are needed")
+
+
+def test_an_upright_box_stands_on_the_table() -> None:
+    """The camera looks down at an angle, so that the fitted boxes lean."""
+    leaning_deg = []
+    for view in map(load_sample, range(N_SAMPLES)):
+        camera = Intrinsics(K=view.K, D=NO_DISTORTION)
+        for thing in view.objects:
+            mask = view.instances == thing.instance_id
+            seen_at = inside_uv(mask)
+            if mask.sum() < 500 or seen_at is None:
+                continue
+            located = locate(mask, view.depth_m, camera, seen_at)
+            assert located is not None
+            position = transform_position(located, view.camera_pose)
+            upright = stand_box_upright(position)
+            leaning_deg.append(np.degrees(np.arccos(min(1.0, position.box_axes[2, 2]))))
+            np.testing.assert_allclose(upright.box_axes[:, 2], (0, 0, 1), atol=1e-9)
+            np.testing.assert_allclose(upright.box_axes.T @ upright.box_axes, np.eye(3), atol=1e-9)
+            assert np.linalg.det(upright.box_axes) == pytest.approx(1.0)
+            z = position.points[:, 2]
+            bottom, top = upright.box_center[2] + np.array([-0.5, 0.5]) * upright.box_size[2]
+            assert bottom == pytest.approx(np.percentile(z, 0.5), abs=0.01)
+            assert top == pytest.approx(np.percentile(z, 99.5), abs=0.01)
+            inside = np.abs((position.points - upright.box_center) @ upright.box_axes)
+            assert (inside <= upright.box_size / 2 + 1e-3).all(axis=1).mean() > 0.97
+            assert np.array_equal(upright.mean, position.mean)
+    assert np.max(leaning_deg) > 20

@@ -22,7 +22,7 @@ pytest.importorskip("rosbags", reason="needs requirements/recordings.txt")
 pytest.importorskip("av", reason="needs requirements/recordings.txt")
 pytest.importorskip("pycocotools", reason="needs requirements/recordings.txt")
 
-from recordings import DISTANCE_M, FIRST_NS, FRAME_ID, STEP_NS, sample_frames, write_bag
+from recordings import DISTANCE_M, FIRST_NS, FRAME_ID, FRAMES, STEP_NS, sample_frames, write_bag
 from rosbags.rosbag2 import Reader
 
 from mllmseg_ros.cli import main
@@ -232,6 +232,18 @@ def test_of_a_truncated_mcap_what_is_readable_is_used(
     assert 0 < len(images) < N
     np.testing.assert_array_equal(images[0].decode().rgb, sample_frames(1)[0])
     assert "truncated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_recording_tells_how_many_images_there_will_be(
+    bag: Path, run: Path, tmp_path: Path, every: int
+) -> None:
+    """What the time left is computed from."""
+    for number in range(3):
+        shutil.copy(FRAMES / "frame_0.png", tmp_path / f"{number}.png")
+    for path in (bag, run / "overlay.mp4", tmp_path):
+        source = open_source(path)
+        assert source.expect_images(every) == len(list(source.images(every))) > 1
 
 
 def test_depth_of_another_frame_is_brought_over_by_the_bags_transforms(tmp_path: Path) -> None:

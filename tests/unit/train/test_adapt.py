@@ -147,7 +147,7 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
         assert all(torch.equal(once[key], tensor) for key, tensor in twice.items()), name
     with pytest.raises(ValueError, match="another recipe"):
         adapt(run, random_checkpoint, new, known, replace(TINY, seed=1), device="cpu")
-    with pytest.raises(ValueError, match=r"another recipe .*'data'"):
+    with pytest.raises(ValueError, match="another recipe: data "):
         adapt(run, random_checkpoint, new[:-1], known, TINY, device="cpu")
 
 
@@ -410,5 +410,5 @@ def test_a_recipe_and_a_run_of_an_earlier_version_are_read(tmp_path: Path) -> No
     path = tmp_path / "run" / "recipe.json"
     path.write_text(path.read_text().replace("max_forgetting", "forget_at_most"))
     TINY.check_run(tmp_path / "run", start="a")
-    with pytest.raises(ValueError, match=r"another recipe .*'max_forgetting': \(2.0, 3.0\)"):
+    with pytest.raises(ValueError, match=r"max_forgetting 2\.0 there, 3\.0 here"):
         replace(TINY, max_forgetting=3.0).check_run(tmp_path / "run", start="a")

@@ -160,9 +160,9 @@ def test_a_killed_run_repeats_the_unbroken_one(
 
 def test_another_recipe_or_start_is_refused(unbroken: Path, start: Path, data: Path) -> None:
     samples = [load_samples(data)]
-    with pytest.raises(ValueError, match=r"another recipe .*'seed': \(0, 3\)"):
+    with pytest.raises(ValueError, match="another recipe: seed 0 there, 3 here"):
         train_as_in_paper(unbroken, start, samples, replace(TINY, seed=3))
-    with pytest.raises(ValueError, match="'start'"):
+    with pytest.raises(ValueError, match="recipe: start "):
         train_as_in_paper(unbroken, start.parent, samples, TINY)
 
 
