@@ -46,6 +46,7 @@ from mllmseg_ros.tracking.tracker import Tracker
 WIDTH, HEIGHT, RATE = 640, 480, 10  # px, px, Hz
 KEY_AGE_S = 0.5  # the node's key_frame_age
 CONFIRM = (1, 2)
+MAX_AT_ONCE = 16  # expressions
 N_OBJECTS, DESCRIBED_EVERY = 7, 10  # images
 # The limits of mllmseg_ros/tracking/decisions.py were chosen on other scenes: 17 and 201 to 207.
 FIRST_SEED = 301
@@ -158,7 +159,11 @@ def segment_all(
 ) -> list[Segmentation]:
     """Segment an image by all expressions, each by itself."""
     context = segmenter.encode(frame.rgb)
-    return [segmenter.segment(context, [each])[0] for each in expressions]
+    return [
+        each
+        for begin in range(0, len(expressions), MAX_AT_ONCE)
+        for each in segmenter.segment(context, expressions[begin : begin + MAX_AT_ONCE])
+    ]
 
 
 def play(views: Iterator[View], segmenter: Segmenter) -> tuple[list[Command | None], list[Case]]:

@@ -149,9 +149,9 @@ class Decisions:
             is_dropped = is_full and mean < limits.drop
         else:
             is_dropped = mean < limits.drop or (is_full and max(scores) < threshold)
-        if not is_dropped:
-            return held
-        return newest if newest is not Status.FOUND else Status.LOW_CONFIDENCE
+        if is_dropped and newest is not Status.FOUND:
+            return newest
+        return Status.LOW_CONFIDENCE if is_dropped and held is Status.FOUND else held
 
     def _explain(self, memory: _Memory, limits: _Limits, kind: str) -> str:
         """Say why the status is another one than the newest inference alone would give."""

@@ -131,6 +131,8 @@ class Commander(ABC, Node, Generic[Command]):
             return  # of the same command, sent earlier
         if message.status == SegmentationArray.STATUS_STALE_INPUT:
             return  # an image will come
+        if any(entry.unconfirmed for entry in message.segmentations):
+            return  # the next inference decides
         self._result, self._result_s = message, time.monotonic()
         self._handle_result(command, message)
 
