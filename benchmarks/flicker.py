@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how often answers to a command in force contradict the truth, with and without memory.
+"""Measure how often results of a command in force contradict the truth, with and without memory.
 
-    python benchmarks/flicker.py               # --seconds 60 --scenes 3 --json FILE
+    python benchmarks/flicker.py               # --seconds 30 --scenes 3 --json FILE
 
-Simulated scenes are rendered at 10 Hz while something moves: the objects (as in the demo), objects
-and camera, or the gripper between objects and camera. Each named thing is a command in force for a
-minute: things that are on the table ("the mug", "the red mug") and things that are not ("the vase",
+Simulated scenes are rendered at 5 Hz while something moves: the objects (as in the demo), objects
+and camera, or the gripper between objects and camera. Each named thing is a command in force: things that are on the table ("the mug", "the red mug") and things that are not ("the vase",
 "the banana", "the car"). The embedded model runs when the tracker asks for it, at least twice a
-second, and the answers are those that the node would publish on each image. Both cases see the same
+second, and the results are those that the node would publish on each image. Both cases see the same
 images in the same run: `confirm_inferences` 1, where each inference decides by itself, and 2.
 
-An answer is wrong if it is FOUND for what is not there, or NO_TARGET for what is; LOW_CONFIDENCE
+A result is wrong if it is FOUND for what is not there, or NO_TARGET for what is; LOW_CONFIDENCE
 ("not sure") is neither, and is counted apart. Time is simulated: the load of the machine does not
 matter.
 """
@@ -43,7 +42,7 @@ from mllmseg_ros.sim.view import View, VisibleObject
 from mllmseg_ros.tracking.decisions import DecisionRule
 from mllmseg_ros.tracking.tracker import Tracker
 
-WIDTH, HEIGHT, RATE = 640, 480, 10  # px, px, Hz
+WIDTH, HEIGHT, RATE = 640, 480, 5  # px, px, Hz
 KEY_AGE_S = 0.5  # the node's key_frame_age
 CONFIRM = (1, 2)
 MAX_AT_ONCE = 16  # expressions
@@ -67,12 +66,12 @@ class Tally:
 
     n_commands: int = 0
     minutes: float = 0.0
-    answers: int = 0
+    results: int = 0
     wrong: int = 0
     unsure: int = 0
     status_changes: int = 0
-    number_changes: int = 0  # of instances, between two answers that found something
-    first_s: list[float] = field(default_factory=list)  # until the first answer that found it
+    number_changes: int = 0  # of instances, between two results that found something
+    first_s: list[float] = field(default_factory=list)  # until the first result that found it
 
 
 def render_objects(seed: int, n: int, camera_amount: float) -> Iterator[View]:
@@ -188,18 +187,18 @@ def play(views: Iterator[View], segmenter: Segmenter) -> tuple[list[Command | No
     return [judge(each, objects) for each in expressions], cases
 
 
-def count(tally: Tally, command: Command, answers: Sequence[Sequence[Status]]) -> None:
-    """Add the answers to one command: for each image, the statuses of its instances."""
+def count(tally: Tally, command: Command, results: Sequence[Sequence[Status]]) -> None:
+    """Add the results of one command: for each image, the statuses of its instances."""
     # An expression is found if one of its instances is.
-    statuses = [Status.FOUND if Status.FOUND in each else each[0] for each in answers]
+    statuses = [Status.FOUND if Status.FOUND in each else each[0] for each in results]
     wrong = Status.NO_TARGET if command.is_there else Status.FOUND
     tally.n_commands += 1
-    tally.minutes += len(answers) / RATE / 60
-    tally.answers += len(answers)
+    tally.minutes += len(results) / RATE / 60
+    tally.results += len(results)
     tally.wrong += statuses.count(wrong)
     tally.unsure += statuses.count(Status.LOW_CONFIDENCE)
     tally.status_changes += sum(a is not b for a, b in itertools.pairwise(statuses))
-    numbers = [each.count(Status.FOUND) for each in answers if Status.FOUND in each]
+    numbers = [each.count(Status.FOUND) for each in results if Status.FOUND in each]
     tally.number_changes += sum(a != b for a, b in itertools.pairwise(numbers))
     if command.is_there and Status.FOUND in statuses:
         tally.first_s.append(statuses.index(Status.FOUND) / RATE)
@@ -219,8 +218,8 @@ def format_row(name: str, n: int, tally: Tally) -> str:
     """Format one row of the table."""
     first = f"{np.mean(tally.first_s):6.2f}" if tally.first_s else "      "
     return (
-        f"{name:34}{n:8}{tally.n_commands:10}{100 * tally.wrong / tally.answers:8.1f}"
-        f"{100 * tally.unsure / tally.answers:10.1f}{tally.status_changes / tally.minutes:12.1f}"
+        f"{name:34}{n:8}{tally.n_commands:10}{100 * tally.wrong / tally.results:8.1f}"
+        f"{100 * tally.unsure / tally.results:10.1f}{tally.status_changes / tally.minutes:12.1f}"
         f"{tally.number_changes / tally.minutes:12.1f}{first:>10}"
     )
 
@@ -228,7 +227,7 @@ def format_row(name: str, n: int, tally: Tally) -> str:
 def main() -> None:
     """Render, replay and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each sequence")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each sequence")
     parser.add_argument("--scenes", type=int, default=3, help="of each motion")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -236,25 +235,21 @@ def main() -> None:
     segmenter = Segmenter.from_pretrained()
     n = round(arguments.seconds * RATE)
     tallies: dict[tuple[str, int], Tally] = {}
-    for motion in ("objects", "camera", "arm"):
-        n_inferences = dict.fromkeys(CONFIRM, 0)
-        for seed in range(FIRST_SEED, FIRST_SEED + arguments.scenes):
-            views = (
-                render_arm(seed, n)
-                if motion == "arm"
-                else render_objects(seed, n, 1.0 if motion == "camera" else 0.0)
-            )
-            commands, cases = play(views, segmenter)
-            for confirm, case in zip(CONFIRM, cases, strict=True):
-                n_inferences[confirm] += case.n_inferences
-                for command, answers in zip(commands, case.statuses, strict=True):
-                    for group in groups_of(command) if command else ():
-                        for name in (group, f"{group}: {motion} moving"):
-                            count(tallies.setdefault((name, confirm), Tally()), command, answers)
-        rates = " and ".join(
-            f"{each / arguments.scenes / arguments.seconds:.1f}" for each in n_inferences.values()
+    seeds = range(FIRST_SEED, FIRST_SEED + arguments.scenes)
+    for seed, motion in itertools.product(seeds, ("objects", "camera", "arm")):
+        views = (
+            render_arm(seed, n)
+            if motion == "arm"
+            else render_objects(seed, n, 1.0 if motion == "camera" else 0.0)
         )
-        print(f"{motion}: {rates} inferences a second", flush=True)
+        commands, cases = play(views, segmenter)
+        for confirm, case in zip(CONFIRM, cases, strict=True):
+            for command, results in zip(commands, case.statuses, strict=True):
+                for group in groups_of(command) if command else ():
+                    for name in (group, f"{group}: {motion} moving"):
+                        count(tallies.setdefault((name, confirm), Tally()), command, results)
+        rates = [f"{case.n_inferences / arguments.seconds:.1f}" for case in cases]
+        print(f"scene {seed}, {motion} moving: {' and '.join(rates)} inferences/s", flush=True)
     print(
         f"\n{'':34}{'confirm':>8}{'commands':>10}{'wrong %':>8}{'unsure %':>10}"
         f"{'status/min':>12}{'number/min':>12}{'found s':>10}"

@@ -85,7 +85,7 @@ def confirm_instances(
 
 
 def forget_confirmations(tracks: Sequence[Track]) -> None:
-    """Have the next inference decide by itself, in another picture or for another command."""
+    """Have the next inference decide by itself, in another scene or for another command."""
     for track in tracks:
         track.is_confirmed, track.n_seen, track.n_missed, track.n_merged = False, 0, 0, 0
 

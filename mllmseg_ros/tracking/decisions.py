@@ -4,7 +4,7 @@
 A model decides every image by itself, and near its threshold a decision changes from image to image
 although the scene does not. :class:`Decisions` changes one only where enough inferences in a row
 agree, or where a single one is sure. It knows neither images nor models, and is not for single
-calls, which the model answers alone.
+calls, where the model decides alone.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Decisions:
         ]
 
     def scene_changed(self) -> None:
-        """Hold nothing to be found in a picture that shows something else than before."""
+        """Hold nothing to be found in an image that shows something else than those before."""
         for memory in self._memories:
             if memory.status is Status.FOUND:
                 memory.status = Status.LOW_CONFIDENCE

@@ -52,7 +52,7 @@ def make_unsure(client: Client) -> float:
 
 
 @pytest.mark.parametrize("tracking", [True, False])
-def test_an_unsure_first_answer_is_confirmed_on_a_still_image_too(
+def test_an_unsure_first_result_is_confirmed_on_a_still_image_too(
     client: Client, tracking: bool
 ) -> None:
     score = make_unsure(client)
@@ -72,26 +72,26 @@ def test_an_unsure_first_answer_is_confirmed_on_a_still_image_too(
     assert (last.status, last.unconfirmed, last.doubt) == (Segmentation.STATUS_FOUND, False, "")
 
 
-def test_a_sure_first_answer_is_not_delayed(client: Client) -> None:
+def test_a_sure_first_result_is_not_delayed(client: Client) -> None:
     client.command(COMMAND)
     client.wait(lambda: client.to(COMMAND), each=lambda: client.send_image(SAMPLE.rgb))
     assert client.to(COMMAND)[0].status == SegmentationArray.STATUS_OK
 
 
 @pytest.mark.parametrize("mode", ["on_demand", "one inference", "service"])
-def test_what_is_answered_by_one_inference_is_not_delayed(client: Client, mode: str) -> None:
+def test_the_result_of_a_single_inference_is_not_delayed(client: Client, mode: str) -> None:
     make_unsure(client)
     if mode == "service":
-        answer = ask(client)
+        result = ask(client)
     else:
         changed = {"mode": "on_demand"} if mode == "on_demand" else {"confirm_inferences": 1}
         client.set_parameters(**changed)
         client.command(COMMAND)
         client.wait(lambda: client.to(COMMAND), each=lambda: client.send_image(SAMPLE.rgb))
         client.set_parameters(mode="continuous")
-        answer = client.to(COMMAND)[0]
-    assert answer.status == SegmentationArray.STATUS_OK
-    assert not answer.segmentations[0].unconfirmed
+        result = client.to(COMMAND)[0]
+    assert result.status == SegmentationArray.STATUS_OK
+    assert not result.segmentations[0].unconfirmed
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class TrackingThread:
             if self._reset_is_due:
                 self._reset_is_due = self._clear_is_due = False
                 self._tracker.reset()
-                self._newest = self._inference = self._key_image = None
+                self._newest = self._inference = self._key_image = self._decided = None
             if self._clear_is_due:
                 self._clear_is_due = False
                 self._tracker.clear()

@@ -41,7 +41,7 @@ def decide(
 @pytest.mark.parametrize(
     ("scores", "statuses"),
     [
-        ([0.97], [F]),  # a sure first answer is not delayed
+        ([0.97], [F]),  # a sure first inference decides
         ([0.04], [N]),
         ([0.2], [N]),  # nothing acts on it
         ([0.85, 0.85], [L, F]),
@@ -121,7 +121,7 @@ def test_a_held_target_without_a_mask_is_not_found() -> None:
     assert (held.status, held.doubt) == (L, "the newest inference has no mask")
 
 
-def test_an_unconfirmed_first_answer_says_so() -> None:
+def test_an_unconfirmed_first_result_says_so() -> None:
     decisions = Decisions()
     assert decisions.are_settled
     (first,) = decisions.decide([by_score(0.62)], RULE)
@@ -160,7 +160,7 @@ def test_expressions_do_not_influence_each_other() -> None:
     assert [each.status for each in decided] == [F, N, F]
 
 
-def test_another_picture_command_or_rule_holds_nothing() -> None:
+def test_another_scene_command_or_rule_holds_nothing() -> None:
     decisions = Decisions()
     assert decide([0.97, 0.45], decisions=decisions) == [F, F]
     decisions.scene_changed()
