@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from mllmseg_ros import masks
 from mllmseg_ros.masks import Box
 from mllmseg_ros.probability_map import ProbabilityMap
 
-__all__ = ["Segmentation", "Status", "build_segmentation"]
+__all__ = ["Segmentation", "Status", "build_segmentation", "replace_mask"]
 
 
 class Status(str, Enum):
@@ -42,7 +42,8 @@ class Segmentation:
     )  # px, mean of the mask's pixels; may lie outside the mask
     inside_uv: tuple[int, int] | None  # px, the pixel of the mask farthest from its border
     area_px: int
-    doubt: str = ""  # reason for a low confidence, "" if unknown
+    doubt: str = ""  # why it is not FOUND, or would not be by its score; "" if the score says it
+    unconfirmed: bool = False  # the next inferences may decide otherwise; never of a single call
 
     @cached_property
     def probability(self) -> NDArray[np.float32]:
@@ -71,13 +72,10 @@ def build_segmentation(
         mask_score: mean probability over the mask, 0 if it is empty.
         probability: (H, W) in [0, 1], or the map that it is read from.
         mask: (H, W).
-        doubt: reason for a low confidence.
+        doubt: why it is not found, where the score does not say it.
         within: a box that contains all pixels of the mask, if one is known: saves time.
     """
-    if not isinstance(probability, ProbabilityMap):
-        size_hw = (mask.shape[0], mask.shape[1])
-        probability = ProbabilityMap(values=probability, size_hw=size_hw)
-    box = masks.box_xyxy(mask, within)
+    box, centroid_uv, inside_uv, area_px = _measure(mask, within)
     return Segmentation(
         expression=expression,
         status=status,
@@ -85,10 +83,68 @@ def build_segmentation(
         score=score,
         mask_score=mask_score,
         mask=mask,
-        probability_map=probability,
+        probability_map=_as_map(probability, mask),
         box_xyxy=box,
-        centroid_uv=masks.centroid_uv(mask, box) if box else None,
-        inside_uv=masks.inside_uv(mask, box) if box else None,
-        area_px=masks.area_px(mask, box) if box else 0,
+        centroid_uv=centroid_uv,
+        inside_uv=inside_uv,
+        area_px=area_px,
         doubt=doubt,
     )
+
+
+def replace_mask(
+    segmentation: Segmentation,
+    mask: NDArray[np.bool_],
+    probability: NDArray[np.float32] | ProbabilityMap,
+    mask_score: float,
+    *,
+    status: Status | None = None,
+    doubt: str | None = None,
+    within: Box | None = None,
+) -> Segmentation:
+    """Return a segmentation with another mask, on its image or on another one.
+
+    Everything that is not named here stays, whatever fields a segmentation has.
+
+    Args:
+        segmentation: to change.
+        mask: (H, W).
+        probability: (H, W) in [0, 1], or the map that it is read from.
+        mask_score: mean probability over the mask, 0 if it is empty.
+        status: the new decision; None: as before.
+        doubt: the new reason; None: as before.
+        within: as of :func:`build_segmentation`.
+    """
+    status = segmentation.status if status is None else status
+    box, centroid_uv, inside_uv, area_px = _measure(mask, within)
+    return replace(
+        segmentation,
+        status=status,
+        found=status is not Status.NO_TARGET,
+        mask_score=mask_score,
+        mask=mask,
+        probability_map=_as_map(probability, mask),
+        box_xyxy=box,
+        centroid_uv=centroid_uv,
+        inside_uv=inside_uv,
+        area_px=area_px,
+        doubt=segmentation.doubt if doubt is None else doubt,
+    )
+
+
+def _measure(
+    mask: NDArray[np.bool_], within: Box | None
+) -> tuple[Box | None, tuple[float, float] | None, tuple[int, int] | None, int]:
+    """Return box, centroid, inner pixel and area of a mask."""
+    box = masks.box_xyxy(mask, within)
+    if box is None:
+        return None, None, None, 0
+    return box, masks.centroid_uv(mask, box), masks.inside_uv(mask, box), masks.area_px(mask, box)
+
+
+def _as_map(
+    probability: NDArray[np.float32] | ProbabilityMap, mask: NDArray[np.bool_]
+) -> ProbabilityMap:
+    if isinstance(probability, ProbabilityMap):
+        return probability
+    return ProbabilityMap(values=probability, size_hw=(mask.shape[0], mask.shape[1]))

@@ -459,20 +459,31 @@ class Segmenter:
         mask, box, mask_score = probability.find_mask(FOREGROUND)
         is_empty = mask_score == 0  # of a pixel it is FOREGROUND at least
         found = score >= self.threshold if self.can_reject else not is_empty
-        unknown = self.unknown_words(expression) if found else []
-        doubt = ""
+        unknown = self.unknown_words(expression)
+        doubts = []
         if unknown:
             words = ", ".join(repr(word) for word in unknown)
-            doubt = f"{self.name} was not trained on {words}"
+            doubts.append(f"{self.name} was not trained on {words}")
+        if found and is_empty:
+            doubts.append("its mask is empty")
+        if found and not self.can_reject and mask_score < self.min_mask_score:
+            doubts.append(
+                f"mask score {mask_score:.2f} is below min_mask_score, {self.min_mask_score:.2f}"
+            )
         if not found:
             status = Status.NO_TARGET
-        elif unknown or is_empty or (not self.can_reject and mask_score < self.min_mask_score):
-            status = Status.LOW_CONFIDENCE
         else:
-            status = Status.FOUND
+            status = Status.LOW_CONFIDENCE if doubts else Status.FOUND
         reported_score = score if self.can_reject else float("nan")
         return build_segmentation(
-            expression, status, reported_score, mask_score, probability, mask, doubt, within=box
+            expression,
+            status,
+            reported_score,
+            mask_score,
+            probability,
+            mask,
+            "; ".join(doubts),
+            within=box,
         )
 
 

@@ -8,7 +8,7 @@ and the fields are filled here for both.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -79,8 +79,8 @@ def build_segmentation_array(
     message.image_height, message.image_width = size_hw
     message.camera, message.model, message.intent = camera, model, command.intent
     message.status = _combine_statuses(types.SegmentationArray, statuses)
-    doubts = dict.fromkeys(each.segmentation.doubt for each in instance_set.instances)
-    message.text = "; ".join([found, *filter(None, (*doubts, note, instance_set.note))])
+    doubts = _list_doubts([each.segmentation for each in instance_set.instances], len(statuses))
+    message.text = "; ".join([found, *doubts, *filter(None, (note, instance_set.note))])
     message.segmentations = [
         _build_entry(
             types, instance_set, index, command.targets[each.expression_index].role, header
@@ -119,14 +119,16 @@ def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentat
     if entry.status not in statuses:
         raise ValueError(f"status {entry.status} is not known; accepted: {sorted(statuses)}")
     probability = mask.astype(np.float32)
-    return build_segmentation(
+    segmentation = build_segmentation(
         entry.expression,
         statuses[entry.status],
         float(entry.score),
         float(entry.mask_score),
         probability,
         mask,
+        str(entry.doubt),
     )
+    return replace(segmentation, unconfirmed=bool(entry.unconfirmed))
 
 
 def point_message(types: MessageTypes, xyz: NDArray[np.float64]) -> Any:
@@ -170,6 +172,14 @@ def _expression_statuses(instances: Sequence[Instance]) -> list[Status]:
     return [statuses[index] for index in sorted(statuses)]
 
 
+def _list_doubts(segmentations: Sequence[Segmentation], n_expressions: int) -> list[str]:
+    """Return why things were not found, each reason once, and of what if there are several."""
+    doubtful = [each for each in segmentations if each.doubt]
+    if n_expressions == 1:
+        return list(dict.fromkeys(each.doubt for each in doubtful))
+    return list(dict.fromkeys(f"{each.expression}: {each.doubt}" for each in doubtful))
+
+
 def _combine_statuses(array: Any, statuses: Sequence[Status]) -> int:
     if all(status is Status.FOUND for status in statuses):
         return int(array.STATUS_OK)
@@ -193,6 +203,7 @@ def _build_entry(
     entry.status = getattr(types.Segmentation, _STATUS_NAMES[segmentation.status])
     entry.score = segmentation.score
     entry.mask_score = segmentation.mask_score
+    entry.doubt, entry.unconfirmed = segmentation.doubt, segmentation.unconfirmed
     entry.track_id = instance.track_id
     if instance.inferred_ns is not None:
         entry.propagated = True

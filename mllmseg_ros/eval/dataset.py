@@ -179,7 +179,14 @@ def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -
     return _Outputs(
         probabilities=np.stack(probabilities),
         # Doubt about unknown words does not count as a rejection here.
-        rejected=[each.status is not Status.FOUND and not each.doubt for each in segmentations],
+        rejected=[
+            each.status is Status.NO_TARGET
+            or (
+                each.status is Status.LOW_CONFIDENCE
+                and not segmenter.unknown_words(each.expression)
+            )
+            for each in segmentations
+        ],
         scores=[each.score for each in segmentations],
     )
 

@@ -28,7 +28,7 @@ from mllmseg_ros.geometry.splitting import (
 )
 from mllmseg_ros.geometry.touching import Surface
 from mllmseg_ros.masks import Box, box_xyxy
-from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
+from mllmseg_ros.segmentation import Segmentation, Status, replace_mask
 
 __all__ = [
     "Depth",
@@ -283,12 +283,5 @@ def restrict_to_part(
     assert box is not None
     x0, y0, x1, y1 = box
     inside = part[y0:y1, x0:x1].view(np.uint8)
-    return build_segmentation(
-        segmentation.expression,
-        segmentation.status,
-        segmentation.score,
-        cv2.mean(segmentation.probability_map.read(box), inside)[0],
-        segmentation.probability_map,
-        part,
-        within=box,
-    )
+    mask_score = cv2.mean(segmentation.probability_map.read(box), inside)[0]
+    return replace_mask(segmentation, part, segmentation.probability_map, mask_score, within=box)

@@ -28,14 +28,19 @@ class ExpressionResult:
     expression: str
     status: Status
     count: int = 1  # instances found
+    doubt: str = ""  # why it is not found, where there is a reason to name
 
 
 def describe_results(results: Sequence[ExpressionResult]) -> str:
-    """Describe what is found, then what is uncertain, then what is not there; "" for nothing."""
+    """Describe what is found, then what is uncertain, then what is not there; "" for nothing.
+
+    The reasons for what is not found come last.
+    """
     found = [_describe_found(each) for each in results if each.status is Status.FOUND]
     unsure = [
         _swap_persons(each.expression) for each in results if each.status is Status.LOW_CONFIDENCE
     ]
+    doubts = [each.doubt for each in results if each.status is not Status.FOUND and each.doubt]
     sentences = []
     if found:
         sentences.append(f"I see {_join_names(found, 'and')}.")
@@ -44,6 +49,7 @@ def describe_results(results: Sequence[ExpressionResult]) -> str:
     sentences += [
         _describe_absent(each.expression) for each in results if each.status is Status.NO_TARGET
     ]
+    sentences += [f"The reason: {doubt}." for doubt in dict.fromkeys(doubts)]
     return " ".join(sentences)
 
 

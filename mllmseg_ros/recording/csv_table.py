@@ -65,8 +65,9 @@ class CsvTable:
         else:
             note = result.instance_sets[0].note
             for instance in instances[0]:
-                expression = instance.segmentation.expression
-                self._rows.writerow((*image, expression, *_instance_cells(instance), note))
+                expression, doubt = instance.segmentation.expression, instance.segmentation.doubt
+                notes = "; ".join(filter(None, (doubt, note)))
+                self._rows.writerow((*image, expression, *_instance_cells(instance), notes))
 
     def close(self) -> None:
         """Close the file."""
@@ -86,9 +87,15 @@ class CsvTable:
                 union_of_expression(instance_set, index, result.size_hw)
                 for instance_set in result.instance_sets
             )
-            notes = dict.fromkeys(each.note for each in result.instance_sets if each.note)
+            doubts = [
+                instance.segmentation.doubt
+                for of_model in instances
+                for instance in of_model
+                if instance.expression_index == index
+            ]
+            notes = dict.fromkeys([*doubts, *(each.note for each in result.instance_sets)])
             # An IoU of 1 where both models reject: they agree.
-            self._rows.writerow([*row, f"{iou(a, b):.4f}", "; ".join(notes)])
+            self._rows.writerow([*row, f"{iou(a, b):.4f}", "; ".join(filter(None, notes))])
 
 
 def _format_seconds(stamp_ns: int) -> str:

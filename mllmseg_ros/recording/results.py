@@ -193,6 +193,7 @@ def _instance_to_json(instance: Instance) -> dict[str, Any]:
         "status": segmentation.status.value,
         "score": None if np.isnan(segmentation.score) else segmentation.score,
         "mask_score": segmentation.mask_score,
+        "doubt": segmentation.doubt,
         "mask": encode(segmentation.mask),
         "position": position_fields,
     }
@@ -226,6 +227,7 @@ def _instance_from_json(fields: dict[str, Any], size_hw: tuple[int, int]) -> Ins
             float(fields["mask_score"]),
             mask.astype(np.float32),
             mask,
+            str(fields.get("doubt", "")),  # journals of before have none
         ),
         position=position,
     )

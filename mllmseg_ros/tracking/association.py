@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,7 +20,15 @@ from scipy.optimize import linear_sum_assignment
 from mllmseg_ros.geometry.instances import Instance, restrict_to_part
 from mllmseg_ros.segmentation import Segmentation, Status
 
-__all__ = ["Observation", "Track", "assign_pairs", "associate", "split_by_tracks"]
+__all__ = [
+    "Observation",
+    "Track",
+    "assign_pairs",
+    "associate",
+    "find_merged",
+    "is_covered",
+    "split_by_tracks",
+]
 
 _COVERED_SHARE = 0.6  # of a mask's area: from here on it counts as covered by another mask
 _MIN_PX = 12  # of a part
@@ -41,6 +49,11 @@ class Track:
     centre_uv: NDArray[np.float64]  # px of the newest image; while lost, moved with the camera
     area_px: float
     split_from: Track | None  # the track whose mask contained it when it was first seen
+    # Of the inferences up to the last one, in a row: those that
+    n_seen: int = 0  # have shown it,
+    n_missed: int = 0  # have not shown it,
+    n_merged: int = 0  # have shown it and the track that it was split from as one.
+    is_confirmed: bool = False  # it counts as an instance of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +66,9 @@ class Observation:
 
 
 def split_by_tracks(
-    instances: Sequence[Instance], observations: Sequence[Observation]
+    instances: Sequence[Instance],
+    observations: Sequence[Observation],
+    kept: Container[Track] = (),
 ) -> list[Instance]:
     """Split instances that cover several tracks: things that touch in the image.
 
@@ -62,6 +77,7 @@ def split_by_tracks(
     Args:
         instances: of one inference, in the order of the expressions.
         observations: of the tracks on the same image.
+        kept: tracks that are not merged yet.
 
     Returns:
         Instances without positions, the largest of each expression first.
@@ -69,14 +85,11 @@ def split_by_tracks(
     parts: dict[int, list[Segmentation]] = {}
     for instance in instances:
         segmentation = instance.segmentation
-        covered = [
-            each
-            for each in observations
-            if _intersection_px(each, segmentation) > _COVERED_SHARE * _area_px(each)
-            and segmentation.status is Status.FOUND
-        ]
+        covered = _find_covered(segmentation, observations)
         tracks = [each.track for each in covered]
-        covered = [each for each in covered if each.track.split_from not in tracks]
+        covered = [
+            each for each in covered if each.track.split_from not in tracks or each.track in kept
+        ]
         parts.setdefault(instance.expression_index, []).extend(
             _split_by_nearest(segmentation, covered) if len(covered) > 1 else [segmentation]
         )
@@ -85,6 +98,26 @@ def split_by_tracks(
         for index, segmentations in parts.items()
         for number, part in enumerate(sorted(segmentations, key=lambda part: -part.area_px))
     ]
+
+
+def find_merged(instances: Sequence[Instance], observations: Sequence[Observation]) -> list[Track]:
+    """Return the tracks that an inference shows as one with the track that they were split from.
+
+    Args:
+        instances: of the inference, not split by tracks.
+        observations: of the tracks on the same image.
+    """
+    merged = []
+    for instance in instances:
+        tracks = [each.track for each in _find_covered(instance.segmentation, observations)]
+        merged += [track for track in tracks if track.split_from in tracks]
+    return merged
+
+
+def is_covered(observation: Observation, instances: Sequence[Instance]) -> bool:
+    """Whether instances of its expression show most of what a track shows."""
+    shared = (_intersection_px(observation, each.segmentation) for each in instances)
+    return sum(shared) > _COVERED_SHARE * _area_px(observation)
 
 
 def associate(
@@ -141,6 +174,19 @@ def assign_pairs(scores: NDArray[np.float64]) -> list[tuple[int, int]]:
     rows, columns = linear_sum_assignment(scores, maximize=True)
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)
     return [pair for pair in pairs if scores[pair] > 0]
+
+
+def _find_covered(
+    segmentation: Segmentation, observations: Sequence[Observation]
+) -> list[Observation]:
+    """Return the tracks that lie, for the most part, in a segmentation that was found."""
+    if segmentation.status is not Status.FOUND:
+        return []
+    return [
+        each
+        for each in observations
+        if _intersection_px(each, segmentation) > _COVERED_SHARE * _area_px(each)
+    ]
 
 
 def _split_by_nearest(

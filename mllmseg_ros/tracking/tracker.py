@@ -24,8 +24,15 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth, Instance, split_into_instances
-from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
-from mllmseg_ros.tracking.association import Observation, Track, associate, split_by_tracks
+from mllmseg_ros.segmentation import Segmentation, Status, replace_mask
+from mllmseg_ros.tracking.association import Observation, Track
+from mllmseg_ros.tracking.confirmation import (
+    TrackedPart,
+    confirm_instances,
+    forget_confirmations,
+    merge_parts,
+)
+from mllmseg_ros.tracking.decisions import DecisionRule, Decisions
 from mllmseg_ros.tracking.optical_flow import ImageChange, MaskPropagator
 from mllmseg_ros.tracking.region_tracker import PropagatedMask, SoftMask
 
@@ -39,6 +46,9 @@ _MIN_PX = 12
 _MIN_AREA_SHARE = 0.1  # of the area in the key image; with less a target counts as lost
 _RIM_PX = 4  # width of the soft border around an instance
 _MAX_LOST_NS = 5_000_000_000  # how long a lost target keeps its track id
+_CONFIRM_AGE_S = 0.3  # after which an inference is to confirm a decision, also in a still image
+_LOST = "lost since the last inference"
+_EACH_BY_ITSELF = DecisionRule(confirm_inferences=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +65,20 @@ class TrackedInstance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _KeyInstance:
-    """One instance in the key image."""
+class _KeyPart:
+    """One instance in the key image, or a part of one."""
 
-    instance: Instance
-    tracked: bool  # False for targets that are not there
-    track: Track | None  # None for targets that were not found
+    part: TrackedPart
+    is_tracked: bool  # False for targets that are not there
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PropagatedPart:
+    """The same in the newest image."""
+
+    part: TrackedPart
+    segmentation: Segmentation
+    confidence: float  # [0, 1] of the tracking
 
 
 @dataclass
@@ -83,13 +101,15 @@ class Tracker:
             key_age_s: s, maximum age of the key image while the scene moves.
         """
         self.key_age_s = key_age_s
+        self._decisions = Decisions()
         self._propagator = MaskPropagator()
         self._newest: Frame | None = None
         self._tracks: list[Track] = []  # visible and lost ones
         self._key_image: _KeyImage | None = None  # of the last result
         self._pending: _KeyImage | None = None  # inference is running on it
-        self._key_instances: list[_KeyInstance] = []  # of the last result
-        self._current: list[TrackedInstance] | None = None  # cached for the newest image
+        self._key_parts: list[_KeyPart] = []  # of the last result
+        self._propagated: list[_PropagatedPart] | None = None  # cached for the newest image
+        self._current: list[TrackedInstance] | None = None  # likewise
         self._cut = False  # the scene was cut since the last key image
 
     @property
@@ -117,9 +137,11 @@ class Tracker:
         self._newest = frame
         if change is ImageChange.NONE:
             return change
-        self._current = None
+        self._propagated = self._current = None
         if change is ImageChange.CUT:
             self._cut = True
+            self._decisions.scene_changed()
+            forget_confirmations(self._tracks)
         shift = np.array(self._propagator.shift_uv)
         for track in self._tracks:
             track.centre_uv = track.centre_uv + shift
@@ -139,9 +161,9 @@ class Tracker:
         if self._newest is None:
             raise ValueError("no image yet, expected update() before begin_inference()")
         masks = {
-            each.track_id: each.segmentation.mask
-            for each in self.current()
-            if each.track_id and each.segmentation.area_px
+            each.part.track: each.segmentation.mask
+            for each in self._propagate()
+            if each.part.track is not None and each.segmentation.area_px
         }
         self._tracks = [
             t for t in self._tracks if self._newest.stamp_ns - t.seen_ns <= _MAX_LOST_NS
@@ -151,7 +173,7 @@ class Tracker:
             key=key,
             stamp_ns=self._newest.stamp_ns,
             observations=[
-                Observation(track=track, mask=masks.get(track.track_id), centre_uv=track.centre_uv)
+                Observation(track=track, mask=masks.get(track), centre_uv=track.centre_uv)
                 for track in self._tracks
             ],
             shift_uv=np.zeros(2),
@@ -161,7 +183,11 @@ class Tracker:
         return key
 
     def finish_inference(
-        self, key: int, segmentations: Sequence[Segmentation], depth: Depth | None = None
+        self,
+        key: int,
+        segmentations: Sequence[Segmentation],
+        depth: Depth | None = None,
+        rule: DecisionRule = _EACH_BY_ITSELF,
     ) -> bool:
         """Track the result of an inference from now on, however late it is.
 
@@ -170,6 +196,8 @@ class Tracker:
                 on the same key image.
             segmentations: one per expression, in the order of the command.
             depth: of the key image, to split masks into instances.
+            rule: when decisions, and the number of instances, change; by default each inference
+                decides by itself.
 
         Returns:
             False if the result was discarded: the scene was cut, the tracker was reset, or another
@@ -179,21 +207,24 @@ class Tracker:
             ValueError: if masks and depth differ in size.
         """
         key_image = next((k for k in (self._pending, self._key_image) if k and k.key == key), None)
-        if key_image is None:
+        if key_image is None or self._propagator.n_steps(key) is None:
             return False
-        instances = split_by_tracks(
-            split_into_instances(segmentations, depth), key_image.observations
+        parts = confirm_instances(
+            split_into_instances(self._decisions.decide(segmentations, rule), depth),
+            key_image.observations,
+            key_image.stamp_ns,
+            rule.confirm_inferences,
         )
+        instances, tracks = [each.instance for each in parts], [each.track for each in parts]
         soft_masks = [_make_soft_mask(each, instances) for each in instances]
         if not self._propagator.track(key, [mask for mask in soft_masks if mask is not None]):
             return False
-        tracks = associate(instances, key_image.observations, key_image.stamp_ns)
-        self._key_instances = [
-            _KeyInstance(instance=instance, tracked=mask is not None, track=track)
-            for instance, mask, track in zip(instances, soft_masks, tracks, strict=True)
+        self._key_parts = [
+            _KeyPart(part=part, is_tracked=mask is not None)
+            for part, mask in zip(parts, soft_masks, strict=True)
         ]
         key_image.observations = [o for o in key_image.observations if o.track not in tracks]
-        for each in self._key_instances:
+        for each in parts:
             track, segmentation = each.track, each.instance.segmentation
             if track is None:
                 continue
@@ -210,7 +241,7 @@ class Tracker:
         self._key_image = key_image
         if self._pending is key_image:
             self._pending = None
-        self._current = None
+        self._propagated = self._current = None
         self._drop_key_images()
         return True
 
@@ -223,7 +254,7 @@ class Tracker:
         if self._newest is None or self._key_image is None:
             return ()
         if self._current is None:
-            self._current = self._propagate(self._key_image)
+            self._current = self._show(self._key_image)
         if self._key_image.stamp_ns != self._newest.stamp_ns:
             # Nor did inference run on a later image of the same scene.
             self._current = [
@@ -245,15 +276,18 @@ class Tracker:
         n_steps = self._propagator.n_steps(self._key_image.key)
         if self._cut or n_steps is None:
             return "the scene was cut"
+        age_s = (now_ns - self._key_image.stamp_ns) / 1e9
+        is_later = self._newest.stamp_ns != self._key_image.stamp_ns
+        if is_later and age_s >= _CONFIRM_AGE_S and not self._decisions.are_settled:
+            return "a decision is to be confirmed"
         if n_steps == 0:
             return ""
-        age_s = (now_ns - self._key_image.stamp_ns) / 1e9
         if age_s >= self.key_age_s:
             return f"the key image is {age_s:.2f} s old"
-        for key_instance, each in zip(self._key_instances, self.current(), strict=True):
+        for each in self._propagate():
             expression, area_px = each.segmentation.expression, each.segmentation.area_px
-            key_area_px = key_instance.instance.segmentation.area_px
-            if key_instance.track is None:
+            key_area_px = each.part.instance.segmentation.area_px
+            if each.part.track is None:
                 continue
             if each.confidence < _KEY_IMAGE_CONFIDENCE:
                 return f"{expression}: tracked with confidence {each.confidence:.2f}"
@@ -263,7 +297,10 @@ class Tracker:
 
     def clear(self) -> None:
         """Drop the result, for a new command; tracks are kept, as it may mean the same targets."""
-        self._key_instances, self._key_image, self._current = [], None, None
+        self._key_parts, self._key_image = [], None
+        self._propagated = self._current = None
+        self._decisions.reset()
+        forget_confirmations(self._tracks)
         self._drop_key_images()
 
     def reset(self) -> None:
@@ -275,39 +312,54 @@ class Tracker:
     def _drop_key_images(self) -> None:
         self._propagator.keep_key_images(*(k.key for k in (self._key_image, self._pending) if k))
 
-    def _propagate(self, key_image: _KeyImage) -> list[TrackedInstance]:
-        """Propagate all instances of the key image to the newest image."""
-        assert self._newest is not None
-        n_steps = self._propagator.n_steps(key_image.key)
+    def _show(self, key_image: _KeyImage) -> list[TrackedInstance]:
+        """Return what is published of the newest image."""
+        propagated = self._propagate()
+        parts = [each.part for each in propagated]
+        merged = merge_parts(parts, [each.segmentation for each in propagated])
+        instances = [each for each in propagated if each.part.is_instance]
+        return [
+            TrackedInstance(
+                expression_index=each.part.instance.expression_index,
+                instance_index=each.part.instance.instance_index,
+                segmentation=segmentation,
+                track_id=each.part.track.track_id if each.part.track else "",
+                confidence=each.confidence,
+                propagated=self._propagator.n_steps(key_image.key) != 0,
+                inference_stamp_ns=key_image.stamp_ns,
+            )
+            for each, segmentation in zip(instances, merged, strict=True)
+        ]
+
+    def _propagate(self) -> list[_PropagatedPart]:
+        """Propagate all parts of the key image to the newest image."""
+        if self._propagated is not None:
+            return self._propagated
+        if self._newest is None or self._key_image is None:
+            return []
+        n_steps = self._propagator.n_steps(self._key_image.key)
         size_hw = (self._newest.rgb.shape[0], self._newest.rgb.shape[1])
         # In the same scene masks stay as they are; after a cut there are none.
-        propagated = iter(self._propagator.propagate() if n_steps else ())
-        tracked = []
-        for key_instance in self._key_instances:
-            segmentation, confidence = key_instance.instance.segmentation, 1.0
-            if n_steps != 0 and key_instance.tracked:
-                mask = next(propagated, None)
+        masks = iter(self._propagator.propagate() if n_steps else ())
+        propagated = []
+        for each in self._key_parts:
+            segmentation, confidence = each.part.instance.segmentation, 1.0
+            if n_steps != 0 and each.is_tracked:
+                mask = next(masks, None)
                 confidence = mask.confidence if mask else 0.0
                 segmentation = _propagate_segmentation(segmentation, mask, size_hw)
             elif segmentation.mask.shape != size_hw:
-                segmentation = _clear_mask(segmentation, segmentation.status, size_hw)
-            track = key_instance.track
+                segmentation = _clear_mask(segmentation, size_hw)
+            track = each.part.track
             if track is not None and segmentation.status is Status.FOUND:
                 track.seen_ns = self._newest.stamp_ns
                 track.centre_uv = _centroid(segmentation)
                 track.area_px = float(segmentation.area_px)
-            tracked.append(
-                TrackedInstance(
-                    expression_index=key_instance.instance.expression_index,
-                    instance_index=key_instance.instance.instance_index,
-                    segmentation=segmentation,
-                    track_id=track.track_id if track else "",
-                    confidence=confidence,
-                    propagated=n_steps != 0,
-                    inference_stamp_ns=key_image.stamp_ns,
-                )
+            propagated.append(
+                _PropagatedPart(part=each.part, segmentation=segmentation, confidence=confidence)
             )
-        return tracked
+        self._propagated = propagated
+        return propagated
 
 
 def _propagate_segmentation(
@@ -315,35 +367,39 @@ def _propagate_segmentation(
 ) -> Segmentation:
     """Replace the mask by the one in the newest image (H, W); empty if the target was lost."""
     if propagated is None or propagated.confidence < _MIN_CONFIDENCE:
-        return _clear_mask(segmentation, Status.LOW_CONFIDENCE, size_hw)
+        return _lose(segmentation, size_hw)
     x0, y0, x1, y1 = propagated.box
     probability = propagated.probability[y0:y1, x0:x1]
     inside = probability >= FOREGROUND
     if np.count_nonzero(inside) < max(_MIN_PX, _MIN_AREA_SHARE * segmentation.area_px):
-        return _clear_mask(segmentation, Status.LOW_CONFIDENCE, size_hw)
+        return _lose(segmentation, size_hw)
     mask = np.zeros(size_hw, np.bool_)
     mask[y0:y1, x0:x1] = inside
-    return build_segmentation(
-        segmentation.expression,
-        segmentation.status,
-        segmentation.score,
-        cv2.mean(probability, inside.view(np.uint8))[0],
-        propagated.probability,
-        mask,
-        within=propagated.box,
+    mask_score = cv2.mean(probability, inside.view(np.uint8))[0]
+    return replace_mask(
+        segmentation, mask, propagated.probability, mask_score, within=propagated.box
     )
 
 
+def _lose(segmentation: Segmentation, size_hw: tuple[int, int]) -> Segmentation:
+    """Return a target that was found before, and is not known where in the newest image."""
+    doubt = "; ".join(filter(None, (segmentation.doubt, _LOST)))
+    return _clear_mask(segmentation, size_hw, Status.LOW_CONFIDENCE, doubt)
+
+
 def _clear_mask(
-    segmentation: Segmentation, status: Status, size_hw: tuple[int, int]
+    segmentation: Segmentation,
+    size_hw: tuple[int, int],
+    status: Status | None = None,
+    doubt: str | None = None,
 ) -> Segmentation:
-    return build_segmentation(
-        segmentation.expression,
-        status,
-        segmentation.score,
-        0.0,
-        np.zeros(size_hw, np.float32),
+    return replace_mask(
+        segmentation,
         np.zeros(size_hw, np.bool_),
+        np.zeros(size_hw, np.float32),
+        0.0,
+        status=status,
+        doubt=doubt,
         within=(0, 0, 0, 0),
     )
 

@@ -54,6 +54,7 @@ class Entry:
     frame_id: str  # of the position
     distance_m: float | None  # from the camera
     age_s: float  # since the inference; 0 if that was on this image
+    doubt: str = ""  # why it is not found, where the score does not say it
 
     def to_json(self) -> dict[str, Any]:
         """Convert everything but the mask."""
@@ -71,6 +72,7 @@ class Entry:
             "distance_m": self.distance_m if _are_finite((self.distance_m,)) else None,
             "frame_id": self.frame_id,
             "age_s": self.age_s,
+            "doubt": self.doubt,
         }
 
 

@@ -15,7 +15,7 @@ def main() -> None:
     node = rclpy.create_node("goal_sender")
     client = ActionClient(node, SegmentTarget, "segment_target")
     client.wait_for_server()
-    goal = SegmentTarget.Goal(expressions=["the red mug"], min_confidence=1.1, timeout=1e6)
+    goal = SegmentTarget.Goal(expressions=["the red mug"], min_confidence=1.0, timeout=1e6)
     for _ in range(int(sys.argv[1])):
         rclpy.spin_until_future_complete(node, client.send_goal_async(goal))
     print("goals are accepted", flush=True)

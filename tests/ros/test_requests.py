@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -279,9 +280,33 @@ def test_an_action_times_out(caller: Caller) -> None:
     handle, _ = caller.goal(expressions=["the red mug"], timeout=0.5)
     status, result = caller.outcome(handle, images=False)
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, result.OUTCOME_TIMED_OUT)
-    handle, _ = caller.goal(expressions=["the red mug"], min_confidence=1.1, timeout=0.5)
+    handle, _ = caller.goal(expressions=["the red mug"], min_confidence=1.0, timeout=0.5)
     _, result = caller.outcome(handle)
     assert result.outcome == result.OUTCOME_TIMED_OUT
+
+
+def test_an_action_without_timeout_ends_unsure(caller: Caller) -> None:
+    handle, feedback = caller.goal(expressions=["the red mug"], min_confidence=1.0, frames=2)
+    status, result = caller.outcome(handle)
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, result.OUTCOME_UNSURE)
+    assert "is below min_confidence, 1.00" in result.text
+    assert len(feedback) == 2
+    handle, _ = caller.goal(expressions=["the zyzzyva"], frames=2)
+    _, result = caller.outcome(handle)
+    assert result.outcome in (result.OUTCOME_UNSURE, result.OUTCOME_NOT_THERE)
+    assert "was not trained on 'zyzzyva'" in result.text
+
+
+@pytest.mark.parametrize("min_confidence", [-0.1, 1.1, 80.0, math.nan, math.inf])
+def test_an_action_refuses_a_confidence_out_of_range(caller: Caller, min_confidence: float) -> None:
+    handle, _ = caller.goal(expressions=["the red mug"], min_confidence=min_confidence)
+    status, result = caller.outcome(handle)
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, result.OUTCOME_ERROR)
+    assert result.text == f"min_confidence is {min_confidence:g}, accepted: 0 to 1"
+
+
+def test_the_default_confidence_of_an_action() -> None:
+    assert SegmentTarget.Goal().min_confidence == pytest.approx(0.8)
 
 
 def test_an_action_can_be_canceled_and_refused(caller: Caller) -> None:

@@ -251,3 +251,27 @@ def test_a_subscriber_gets_the_masks_back() -> None:
     message.segmentations[0].box.x_offset = 70
     with pytest.raises(ValueError, match="does not fit an image"):
         segmentation_from_message(message.segmentations[0], (60, 80))
+
+
+def test_why_something_is_not_found_is_in_its_entry_and_in_the_text() -> None:
+    reason = "m was not trained on 'zyzzyva'"
+    result = make_result("zyzzyva", [LOW])
+    (instance,) = result.instances
+    doubtful = replace(instance.segmentation, doubt=reason, unconfirmed=True)
+    instances = [replace(instance, segmentation=doubtful)]
+    result = replace(result, instance_set=InstanceSet(instances=instances))
+    message = array_message(result, "/image")
+    (entry,) = message.segmentations
+    assert (entry.doubt, entry.unconfirmed) == (reason, True)
+    assert message.text.startswith(f"0 of 1 found; {reason}")
+    back = segmentation_from_message(entry, result.size_hw)
+    assert (back.doubt, back.unconfirmed) == (reason, True)
+
+
+def test_of_several_expressions_the_text_names_the_doubtful_one() -> None:
+    result = make_result("a; b", [FOUND, NO_TARGET])
+    first, second = result.instances
+    doubtful = replace(second.segmentation, doubt="unknown")
+    instances = [first, replace(second, segmentation=doubtful)]
+    result = replace(result, instance_set=InstanceSet(instances=instances))
+    assert array_message(result, "/image").text == "1 of 2 found; b: unknown"

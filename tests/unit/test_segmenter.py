@@ -335,6 +335,12 @@ def test_a_word_that_was_never_taught_makes_no_sure_answer(embedded: Segmenter) 
     assert unknown.doubt == "mllmseg-tabletop was not trained on 'screwdriver'"
     assert noise.status is not Status.FOUND
     assert (absent.status, absent.doubt) == (Status.NO_TARGET, "")
+    embedded.threshold = 1.0
+    try:
+        (rejected,) = embedded(rgb, ["the screwdriver"])
+    finally:
+        embedded.threshold = 0.5
+    assert (rejected.status, rejected.doubt) == (Status.NO_TARGET, unknown.doubt)
 
 
 def test_the_embedded_model_knows_what_its_scenes_are_spoken_about_with(

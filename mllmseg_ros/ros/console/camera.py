@@ -189,6 +189,7 @@ def _convert_entry(
         frame_id=message.frame_id,
         distance_m=distance_m,
         age_s=age.sec + age.nanosec / 1e9,
+        doubt=message.doubt,
     )
 
 

@@ -30,6 +30,7 @@ __all__ = ["Commander", "commander_parser", "run_commander"]
 
 _STEP_S = 0.05
 _START_TIMEOUT_S = 120.0  # loading a model takes its time on a busy machine
+_MAX_UNCONFIRMED_S = 3.0  # for a result that further inferences are to confirm
 
 
 class PlannedCommand(Protocol):
@@ -68,7 +69,8 @@ class Commander(ABC, Node, Generic[Command]):
         self._result: SegmentationArray | None = None  # of the current command
         self._result_s = 0.0  # monotonic time of its arrival
         self._n_written = 0
-        self._sent_ns, self._deadline_s = 0, time.monotonic() + _START_TIMEOUT_S
+        self._sent_ns, self._sent_s = 0, 0.0
+        self._deadline_s = time.monotonic() + _START_TIMEOUT_S
         self.create_subscription(Image, "image", self._on_image, 10)
         self._results = self.create_subscription(
             SegmentationArray, "segmentations", self._on_result, 100
@@ -131,6 +133,9 @@ class Commander(ABC, Node, Generic[Command]):
             return  # of the same command, sent earlier
         if message.status == SegmentationArray.STATUS_STALE_INPUT:
             return  # an image will come
+        is_unconfirmed = any(entry.unconfirmed for entry in message.segmentations)
+        if is_unconfirmed and time.monotonic() < self._sent_s + _MAX_UNCONFIRMED_S:
+            return  # the next inference decides
         self._result, self._result_s = message, time.monotonic()
         self._handle_result(command, message)
 
@@ -155,7 +160,8 @@ class Commander(ABC, Node, Generic[Command]):
     def _send(self, command: Command) -> None:
         self._current, self._result = command, None
         self._sent_ns = self.get_clock().now().nanoseconds
-        self._deadline_s = time.monotonic() + self._timeout_s
+        self._sent_s = time.monotonic()
+        self._deadline_s = self._sent_s + self._timeout_s
         self._commands.publish(String(data=command.text))
 
     def _fail(self, reason: str) -> None:

@@ -374,5 +374,5 @@ def _publish(camera: RequestedCamera, result: InferenceResult) -> bool:
     """Publish on the newest image where the result can be tracked there, else on its own."""
     outcome = camera.tracking.finish_inference(result)
     if outcome is Outcome.UNTRACKED:
-        return camera.publisher.publish_inference(result)
+        return camera.publisher.publish_inference(camera.tracking.decide(result))
     return outcome is Outcome.PUBLISHED

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mllmseg_ros.language.conversation import LANGUAGES
 from mllmseg_ros.ros.support.parameter_fields import check_choices
 from mllmseg_ros.ros.support.parameter_fields import parameter as _parameter
+from mllmseg_ros.tracking.decisions import DecisionRule
 
 __all__ = ["SegmenterParameters"]
 
@@ -139,6 +140,23 @@ class SegmenterParameters:
         live=True,
         formerly="mask_score_limit",
     )
+    confirm_inferences: int = _parameter(
+        2,
+        "Number of inferences in a row that have to agree before the decision about a target, or "
+        "the number of its instances, changes; 1: each inference decides by itself. One that is "
+        "sure decides at once. For commands in force in mode continuous; calls of services and "
+        "goals get each inference's own decision.",
+        range_=(1, 20),
+        live=True,
+    )
+    drop_threshold: float = _parameter(
+        -1.0,
+        "Deciding by score: a target that was found stays found until the mean score of the last "
+        "`confirm_inferences` inferences is below this; negative: two thirds of the odds of "
+        "`threshold` (0.4 for 0.5).",
+        range_=(-1.0, 1.0),
+        live=True,
+    )
     max_age: float = _parameter(
         1.0,
         "Maximum age of an image, in seconds of ROS time; 0: no limit. Older images are not "
@@ -196,6 +214,20 @@ class SegmenterParameters:
         live=True,
     )
 
+    def decision_rule(self, model: str, score_threshold: float) -> DecisionRule:
+        """When decisions about a command in force change.
+
+        Args:
+            model: its name.
+            score_threshold: from which on it finds a target.
+        """
+        return DecisionRule(
+            confirm_inferences=1 if self.mode == "on_demand" else self.confirm_inferences,
+            threshold=score_threshold,
+            drop_threshold=None if self.drop_threshold < 0 else self.drop_threshold,
+            model=model,
+        )
+
     @property
     def max_age_ns(self) -> int:
         """ns, older images are not segmented; 0 = no limit."""
@@ -230,6 +262,11 @@ class SegmenterParameters:
             raise ValueError(
                 "parameter upright_boxes is true and target_frame empty; accepted: a frame whose z "
                 "axis points up, set first"
+            )
+        if 0 <= self.threshold < self.drop_threshold:
+            raise ValueError(
+                f"parameter drop_threshold is {self.drop_threshold!r}, accepted: up to threshold, "
+                f"{self.threshold!r}"
             )
         if 0 < self.max_rate < _LEAST_RATE:
             raise ValueError(

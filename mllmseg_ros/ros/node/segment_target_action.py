@@ -53,6 +53,7 @@ class Consensus:
         """
         self._n_frames, self._min_confidence = max(1, n_frames), min_confidence
         self._last_outcome: str = ""
+        self.shortfall = ""  # by what the last image was found, but not with the confidence
         self.agreeing = 0  # consecutive images with the outcome of the last one
 
     def add(self, array: SegmentationArray) -> None:
@@ -71,14 +72,25 @@ class Consensus:
         """Whether something was not there on enough images."""
         return self._last_outcome == "absent" and self.agreeing >= self._n_frames
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether something was neither there nor not there for certain on enough images."""
+        return self._last_outcome == "unsure" and self.agreeing >= self._n_frames
+
     def _outcome_of(self, array: SegmentationArray) -> str:
+        self.shortfall = ""
         if array.status in _ABSENT:
             return "absent"
         if array.status != SegmentationArray.STATUS_OK:
             return "unsure"
         firsts = [each for each in array.segmentations if each.instance_index == 0]
         scores = [each.mask_score if math.isnan(each.score) else each.score for each in firsts]
-        return "found" if min(scores) >= self._min_confidence else "unsure"
+        if min(scores) >= self._min_confidence:
+            return "found"
+        self.shortfall = (
+            f"score {min(scores):.2f} is below min_confidence, {self._min_confidence:.2f}"
+        )
+        return "unsure"
 
 
 class _Goal:
@@ -180,6 +192,10 @@ class SegmentTargetAction:
             return _ended(SegmentTarget.Result(), outcome, one_line(error))
 
     async def _serve(self, handle: Any) -> SegmentTarget.Result:
+        if not 0 <= handle.request.min_confidence <= 1:
+            handle.abort()
+            reason = f"min_confidence is {handle.request.min_confidence:g}, accepted: 0 to 1"
+            return _ended(SegmentTarget.Result(), SegmentTarget.Result.OUTCOME_ERROR, reason)
         queue: AsyncQueue[Delivery | None] = AsyncQueue(self._router.guard)
         wanted, timeout_s = handle.request, _timeout_s(handle.request)
         goal = _Goal(queue, self._parameters.now.request_life_s(timeout_s))
@@ -231,7 +247,8 @@ class SegmentTargetAction:
                 handle.succeed()
             else:
                 handle.abort()
-            return _ended(result, outcome, result.answer.text or "no image came in time")
+            reasons = (result.answer.text or "no image came in time", consensus.shortfall)
+            return _ended(result, outcome, "; ".join(filter(None, reasons)))
 
     def _outcome(self, array: SegmentationArray, consensus: Consensus, *, waits: bool) -> int:
         """Outcome after one more result; OUTCOME_UNKNOWN where it is too early to say."""
@@ -247,6 +264,8 @@ class SegmentTargetAction:
             return int(outcomes.OUTCOME_FOUND)
         if consensus.is_absent and not waits:
             return int(outcomes.OUTCOME_NOT_THERE)
+        if consensus.is_unsure and not waits:
+            return int(outcomes.OUTCOME_UNSURE)
         return int(outcomes.OUTCOME_UNKNOWN)
 
     def _now_ns(self) -> int:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 
 from mllmseg_ros.error_text import one_line
@@ -20,11 +21,13 @@ from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.frame_slot import Arrival, FrameSlot
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.node.request import Request
 from mllmseg_ros.ros.node.result import InferenceResult, TrackedResult
 from mllmseg_ros.ros.node.result_publisher import ResultPublisher
 from mllmseg_ros.ros.support.clock import RosClock
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.worker_thread import WorkerThread
+from mllmseg_ros.tracking.decisions import DecisionRule, Decisions
 from mllmseg_ros.tracking.tracker import Tracker
 
 __all__ = ["Outcome", "TrackingThread"]
@@ -76,6 +79,8 @@ class TrackingThread:
         self._inference: InferenceResult | None = None  # that is tracked
         self._inference_is_due = False
         self._discarded_results = 0  # in a row
+        self._decisions = Decisions()  # of results that are not tracked
+        self._decided: Request | None = None  # whose they are
         self._next_due_s = 0.0  # monotonic
         # Set by the executor, which must not wait for the lock; done by the next who holds it.
         self._clear_is_due = self._reset_is_due = False
@@ -147,6 +152,18 @@ class TrackingThread:
                 return Outcome.DISCARDED
             return Outcome.UNTRACKED
 
+    def decide(self, inference: InferenceResult) -> InferenceResult:
+        """Decide by the last inferences of a command about a result that is not tracked."""
+        if inference.error:
+            return inference
+        with self._locked():
+            if inference.request is not self._decided:
+                self._decided = inference.request
+                self._decisions.reset()
+            rule = self._rule(inference)
+            decided = self._decisions.decide(inference.segmentations, rule)
+        return replace(inference, segmentations=decided)
+
     def clear(self) -> None:
         """Publish nothing more of this command, because another one came."""
         self._clear_is_due = True
@@ -187,6 +204,9 @@ class TrackingThread:
             if self._inference is not None and time.monotonic() >= self._next_due_s:
                 self._publish(self._inference, newest.item, began_ns)
 
+    def _rule(self, inference: InferenceResult) -> DecisionRule:
+        return self._parameters.now.decision_rule(inference.model, inference.score_threshold)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock, and first do what the executor has asked for."""
@@ -194,7 +214,7 @@ class TrackingThread:
             if self._reset_is_due:
                 self._reset_is_due = self._clear_is_due = False
                 self._tracker.reset()
-                self._newest = self._inference = self._key_image = None
+                self._newest = self._inference = self._key_image = self._decided = None
             if self._clear_is_due:
                 self._clear_is_due = False
                 self._tracker.clear()
@@ -230,7 +250,8 @@ class TrackingThread:
         if inference.image is not self._key_image:  # tracking was off when it was chosen
             self._discarded_results += 1
             return False
-        if not self._tracker.finish_inference(self._key, inference.segmentations, depth):
+        rule = self._rule(inference)
+        if not self._tracker.finish_inference(self._key, inference.segmentations, depth, rule):
             self._discarded_results += 1
             return False
         self._discarded_results = 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -25,6 +26,7 @@ _WITHOUT_RESULT = {
     SegmentationArray.STATUS_SUPERSEDED: "",
     SegmentationArray.STATUS_STOPPED: "",
 }
+_MAX_UNCONFIRMED_S = 3.0
 _MAX_PENDING = 16  # older commands will get no result any more
 
 
@@ -33,19 +35,26 @@ class SpokenReplies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pending: deque[str] = deque(maxlen=_MAX_PENDING)
+        self._pending: deque[tuple[str, float]] = deque(maxlen=_MAX_PENDING)  # command, since when
 
     def add_command(self, command: str) -> None:
         """Add a spoken command that is published."""
         with self._lock:
-            self._pending.append(command)
+            self._pending.append((command, time.monotonic()))
 
     def reply_to(self, result: SegmentationArray) -> str:
-        """Return what to say; "" unless it is the first result of a spoken command."""
+        """Return what to say; "" unless it is the first result of a spoken command.
+
+        For a short time, a result that further inferences are to confirm does not count.
+        """
         with self._lock:
-            if result.command not in self._pending:
+            pending = next((each for each in self._pending if each[0] == result.command), None)
+            if pending is None:
                 return ""
-            self._pending.remove(result.command)
+            is_unconfirmed = any(entry.unconfirmed for entry in result.segmentations)
+            if is_unconfirmed and time.monotonic() < pending[1] + _MAX_UNCONFIRMED_S:
+                return ""
+            self._pending.remove(pending)
         if result.status in _WITHOUT_RESULT:
             return _WITHOUT_RESULT[result.status]
         return escape_invisible(describe_results(_summarise(result.segmentations)))
@@ -59,6 +68,7 @@ def _summarise(entries: Sequence[Segmentation]) -> list[ExpressionResult]:
             expression=entry.expression,
             status=_STATUS[entry.status],
             count=counts[entry.expression_index],
+            doubt=entry.doubt,
         )
         for entry in entries
         if entry.instance_index == 0 and entry.status in _STATUS

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
+    IntegerRange,
     ParameterDescriptor,
     ParameterType,
     SetParametersResult,
@@ -52,7 +53,7 @@ def parameter(
     description: str,
     *,
     choices: Sequence[str] = (),
-    range_: tuple[float, float] | None = None,
+    range_: tuple[float, float] | tuple[int, int] | None = None,
     live: bool = False,
     read_only: bool = False,
     formerly: str = "",
@@ -226,7 +227,9 @@ def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
     choices, range_ = field.metadata["choices"], field.metadata["range"]
     if choices:
         descriptor.additional_constraints = f"one of: {', '.join(choices)}"
-    if range_:
+    if range_ and type(field.default) is int:
+        descriptor.integer_range = [IntegerRange(from_value=range_[0], to_value=range_[1], step=1)]
+    elif range_:
         descriptor.floating_point_range = [
             FloatingPointRange(from_value=range_[0], to_value=range_[1], step=0.0)
         ]

@@ -113,6 +113,7 @@ export class ResultPanel {
       entry.area_px && `${entry.area_px} px`,
       entry.position_m && `(${entry.position_m.map((each) => each.toFixed(2)).join(", ")})`,
       entry.age_s > 0 && entry.status === "found" && `tracked for ${entry.age_s.toFixed(1)} s`,
+      entry.doubt,
     ];
     const bar = element("i");
     bar.style.width = `${percent}%`;

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -164,3 +166,11 @@ def test_a_small_part_that_is_unsure_has_only_spilt_over() -> None:
         probability[spot] = sureness
         both = build_segmentation("the thing", Status.FOUND, 0.9, 0.9, probability, thing | spot)
         assert len(locate_instances([both])) == n
+
+
+def test_the_parts_keep_all_that_is_known_of_the_whole() -> None:
+    both = segment(disc(40, 60, 20) | disc(120, 60, 20))
+    whole = replace(both, doubt="a reason", unconfirmed=True)
+    parts = [each.segmentation for each in split_into_instances([whole])]
+    assert len(parts) == 2
+    assert [(each.doubt, each.unconfirmed) for each in parts] == [("a reason", True)] * 2

@@ -45,3 +45,12 @@ def test_an_answer_in_words(seen: list[tuple[str, Status, int]], answer: str) ->
         for text, status, count in seen
     ]
     assert describe_results(things) == answer
+
+
+@pytest.mark.parametrize("status", [Status.LOW_CONFIDENCE, Status.NO_TARGET])
+def test_why_something_is_not_found_is_said(status: Status) -> None:
+    reason = "the model was not trained on 'zyzzyva'"
+    answer = describe_results([ExpressionResult(expression="zyzzyva", status=status, doubt=reason)])
+    assert answer.endswith(f" The reason: {reason}.")
+    found = ExpressionResult(expression="the mug", status=Status.FOUND, doubt=reason)
+    assert reason not in describe_results([found])

@@ -133,6 +133,17 @@ def test_the_table_and_the_video_show_the_same(run: Path) -> None:
     assert np.abs(shown[0].astype(int) - overlay).mean() < 8
 
 
+def test_the_table_and_the_bag_say_why_something_is_not_found(bag: Path, tmp_path: Path) -> None:
+    out, reason = tmp_path / "out", "mllmseg-tabletop was not trained on 'zyzzyva'"
+    assert main(["annotate", str(bag), "the zyzzyva", "-o", str(out), *OPTIONS]) == 0
+    rows = table(out)
+    assert rows
+    assert all(reason in row["note"] for row in rows)
+    (_, data), *_ = messages(out / "bag")[f"{CAMERA}/mllmseg/segmentations"]
+    message = read("mllmseg_ros/msg/SegmentationArray", data)
+    assert [entry.doubt for entry in message.segmentations] == [reason]
+
+
 def test_a_killed_run_resumes_to_the_same_files(bag: Path, run: Path, tmp_path: Path) -> None:
     """Killed while the model looks, in the middle of a line, and while the outputs are written."""
     out = tmp_path / "out"

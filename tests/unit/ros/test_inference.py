@@ -61,6 +61,9 @@ class Tracking:
     def finish_inference(self, inference: InferenceResult) -> Outcome:
         return Outcome.UNTRACKED
 
+    def decide(self, inference: InferenceResult) -> InferenceResult:
+        return inference
+
 
 class Camera:
     """A camera and its publisher; ``broken`` is what publishing raises."""

@@ -14,6 +14,7 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth
 from mllmseg_ros.geometry.localization import Intrinsics
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
+from mllmseg_ros.tracking.decisions import DecisionRule
 from mllmseg_ros.tracking.optical_flow import ImageChange
 from mllmseg_ros.tracking.tracker import Tracker
 
@@ -277,3 +278,133 @@ def test_depth_tells_what_passes_in_front_from_the_target() -> None:
         truth, _ = seen(60 + 3 * k, k)
         (shown,) = tracker.current()
         assert iou(shown.segmentation.mask, truth) > 0.85
+
+
+CONFIRM_TWO = DecisionRule(confirm_inferences=2)
+
+
+def infer_with_memory(
+    tracker: Tracker,
+    image: NDArray[np.uint8],
+    k: int,
+    score: float,
+    *masks: NDArray[np.bool_],
+    rule: DecisionRule = CONFIRM_TWO,
+) -> list[Status]:
+    """Run a model without latency on the k-th image; returns the statuses of the instances."""
+    mask = np.any(masks, axis=0)
+    status = Status.FOUND if score >= 0.5 else Status.NO_TARGET
+    one = build_segmentation("the balls", status, score, 0.9, mask.astype(np.float32), mask)
+    tracker.update(frame(image, k * SECOND))
+    assert tracker.finish_inference(tracker.begin_inference(), [one], None, rule)
+    return [each.segmentation.status for each in tracker.current()]
+
+
+def test_a_single_inference_does_not_change_a_decision() -> None:
+    stage, tracker = Stage([Thing(26, 1, RED)]), Tracker()
+    statuses = []
+    for k, score in enumerate([0.1, 0.8, 0.2, 0.9, 0.9, 0.45, 0.9, 0.2, 0.1]):
+        image, (ball,) = stage.render([(80 + 2 * k, 100)])
+        statuses += infer_with_memory(tracker, image, k, score, ball)
+    found, absent = Status.FOUND, Status.NO_TARGET
+    assert statuses == [absent] * 4 + [found] * 4 + [absent]
+
+
+def test_a_cut_needs_confidence_or_confirmation_anew() -> None:
+    stage, tracker = Stage([Thing(26, 1, RED)]), Tracker()
+    image, (ball,) = stage.render([(80, 100)])
+    assert infer_with_memory(tracker, image, 0, 0.97, ball) == [Status.FOUND]
+    other, cut = image[::-1, ::-1].copy(), ball[::-1, ::-1].copy()
+    assert infer_with_memory(tracker, other, 1, 0.45, cut) == [Status.LOW_CONFIDENCE]
+    assert infer_with_memory(tracker, image, 2, 0.97, ball) == [Status.FOUND]
+
+
+def test_an_open_decision_needs_an_inference_on_a_still_image_too() -> None:
+    stage, tracker = Stage([Thing(26, 1, RED)]), Tracker(key_age_s=10)
+    image, (ball,) = stage.render([(80, 100)])
+    assert infer_with_memory(tracker, image, 0, 0.7, ball) == [Status.LOW_CONFIDENCE]
+    (shown,) = tracker.current()
+    assert shown.segmentation.unconfirmed
+    assert tracker.needs_key_image(SECOND) == ""  # there is no later image
+    tracker.update(frame(image.copy(), SECOND // 10))
+    assert tracker.needs_key_image(SECOND // 10) == ""
+    tracker.update(frame(image.copy(), SECOND // 2))
+    assert "confirmed" in tracker.needs_key_image(SECOND // 2)
+    assert infer_with_memory(tracker, image.copy(), 1, 0.9, ball) == [Status.FOUND]
+    tracker.update(frame(image.copy(), 2 * SECOND))
+    assert tracker.needs_key_image(2 * SECOND) == ""
+
+
+def count_instances(
+    seen: Sequence[Sequence[int]], rule: DecisionRule = CONFIRM_TWO
+) -> list[list[int]]:
+    """Infer on images of three balls, of which each inference shows some; which are published."""
+    stage = Stage([Thing(24, k, RED) for k in range(3)])
+    tracker, published = Tracker(), []
+    for k, shown in enumerate(seen):
+        image, balls = stage.render([(60 + k, 100), (160 + k, 100), (260 + k, 100)])
+        infer_with_memory(tracker, image, k, 0.99, *(balls[i] for i in shown), rule=rule)
+        masks = [each.segmentation.mask for each in tracker.current()]
+        assert [each.instance_index for each in tracker.current()] == list(range(len(masks)))
+        published.append(
+            [i for i, ball in enumerate(balls) if any(iou(mask, ball) > 0.7 for mask in masks)]
+        )
+        assert len(published[-1]) == len(masks)
+    return published
+
+
+def test_the_number_of_instances_does_not_follow_a_single_inference() -> None:
+    seen = [[0], [0, 1], [0], [0, 1, 2], [0, 1], [0], [0, 1], [0], [0], [2]]
+    assert count_instances(seen) == [
+        [0], [0], [0], [0], [0, 1], [0, 1], [0, 1], [0, 1], [0], [0],
+    ]  # fmt: skip
+    assert count_instances(seen, DecisionRule(confirm_inferences=1)) == seen
+
+
+def test_a_first_result_has_all_instances_at_once() -> None:
+    assert count_instances([[0, 1, 2], [0, 2]]) == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_another_thing_takes_over_after_two_inferences() -> None:
+    assert count_instances([[0], [1], [1], [1]]) == [[0], [0], [1], [1]]
+
+
+def test_a_part_that_is_split_off_once_stays_with_its_thing() -> None:
+    stage, tracker = Stage([Thing(40, 1, RED)]), Tracker()
+    image, (ball,) = stage.render([(150, 110)])
+    split = ball.copy()
+    split[:, 158:164] = False
+    shown = []
+    for k, mask in enumerate([ball, split, ball, split, split, split, ball, ball]):
+        infer_with_memory(tracker, image, k, 0.99, mask)
+        shown.append([each.segmentation.area_px for each in tracker.current()])
+    whole, rest = int(ball.sum()), int(split.sum())
+    assert shown[:4] == [[whole], [rest], [whole], [rest]]  # the piece is not lost
+    assert [len(areas) for areas in shown] == [1, 1, 1, 1, 2, 2, 2, 1]
+    # What is shown as one again is still two instances for once.
+    assert sum(shown[6]) == whole
+
+
+def test_why_something_is_not_found_survives_splitting_and_tracking() -> None:
+    stage, tracker = Stage([Thing(26, 1, RED), Thing(20, 2, BLUE)]), Tracker()
+    image, (red, blue) = stage.render([(80, 100), (200, 100)])
+    reason = "m was not trained on 'zyzzyva'"
+    results = [
+        build_segmentation(
+            "zyzzyva", Status.LOW_CONFIDENCE, 0.9, 0.9, red.astype(np.float32), red, reason
+        ),
+        build_segmentation(
+            "no zyzzyva", Status.NO_TARGET, 0.1, 0.9, blue.astype(np.float32), blue, reason
+        ),
+        segment("balls", red, blue),
+    ]
+    infer_at_once(tracker, image, 0, *results)
+    for k in range(4):
+        doubts = [each.segmentation.doubt for each in tracker.current()]
+        assert doubts == [reason, reason, "", ""]
+        image, _ = stage.render([(82 + 2 * k, 100), (202 + 2 * k, 100)])
+        tracker.update(frame(image, (k + 1) * PERIOD))
+    tracker.update(frame(image[::-1, ::-1].copy(), SECOND))  # a cut
+    lost = "lost since the last inference"
+    doubts = [each.segmentation.doubt for each in tracker.current()]
+    assert doubts == [f"{reason}; {lost}", reason, lost, lost]

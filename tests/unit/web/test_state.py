@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,3 +53,5 @@ def test_a_result_is_json_with_every_digit_of_its_stamp() -> None:
     assert int(read["stamp_ns"]) == 2**62 + 1
     assert read["entries"][0]["score"] is None
     assert read["entries"][0]["color"] == "#ff0010"
+    doubtful = replace(entry(None, None), doubt="m was not trained on 'zyzzyva'")
+    assert doubtful.to_json()["doubt"] == doubtful.doubt
