@@ -16,17 +16,29 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mllmseg_ros.language.asides import remove_asides, split_lead_in
+from mllmseg_ros.language.asides import split_asides, split_lead_in
 from mllmseg_ros.language.command import (
     AROUND_STOP,
+    MAX_COMMAND_CHARS,
+    MAX_EXPRESSION_CHARS,
     STOP_INTENT,
     Command,
     Target,
     build_command,
     check_text,
+    is_known_role,
     parse_plain_text,
+    split_parts,
+    split_role,
+)
+from mllmseg_ros.language.coverage import (
+    build_refusal,
+    check_lead_in,
+    check_mention,
+    check_request,
+    names_no_kind,
 )
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
@@ -35,6 +47,9 @@ from mllmseg_ros.language.plain_text import is_in_brackets
 from mllmseg_ros.language.reference import (
     apply_correction,
     complete_expression,
+    is_bare_reference,
+    is_pronoun,
+    is_same,
     refers_back,
     resolve_references,
 )
@@ -60,8 +75,10 @@ REPEAT_ACT = "repeat"
 CORRECT_ACT = "correct"
 
 _STOP_COMMAND = Command(intent=STOP_INTENT, targets=())
-# A word and a colon, or a separator: in structured form, taken literally.
-_STRUCTURED = re.compile(r";|[A-Za-z]\w*\s*:", re.ASCII)
+# A word and a colon, or a separator: probably in structured form.
+_ROLE = re.compile(r"[A-Za-z]\w*\s*:", re.ASCII)
+_STRUCTURED = re.compile(rf";|{_ROLE.pattern}", re.ASCII)
+_STEP = re.compile(r"(?:^|(?<=[\s;,.]))(?:step |schritt )?\d{1,2} ?[.):]\s+", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[;:]")
 
 
@@ -73,6 +90,8 @@ class UnderstoodCommand:
     act: str  # "repeat", "correct", else the command's intent
     note: str = ""  # for users: how it was understood, if that is not obvious
 
+
+_REFERS_TO_NOTHING = "refers to nothing that was named before"
 
 _STOP = UnderstoodCommand(command=_STOP_COMMAND, act=STOP_INTENT)
 
@@ -110,13 +129,21 @@ class Conversation:
 
 def understand(text: str, language: Language, last: Command | None = None) -> UnderstoodCommand:
     """Understand a command; see :meth:`Conversation.understand`."""
-    text, said = check_text(text), text
+    text, said = check_text(_join_lines(text, language)), text
     if _is_stop(text, language):
         return _STOP
     literal = parse_plain_text(text)
-    if literal.is_stop or _STRUCTURED.search(text):
-        return UnderstoodCommand(command=literal, act=literal.intent)
-    words = split_words(text, language)
+    if literal.is_stop:
+        return _STOP
+    if _is_structured(text, language):
+        return UnderstoodCommand(
+            command=literal, act=literal.intent, note=_doubt_structured(literal, language)
+        )
+    if len(text) > MAX_EXPRESSION_CHARS:
+        raise ValueError(
+            f"a sentence has {len(text)} characters, accepted are up to {MAX_EXPRESSION_CHARS}"
+        )
+    words = split_words(text.replace(";", ","), language)
     if is_in_brackets(said) and not (
         begins_with_verb(words, language) or (words and language.is_determiner(words[0].key))
     ):
@@ -129,10 +156,64 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
         for key, other in LANGUAGES.items():
             if other is not language and begins_with_verb(split_words(text, other), other):
                 note += f"; it looks like a command in language {key}"
+        note += f"; accepted: {language.examples}"
         return UnderstoodCommand(command=literal, act=literal.intent, note=note)
-    if understood.command == literal:
+    if understood.command == literal and understood.note == _describe(literal):
         return UnderstoodCommand(command=literal, act=understood.act)
     return understood
+
+
+def _join_lines(text: str, language: Language) -> str:
+    """Join lines and numbered steps that are requests or things of their own by separators."""
+    is_step = _STEP.match(text)
+    if len(text) > MAX_COMMAND_CHARS or not (is_step or "\n" in text):
+        return text
+    if is_step:
+        text = _STEP.sub("; ", text).strip("; ")
+    lines = [line for line in text.splitlines() if line.strip()]
+    begin_anew = all(
+        begins_with_verb(words, language) or begins_with_thing(words, language) or _ROLE.match(line)
+        for line in lines
+        for words in [strip_openers(split_words(line, language), language)]
+    )
+    return "; ".join(lines) if begin_anew else text
+
+
+def _is_structured(text: str, language: Language) -> bool:
+    """Whether a text is in structured form, which is taken literally."""
+    if not _STRUCTURED.search(text):
+        return False
+    for part in split_parts(text):
+        role, expression = split_role(part)
+        words = split_words(expression, language)
+        if is_known_role(role):
+            continue
+        if begins_with_verb(words, language):  # "pick the mug; place it in the bowl"
+            return False
+        if not role and _ROLE.search(part) and _begins_sentence(words, language):
+            return False
+    return True
+
+
+def _begins_sentence(words: Sequence[Word], language: Language) -> bool:
+    keys = word_keys(words)
+    return bool(keys) and (
+        keys[0] in language.by_first_word or language.phrases("openers").length_at(keys, 0) > 0
+    )
+
+
+def _doubt_structured(command: Command, language: Language) -> str:
+    """Say what of a command in structured form is probably meant otherwise."""
+    doubts = []
+    for target in command.targets:
+        if target.role and not is_known_role(target.role):
+            doubts.append(f"role {target.role!r} is not known here, passed on as given")
+        words = split_words(target.expression, language)
+        if len(parse_things(words, language) or ()) > 1:
+            doubts.append(f"{target.expression!r} is one expression; separate several by ';'")
+        if is_pronoun(target.expression):
+            doubts.append(f"{target.expression!r} is taken literally in structured form")
+    return "; ".join(doubts)
 
 
 def _is_stop(text: str, language: Language) -> bool:
@@ -157,7 +238,13 @@ def _understand_words(
     if begins_with_stop(words, language):
         return _STOP
     first, *repairs = _split_at_repairs(words, language)
-    understood = _understand_sentence(first, language, last)
+    understood: UnderstoodCommand | None
+    try:
+        understood = _understand_sentence(first, language, last)
+    except ValueError:
+        if not repairs:
+            raise
+        understood = None  # "pick it, no wait, the mug"
     for repair in repairs:
         if word_keys(repair) in language.phrases("stop"):
             return _STOP
@@ -187,7 +274,13 @@ def _split_at_repairs(words: Sequence[Word], language: Language) -> list[Sequenc
         rest = words[at + bare :]
         if keys[at - 1] in language.asides.verbs:  # "that has no handle"
             bare = 0
-        if bare and (begins_with_verb(rest, language) or begins_with_thing(rest, language)):
+        is_after_thing = any(
+            language.is_determiner(key) or key in language.things or key in language.pronouns
+            for key in keys[start:at]
+        )  # not "pick up no mugs"
+        if bare and is_after_thing and (
+            begins_with_verb(rest, language) or begins_with_thing(rest, language)
+        ):
             length = max(length, bare)
         for cut in (0, length, bare):  # a stop counts after any pause or "no"
             if (cut or words[at - 1].pause) and keys[at + cut :] in language.phrases("stop"):
@@ -205,7 +298,35 @@ def _understand_sentence(
 ) -> UnderstoodCommand | None:
     if begins_with_stop(words, language):
         return _STOP
-    words = remove_asides(words, language)
+    words, asides = split_asides(words, language)
+    left_out = _find_left_out(words, asides, language)
+    understood = _understand_without_asides(words, language, last)
+    if understood is None or understood.act in (STOP_INTENT, REPEAT_ACT):
+        return understood
+    return _add_left_out(understood, left_out)
+
+
+def _find_left_out(
+    words: Sequence[Word], asides: Sequence[Sequence[Word]], language: Language
+) -> list[str]:
+    """Find what is left out of a command and would change it: "if it is red", "and come back"."""
+    conditions, connectors = language.phrases("conditions"), language.phrases("connectors")
+    found = []
+    for aside in asides:
+        keys = word_keys(aside)
+        if conditions.length_at(keys, 0) or conditions.length_at(
+            keys, connectors.length_at(keys, 0)
+        ):
+            found.append(join_words(aside))
+    closers = words[len(strip_closers(words, language)) :]
+    if language.noted_closers & set(word_keys(closers)):
+        found.append(join_words(closers))
+    return found
+
+
+def _understand_without_asides(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
     for keys in iterate_stripped(words, language):
         if keys in language.phrases("stop"):
             return _STOP
@@ -216,9 +337,7 @@ def _understand_sentence(
         if keys in language.nameless_phrases:
             if words[-1].key in language.halt:  # "put it down and stop"
                 return _STOP
-            raise ValueError(
-                f"{join_words(words)!r} names nothing to look for; send what, e.g. 'the red mug'"
-            )
+            raise build_refusal(join_words(words), "names nothing to look for", language)
     forbidden = language.phrases("forbid").length_at(word_keys(strip_openers(words, language)), 0)
     if forbidden and not begins_with_verb(words, language):
         return _understand_alternative(words, language, last) or _STOP
@@ -235,13 +354,10 @@ def _understand_sentence(
     mentions = parse_sentence(words, language)
     if mentions is not None:
         return _command_from_mentions(mentions, language, last)
-    for topic, rest in split_lead_in(words, language):
-        meant_here = parse_sentence(rest, language) or ()
-        understood = _command_from_mentions(
-            meant_here, language, _parse_topic(topic, language) or last
-        )
-        if understood is not None:
-            return understood
+    understood = _understand_after_lead_in(words, language, last)
+    if understood is not None:
+        return understood
+    check_request(words, language)
     mentions = parse_things(words, language)
     if mentions is None:
         return None
@@ -249,10 +365,47 @@ def _understand_sentence(
         expression, untranslated = translate(mentions[0].words, language)
         if expression and language.phrases("joiners").length_at(word_keys(words), 0):
             return _add_target(expression, untranslated, last)
+        if is_same(expression):
+            return UnderstoodCommand(command=last, act=REPEAT_ACT, note=_describe(last))
         if refers_back(expression):
             targets = apply_correction(last.targets, [expression])
             return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
     return _command_from_mentions(mentions, language, last)
+
+
+def _understand_after_lead_in(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
+    """Understand "my glasses are on the table, can you get them"; None without such a split.
+
+    Raises:
+        ValueError: there are splits, and none is understood; with the reason of the first.
+    """
+    first_error: ValueError | None = None
+    for topic, rest in split_lead_in(words, language):
+        try:
+            left_out = check_lead_in(words[: max(0, len(words) - len(rest))], language)
+            understood = _command_from_mentions(
+                parse_sentence(rest, language) or (),
+                language,
+                _parse_topic(topic, language) or last,
+            )
+        except ValueError as error:
+            first_error = first_error or error
+            continue
+        if understood is not None:
+            return _add_left_out(understood, [left_out] if left_out else [])
+    if first_error is not None:
+        raise first_error
+    return None
+
+
+def _add_left_out(understood: UnderstoodCommand, left_out: Sequence[str]) -> UnderstoodCommand:
+    if not left_out:
+        return understood
+    quoted = ", ".join(map(repr, left_out))
+    note = understood.note or _describe(understood.command)
+    return replace(understood, note=f"{note}; left out: {quoted}")
 
 
 def _add_target(expression: str, untranslated: Sequence[str], last: Command) -> UnderstoodCommand:
@@ -299,6 +452,7 @@ def _command_from_mentions(
     moved: list[bool] = []
     untranslated: list[str] = []
     for mention in mentions:
+        check_mention(mention, language)
         expression, unknown = translate(mention.words, language)
         if not expression:
             return None
@@ -312,10 +466,15 @@ def _command_from_mentions(
         return None
     try:
         targets = resolve_references(targets, last.targets if last else (), moved)
-    except LookupError:
-        return None
+    except LookupError as error:
+        raise build_refusal(str(error.args[0]), _REFERS_TO_NOTHING, language) from None
     command = build_command(targets)
-    return _make_understood(command, command.intent, untranslated)
+    return _make_understood(
+        command,
+        command.intent,
+        untranslated,
+        [join_words(each.words) for each in mentions if names_no_kind(each.words, language)],
+    )
 
 
 # ---- corrections
@@ -410,8 +569,22 @@ def _understand_correction(
     return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
 
 
-def _make_understood(command: Command, act: str, untranslated: Sequence[str]) -> UnderstoodCommand:
+def _make_understood(
+    command: Command, act: str, untranslated: Sequence[str], without_kind: Sequence[str] = ()
+) -> UnderstoodCommand:
+    """Build the result, with a note on what a model may not get right.
+
+    Raises:
+        ValueError: an expression refers to nothing.
+    """
     note = _describe(command)
+    for expression in command.expressions:
+        if is_bare_reference(expression):
+            raise build_refusal(expression, _REFERS_TO_NOTHING, ENGLISH)
+        if refers_back(expression):
+            note += f"; {expression!r} refers to no earlier command"
+    for expression in without_kind:
+        note += f"; {expression!r} names no kind of thing"
     if untranslated:
         note += f", with no English known for {', '.join(repr(word) for word in untranslated)}"
     return UnderstoodCommand(command=command, act=act, note=note)

@@ -182,6 +182,25 @@ class Language:
     sides: frozenset[str]  # "left": a preposition before it names no thing
     adjectives: frozenset[str]
     nouns: frozenset[str]  # singular and plural, every word of compound ones
+    # What is refused, because no pattern covers it (coverage.py)
+    examples: str  # what is accepted instead, for errors
+    actions: frozenset[str]  # verbs of other requests: "open", in their imperative and infinitive
+    questions: str  # openers of questions that name no thing to look for
+    question_words: frozenset[str]  # with which no expression begins
+    conditions: str  # openers of clauses on which a request would depend
+    quantities: str  # inexact numbers: "at least"
+    leftovers: str  # what changes a request: "twice"
+    choices: str  # between things of which one is to be taken
+    articles: frozenset[str]  # that cannot end an expression
+    subordinators: frozenset[str]  # words after which a verb belongs to the expression
+    persons: frozenset[str]  # "me": objects of verbs, not things
+    object_pronouns: frozenset[str]  # which need a verb before them
+    indefinite: frozenset[str]  # "something": tells of no kind of thing
+    abstract: frozenset[str]  # nouns of what cannot be seen
+    no_things: str  # whole expressions that name nothing
+    results: frozenset[str]  # states that an action would bring about: "open"
+    exactly: frozenset[str]  # words before a number that leave it as it is
+    noted_closers: frozenset[str]  # words of closers that are requests: "and come back"
     glossary: Glossary | None = None  # None for English
 
     def is_determiner(self, key: str) -> bool:

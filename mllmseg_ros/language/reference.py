@@ -18,6 +18,11 @@ __all__ = ["apply_correction", "complete_expression", "refers_back", "resolve_re
 _ONES = ("one", "ones")
 _SEVERAL = ("them", "these", "those", "both", "both of them", "all of them", "these two")
 _NUMBERS = frozenset({"two", "three", "four", "five", "six"})
+_SAME = ("the same", "the same one", "the same thing", "same one")
+_PERSONS = (["me"], ["him"], ["her"])
+# Words that, without a noun, only tell one thing from another.
+_POINTING = frozenset("one ones other next last previous same more there here of them us".split())
+_POINTING |= ADJECTIVE_CLASSES["order"]
 _CLASS_OF = {word: name for name, words in ADJECTIVE_CLASSES.items() for word in words}
 
 
@@ -45,6 +50,19 @@ def refers_back(expression: str) -> bool:
     """Whether an expression refers to the last command."""
     keys = _keys(expression)
     return is_pronoun(expression) or _find_one(keys) is not None or keys[-2:] == ["the", "other"]
+
+
+def is_same(expression: str) -> bool:
+    """Whether an expression asks for the last command once more: "the same one"."""
+    return " ".join(_keys(expression)) in _SAME
+
+
+def is_bare_reference(expression: str) -> bool:
+    """Whether an expression says nothing of a thing without an earlier one: "it", "next one"."""
+    keys = _keys(expression)
+    return (is_pronoun(expression) and keys not in _PERSONS) or all(
+        key in ENGLISH.determiners or key in _POINTING for key in keys
+    )
 
 
 def complete_expression(expression: str, before: str) -> str:
