@@ -35,9 +35,11 @@ from mllmseg_ros.language.command import (
 )
 from mllmseg_ros.language.coverage import (
     build_refusal,
+    check_idioms,
     check_lead_in,
     check_mention,
     check_request,
+    may_be_action,
     names_no_kind,
 )
 from mllmseg_ros.language.english import ENGLISH
@@ -47,6 +49,7 @@ from mllmseg_ros.language.plain_text import is_in_brackets
 from mllmseg_ros.language.reference import (
     apply_correction,
     complete_expression,
+    contains_pronoun,
     is_bare_reference,
     is_pronoun,
     is_same,
@@ -171,7 +174,12 @@ def _join_lines(text: str, language: Language) -> str:
     if is_step:
         text = _STEP.sub("; ", text).strip("; ")
     lines = [line for line in text.splitlines() if line.strip()]
-    begin_anew = all(
+    keys = [word_keys(split_words(line, language)) for line in lines]
+    goes_on = any(
+        each and (each[-1] in language.adjectives or language.is_determiner(each[-1]))
+        for each in keys[:-1]
+    )  # "the red", "mug"
+    begin_anew = not goes_on and all(
         begins_with_verb(words, language) or begins_with_thing(words, language) or _ROLE.match(line)
         for line in lines
         for words in [strip_openers(split_words(line, language), language)]
@@ -211,6 +219,9 @@ def _doubt_structured(command: Command, language: Language) -> str:
         words = split_words(target.expression, language)
         if len(parse_things(words, language) or ()) > 1:
             doubts.append(f"{target.expression!r} is one expression; separate several by ';'")
+        is_foreign = language.glossary is not None and begins_with_thing(words, language)
+        if is_foreign:
+            doubts.append(f"{target.expression!r} is not translated in structured form")
         if is_pronoun(target.expression):
             doubts.append(f"{target.expression!r} is taken literally in structured form")
     return "; ".join(doubts)
@@ -228,7 +239,9 @@ def _is_stop(text: str, language: Language) -> bool:
     parts = _SEPARATORS.split(text) if _SEPARATORS.search(text) else ()
     return any(
         keys and language.halt.issuperset(keys)
-        for keys in (word_keys(split_words(part, language)) for part in parts)
+        for keys in (
+            word_keys(strip_openers(split_words(part, language), language)) for part in parts
+        )
     )
 
 
@@ -351,6 +364,7 @@ def _understand_without_asides(
         if last is None or any(split_lead_in(meant, language)):
             return _understand_sentence(meant, language, last)
         return _understand_correction(meant, negated, language, last)
+    check_idioms(words, language)
     mentions = parse_sentence(words, language)
     if mentions is not None:
         return _command_from_mentions(mentions, language, last)
@@ -370,7 +384,11 @@ def _understand_without_asides(
         if refers_back(expression):
             targets = apply_correction(last.targets, [expression])
             return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
-    return _command_from_mentions(mentions, language, last)
+    understood = _command_from_mentions(mentions, language, last)
+    if understood is not None and may_be_action(mentions[0].words, language):
+        note = f"{understood.note}; {join_words(words)!r} is taken as the name of a thing"
+        return replace(understood, note=note)
+    return understood
 
 
 def _understand_after_lead_in(
@@ -583,6 +601,8 @@ def _make_understood(
             raise build_refusal(expression, _REFERS_TO_NOTHING, ENGLISH)
         if refers_back(expression):
             note += f"; {expression!r} refers to no earlier command"
+        if contains_pronoun(expression):
+            note += f"; what 'it' is in {expression!r} is left to the model"
     for expression in without_kind:
         note += f"; {expression!r} names no kind of thing"
     if untranslated:

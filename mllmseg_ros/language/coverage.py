@@ -18,12 +18,21 @@ from mllmseg_ros.language.sentence import (
     begins_with_thing,
     begins_with_verb,
     find_clause_without_destination,
+    parse_things,
     strip_openers,
     strip_politeness,
 )
 from mllmseg_ros.language.words import Word, join_words, word_keys
 
-__all__ = ["build_refusal", "check_lead_in", "check_mention", "check_request", "names_no_kind"]
+__all__ = [
+    "build_refusal",
+    "check_idioms",
+    "check_lead_in",
+    "check_mention",
+    "check_request",
+    "may_be_action",
+    "names_no_kind",
+]
 
 
 def build_refusal(text: str, reason: str, language: Language) -> ValueError:
@@ -52,6 +61,23 @@ def check_request(words: Sequence[Word], language: Language) -> None:
         reason = _find_other_kind(rest, language) if rest else ""
         if reason:
             raise build_refusal(join_words(words), reason, language)
+
+
+def check_idioms(words: Sequence[Word], language: Language) -> None:
+    """Refuse a sentence that looks like a known one but names no thing.
+
+    Raises:
+        ValueError: "take a picture of the mug", "what is your battery level".
+    """
+    idioms = language.phrases("idioms")
+    for rest in (words, strip_openers(words, language)):
+        if rest and idioms.length_at(word_keys(rest), 0):
+            raise build_refusal(join_words(words), "names nothing to look for", language)
+
+
+def may_be_action(words: Sequence[Word], language: Language) -> bool:
+    """Whether the name of a thing may be meant as a request of another kind: "open door"."""
+    return len(words) > 1 and words[0].key in language.actions - language.nouns
 
 
 def check_lead_in(words: Sequence[Word], language: Language) -> str:
@@ -89,7 +115,8 @@ def _find_other_kind(words: Sequence[Word], language: Language) -> str:
         return "is a statement that asks for nothing"
     if _begins_with_action(words, language):
         return f"asks for something that is not known here ({keys[0]!r})"
-    if begins_with_verb(words, language):
+    names = language.things | language.nouns_too | language.question_words | language.halt
+    if begins_with_verb(words, language) or (_is_verb(keys[0], language) and keys[0] not in names):
         return "is not understood"
     return ""
 
@@ -100,7 +127,7 @@ def _is_statement(words: Sequence[Word], language: Language) -> bool:
         return False
     keys = word_keys(words)
     for at, key in enumerate(keys):
-        if key in language.subordinators:
+        if (at and key in language.subordinators) or (not at and key in language.indefinite):
             return False
         if at and key in language.asides.verbs:
             return True
@@ -121,6 +148,8 @@ def _begins_with_action(words: Sequence[Word], language: Language) -> bool:
         or follows in language.persons
     )
     if key in language.actions:
+        if len(keys) == 1:  # "clean" is a request, "book" may be one
+            return key not in language.nouns | language.nouns_too
         is_name_too = key in language.things or key in language.nouns_too
         return has_object or not is_name_too
     return (
@@ -157,17 +186,22 @@ def check_mention(mention: Mention, language: Language) -> None:
     """
     words, keys = mention.words, word_keys(mention.words)
     said = join_words(words)
-    if keys in language.phrases("no_things") or (
-        _find_head(keys, language) in language.abstract
-        and not (set(keys) & (language.subordinators))
-    ):
+    if keys in language.phrases("no_things") or _find_head(keys, language) in language.abstract:
         raise build_refusal(said, "names nothing that can be seen", language)
-    if keys[0] in language.question_words or language.phrases("conditions").length_at(keys, 0):
+    is_question = keys[0] in language.question_words and keys[0] not in language.indefinite
+    if is_question or language.phrases("conditions").length_at(keys, 0):
         raise build_refusal(said, "is a question or condition, not a thing", language)
     if language.phrases("quantities").length_at(keys, 0):
         reason = "is no exact number; say how many, or all"
         raise build_refusal(said, reason, language)
-    if keys[-1] in language.articles:
+    is_place = mention.role.startswith("place")
+    if is_place and keys[0] in language.each:
+        raise build_refusal(said, "is not understood as a place; send one after the other", language)
+    if mention.role == "place" and len(parse_things(words, language) or ()) > 1:
+        raise build_refusal(said, "is more than one place", language)
+    if keys[-1] in language.articles or any(
+        word.pause and word.key in language.articles for word in words
+    ):
         raise build_refusal(said, "is cut off", language)
     second = _find_second_request(words, language)
     if second:
@@ -208,6 +242,7 @@ def _find_second_request(words: Sequence[Word], language: Language) -> Sequence[
                 or begins_with_verb(begun, language)
                 or _is_nameless(begun, language)
                 or language.phrases("questions").length_at(word_keys(begun), 0)
+                or begun[0].key in language.question_words
             ):
                 return rest
         elif _is_request_without_pause(words, at, language):

@@ -248,16 +248,16 @@ ENGLISH = Language(
     nouns_too=word_set(
         "place set lay stick drop stack mark point watch park head can back hand pass light box "
         "book set step ride race stand rest near pop catch grip hold pack store load pickup back "
-        "turn label circle mask draw check count see spot scan show run track roll move lift "
+        "label circle mask draw check see spot scan show run track roll move lift "
         "empty open close leave color colour park match fish throw dump push slide return "
         "reach visit get take clear carry "
         "ring iron drill nail saw paint sign record film photograph copy text call phone dial "
-        "cook heat cool drink bite water plant burn blow touch pet rub kick punch dance smile "
+        "cook heat cool drink bite water plant burn blow touch pet rub kick punch dance "
         "play work wake sleep order rent guard attack chase jump climb wave bow kiss help dream "
         "spell measure compare test try use dress charge plug program schedule love join press "
         "pull crush pump spray toast fly sail bend crack cut slice chop peel wash wipe dust mop "
         "vacuum polish sort screw glue twist tilt flip shake mix fill roll switch hit click lock "
-        "swap exchange craft repair score finish start reset share save store protect shout talk"
+        "swap exchange craft repair score finish start reset share save store protect shout"
     ),
     destinations=(
         Destination(
@@ -416,10 +416,10 @@ ENGLISH = Language(
     negations="not|rather than|instead of|and not|but not|don't want|no not",
     but="but|but rather|i meant|rather|it's|it is|and",
     connectors=(
-        "so|so just|and|then|and then|and after that|after that|afterwards|and afterwards|"
+        "so|so just|and|&|then|and then|and after that|after that|afterwards|and afterwards|"
         "and also|and now|and finally|before you|next"
     ),
-    joiners="and|and also|and then|then|as well as|plus|or",
+    joiners="and|&|and also|and then|then|as well as|plus|or",
     binders=word_set("between with that which who whose except but without among both"),
     determiners=word_set(
         "the a an my your our his her its their this that these those all every each any some "
@@ -445,6 +445,17 @@ ENGLISH = Language(
     nouns=NOUNS,
     examples="the name of a thing ('the red mug'), or pick up, put, bring, find, show, go to, stop",
     actions=OTHER_ACTIONS,
+    idioms=(
+        "take a photo|take photos|take a picture|take pictures|take a selfie|take care|take part|"
+        "take place|take turns|take it easy|take notice|take note|get ready|get lost|get going|"
+        "get well|give up|give way|give in|hold your|make sure that|find out why|find out how|"
+        "find out what|find out who|find out when|find out if|find out whether|what is your|"
+        "what's your|what are your|what is wrong|what's wrong|which is better|what is my name|"
+        "what is the meaning|what is the point|see you|see what|see why|see if|pick a fight|"
+        "pick a number|pick a card|pick a side|pick your nose|set an alarm|set a timer|"
+        "set the table|drop me a|drop dead|hang on|hang up|hang out|throw a party|throw up|"
+        "very well|well done|catch up|catch a cold|pass out|pass the time|show off|show some|show respect"
+    ),
     questions=(
         "why|when|how|who are|who is there|who is that|who made|whose|is|isn't|are|aren't|am i|"
         "was|were|does|doesn't|do you|do i|do we|do they|did|didn't|has|hasn't|have you|have we|"
@@ -457,7 +468,7 @@ ENGLISH = Language(
         "what colour|what color|what kind|what size|what shape|what is it|what's it|"
         "which one|which way|do you know|really|seriously|pardon|huh"
     ),
-    question_words=word_set("what how why when who whose whom whether wherever"),
+    question_words=word_set("what which how why when who whose whom whether wherever"),
     conditions="if|when|whenever|once|as soon as|after|before|until|unless|while|whether",
     quantities=(
         "at least|at most|more than|less than|fewer than|up to|as many|as much|as few|half|"
@@ -470,7 +481,7 @@ ENGLISH = Language(
         "several times|a few times|times|again|again and again|over and over|every time|"
         "every day|every hour|one by one|one at a time|one after the other|one after another|"
         "at the same time|and back|and back again|and so on|and more|or so|or else|or not|"
-        "instead of|after that|before that|vice versa|until|unless|if|whether|because|"
+        "instead of|after that|before that|after the|after a|after my|vice versa|until|unless|if|whether|because|"
         "as soon as|as long as|at noon|at midnight|tomorrow|tonight|later|am i|are you|"
         "do you|did you|can you"
     ),
@@ -493,7 +504,7 @@ ENGLISH = Language(
         "sense difference try kiss hug smile opinion memory experience life death god lunch "
         "dinner breakfast permission apology discount information info noise sound voice music "
         "speed weight height length shape price cost status why because better worse wrong fine "
-        "ready sure secret secrets friend's mind feeling feelings effort turn lesson promise "
+        "ready sure secret secrets times mind feeling feelings effort turn lesson promise "
         "decision wish rule rules score"
     ),
     no_things=(
@@ -501,12 +512,13 @@ ENGLISH = Language(
         "somebody|anybody|nobody|no one|each other|one another|itself|themselves|order|a row|"
         "a line|a circle|pairs|half|pieces|a hand|five|high five|a picture|a photo|a seat|"
         "a guess|part|place|off|over|turns|the stairs|a look|a go|a lift|a drink|a bite|"
-        "a step|a stand|a bow|another look|everything you can|all you can|the first|the last|"
+        "the following|your battery|your status|a step|a stand|a bow|another look|everything you can|all you can|the first|the last|"
         "the next|the end|none|neither"
     ),
     results=word_set(
         "open closed shut clean empty full dry wet warm hot cold ready straight upright"
     ),
+    each=word_set("each every"),
     exactly=word_set("exactly only just precisely"),
     noted_closers=word_set("wait back home stay outside"),
 )

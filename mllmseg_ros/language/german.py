@@ -107,7 +107,7 @@ _ADJECTIVES = word_map(
     "link: left, recht: right, mittler: middle, vorder: front, hinter: rear, "
     "vorderst: front, hinterst: rear, ober: top, unter: bottom, oberst: top, "
     "unterst: bottom, linkest: leftmost, rechtest: rightmost, "
-    "nächst: nearest, nah: near, näher: nearer, nächstgelegen: nearest, "
+    "nächst: nearest, gleich: same, nah: near, näher: nearer, nächstgelegen: nearest, "
     "fern: far, entferntest: farthest, fernst: farthest, weitest: farthest, "
     "erst: first, zweit: second, dritt: third, viert: fourth, letzt: last, "
     "ander: other, hell: light, dunkel: dark, dunkl: dark, heller: lighter, "
@@ -136,6 +136,23 @@ _PHRASES = {
         "alles: everything, irgendetwas: anything, irgendwas: anything"
     ),
     "noch einer": "another one",
+    # Parts of what there is
+    **{
+        f"{number} {of}": f"{english} of the"
+        for number, english in word_map(
+            "eine: one, einen: one, eins: one, einer: one, eines: one, zwei: two, drei: three, "
+            "vier: four, fünf: five, sechs: six"
+        ).items()
+        for of in ("der", "von den")
+    },
+    **dict.fromkeys(("eine andere", "einen anderen", "ein anderes", "ein anderer"), "another"),
+    # What something is for
+    **word_map(
+        "zu trinken: to drink, zu dem trinken: to drink, zu essen: to eat, zu dem essen: to eat, "
+        "zu lesen: to read, zu dem lesen: to read, zu dem schreiben: to write with, "
+        "zu dem schneiden: to cut with, was zu trinken: something to drink, "
+        "was zu essen: something to eat, was zu lesen: something to read"
+    ),
     **dict.fromkeys(("noch ein", "noch eine", "noch einen"), "another"),
     # Pronouns
     **dict.fromkeys(("es", "ihn", "ihm"), "it"),
@@ -226,11 +243,11 @@ GERMAN = Language(
     fillers=(
         "noch mal|nochmal|noch einmal|äh|ähm|öh|hm|hmm|tja|ach|bitte|mal|bitte mal|doch|"
         "doch mal|eben|halt mal|einfach|gerade|"
-        "mir|uns|mir mal|eigentlich|nämlich|bitteschön|bitte schön|irgendwo|irgendwie|jetzt|gleich"
+        "mir|uns|mir mal|zuerst|als erstes|eigentlich|nämlich|bitteschön|bitte schön|irgendwo|irgendwie|jetzt|gleich"
     ),
     openers=(
         "hallo|hey|hi|he|ok|okay|gut|also|so|ja|na|nun|und|dann|aber|roboter|lieber roboter|"
-        "hallo roboter|danach|zuerst|schnell|vorsichtig|langsam|als nächstes|"
+        "hallo roboter|danach|zuerst|schnell|vorsichtig|langsam|erst|als nächstes|"
         "kannst du|könntest du|würdest du|willst du|magst du|kann man|können wir|könnten wir|"
         "können sie|könnten sie|würden sie|ich möchte dass du|ich will dass du|du sollst|du kannst|"
         "du musst|wärst du so nett und|sei so gut und|sei so nett und|sei so lieb und|"
@@ -274,7 +291,7 @@ GERMAN = Language(
             "(nimm|greif|heb|hebe|hol|hole|nehmen sie|heben sie) {} "
             "(auf|hoch|heraus|raus|weg|in die Hand)",
             "(gib|reich|reiche|hol|hole) {} (her|rüber|herüber|an)",
-            "(heb|hebe) {}",
+            "(heb|hebe|halt|halte) {}",
             "(greif|greife|such und bring) (nach|zu) {}",
             "(ich brauche|ich will|ich hätte|ich nehme|ich möchte|ich brauch|wir brauchen) {}",
             "(ich will|ich hätte|ich möchte) {} (haben|gern|gerne)",
@@ -383,6 +400,7 @@ GERMAN = Language(
         "mach das licht (an|aus)",
         "(danke|vielen dank|hallo|guten morgen|guten tag|hilfe|tschüss|gut gemacht|sehr gut|prima)",
         "was (siehst|kannst|machst) du",
+        "was ist (das|dies|los)",
         "(wer|wo) bist du",
     ),
     forbid="nicht|niemals|vergiss|ich will nicht|du sollst nicht|auf keinen fall",
@@ -405,8 +423,8 @@ GERMAN = Language(
     bare_repairs="nein|nee|doch lieber|oder doch",
     negations="nicht|statt|anstatt|anstelle von|und nicht|nein nicht",
     but="sondern|aber|sondern lieber|vielmehr|und",
-    connectors="und|dann|und dann|danach|und danach|anschließend|und anschließend",
-    joiners="und|und auch|sowie|oder|und dann",
+    connectors="und|&|dann|und dann|danach|und danach|anschließend|und anschließend",
+    joiners="und|&|und auch|sowie|oder|und dann|dann|danach|und danach",
     binders=word_set("zwischen mit ohne außer"),
     determiners=word_set(
         "der die das den dem des ein eine einen einem einer dieser diese dieses diesen diesem "
@@ -431,8 +449,14 @@ GERMAN = Language(
         "stopp"
     ),
     actions=_OTHER_ACTIONS,
+    idioms=(
+        "mach ein foto|mach fotos|pass auf dich|nimm platz|nimm dir zeit|nimm rücksicht|gib auf|"
+        "gib acht|gib ruhe|leg los|stell dir vor|was ist dein|was ist deine|was ist mit dir|"
+        "wie geht|wie heißt|sieh zu|sieh mal nach ob|schau mal ob|schau ob|finde heraus|"
+        "finde raus|wirf einen blick|stell einen wecker|deck den tisch"
+    ),
     questions=(
-        "warum|wieso|weshalb|wozu|wann|wie|wer bist|wer hat|wessen|ist|sind|war|waren|hat|haben|"
+        "warum|wieso|weshalb|wozu|wann|wie|wer ist da|wer bist|regnet|schneit|wer hat|wessen|ist|sind|war|waren|hat|haben|"
         "bin ich|bist du|seid ihr|hast du|habt ihr|kannst du|kann ich|kann er|kann sie|kann es|"
         "können wir|könntest du|darf ich|dürfen wir|soll ich|sollen wir|muss ich|müssen wir|"
         "willst du|wirst du|wird es|wird das|würdest du|magst du|möchtest du|weißt du|"
@@ -442,7 +466,7 @@ GERMAN = Language(
         "was für|welche farbe|welcher tag|welches datum|geht es|geht's|stimmt|stimmt's|echt|"
         "wirklich"
     ),
-    question_words=word_set("was wie warum wieso weshalb wann wer wessen wem wen ob wohin woher"),
+    question_words=word_set("was welche welcher welches wie warum wieso weshalb wann wer wessen wem wen ob wohin woher"),
     conditions="wenn|falls|sobald|nachdem|bevor|bis|solange|während|sofern|ob|außer wenn|nach",
     quantities=(
         "mindestens|höchstens|mehr als|weniger als|bis zu|so viele|so viel|so wenige|die hälfte|"
@@ -476,15 +500,16 @@ GERMAN = Language(
         "versuch kuss meinung erinnerung erfahrung leben tod gott mittagessen abendessen frühstück "
         "erlaubnis information informationen lärm musik stimme geschwindigkeit gewicht höhe länge "
         "form preis kosten status geheimnis geheimnisse gefühl uhrzeit los mühe lektion "
-        "entscheidung wunsch bett schluss ordnung ruhe"
+        "entscheidung wunsch schluss ordnung ruhe verstanden"
     ),
     no_things=(
-        "etwas|irgendetwas|irgendwas|nichts|etwas anderes|jemand|jemanden|niemand|niemanden|"
+        "was|etwas|irgendetwas|irgendwas|noch etwas|nichts|eins|die hand|deine hand|etwas anderes|jemand|jemanden|niemand|niemanden|"
         "einander|aufeinander|eine reihe|einer reihe|einen kreis|die hälfte|eine hand|ein foto|"
         "ein bild|platz|teil|den nächsten|die nächste|das nächste|nächste|nächster|nächstes|"
         "die treppe"
     ),
     results=word_set("offen auf zu geschlossen sauber leer voll trocken nass warm kalt bereit"),
+    each=word_set("jede jeder jedes jeden jedem"),
     exactly=word_set("genau nur exakt"),
     noted_closers=word_set("warte zurück heim"),
     glossary=_GLOSSARY,

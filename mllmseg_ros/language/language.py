@@ -185,6 +185,7 @@ class Language:
     # What is refused, because no pattern covers it (coverage.py)
     examples: str  # what is accepted instead, for errors
     actions: frozenset[str]  # verbs of other requests: "open", in their imperative and infinitive
+    idioms: str  # openers of sentences that name no thing, whatever follows: "take a picture"
     questions: str  # openers of questions that name no thing to look for
     question_words: frozenset[str]  # with which no expression begins
     conditions: str  # openers of clauses on which a request would depend
@@ -199,6 +200,7 @@ class Language:
     abstract: frozenset[str]  # nouns of what cannot be seen
     no_things: str  # whole expressions that name nothing
     results: frozenset[str]  # states that an action would bring about: "open"
+    each: frozenset[str]  # before a place: as many requests as there are places
     exactly: frozenset[str]  # words before a number that leave it as it is
     noted_closers: frozenset[str]  # words of closers that are requests: "and come back"
     glossary: Glossary | None = None  # None for English

@@ -106,7 +106,11 @@ def strip_openers(words: Sequence[Word], language: Language) -> Sequence[Word]:
     """Remove openers before a sentence."""
     openers = language.phrases("openers")
     while length := openers.length_at(word_keys(words), 0):
-        words = words[length:]
+        rest = words[length:]
+        is_reference = bool(rest) and all(language.is_determiner(word.key) for word in rest)
+        if is_reference and words[0].key in language.adjectives:  # "next one"
+            break
+        words = rest
     return words
 
 
