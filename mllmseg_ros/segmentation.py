@@ -27,14 +27,19 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """Decision and mask of one expression. Pixel centres lie at integers, boxes are half-open."""
+    """Decision and mask of one expression, with the meaning of mllmseg_ros/msg/Segmentation.
+
+    Mask, box, points and area are those of the result: empty for NO_TARGET, and of LOW_CONFIDENCE
+    too uncertain to act on. Pixel centres lie at integers, boxes are half-open.
+    """
 
     expression: str  # as given
     status: Status
-    found: bool  # not NO_TARGET
+    found: bool  # FOUND: neither NO_TARGET nor LOW_CONFIDENCE
     score: float  # p([SEG]) / (p([SEG]) + p([REJ])); NaN if the checkpoint cannot reject
-    mask_score: float  # mean probability over the mask, 0 if it is empty
-    mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision
+    mask_score: float  # mean probability over the raw mask, 0 if it is empty
+    mask: NDArray[np.bool_]  # (H, W); empty for NO_TARGET
+    raw_mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision
     probability_map: ProbabilityMap  # the probabilities of any part of the image
     box_xyxy: Box | None  # px, None if the mask is empty
     centroid_uv: (
@@ -66,25 +71,29 @@ def build_segmentation(
 
     Args:
         expression: as given.
-        status: the decision.
+        status: the decision; for NO_TARGET, the mask becomes the raw mask alone.
         score: probability that the target is there, NaN if it is not known.
         mask_score: mean probability over the mask, 0 if it is empty.
         probability: (H, W) in [0, 1], or the map that it is read from.
-        mask: (H, W).
+        mask: (H, W), the pixels of probability 0.5 and more.
         doubt: reason for a low confidence.
         within: a box that contains all pixels of the mask, if one is known: saves time.
     """
     if not isinstance(probability, ProbabilityMap):
         size_hw = (mask.shape[0], mask.shape[1])
         probability = ProbabilityMap(values=probability, size_hw=size_hw)
-    box = masks.box_xyxy(mask, within)
+    raw_mask = mask
+    if status is Status.NO_TARGET:
+        mask = np.zeros(mask.shape, np.bool_)
+    box = None if status is Status.NO_TARGET else masks.box_xyxy(mask, within)
     return Segmentation(
         expression=expression,
         status=status,
-        found=status is not Status.NO_TARGET,
+        found=status is Status.FOUND,
         score=score,
         mask_score=mask_score,
         mask=mask,
+        raw_mask=raw_mask,
         probability_map=probability,
         box_xyxy=box,
         centroid_uv=masks.centroid_uv(mask, box) if box else None,

@@ -49,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: command line without the program's name; None for the one of the process.
 
     Returns:
-        Exit status: 0, or 1 after one line on stderr that names the problem.
+        Exit status: 0, or 1 after one line on stderr that names the problem; a verb may have
+        others (``adapt``: 3).
     """
     argv = _replace_former_verb(sys.argv[1:] if argv is None else list(argv))
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else error
         print(f"mllmseg: {message}", file=sys.stderr)
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status or 0
 
 
 def _replace_former_verb(argv: list[str]) -> list[str]:

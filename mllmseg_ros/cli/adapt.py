@@ -11,6 +11,9 @@ from typing import Any
 from mllmseg_ros.cli.arguments import add_images, require
 
 
+WORSE = 3  # exit status where the model got worse and was not written
+
+
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     adapt = verbs.add_parser("adapt", help="fine-tune a model on your own data (resumes)")
@@ -40,10 +43,15 @@ def add(verbs: Any) -> None:
     )
     adapt.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
     adapt.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    adapt.add_argument(
+        "--accept-worse",
+        action="store_true",
+        help="write the model even if it is worse than before (default: exit with code 3 without)",
+    )
     adapt.set_defaults(run=_adapt)
 
 
-def _adapt(arguments: argparse.Namespace) -> None:
+def _adapt(arguments: argparse.Namespace) -> int:
     require("train", "peft", "pycocotools", "yaml")
     from mllmseg_ros.checkpoints.hub import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
@@ -67,14 +75,24 @@ def _adapt(arguments: argparse.Namespace) -> None:
     else:
         kept = load_samples(arguments.keep, arguments.keep_split)
         rehearsal = split_rehearsal_set(kept, recipe.held_out_share, recipe.seed)
+    start, model = find_checkpoint(arguments.model), arguments.run_folder / "model"
     report = adapt(
         arguments.run_folder,
-        find_checkpoint(arguments.model),
+        start,
         samples,
         rehearsal,
         recipe,
         arguments.features,
         arguments.device,
+        accept_worse=arguments.accept_worse,
     )
     print(report)
-    print(arguments.run_folder / "model")
+    if report.is_worse and not arguments.accept_worse:
+        print(
+            f"mllmseg: the model got worse: {start} stays in use, {model} is not written; the same "
+            "command with --accept-worse writes it",
+            file=sys.stderr,
+        )
+        return WORSE
+    print(model)
+    return 0

@@ -49,7 +49,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         score = "" if math.isnan(segmentation.score) else f"  score {segmentation.score:.2f}"
         where = (
             f"  {segmentation.area_px} px  box {segmentation.box_xyxy}"
-            if segmentation.found
+            if segmentation.area_px
             else ""
         )
         doubt = f"  ({segmentation.doubt})" if segmentation.doubt else ""
@@ -92,7 +92,5 @@ def _json_fields(segmentation: Any) -> dict[str, Any]:
             "doubt",
         )
     }
-    if not segmentation.found:  # the mask of a rejected expression is no location
-        fields |= {"box_xyxy": None, "centroid_uv": None, "inside_uv": None, "area_px": 0}
     score = None if math.isnan(segmentation.score) else segmentation.score
     return {**fields, "status": segmentation.status.value, "score": score}
