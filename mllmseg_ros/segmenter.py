@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -395,8 +395,8 @@ class Segmenter:
         prompts = self._build_prompts(expressions, prompt_mode)
         if not isinstance(context, ImageContext):
             raise ValueError(
-                f"context is of type {type(context).__name__}, expected what encode(image) returns; "
-                "segmenter(image, expressions) takes an image"
+                f"context is of type {type(context).__name__}, expected what encode(image) "
+                "returns; segmenter(image, expressions) takes an image"
             )
         if not prompts:
             raise ValueError("there are no expressions; give at least one")
@@ -432,7 +432,7 @@ class Segmenter:
         return context, self._answer(expressions, [logits], [context.size_hw])[0]
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # a str is one image
         self,
         image: ImageLike,
         expressions: Sequence[str],
@@ -480,7 +480,7 @@ class Segmenter:
         prompt_mode = _renamed(prompt_mode, prompt)
         if isinstance(image, (list, tuple)):
             return self._segment_images(image, expressions, prompt_mode)
-        return self.encode_and_segment(image, expressions, prompt_mode)[1]
+        return self.encode_and_segment(cast("ImageLike", image), expressions, prompt_mode)[1]
 
     @_without_gradients
     def _segment_images(

@@ -10,7 +10,6 @@ from typing import Any
 
 from mllmseg_ros.cli.arguments import add_images, require
 
-
 WORSE = 3  # exit status where the model got worse and was not written
 
 

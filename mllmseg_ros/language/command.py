@@ -104,7 +104,7 @@ def parse_plain_text(text: str) -> Command:
 
 def split_parts(text: str) -> list[str]:
     """Split a text in structured form into its expressions, each with its role."""
-    parts = []
+    parts: list[str] = []
     for part in filter(None, map(str.strip, text.split(";"))):
         parts += _NEXT_ROLE.split(part) if _ROLE.fullmatch(part) else [part]
     return parts

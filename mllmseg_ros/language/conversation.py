@@ -21,17 +21,13 @@ from dataclasses import dataclass, replace
 from mllmseg_ros.language.asides import split_asides, split_lead_in
 from mllmseg_ros.language.command import (
     AROUND_STOP,
-    MAX_COMMAND_CHARS,
     MAX_EXPRESSION_CHARS,
     STOP_INTENT,
     Command,
     Target,
     build_command,
     check_text,
-    is_known_role,
     parse_plain_text,
-    split_parts,
-    split_role,
 )
 from mllmseg_ros.language.coverage import (
     build_refusal,
@@ -51,7 +47,6 @@ from mllmseg_ros.language.reference import (
     complete_expression,
     contains_pronoun,
     is_bare_reference,
-    is_pronoun,
     is_same,
     refers_back,
     resolve_references,
@@ -67,6 +62,12 @@ from mllmseg_ros.language.sentence import (
     strip_openers,
 )
 from mllmseg_ros.language.stopping import begins_with_stop
+from mllmseg_ros.language.structured import (
+    doubt_structured,
+    is_structured,
+    join_lines,
+    may_be_structured,
+)
 from mllmseg_ros.language.translation import translate
 from mllmseg_ros.language.words import Word, join_words, split_words, word_keys
 
@@ -78,10 +79,6 @@ REPEAT_ACT = "repeat"
 CORRECT_ACT = "correct"
 
 _STOP_COMMAND = Command(intent=STOP_INTENT, targets=())
-# A word and a colon, or a separator: probably in structured form.
-_ROLE = re.compile(r"[A-Za-z]\w*\s*:", re.ASCII)
-_STRUCTURED = re.compile(rf";|{_ROLE.pattern}", re.ASCII)
-_STEP = re.compile(r"(?:^|(?<=[\s;,.]))(?:step |schritt )?\d{1,2} ?[.):]\s+", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[;:]")
 
 
@@ -132,15 +129,15 @@ class Conversation:
 
 def understand(text: str, language: Language, last: Command | None = None) -> UnderstoodCommand:
     """Understand a command; see :meth:`Conversation.understand`."""
-    text, said = check_text(_join_lines(text, language)), text
+    text, said = check_text(join_lines(text, language)), text
     if _is_stop(text, language):
         return _STOP
     literal = parse_plain_text(text)
     if literal.is_stop:
         return _STOP
-    if _is_structured(text, language):
+    if is_structured(text, language):
         return UnderstoodCommand(
-            command=literal, act=literal.intent, note=_doubt_structured(literal, language)
+            command=literal, act=literal.intent, note=doubt_structured(literal, language)
         )
     if len(text) > MAX_EXPRESSION_CHARS:
         raise ValueError(
@@ -166,72 +163,11 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
     return understood
 
 
-def _join_lines(text: str, language: Language) -> str:
-    """Join lines and numbered steps that are requests or things of their own by separators."""
-    is_step = _STEP.match(text)
-    if len(text) > MAX_COMMAND_CHARS or not (is_step or "\n" in text):
-        return text
-    if is_step:
-        text = _STEP.sub("; ", text).strip("; ")
-    lines = [line for line in text.splitlines() if line.strip()]
-    keys = [word_keys(split_words(line, language)) for line in lines]
-    goes_on = any(
-        each and (each[-1] in language.adjectives or language.is_determiner(each[-1]))
-        for each in keys[:-1]
-    )  # "the red", "mug"
-    begin_anew = not goes_on and all(
-        begins_with_verb(words, language) or begins_with_thing(words, language) or _ROLE.match(line)
-        for line in lines
-        for words in [strip_openers(split_words(line, language), language)]
-    )
-    return "; ".join(lines) if begin_anew else text
-
-
-def _is_structured(text: str, language: Language) -> bool:
-    """Whether a text is in structured form, which is taken literally."""
-    if not _STRUCTURED.search(text):
-        return False
-    for part in split_parts(text):
-        role, expression = split_role(part)
-        words = split_words(expression, language)
-        if is_known_role(role):
-            continue
-        if begins_with_verb(words, language):  # "pick the mug; place it in the bowl"
-            return False
-        if not role and _ROLE.search(part) and _begins_sentence(words, language):
-            return False
-    return True
-
-
-def _begins_sentence(words: Sequence[Word], language: Language) -> bool:
-    keys = word_keys(words)
-    return bool(keys) and (
-        keys[0] in language.by_first_word or language.phrases("openers").length_at(keys, 0) > 0
-    )
-
-
-def _doubt_structured(command: Command, language: Language) -> str:
-    """Say what of a command in structured form is probably meant otherwise."""
-    doubts = []
-    for target in command.targets:
-        if target.role and not is_known_role(target.role):
-            doubts.append(f"role {target.role!r} is not known here, passed on as given")
-        words = split_words(target.expression, language)
-        if len(parse_things(words, language) or ()) > 1:
-            doubts.append(f"{target.expression!r} is one expression; separate several by ';'")
-        is_foreign = language.glossary is not None and begins_with_thing(words, language)
-        if is_foreign:
-            doubts.append(f"{target.expression!r} is not translated in structured form")
-        if is_pronoun(target.expression):
-            doubts.append(f"{target.expression!r} is taken literally in structured form")
-    return "; ".join(doubts)
-
-
 def _is_stop(text: str, language: Language) -> bool:
     """Whether a text is a stop between separators, or one of its parts says no more than "stop"."""
     bare = text.strip(AROUND_STOP)
     words = split_words(bare, language)
-    if not _STRUCTURED.search(bare) and (
+    if not may_be_structured(bare) and (
         begins_with_stop(words, language)
         or any(keys in language.phrases("stop") for keys in iterate_stripped(words, language))
     ):
@@ -291,8 +227,10 @@ def _split_at_repairs(words: Sequence[Word], language: Language) -> list[Sequenc
             language.is_determiner(key) or key in language.things or key in language.pronouns
             for key in keys[start:at]
         )  # not "pick up no mugs"
-        if bare and is_after_thing and (
-            begins_with_verb(rest, language) or begins_with_thing(rest, language)
+        if (
+            bare
+            and is_after_thing
+            and (begins_with_verb(rest, language) or begins_with_thing(rest, language))
         ):
             length = max(length, bare)
         for cut in (0, length, bare):  # a stop counts after any pause or "no"
@@ -323,7 +261,10 @@ def _find_left_out(
     words: Sequence[Word], asides: Sequence[Sequence[Word]], language: Language
 ) -> list[str]:
     """Find what is left out of a command and would change it: "if it is red", "and come back"."""
-    conditions, connectors = language.phrases("conditions"), language.phrases("connectors")
+    conditions, connectors = (
+        language.uncovered.phrases("conditions"),
+        language.phrases("connectors"),
+    )
     found = []
     for aside in asides:
         keys = word_keys(aside)
@@ -332,7 +273,7 @@ def _find_left_out(
         ):
             found.append(join_words(aside))
     closers = words[len(strip_closers(words, language)) :]
-    if language.noted_closers & set(word_keys(closers)):
+    if language.uncovered.noted_closers & set(word_keys(closers)):
         found.append(join_words(closers))
     return found
 

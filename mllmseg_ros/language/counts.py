@@ -10,23 +10,25 @@ from functools import lru_cache
 
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.english_words import PLURALS, SINGULARS
-from mllmseg_ros.language.language import fold
+from mllmseg_ros.language.language import fold, word_set
 
 __all__ = ["asks_for_one", "count_asked"]
 
 _NUMBERS = {
     word: number
     for number, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty".split(),
+        (
+            *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+            *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+            *("eighteen", "nineteen", "twenty"),
+        ),
         start=1,
     )
 } | {"both": 2, "dozen": 12}
-_BEFORE = frozenset("the my your our his her its their these those another a".split())
-_PHRASES = (("a", "couple", "of"), ("a", "dozen"), ("half", "a", "dozen"))
-_PHRASE_COUNTS = (2, 12, 6)
+_BEFORE = word_set("the my your our his her its their these those another a")
+_PHRASES = {("a", "couple", "of"): 2, ("a", "dozen"): 12, ("half", "a", "dozen"): 6}
 # An expression with one of these asks for one thing, if its noun is singular.
-_ONE = frozenset("the a an this that my your our his her its their another one".split())
+_ONE = word_set("the a an this that my your our his her its their another one")
 
 
 @lru_cache(maxsize=256)
@@ -37,7 +39,7 @@ def count_asked(expression: str) -> int | None:
     second mug" have no number of things.
     """
     keys = _keys(expression)
-    for phrase, count in zip(_PHRASES, _PHRASE_COUNTS, strict=True):
+    for phrase, count in _PHRASES.items():
         if tuple(keys[: len(phrase)]) == phrase:
             return count
     begin = 1 if keys and keys[0] in _BEFORE else 0

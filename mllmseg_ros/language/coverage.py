@@ -69,7 +69,7 @@ def check_idioms(words: Sequence[Word], language: Language) -> None:
     Raises:
         ValueError: "take a picture of the mug", "what is your battery level".
     """
-    idioms = language.phrases("idioms")
+    idioms = language.uncovered.phrases("idioms")
     for rest in (words, strip_openers(words, language)):
         if rest and idioms.length_at(word_keys(rest), 0):
             raise build_refusal(join_words(words), "names nothing to look for", language)
@@ -77,7 +77,7 @@ def check_idioms(words: Sequence[Word], language: Language) -> None:
 
 def may_be_action(words: Sequence[Word], language: Language) -> bool:
     """Whether the name of a thing may be meant as a request of another kind: "open door"."""
-    return len(words) > 1 and words[0].key in language.actions - language.nouns
+    return len(words) > 1 and words[0].key in language.uncovered.actions - language.nouns
 
 
 def check_lead_in(words: Sequence[Word], language: Language) -> str:
@@ -97,16 +97,16 @@ def check_lead_in(words: Sequence[Word], language: Language) -> str:
         return ""
     if _begins_with_action(rest, language) and not _is_nameless(rest, language):
         raise build_refusal(join_words(rest), "is not understood before a request", language)
-    is_condition = language.phrases("conditions").length_at(word_keys(rest), 0) > 0
+    is_condition = language.uncovered.phrases("conditions").length_at(word_keys(rest), 0) > 0
     return join_words(rest) if is_condition or _is_nameless(rest, language) else ""
 
 
 def _find_other_kind(words: Sequence[Word], language: Language) -> str:
     """Say what a sentence is instead of a request with a thing; "" if that is not sure."""
     keys = word_keys(words)
-    if language.phrases("questions").length_at(keys, 0):
+    if language.uncovered.phrases("questions").length_at(keys, 0):
         return "is a question that names no thing to look for"
-    if language.phrases("conditions").length_at(keys, 0):
+    if language.uncovered.phrases("conditions").length_at(keys, 0):
         return "has a condition, which is not understood"
     begins_as_statement = keys[0] in language.asides.subjects | language.asides.stating
     if (begins_as_statement and not language.is_determiner(keys[0])) or _is_statement(
@@ -115,7 +115,7 @@ def _find_other_kind(words: Sequence[Word], language: Language) -> str:
         return "is a statement that asks for nothing"
     if _begins_with_action(words, language):
         return f"asks for something that is not known here ({keys[0]!r})"
-    names = language.things | language.nouns_too | language.question_words | language.halt
+    names = language.things | language.nouns_too | language.uncovered.question_words | language.halt
     if begins_with_verb(words, language) or (_is_verb(keys[0], language) and keys[0] not in names):
         return "is not understood"
     return ""
@@ -147,7 +147,7 @@ def _begins_with_action(words: Sequence[Word], language: Language) -> bool:
         or follows in language.pronouns
         or follows in language.persons
     )
-    if key in language.actions:
+    if key in language.uncovered.actions:
         if len(keys) == 1:  # "clean" is a request, "book" may be one
             return key not in language.nouns | language.nouns_too
         is_name_too = key in language.things or key in language.nouns_too
@@ -186,17 +186,24 @@ def check_mention(mention: Mention, language: Language) -> None:
     """
     words, keys = mention.words, word_keys(mention.words)
     said = join_words(words)
-    if keys in language.phrases("no_things") or _find_head(keys, language) in language.abstract:
+    if (
+        keys in language.uncovered.phrases("no_things")
+        or _find_head(keys, language) in language.uncovered.abstract
+    ):
         raise build_refusal(said, "names nothing that can be seen", language)
-    is_question = keys[0] in language.question_words and keys[0] not in language.indefinite
-    if is_question or language.phrases("conditions").length_at(keys, 0):
+    is_question = (
+        keys[0] in language.uncovered.question_words and keys[0] not in language.indefinite
+    )
+    if is_question or language.uncovered.phrases("conditions").length_at(keys, 0):
         raise build_refusal(said, "is a question or condition, not a thing", language)
-    if language.phrases("quantities").length_at(keys, 0):
+    if language.uncovered.phrases("quantities").length_at(keys, 0):
         reason = "is no exact number; say how many, or all"
         raise build_refusal(said, reason, language)
     is_place = mention.role.startswith("place")
-    if is_place and keys[0] in language.each:
-        raise build_refusal(said, "is not understood as a place; send one after the other", language)
+    if is_place and keys[0] in language.uncovered.each:
+        raise build_refusal(
+            said, "is not understood as a place; send one after the other", language
+        )
     if mention.role == "place" and len(parse_things(words, language) or ()) > 1:
         raise build_refusal(said, "is more than one place", language)
     if keys[-1] in language.articles or any(
@@ -241,8 +248,8 @@ def _find_second_request(words: Sequence[Word], language: Language) -> Sequence[
                 _begins_with_action(begun, language)
                 or begins_with_verb(begun, language)
                 or _is_nameless(begun, language)
-                or language.phrases("questions").length_at(word_keys(begun), 0)
-                or begun[0].key in language.question_words
+                or language.uncovered.phrases("questions").length_at(word_keys(begun), 0)
+                or begun[0].key in language.uncovered.question_words
             ):
                 return rest
         elif _is_request_without_pause(words, at, language):
@@ -263,7 +270,7 @@ def _is_request_without_pause(words: Sequence[Word], at: int, language: Language
         return False
     if keys[at] in language.nouns:  # "the soda can that is blue"
         return False
-    is_known = keys[at] in language.actions or _is_verb(keys[at], language)
+    is_known = keys[at] in language.uncovered.actions or _is_verb(keys[at], language)
     follows = keys[at + 1]
     return is_known and (language.is_determiner(follows) or follows in language.pronouns)
 
@@ -274,7 +281,7 @@ def _find_leftover(mention: Mention, language: Language) -> str:
     tails, joiners = language.phrases("tails"), language.phrases("joiners")
     is_bound = keys[0] in language.binders
     for at in range(1, len(words)):
-        length = language.phrases("leftovers").length_at(keys, at)
+        length = language.uncovered.phrases("leftovers").length_at(keys, at)
         if mention.role in ROLES_OF_ACTIONS or mention.role.startswith("place"):
             length = length or language.phrases("choices").length_at(keys, at)
         if length:
@@ -285,7 +292,7 @@ def _find_leftover(mention: Mention, language: Language) -> str:
             return join_words(words[at : at + 1])
         is_bound = is_bound or keys[at] in language.subordinators
         is_bound = is_bound or keys[at] in language.asides.subjects - language.object_pronouns
-    is_result = len(keys) > 1 and keys[-1] in language.results and not is_bound
+    is_result = len(keys) > 1 and keys[-1] in language.uncovered.results and not is_bound
     if is_result and not (
         language.is_determiner(keys[-2])
         or keys[-2] in language.adjectives

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mllmseg_ros.language import vocabulary
 from mllmseg_ros.language.language import word_set
 
-__all__ = ["ADJECTIVE_CLASSES", "NOUNS", "OTHER_ACTIONS", "PLACES", "PLURALS", "SINGULARS"]
+__all__ = ["ADJECTIVE_CLASSES", "NOUNS", "PLACES", "PLURALS", "SINGULARS"]
 
 # Things that people name beside the tabletop's: singular and plural.
 _MORE_NOUNS = (
@@ -58,31 +58,6 @@ ADJECTIVE_CLASSES = {
     "stuff": word_set("wooden plastic metal paper rubber leather glass steel ceramic cardboard"),
     "state": word_set("empty full open closed clean dirty new old broken hot cold"),
 }
-# Verbs of requests that need more than to see, to take or to go, as people give them to robots.
-OTHER_ACTIONS = word_set(
-    "open close shut lock unlock press click tap hit knock ring switch turn rotate spin twist tilt "
-    "flip shake stir mix pour fill fold unfold roll bend break crack smash cut slice chop peel "
-    "squeeze grate wash rinse scrub wipe clean dry dust mop sweep vacuum polish tidy iron sort "
-    "arrange rearrange organize organise order align count swap exchange replace switch connect "
-    "disconnect attach detach assemble disassemble build make create construct craft repair fix "
-    "mend glue tie untie wrap unwrap pack unpack screw unscrew tighten loosen drill hammer "
-    "nail saw paint draw write sign type read play record film photograph scan print copy email "
-    "text call phone dial answer ask tell say speak talk shout whisper sing dance laugh smile cry "
-    "cook bake fry boil heat warm cool freeze melt eat drink taste smell bite chew feed water "
-    "plant dig mow light burn blow touch feel stroke pet rub scratch tickle kick punch slap "
-    "dribble juggle kill destroy bury hide steal buy sell pay order rent book reserve guard "
-    "protect defend fight attack chase race jump climb crawl swim sit sleep wake rest relax lie "
-    "kneel wave nod bow clap applaud greet thank hug kiss help teach learn study remember forget "
-    "think know understand believe guess imagine dream explain translate spell calculate compute "
-    "add subtract multiply divide measure weigh compare check test try use wear undress dress "
-    "charge plug unplug start begin finish end continue repeat undo activate deactivate enable "
-    "disable install uninstall update upgrade reset restart configure program schedule "
-    "remind wait hurry work do be become act behave hear listen like love hate want prefer "
-    "choose decide promise marry invite visit join meet share keep save protect store "
-    "pull press push drag crush stretch inflate deflate pump spray sprinkle toast serve "
-    "park steer drive fly sail ride"
-)
-
 # Where things are put; what else the tabletop has is rather put there.
 PLACES = word_set(
     "bowl box plate carton package tray basket bin table desk shelf drawer chair pan vase bucket "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mllmseg_ros.language.command import Target
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, PLACES, PLURALS, SINGULARS
-from mllmseg_ros.language.language import fold
+from mllmseg_ros.language.language import fold, word_set
 
 __all__ = ["apply_correction", "complete_expression", "refers_back", "resolve_references"]
 
@@ -20,9 +20,9 @@ _SEVERAL = ("them", "these", "those", "both", "both of them", "all of them", "th
 _NUMBERS = frozenset({"two", "three", "four", "five", "six"})
 _SAME = ("the same", "the same one", "the same thing", "same one")
 _WHOLES = (["everything"], ["everyone"])  # which name something without an earlier command
-_NAMES = frozenset("one ones more here there of us everything everyone nothing".split())
+_NAMES = word_set("one ones more here there of us everything everyone nothing")
 # Words that, without a noun, only tell one thing from another.
-_POINTING = frozenset("one ones other next last previous same more there here of them us".split())
+_POINTING = word_set("one ones other next last previous same more there here of them us")
 _POINTING |= ADJECTIVE_CLASSES["order"]
 _CLASS_OF = {word: name for name, words in ADJECTIVE_CLASSES.items() for word in words}
 

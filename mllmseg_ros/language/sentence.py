@@ -39,18 +39,12 @@ def parse_sentence(words: Sequence[Word], language: Language) -> list[Mention] |
     return [mention for clause in clauses for mention in clause or ()]
 
 
-def find_clause_without_destination(
-    words: Sequence[Word], language: Language
-) -> Sequence[Word]:
+def find_clause_without_destination(words: Sequence[Word], language: Language) -> Sequence[Word]:
     """Find the clause that would move a thing but does not say where to; empty without one."""
     words = _strip_before_verb(words, language)
     for clause in _split_clauses(words, language):
         match = _match_verb(strip_closers(clause, language), language, strict=True)
-        if (
-            match is not None
-            and match[0].kind == "put"
-            and _parse_clause(clause, language) is None
-        ):
+        if match is not None and match[0].kind == "put" and _parse_clause(clause, language) is None:
             return clause
     return ()
 
@@ -286,7 +280,9 @@ def _is_infinitive(keys: Sequence[str], language: Language) -> bool:
     begin = 0
     while begin < len(keys) - 1 and language.is_determiner(keys[begin]):  # "zu dem Trinken"
         begin += 1
-    if keys[begin] not in language.actions and (begin or keys[begin] not in language.by_first_word):
+    if keys[begin] not in language.uncovered.actions and (
+        begin or keys[begin] not in language.by_first_word
+    ):
         return False
     is_named = begin + 1 < len(keys) and keys[begin + 1] in language.nouns  # "work station"
     return not is_named and not (begin and keys[begin] in language.nouns_too)
@@ -384,9 +380,7 @@ def _split_mentions(
     ]
 
 
-def _are_bare_names(
-    words: Sequence[Word], after: Sequence[Word], language: Language
-) -> bool:
+def _are_bare_names(words: Sequence[Word], after: Sequence[Word], language: Language) -> bool:
     """Whether names follow each other without articles: "the mug, bowl and plate"."""
     keys = word_keys(words)
     while keys and language.is_determiner(keys[0]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pass of the language model over rows of tokens of one length, after a cached prefix or without one.
+"""A pass of the language model over rows of tokens, after a cached prefix or without one.
 
 Computes what transformers' forward pass of Qwen2 and Llama computes, with the same modules, for
 inference: keys and values of the prefix are plain tensors, nothing is decided by the values of a

@@ -115,7 +115,7 @@ class Passes:
                 answers=self._model.answer_logits(each, self._answer_ids),
                 masks=self._model.mask_decoder.decode(tokens[None], each),
             )
-            for tokens, each in zip(fused, states.split(n), strict=True)
+            for tokens, each in zip(fused, torch.split(states, n), strict=True)
         ]
 
     def record(self, recorder: Recorder, example: Prompt) -> None:

@@ -72,9 +72,8 @@ def check_expressions(expressions: Sequence[str]) -> None:
         )
     for number, expression in enumerate(expressions[: MAX_EXPRESSIONS + 1]):
         if not isinstance(expression, str):
-            raise ValueError(
-                f"expressions[{number}] is of type {type(expression).__name__}; give a list of strings"
-            )
+            kind = type(expression).__name__
+            raise ValueError(f"expressions[{number}] is of type {kind}; give a list of strings")
     if len(expressions) > MAX_EXPRESSIONS:
         raise ValueError(
             f"{len(expressions)} referring expressions at once, accepted are up to "

@@ -419,7 +419,9 @@ def test_float16_that_overflows_is_replaced_by_float32_with_a_warning(
 def test_a_gpu_that_is_not_used_is_warned_about(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mllmseg_ros.model.precision.find_gpu_problem", lambda: "there is an NVIDIA GPU")
+    monkeypatch.setattr(
+        "mllmseg_ros.model.precision.find_gpu_problem", lambda: "there is an NVIDIA GPU"
+    )
     with pytest.warns(UserWarning, match="runs on the CPU: there is an NVIDIA GPU"):
         Segmenter.from_pretrained(random_checkpoint)
     wanted = Segmenter.from_pretrained(random_checkpoint, device="cpu")  # as asked for

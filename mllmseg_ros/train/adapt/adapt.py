@@ -2,9 +2,9 @@
 """Adapt a model to a user's own objects with tens to hundreds of images.
 
 The run folder holds ``recipe.json``, ``log.jsonl``, ``tensorboard/``, ``state.safetensors`` (the
-last checkpoint), ``before.json`` (scores of the start), ``best/`` and ``best.json`` (the best one so
-far) and at the end ``report.json``, ``before_after.png``, ``before_after/`` and, unless it is worse
-than the start, ``model/`` (for ``model:=``). The same command resumes the run.
+last checkpoint), ``before.json`` (scores of the start), ``best/`` and ``best.json`` (the best one
+so far) and at the end ``report.json``, ``before_after.png``, ``before_after/`` and, unless it is
+worse than the start, ``model/`` (for ``model:=``). The same command resumes the run.
 """
 
 from __future__ import annotations
@@ -209,9 +209,7 @@ class _AdaptTrainer(Trainer):
         if self.best.record_evaluation(done, scores):
             merged = self.evaluator.model
             state = merged.state_dict()
-            write_model(
-                self.run / "best", self.start, merged, state, self.metadata, self.taught
-            )
+            write_model(self.run / "best", self.start, merged, state, self.metadata, self.taught)
 
     def save(self, done: int) -> None:
         fields = {"best": self.best.fields, "spent_s": self.spent_s}

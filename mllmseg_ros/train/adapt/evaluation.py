@@ -57,9 +57,10 @@ class Scores:
 
 
 def _restore(fields: dict[str, Any]) -> ProtocolScores:
-    return ProtocolScores(
-        **{name: float("nan") if value is None else value for name, value in fields.items()}
-    )
+    values: dict[str, Any] = {
+        name: float("nan") if value is None else value for name, value in fields.items()
+    }
+    return ProtocolScores(**values)
 
 
 class Evaluator:

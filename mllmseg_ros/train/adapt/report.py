@@ -48,9 +48,7 @@ class AdaptReport:
     @property
     def is_worse(self) -> bool:
         """Whether the model got worse: on the held-out images, or by forgetting too much."""
-        return (
-            self.new[1].g_iou < self.new[0].g_iou or self.forgotten > self.max_forgetting
-        )
+        return self.new[1].g_iou < self.new[0].g_iou or self.forgotten > self.max_forgetting
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

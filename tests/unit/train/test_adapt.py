@@ -83,9 +83,7 @@ def adapted(
 ) -> tuple[Path, AdaptReport]:
     torch.set_num_threads(1)
     run = tmp_path_factory.mktemp("adapted") / "run"
-    return run, adapt(
-        run, random_checkpoint, new, known, TINY, device="cpu", accept_worse=True
-    )
+    return run, adapt(run, random_checkpoint, new, known, TINY, device="cpu", accept_worse=True)
 
 
 def test_a_run_gives_a_model_a_report_and_images(
@@ -181,7 +179,8 @@ def test_what_is_frozen_stays(
 ) -> None:
     recipe = replace(TINY, trained=trained, lora_rank=2, steps=2)
     features = tmp_path / "features"
-    report = adapt(tmp_path / "run", random_checkpoint, new, None, recipe, features, "cpu")
+    run = tmp_path / "run"
+    report = adapt(run, random_checkpoint, new, None, recipe, features, "cpu", accept_worse=True)
     assert report.trained == trained
     assert "not measured: name a data set with --keep" in str(report)
     assert list(features.rglob("*.safetensors"))
