@@ -102,7 +102,7 @@ def _compare_counts(command: Command, instances: Sequence[Instance]) -> list[str
         )
         count = count_asked(expression)
         if n_found > 1 and count is None and asks_for_one(expression):
-            notes.append(f"{n_found} fit {expression!r}")
+            notes.append(f"several fit {expression!r}: {n_found}")
         elif count is not None and 0 < n_found < count:
             notes.append(f"only {n_found} of {expression!r}")
     return notes

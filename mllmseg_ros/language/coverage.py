@@ -171,6 +171,12 @@ def _is_verb(key: str, language: Language) -> bool:
     return key in language.by_first_word
 
 
+def _is_bare_verb(words: Sequence[Word], language: Language) -> bool:
+    """Whether a single word is a verb of the table and no thing: "and leave"."""
+    key = words[0].key
+    return len(words) == 1 and key not in language.nouns and _is_verb(key, language)
+
+
 def _is_nameless(words: Sequence[Word], language: Language) -> bool:
     return word_keys(words) in language.nameless_phrases
 
@@ -194,11 +200,15 @@ def check_mention(mention: Mention, language: Language) -> None:
     is_question = (
         keys[0] in language.uncovered.question_words and keys[0] not in language.indefinite
     )
+    is_question = is_question or language.uncovered.phrases("questions").length_at(keys, 0) > 0
     if is_question or language.uncovered.phrases("conditions").length_at(keys, 0):
         raise build_refusal(said, "is a question or condition, not a thing", language)
     if language.uncovered.phrases("quantities").length_at(keys, 0):
         reason = "is no exact number; say how many, or all"
         raise build_refusal(said, reason, language)
+    is_pronoun = keys[0] in language.pronouns and not language.is_determiner(keys[0])
+    if is_pronoun and len(keys) > 1 and keys[1] not in language.subordinators:
+        raise build_refusal(said, "is not understood beside a request", language)  # "it back"
     is_place = mention.role.startswith("place")
     if is_place and keys[0] in language.uncovered.each:
         raise build_refusal(
@@ -246,6 +256,7 @@ def _find_second_request(words: Sequence[Word], language: Language) -> Sequence[
             begun = strip_openers(rest, language) or rest
             if (
                 _begins_with_action(begun, language)
+                or _is_bare_verb(begun, language)
                 or begins_with_verb(begun, language)
                 or _is_nameless(begun, language)
                 or language.uncovered.phrases("questions").length_at(word_keys(begun), 0)

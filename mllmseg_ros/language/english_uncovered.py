@@ -82,8 +82,8 @@ UNCOVERED = Uncovered(
         "somebody|anybody|nobody|no one|each other|one another|itself|themselves|order|a row|"
         "a line|a circle|pairs|half|pieces|a hand|five|high five|a picture|a photo|a seat|"
         "a guess|part|place|off|over|turns|the stairs|a look|a go|a lift|a drink|a bite|"
-        "the following|your battery|your status|a step|a stand|a bow|another look|"
-        "everything you can|all you can|the first|the last|"
+        "the rest|left|well|clearly|the following|your battery|your status|a step|a stand|"
+        "a bow|another look|everything you can|all you can|the first|the last|"
         "the next|the end|none|neither"
     ),
     question_words=word_set("what which how why when who whose whom whether wherever"),
@@ -97,7 +97,7 @@ UNCOVERED = Uncovered(
         "sense difference try kiss hug smile opinion memory experience life death god lunch "
         "dinner breakfast permission apology discount information info noise sound voice music "
         "speed weight height length shape price cost status why because better worse wrong fine "
-        "ready sure secret secrets times mind feeling feelings effort turn lesson promise "
+        "ready sure secret secrets times mind feeling feelings effort turn lesson promise dance "
         "decision wish rule rules score"
     ),
     results=word_set(

@@ -72,14 +72,15 @@ UNCOVERED = Uncovered(
         "sobald|solange|ob|morgen|heute abend|später"
     ),
     no_things=(
-        "was|etwas|irgendetwas|irgendwas|noch etwas|nichts|eins|die hand|deine hand|"
-        "etwas anderes|jemand|jemanden|niemand|niemanden|"
+        "den rest|der rest|was|etwas|irgendetwas|irgendwas|noch etwas|nichts|eins|die hand|"
+        "deine hand|etwas anderes|jemand|jemanden|niemand|niemanden|"
         "einander|aufeinander|eine reihe|einer reihe|einen kreis|die hälfte|eine hand|ein foto|"
         "ein bild|platz|teil|den nächsten|die nächste|das nächste|nächste|nächster|nächstes|"
         "die treppe"
     ),
     question_words=word_set(
-        "was welche welcher welches wie warum wieso weshalb wann wer wessen wem wen ob wohin woher"
+        "dass was welche welcher welches wie warum wieso weshalb wann wer wessen wem wen ob wohin "
+        "woher"
     ),
     abstract=word_set(
         "zeit minute minuten moment augenblick sekunde sekunden stunde stunden tag tage woche "

@@ -101,8 +101,10 @@ def strip_openers(words: Sequence[Word], language: Language) -> Sequence[Word]:
     openers = language.phrases("openers")
     while length := openers.length_at(word_keys(words), 0):
         rest = words[length:]
-        is_reference = bool(rest) and all(language.is_determiner(word.key) for word in rest)
-        if is_reference and words[0].key in language.adjectives:  # "next one"
+        is_noun_phrase = bool(rest) and (
+            rest[0].key in language.things or all(language.is_determiner(word.key) for word in rest)
+        )
+        if is_noun_phrase and words[0].key in language.adjectives:  # "next one", "next mug"
             break
         words = rest
     return words
@@ -149,6 +151,8 @@ def _parse_clause(words: Sequence[Word], language: Language) -> list[Mention] | 
     pattern, thing = match
     while len(thing) > 1 and thing[0].key in language.exactly:  # "exactly two mugs"
         thing = thing[1:]
+    if len(thing) > 1 and thing[0].key in language.binders and language.is_determiner(thing[1].key):
+        thing = thing[1:]  # "both the mug and the bowl"
     role = {"segment": "", "carry": "pick"}.get(pattern.kind, pattern.kind)
     if pattern.kind in _KINDS_THAT_MOVE:
         needs_carry_to = pattern.kind == "carry"

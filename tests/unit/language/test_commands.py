@@ -91,7 +91,7 @@ def test_commands_that_no_rule_was_written_for(name: str, intents: float, target
             "bring me something to drink",
             "understood as 'pick: something to drink'; 'something to drink' names no kind of thing",
         ),
-        ("red one", "understood as 'red one'; 'red one' refers to no earlier command"),
+        ("blue ones", "understood as 'blue ones'; 'blue ones' refers to no earlier command"),
         (
             "if it is red, pick up the mug and come back",
             "understood as 'pick: the mug'; left out: 'if it is red'; left out: 'and come back'",
