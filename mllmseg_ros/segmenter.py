@@ -368,10 +368,11 @@ class Segmenter:
                 ``prompt_mode`` is unknown.
             NotFiniteError: a RuntimeError, if the model's output is not finite.
         """
-        prompt_mode = _renamed(prompt_mode, prompt)
-        if not self._build_prompts(expressions, prompt_mode):
+        prompts = self._build_prompts(expressions, _renamed(prompt_mode, prompt))
+        _check_context(context)
+        if not prompts:
             return []
-        logits = self.compute_logits(context, expressions, prompt_mode)
+        logits = self._passes.read(context.features, prompts)
         return self._answer(expressions, [logits], [context.size_hw])[0]
 
     @_without_gradients
@@ -393,11 +394,7 @@ class Segmenter:
             ValueError: as :meth:`segment`, and without an expression.
         """
         prompts = self._build_prompts(expressions, prompt_mode)
-        if not isinstance(context, ImageContext):
-            raise ValueError(
-                f"context is of type {type(context).__name__}, expected what encode(image) "
-                "returns; segmenter(image, expressions) takes an image"
-            )
+        _check_context(context)
         if not prompts:
             raise ValueError("there are no expressions; give at least one")
         return self._passes.read(context.features, prompts)
@@ -616,6 +613,14 @@ class Segmenter:
         reported_score = score if self.can_reject else float("nan")
         return build_segmentation(
             expression, status, reported_score, mask_score, probability, mask, doubt, within=box
+        )
+
+
+def _check_context(context: ImageContext) -> None:
+    if not isinstance(context, ImageContext):
+        raise ValueError(
+            f"context is of type {type(context).__name__}, expected what encode(image) returns; "
+            "segmenter(image, expressions) takes an image"
         )
 
 

@@ -71,7 +71,7 @@ def _parse_expressions(texts: Sequence[str]) -> list[str]:
         understood = understand(text, LANGUAGES["en"])
         if understood.command.is_stop:
             raise ValueError(f"{text!r} names nothing to look for")
-        if understood.note.startswith("understood"):
+        if understood.note:
             print(f"{text!r}: {understood.note}", file=sys.stderr)
         expressions += understood.command.expressions
     return expressions
