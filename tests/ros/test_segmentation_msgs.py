@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -243,6 +245,12 @@ def test_a_result_has_as_many_instances_as_asked_for() -> None:
     )
     areas = [each.segmentation.area_px for each in locate_inference(inference).instances]
     assert areas == [375, 300]
+
+
+def test_the_installed_package_root_is_ours() -> None:
+    """Where the interface generator puts an empty file of its own."""
+    code = "from mllmseg_ros import Segmentation, msg; assert Segmentation is not msg.Segmentation"
+    subprocess.run([sys.executable, "-c", f"import mllmseg_ros.msg; {code}"], check=True, cwd="/")
 
 
 def test_entries_after_the_last_label_are_not_drawn() -> None:

@@ -336,7 +336,7 @@ def test_found_and_masks_say_what_the_messages_say() -> None:
         (["mug"] * 1000, "joint", "1000 referring expressions at once, accepted are up to 256"),
         (["a mug on a table " * 6] * 256, "single", "tokens in all, accepted at once are up to"),
         (["mug"], "both", "unknown prompt_mode 'both'; accepted"),
-        ("mug", "single", "one string; give a list"),
+        ("mug", "single", "one string, 'mug'; give a list"),
     ],
 )
 def test_bad_questions_are_named(

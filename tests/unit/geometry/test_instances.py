@@ -167,8 +167,8 @@ def test_as_many_are_kept_as_are_asked_for() -> None:
             if each.segmentation.box_xyxy
         ]
 
-    everything = [(0, 0, 10), (0, 1, 66), (0, 2, 120), (1, 0, 10), (2, 0, 10), (2, 1, 66)]
-    assert kept([None, None, 2]) == [*everything[:5], (2, 0, 66), (2, 1, 120)]  # the best two
+    everything = [(0, 0, 10), (0, 1, 66), (0, 2, 120), (1, 0, 10)]
+    assert kept([None, None, 2]) == [*everything, (2, 0, 66), (2, 1, 120)]  # the best two
     assert kept([1, 1, 5])[:2] == [(0, 0, 66), (1, 0, 10)]
     assert len(kept([1, 1, 5])) == 5
 
