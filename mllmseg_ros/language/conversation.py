@@ -135,6 +135,8 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
     literal = parse_plain_text(text)
     if literal.is_stop:
         return _STOP
+    if len(text) == 1:  # a letter as a name, not the article
+        return UnderstoodCommand(command=literal, act=literal.intent)
     if is_structured(text, language):
         return UnderstoodCommand(
             command=literal, act=literal.intent, note=doubt_structured(literal, language)
