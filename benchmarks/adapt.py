@@ -49,6 +49,7 @@ def main() -> None:
         load_samples(arguments.run / "shown", SPLIT),
         render_rehearsal_set(arguments.run / "adapted" / "simulated"),
         read_recipe(AdaptRecipe, "adapt"),
+        accept_worse=True,
     )
     minutes = (time.monotonic() - started_s) / 60
     rows = {}

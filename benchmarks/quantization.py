@@ -91,7 +91,7 @@ def compare_masks(segmenters: list[Segmenter], n_scenes: int) -> list[dict[str, 
             answers = [segmenter(view.rgb, texts) for segmenter in segmenters]
             for index, found in enumerate(answers):
                 for ours, reference in zip(found, answers[0], strict=True):
-                    equal[index].append(ours.found == reference.found)
+                    equal[index].append(ours.status is reference.status)
                     if reference.found:
                         ious[index].append(_iou(ours.mask, reference.mask))
     return [

@@ -70,7 +70,7 @@ def main() -> None:
                 if not NEAREST_M <= truth[2] <= FARTHEST_M:
                     continue
                 (segmentation,) = segmenter.segment(context, [expression.text])
-                if segmentation.found and segmentation.area_px:
+                if segmentation.area_px:
                     plain = mean_point(depth, segmentation.mask, view)
                     errors["model's masks, plain mean"].append(error(plain, truth))
                     errors["model's masks"].append(

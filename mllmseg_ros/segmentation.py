@@ -27,14 +27,19 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """Decision and mask of one expression. Pixel centres lie at integers, boxes are half-open."""
+    """Decision and mask of one expression, with the meaning of mllmseg_ros/msg/Segmentation.
+
+    Mask, box, points and area are those of the result: empty for NO_TARGET, and of LOW_CONFIDENCE
+    too uncertain to act on. Pixel centres lie at integers, boxes are half-open.
+    """
 
     expression: str  # as given
     status: Status
-    found: bool  # not NO_TARGET
+    found: bool  # FOUND: neither NO_TARGET nor LOW_CONFIDENCE
     score: float  # p([SEG]) / (p([SEG]) + p([REJ])); NaN if the checkpoint cannot reject
-    mask_score: float  # mean probability over the mask, 0 if it is empty
-    mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, regardless of the decision
+    mask_score: float  # mean probability over the raw mask, 0 if it is empty
+    mask: NDArray[np.bool_]  # (H, W); empty for NO_TARGET
+    raw_mask: NDArray[np.bool_]  # (H, W) probability >= 0.5, whatever the decision
     probability_map: ProbabilityMap  # the probabilities of any part of the image
     box_xyxy: Box | None  # px, None if the mask is empty
     centroid_uv: (
@@ -67,22 +72,24 @@ def build_segmentation(
 
     Args:
         expression: as given.
-        status: the decision.
+        status: the decision; for NO_TARGET, the mask becomes the raw mask alone.
         score: probability that the target is there, NaN if it is not known.
         mask_score: mean probability over the mask, 0 if it is empty.
         probability: (H, W) in [0, 1], or the map that it is read from.
-        mask: (H, W).
+        mask: (H, W), the pixels of probability 0.5 and more.
         doubt: why it is not found, where the score does not say it.
         within: a box that contains all pixels of the mask, if one is known: saves time.
     """
-    box, centroid_uv, inside_uv, area_px = _measure(mask, within)
+    result = _mask_of_result(mask, status)
+    box, centroid_uv, inside_uv, area_px = _measure(result, within)
     return Segmentation(
         expression=expression,
         status=status,
-        found=status is not Status.NO_TARGET,
+        found=status is Status.FOUND,
         score=score,
         mask_score=mask_score,
-        mask=mask,
+        mask=result,
+        raw_mask=mask,
         probability_map=_as_map(probability, mask),
         box_xyxy=box,
         centroid_uv=centroid_uv,
@@ -116,13 +123,15 @@ def replace_mask(
         within: as of :func:`build_segmentation`.
     """
     status = segmentation.status if status is None else status
-    box, centroid_uv, inside_uv, area_px = _measure(mask, within)
+    result = _mask_of_result(mask, status)
+    box, centroid_uv, inside_uv, area_px = _measure(result, within)
     return replace(
         segmentation,
         status=status,
-        found=status is not Status.NO_TARGET,
+        found=status is Status.FOUND,
         mask_score=mask_score,
-        mask=mask,
+        mask=result,
+        raw_mask=mask,
         probability_map=_as_map(probability, mask),
         box_xyxy=box,
         centroid_uv=centroid_uv,
@@ -130,6 +139,10 @@ def replace_mask(
         area_px=area_px,
         doubt=segmentation.doubt if doubt is None else doubt,
     )
+
+
+def _mask_of_result(raw_mask: NDArray[np.bool_], status: Status) -> NDArray[np.bool_]:
+    return np.zeros(raw_mask.shape, np.bool_) if status is Status.NO_TARGET else raw_mask
 
 
 def _measure(

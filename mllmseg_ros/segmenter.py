@@ -2,36 +2,29 @@
 """Segment images by referring expressions: the public API of MLLMSeg.
 
     segmenter = Segmenter.from_pretrained()
-    context = segmenter.encode(image)
+    context = segmenter.encode(image)  # RGB; of OpenCV: cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     red_mug, bowl = segmenter.segment(context, ["the red mug", "the bowl"])
 
-Knows nothing of ROS, files or drawing.
+Knows nothing of ROS or drawing.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mllmseg_ros.checkpoints.hub import checkpoint_name, find_checkpoint
-from mllmseg_ros.checkpoints.loading import load_model
+from mllmseg_ros.codecs.image_input import ImageLike, to_rgb
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.export.exported_model import ExportedModel, choose_backend, load_exported
-from mllmseg_ros.model.config import MLLMSegConfig, read_config
-from mllmseg_ros.model.graphs import CudaRecorder
 from mllmseg_ros.model.known_words import unknown_words
-from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.model.passes import Logits, Passes
-from mllmseg_ros.model.pixels import check_rgb, resize_to_square
-from mllmseg_ros.model.precision import choose_device_and_dtype, find_gpu_problem
 from mllmseg_ros.model.prompt import (
     MAX_TOKENS_AT_ONCE,
     Prompt,
@@ -40,14 +33,24 @@ from mllmseg_ros.model.prompt import (
     normalize_expression,
 )
 from mllmseg_ros.model.tokenizer import Tokenizer
-from mllmseg_ros.model.transfer import to_host
 from mllmseg_ros.probability_map import ProbabilityMap
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
+if TYPE_CHECKING:  # torch takes seconds to import, and is imported when a model is loaded
+    import torch
+
+    from mllmseg_ros.export.exported_model import ExportedModel
+    from mllmseg_ros.model.config import MLLMSegConfig
+    from mllmseg_ros.model.mllmseg import MLLMSeg
+    from mllmseg_ros.model.passes import Logits, Passes
+
 __all__ = ["ImageContext", "NotFiniteError", "Segmentation", "Segmenter", "Status"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # A pixel belongs to the mask from this probability on (docs/reference.md, section 8).
 FOREGROUND = 0.5
+IMAGES_PER_PASS = 8  # of one call, for the memory of a GPU
 COMPILE_CHOICES = ("off", "graphs", "auto")
 # Longer expressions run eagerly, or in the place of several.
 _LONGEST_RECORDED = "the small red mug with the white handle on the left of the blue bowl"
@@ -63,6 +66,19 @@ class ImageContext:
 
 class NotFiniteError(RuntimeError):
     """The model's output is not finite."""
+
+
+def _without_gradients(method: Method) -> Method:
+    """Run a method in torch's inference mode; torch is not imported before it is called."""
+
+    @functools.wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            return method(*args, **kwargs)
+
+    return run  # type: ignore[return-value]
 
 
 def _build_prompts(tokenizer: Tokenizer, config: MLLMSegConfig) -> PromptBuilder:
@@ -101,10 +117,13 @@ class Segmenter:
         Raises:
             ValueError: if they do not fit together.
         """
+        from mllmseg_ros.export.exported_model import ExportedModel
+        from mllmseg_ros.model.passes import Passes
+
         self.model = model
         self.prompts = _build_prompts(tokenizer, model.config)
         prefix = self.prompts.build(["image"])  # which does not depend on the expression
-        self._passes = (
+        self._passes: ExportedModel | Passes = (
             model
             if isinstance(model, ExportedModel)
             else Passes(model, (self.prompts.seg_id, self.prompts.rej_id), prefix)
@@ -152,6 +171,13 @@ class Segmenter:
                 cannot be used.
             LoadingCancelled: if ``cancelled`` was set.
         """
+        import torch
+
+        from mllmseg_ros.checkpoints.loading import load_model
+        from mllmseg_ros.export.exported_model import choose_backend, load_exported
+        from mllmseg_ros.model.config import read_config
+        from mllmseg_ros.model.precision import choose_device_and_dtype, find_gpu_problem
+
         folder = find_checkpoint(path_or_name)
         if compile not in COMPILE_CHOICES:
             accepted = ", ".join(COMPILE_CHOICES)
@@ -254,6 +280,8 @@ class Segmenter:
         Raises:
             ValueError: if the model is an exported one, which has none.
         """
+        from mllmseg_ros.model.mllmseg import MLLMSeg
+
         if not isinstance(self.model, MLLMSeg):
             raise ValueError(f"{self.name} is an exported model; this needs the original model")
         return self.model
@@ -261,16 +289,19 @@ class Segmenter:
     @property
     def backend(self) -> str:
         """What runs the model: "torch", "onnxruntime" or "tensorrt"."""
-        return "torch" if isinstance(self.model, MLLMSeg) else self.model.backend
+        return getattr(self.model, "backend", "torch")
 
     @property
     def path(self) -> str:
         """How the last pass ran: "eager", "graphs", or the backend of an exported model."""
         return self._passes.path
 
-    @torch.inference_mode()
+    @_without_gradients
     def _record_graphs(self) -> None:
         """Record all passes; where that fails they stay eager."""
+        from mllmseg_ros.model.graphs import CudaRecorder
+        from mllmseg_ros.model.passes import Passes
+
         assert isinstance(self._passes, Passes)
         try:
             self._passes.record(CudaRecorder(), self.prompts.build([_LONGEST_RECORDED]))
@@ -292,20 +323,23 @@ class Segmenter:
         """How linear layers are quantised: "int8", "int4" or "fp8"; "" if they are not."""
         return self.model.quantization
 
-    @torch.inference_mode()
-    def encode(self, image: NDArray[np.uint8]) -> ImageContext:
+    @_without_gradients
+    def encode(self, image: ImageLike) -> ImageContext:
         """Encode an image: everything that does not depend on the expression.
 
         Args:
-            image: RGB uint8 (H, W, 3).
+            image: RGB, not the BGR of OpenCV, which cannot be noticed (convert it by
+                ``cv2.cvtColor(image, cv2.COLOR_BGR2RGB)``): uint8 (H, W, 3), a PIL image, or the
+                path of an image file.
 
         Raises:
-            ValueError: if its dtype or shape is wrong.
+            ValueError: if it is no such image, naming what it is.
         """
-        features = self._passes.encode(self._image_to_send(image))
-        return ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
+        rgb = to_rgb(image)
+        features = self._passes.encode(self._image_to_send(rgb))
+        return ImageContext(features=features, size_hw=(rgb.shape[0], rgb.shape[1]))
 
-    @torch.inference_mode()
+    @_without_gradients
     def segment(
         self,
         context: ImageContext,
@@ -324,7 +358,8 @@ class Segmenter:
             prompt: former name of ``prompt_mode``; deprecated.
 
         Returns:
-            One segmentation per expression, in order. Every one has a mask, found or not.
+            One segmentation per expression, in order. Where nothing was found ``mask`` is empty;
+            ``raw_mask`` is what the model drew.
 
         Raises:
             ValueError: if an expression is empty or too long, there are too many, or
@@ -332,14 +367,39 @@ class Segmenter:
             NotFiniteError: a RuntimeError, if the model's output is not finite.
         """
         prompts = self._build_prompts(expressions, _renamed(prompt_mode, prompt))
+        _check_context(context)
         if not prompts:
             return []
         logits = self._passes.read(context.features, prompts)
-        return self._answer(expressions, logits, context.size_hw)
+        return self._answer(expressions, [logits], [context.size_hw])[0]
 
-    @torch.inference_mode()
+    @_without_gradients
+    def compute_logits(
+        self, context: ImageContext, expressions: Sequence[str], prompt_mode: str = "single"
+    ) -> Logits:
+        """Compute what :meth:`segment` decides by: the model's output for N >= 1 expressions.
+
+        Args:
+            context: from :meth:`encode`.
+            expressions: as of :meth:`segment`.
+            prompt_mode: as of :meth:`segment`.
+
+        Returns:
+            ``answers`` (N, 2), the logits of [SEG] and [REJ], and ``masks`` (N, S, S) in the
+            network's size, before the sigmoid; tensors on the model's device.
+
+        Raises:
+            ValueError: as :meth:`segment`, and without an expression.
+        """
+        prompts = self._build_prompts(expressions, prompt_mode)
+        _check_context(context)
+        if not prompts:
+            raise ValueError("there are no expressions; give at least one")
+        return self._passes.read(context.features, prompts)
+
+    @_without_gradients
     def encode_and_segment(
-        self, image: NDArray[np.uint8], expressions: Sequence[str], prompt_mode: str = "single"
+        self, image: ImageLike, expressions: Sequence[str], prompt_mode: str = "single"
     ) -> tuple[ImageContext, list[Segmentation]]:
         """Encode an image and segment it by the first expressions.
 
@@ -347,7 +407,7 @@ class Segmenter:
         through the language model in one pass, so that its weights are read once.
 
         Args:
-            image: RGB uint8 (H, W, 3).
+            image: as of :meth:`encode`.
             expressions: N referring expressions.
             prompt_mode: as of :meth:`segment`.
 
@@ -355,26 +415,89 @@ class Segmenter:
             The encoded image, for further expressions, and one segmentation per expression.
 
         Raises:
-            ValueError: if the image's dtype or shape is wrong, and as :meth:`segment`.
+            ValueError: as :meth:`encode` and :meth:`segment`.
             NotFiniteError: a RuntimeError, if the model's output is not finite.
         """
         prompts = self._build_prompts(expressions, prompt_mode)
         if not prompts:
             return self.encode(image), []
-        features, logits = self._passes.encode_and_read(self._image_to_send(image), prompts)
-        context = ImageContext(features=features, size_hw=(image.shape[0], image.shape[1]))
-        return context, self._answer(expressions, logits, context.size_hw)
+        rgb = to_rgb(image)
+        features, logits = self._passes.encode_and_read(self._image_to_send(rgb), prompts)
+        context = ImageContext(features=features, size_hw=(rgb.shape[0], rgb.shape[1]))
+        return context, self._answer(expressions, [logits], [context.size_hw])[0]
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is one image
+        self,
+        image: ImageLike,
+        expressions: Sequence[str],
+        prompt_mode: str = ...,
+        *,
+        prompt: str | None = ...,
+    ) -> list[Segmentation]: ...
+    @overload
     def __call__(
         self,
-        image: NDArray[np.uint8],
+        image: Sequence[ImageLike],
+        expressions: Sequence[str],
+        prompt_mode: str = ...,
+        *,
+        prompt: str | None = ...,
+    ) -> list[list[Segmentation]]: ...
+    def __call__(
+        self,
+        image: ImageLike | Sequence[ImageLike],
         expressions: Sequence[str],
         prompt_mode: str = "single",
         *,
         prompt: str | None = None,
-    ) -> list[Segmentation]:
-        """Encode and segment in one call, without keeping the encoded image."""
-        return self.encode_and_segment(image, expressions, _renamed(prompt_mode, prompt))[1]
+    ) -> list[Segmentation] | list[list[Segmentation]]:
+        """Encode and segment in one call, without keeping the encoded image.
+
+            mug, bowl = segmenter("photo.jpg", ["the mug", "the bowl"])
+            for (mug,) in segmenter(["1.jpg", "2.jpg"], ["the mug"]):
+                ...
+
+        Args:
+            image: as of :meth:`encode`, or a list of images, which go through the network in
+                batches of 8.
+            expressions: as of :meth:`segment`, asked of every image.
+            prompt_mode: as of :meth:`segment`.
+            prompt: former name of ``prompt_mode``; deprecated.
+
+        Returns:
+            One segmentation per expression; for a list of images, a list of these per image.
+
+        Raises:
+            ValueError: as :meth:`encode` and :meth:`segment`; of a list, naming the image.
+            NotFiniteError: a RuntimeError, if the model's output is not finite.
+        """
+        prompt_mode = _renamed(prompt_mode, prompt)
+        if isinstance(image, (list, tuple)):
+            return self._segment_images(image, expressions, prompt_mode)
+        return self.encode_and_segment(cast("ImageLike", image), expressions, prompt_mode)[1]
+
+    @_without_gradients
+    def _segment_images(
+        self, images: Sequence[ImageLike], expressions: Sequence[str], prompt_mode: str
+    ) -> list[list[Segmentation]]:
+        prompts = self._build_prompts(expressions, prompt_mode)
+        results: list[list[Segmentation]] = []
+        for begin in range(0, len(images), IMAGES_PER_PASS):
+            rgbs = []
+            for number, image in enumerate(images[begin : begin + IMAGES_PER_PASS], start=begin):
+                try:
+                    rgbs.append(to_rgb(image))
+                except ValueError as error:
+                    raise ValueError(f"images[{number}]: {error}") from error
+            sizes_hw = [(rgb.shape[0], rgb.shape[1]) for rgb in rgbs]
+            sent = [self._image_to_send(rgb) for rgb in rgbs]
+            results += (
+                self._answer(expressions, self._passes.read_images(sent, prompts), sizes_hw)
+                if prompts
+                else [[] for _ in rgbs]
+            )
+        return results
 
     def _build_prompts(self, expressions: Sequence[str], prompt_mode: str) -> list[Prompt]:
         """Build and check the prompts of :meth:`segment`."""
@@ -396,23 +519,34 @@ class Segmenter:
             )
         return prompts
 
-    def _image_to_send(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _image_to_send(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the pixels to copy to the device: a GPU resizes the image itself."""
+        from mllmseg_ros.model.pixels import resize_to_square
+
         if self.device.type == "cpu":
-            return resize_to_square(image, self.model.config.image_size_px)
-        check_rgb(image)
-        return image
+            return resize_to_square(rgb, self.model.config.image_size_px)
+        return rgb
 
     def _answer(
-        self, expressions: Sequence[str], logits: Logits, size_hw: tuple[int, int]
-    ) -> list[Segmentation]:
-        """Turn the logits of expressions into results for an image of some size."""
-        scores, probabilities = self._to_host(logits.answers, logits.masks.float())
+        self,
+        expressions: Sequence[str],
+        logits: Sequence[Logits],
+        sizes_hw: Sequence[tuple[int, int]],
+    ) -> list[list[Segmentation]]:
+        """Turn the logits of expressions, per image, into results for images of some sizes."""
+        import torch
+
+        scores, probabilities = self._to_host(
+            torch.cat([each.answers for each in logits]),
+            torch.cat([each.masks for each in logits]).float(),
+        )
+        answers = zip(scores.tolist(), probabilities, strict=True)
         return [
-            self._decide(expression, score, ProbabilityMap(values=values, size_hw=size_hw))
-            for expression, score, values in zip(
-                expressions, scores.tolist(), probabilities, strict=True
-            )
+            [
+                self._decide(expression, score, ProbabilityMap(values=values, size_hw=size_hw))
+                for expression, (score, values) in zip(expressions, answers, strict=False)
+            ]
+            for size_hw in sizes_hw
         ]
 
     def _overflows(self) -> bool:
@@ -443,6 +577,10 @@ class Segmenter:
         Raises:
             NotFiniteError: for NaN, which would be taken for "not there".
         """
+        import torch
+
+        from mllmseg_ros.model.transfer import to_host
+
         scores, probabilities, is_finite = to_host(
             torch.softmax(answer_logits, dim=-1)[:, 0],
             torch.sigmoid(mask_logits),
@@ -484,6 +622,14 @@ class Segmenter:
             mask,
             "; ".join(doubts),
             within=box,
+        )
+
+
+def _check_context(context: ImageContext) -> None:
+    if not isinstance(context, ImageContext):
+        raise ValueError(
+            f"context is of type {type(context).__name__}, expected what encode(image) returns; "
+            "segmenter(image, expressions) takes an image"
         )
 
 

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: command line without the program's name; None for the one of the process.
 
     Returns:
-        Exit status: 0, or 1 after one line on stderr that names the problem.
+        Exit status: 0, or 1 after one line on stderr that names the problem; a verb may have
+        others (``adapt``: 3).
     """
     if argv is None:  # the executable ends at once until its main() takes over
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = _replace_former_verb(sys.argv[1:] if argv is None else list(argv))
     arguments = _parse(argv)
     try:
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else error
         print(f"mllmseg: {message}", file=sys.stderr)
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status or 0
 
 
 def _replace_former_verb(argv: list[str]) -> list[str]:

@@ -17,6 +17,8 @@ _WRITTEN = (
     "report.json", "state.safetensors", "tensorboard",
 )  # fmt: skip
 
+WORSE = 3  # exit status where the model got worse and was not written
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
@@ -56,12 +58,17 @@ def add(verbs: Any) -> None:
         help="cache outputs of the frozen layers there (default: not cached)",
     )
     adapt.add_argument("--model", help="checkpoint folder or name (default: embedded model)")
-    adapt.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    adapt.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    adapt.add_argument(
+        "--accept-worse",
+        action="store_true",
+        help="write the model even if it is worse than before (default: exit with code 3 without)",
+    )
     add_overwrite(adapt, "the run")
     adapt.set_defaults(run=_adapt)
 
 
-def _adapt(arguments: argparse.Namespace) -> None:
+def _adapt(arguments: argparse.Namespace) -> int:
     require("train", "peft", "pycocotools", "yaml")
     from mllmseg_ros.checkpoints.hub import find_checkpoint
     from mllmseg_ros.data.dataset import load_samples
@@ -93,6 +100,7 @@ def _adapt(arguments: argparse.Namespace) -> None:
     else:
         kept = load_samples(arguments.keep, arguments.keep_split)
         rehearsal = split_rehearsal_set(kept, recipe.held_out_share, recipe.seed)
+    start, model = find_checkpoint(arguments.model), arguments.run_folder / "model"
     report = adapt(
         arguments.run_folder,
         start,
@@ -101,6 +109,15 @@ def _adapt(arguments: argparse.Namespace) -> None:
         recipe,
         arguments.features,
         arguments.device,
+        accept_worse=arguments.accept_worse,
     )
     print(report)
-    print(arguments.run_folder / "model")
+    if report.is_worse and not arguments.accept_worse:
+        print(
+            f"mllmseg: the model got worse: {start} stays in use, {model} is not written; the same "
+            "command with --accept-worse writes it",
+            file=sys.stderr,
+        )
+        return WORSE
+    print(model)
+    return 0

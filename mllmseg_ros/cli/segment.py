@@ -212,7 +212,7 @@ def _file_name(expression: str) -> str:
 def _describe(segmentation: Any) -> str:
     score = "" if math.isnan(segmentation.score) else f"  score {segmentation.score:.2f}"
     where = (
-        f"  {segmentation.area_px} px  box {segmentation.box_xyxy}" if segmentation.found else ""
+        f"  {segmentation.area_px} px  box {segmentation.box_xyxy}" if segmentation.area_px else ""
     )
     doubt = f"  ({segmentation.doubt})" if segmentation.doubt else ""
     return (
@@ -229,8 +229,8 @@ def _parse_expressions(texts: Sequence[str]) -> list[str]:
     for text in texts:
         understood = understand(text, LANGUAGES["en"])
         if understood.command.is_stop:
-            raise ValueError(f"{text!r} names no object")
-        if understood.note.startswith("understood"):
+            raise ValueError(f"{text!r} names nothing to look for")
+        if understood.note:
             print(f"{text!r}: {understood.note}", file=sys.stderr)
         expressions += understood.command.expressions
     return expressions
@@ -253,9 +253,6 @@ def _json_fields(segmentation: Any) -> dict[str, Any]:
             "doubt",
         )
     }
-    fields["mask"] = encode_run_lengths(segmentation.mask)
-    if not segmentation.found:  # the mask of a rejected expression is not a location
-        nothing = dict.fromkeys(("box_xyxy", "centroid_uv", "inside_uv", "mask"))
-        fields |= {**nothing, "area_px": 0}
+    fields["mask"] = encode_run_lengths(segmentation.mask) if segmentation.area_px else None
     score = None if math.isnan(segmentation.score) else segmentation.score
     return {**fields, "status": segmentation.status.value, "score": score}

@@ -27,7 +27,7 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import open_file
 from mllmseg_ros.files.reading import show
 
-__all__ = ["ImageFile", "open_image", "read_image"]
+__all__ = ["ImageFile", "open_image", "read_image", "rgb_from_pil"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_IMAGE_BYTES = 256 << 20  # a PNG of MAX_COMPRESSED_PX that does not compress has 192 MB
@@ -77,13 +77,7 @@ class ImageFile:
             ValueError: if the file is broken.
         """
         with _refusing_broken(self._path):
-            image = self._load()
-            turn = _TURNS.get(self._orientation) if turned else None
-            if image.mode.startswith("I"):  # 16 bits; PIL's conversion would clip, not scale
-                grey = to_8_bit(np.asarray(image).astype(np.uint16))
-                image = PIL.Image.fromarray(grey)
-            rgb = image.convert("RGB")
-            return np.array(rgb if turn is None else rgb.transpose(turn))
+            return rgb_from_pil(self._load(), self._orientation if turned else 1)
 
     def _load(self) -> PIL.Image.Image:
         # From memory: of a file, PIL would reserve as many bytes as the length of a block says.
@@ -145,6 +139,20 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     with open_image(path) as image:
         return image.read_rgb()
+
+
+def rgb_from_pil(image: PIL.Image.Image, orientation: int | None = None) -> NDArray[np.uint8]:
+    """Convert a PIL image to RGB (H, W, 3).
+
+    Args:
+        image: of any mode; 16-bit grey values are scaled to 8 bits.
+        orientation: EXIF orientation to apply; None is the image's own.
+    """
+    turn = _TURNS.get(_orientation(image) if orientation is None else orientation)
+    if image.mode.startswith("I"):  # 16 bits; PIL's conversion would clip, not scale
+        image = PIL.Image.fromarray(to_8_bit(np.asarray(image).astype(np.uint16)))
+    rgb = image.convert("RGB")
+    return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def _is_heic(start: bytes) -> bool:

@@ -19,6 +19,7 @@ from mllmseg_ros.codecs.images import nanoseconds
 from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.language.command import Command
+from mllmseg_ros.language.counts import asks_for_one, count_asked
 from mllmseg_ros.segmentation import Segmentation, Status, build_segmentation
 
 __all__ = ["MessageTypes", "build_segmentation_array", "segmentation_from_message"]
@@ -80,7 +81,8 @@ def build_segmentation_array(
     message.camera, message.model, message.intent = camera, model, command.intent
     message.status = _combine_statuses(types.SegmentationArray, statuses)
     doubts = _list_doubts([each.segmentation for each in instance_set.instances], len(statuses))
-    message.text = "; ".join([found, *doubts, *filter(None, (note, instance_set.note))])
+    notes = (*_compare_counts(command, instance_set.instances), *doubts, note, instance_set.note)
+    message.text = "; ".join([found, *filter(None, notes)])
     message.segmentations = [
         _build_entry(
             types, instance_set, index, command.targets[each.expression_index].role, header
@@ -88,6 +90,22 @@ def build_segmentation_array(
         for index, each in enumerate(instance_set.instances)
     ]
     return message
+
+
+def _compare_counts(command: Command, instances: Sequence[Instance]) -> list[str]:
+    """Say where more or fewer instances are found than an expression asks for."""
+    notes = []
+    for index, expression in enumerate(command.expressions):
+        n_found = sum(
+            each.expression_index == index and each.segmentation.status is Status.FOUND
+            for each in instances
+        )
+        count = count_asked(expression)
+        if n_found > 1 and count is None and asks_for_one(expression):
+            notes.append(f"several fit {expression!r}: {n_found}")
+        elif count is not None and 0 < n_found < count:
+            notes.append(f"only {n_found} of {expression!r}")
+    return notes
 
 
 def segmentation_from_message(entry: Any, size_hw: tuple[int, int]) -> Segmentation:

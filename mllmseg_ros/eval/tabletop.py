@@ -22,6 +22,7 @@ from mllmseg_ros.eval.calibration import reliability
 from mllmseg_ros.eval.metrics import MaskComparison, compare_mask, gres_scores, precision_at_half
 from mllmseg_ros.eval.worst import Case, quality
 from mllmseg_ros.language.vocabulary import get_vocabulary
+from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
 from mllmseg_ros.sim.camera import TabletopCamera
 from mllmseg_ros.sim.expressions import FORMS, draw_expressions
@@ -223,7 +224,8 @@ def _evaluate(
     for expression in expressions:
         (segmentation,) = segmenter.segment(context, [expression.text])
         target = np.isin(instances, expression.targets)
-        comparison = compare_mask(segmentation.probability, target, rejected=not segmentation.found)
+        rejected = segmentation.status is Status.NO_TARGET
+        comparison = compare_mask(segmentation.probability, target, rejected=rejected)
         results.append(
             _Result(expression=expression, comparison=comparison, score=segmentation.score)
         )

@@ -78,7 +78,7 @@ def draw_explanation(rgb: Canvas, explanation: Explanation) -> Canvas:
         canvas = _blend(
             dim, _color_signed(_resize_like(explanation.shares[index], dim) / strongest)
         )
-        _draw_outline(canvas, segmentation.mask, (60, 60, 60))
+        _draw_outline(canvas, segmentation.raw_mask, (60, 60, 60))
         lines = [f"red: for the mask, blue: against it (full colour: {strongest:.0f} logits)"]
         _draw_cell(panel, canvas, (x, rows_y[1]), name, lines)
     _draw_words(panel, explanation, (columns_x[3], rows_y[0]), cell_h)
@@ -133,10 +133,10 @@ def _draw_probability_cell(dim: Canvas, explanation: Explanation) -> tuple[Canva
     segmentation = explanation.segmentation
     heat = _resize_like(segmentation.probability, dim)
     canvas = _blend(dim, _color_heat(heat))
-    _draw_outline(canvas, segmentation.mask, _OUTLINE, 1)
+    _draw_outline(canvas, segmentation.raw_mask, _OUTLINE, 1)
     _draw_scale(canvas, "0", "1")
     lines = [f"White line: the threshold {explanation.cut:.2f}. The mask is inside."]
-    if segmentation.status is Status.NO_TARGET and segmentation.area_px:
+    if segmentation.status is Status.NO_TARGET and segmentation.raw_mask.any():
         lines.append("It is computed before the decision, and was discarded here.")
     elif not segmentation.area_px:
         lines.append(f"No pixel reaches it: the highest is {segmentation.probability.max():.2f}.")
@@ -226,7 +226,7 @@ def _draw_words(
 
 def _compare_masks(segmentation: Segmentation, other: Segmentation) -> str:
     """Describe whether two masks are at the same position."""
-    if not (segmentation.found and other.found and segmentation.area_px and other.area_px):
+    if not (segmentation.area_px and other.area_px):
         return ""
     shared = np.count_nonzero(segmentation.mask & other.mask)
     iou = shared / (segmentation.area_px + other.area_px - shared)

@@ -115,6 +115,12 @@ class ExportedModel:
         features = self.encode(image)
         return features, self.read(features, prompts)
 
+    def read_images(
+        self, images: Sequence[NDArray[np.uint8]], prompts: Sequence[Prompt]
+    ) -> list[Logits]:
+        """Answer the same prompts on each of several images, one by one: a stage takes one."""
+        return [self.encode_and_read(image, prompts)[1] for image in images]
+
     def _run(self, stage: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # A stage reads the memory of its tensors as it lies there.
         return self.sessions[stage].run({name: each.contiguous() for name, each in inputs.items()})

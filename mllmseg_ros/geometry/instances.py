@@ -37,6 +37,7 @@ __all__ = [
     "TargetFrame",
     "depth_if_found",
     "distance_m",
+    "limit_instances",
     "locate_instances",
     "locate_or_explain",
     "split_into_instances",
@@ -46,6 +47,7 @@ __all__ = [
 
 # A part below this share of the largest is an instance from this mean probability on.
 _SMALL_SHARE, _MIN_PROBABILITY = 0.2, 0.75
+_EQUAL_SCORES = 0.05  # mask scores that differ by less do not order instances: they are noisy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +208,27 @@ def locate_instances(
         )
         for each in instances
     ]
+
+
+def limit_instances(instance_set: InstanceSet, counts: Sequence[int | None]) -> InstanceSet:
+    """Keep as many found instances of each expression as it asks for: those with the best masks.
+
+    Args:
+        instance_set: of one image.
+        counts: of each expression; None to keep all.
+    """
+    kept: list[Instance] = []
+    for index, count in enumerate(counts):
+        own = [each for each in instance_set.instances if each.expression_index == index]
+        if count is None or len(own) <= count or own[0].segmentation.status is not Status.FOUND:
+            kept += own
+            continue
+        # Of equal ones the first, which is larger.
+        best = sorted(own, key=lambda each: -round(each.segmentation.mask_score / _EQUAL_SCORES))
+        chosen = {each.instance_index for each in best[:count]}
+        own = [each for each in own if each.instance_index in chosen]
+        kept += [replace(each, instance_index=number) for number, each in enumerate(own)]
+    return replace(instance_set, instances=kept)
 
 
 def split_into_instances(

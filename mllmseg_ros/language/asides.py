@@ -19,22 +19,29 @@ from mllmseg_ros.language.sentence import (
 )
 from mllmseg_ros.language.words import Word, word_keys
 
-__all__ = ["remove_asides", "split_lead_in"]
+__all__ = ["split_asides", "split_lead_in"]
 
 _SUBJECT_WORDS = 3  # "the old man is": maximum before the verb
 
 
-def remove_asides(words: Sequence[Word], language: Language) -> Sequence[Word]:
-    """Remove each aside, up to the next command or to the end."""
-    at = 1
+def split_asides(
+    words: Sequence[Word], language: Language
+) -> tuple[Sequence[Word], list[Sequence[Word]]]:
+    """Split off each aside, up to the next command or to the end.
+
+    Returns:
+        The words without asides, and the asides.
+    """
+    at, asides = 1, []
     while at < len(words):
         if _is_aside(words, at, language):
             end = _find_end_of_aside(words, at, language)
+            asides.append(words[at:end])
             at = max(1, at - language.phrases("connectors").length_before(word_keys(words), at))
             words = [*words[:at], *words[end:]]
         else:
             at += 1
-    return words
+    return words, asides
 
 
 def _is_aside(words: Sequence[Word], at: int, language: Language) -> bool:

@@ -23,9 +23,16 @@ MAX_COMMAND_CHARS = 4096
 STOP_INTENT = "stop"
 DEFAULT_INTENT = "segment"
 _INTENTS = {"destination": "go_to"}  # by role; others have the name of the role
+_KNOWN_ROLES = ("pick", "place", "destination", "find")
 
 # A role is one word, so that "the clock at 12:30" keeps its colon.
 _ROLE = re.compile(r"([A-Za-z]\w{0,31})\s*:(.*)", re.ASCII | re.DOTALL)
+# After an expression with a role, another role begins a part: "pick: the mug, place: the bowl".
+_NEXT_ROLE = re.compile(
+    r"[\s,.]+(?:(?:and|then)\s+)*(?=(?:pick|place(?:_\w+)?|destination|find)\s*:)"
+    r"|[,.]\s*(?=[A-Za-z]\w{0,31}\s*:)",
+    re.ASCII | re.IGNORECASE,
+)
 AROUND_STOP = " .,!?;:-"
 _SHOWN = 40  # characters of a command in an error
 
@@ -69,8 +76,9 @@ class Command:
 def parse_command(text: str) -> Command:
     """Parse a command in structured form.
 
-    Expressions are separated by ";". A word and a colon before an expression give its role; the
-    roles together are the intent, in which "destination" becomes "go_to". Empty text is a stop, and
+    Expressions are separated by ";", those with roles also by a comma, a full stop or nothing but
+    the next known role. A word and a colon before an expression give its role; the roles together
+    are the intent, in which "destination" becomes "go_to". Empty text is a stop, and
     so is "stop" alone, as a role or as one of several expressions.
 
     Raises:
@@ -84,7 +92,7 @@ def parse_plain_text(text: str) -> Command:
     """Parse a command whose text :func:`check_text` has normalised; see :func:`parse_command`."""
     if not text or text.strip(AROUND_STOP).lower() == STOP_INTENT:
         return Command(intent=STOP_INTENT, targets=())
-    targets = [_parse_target(part) for part in text.split(";") if part.strip()]
+    targets = [_parse_target(part) for part in split_parts(text)]
     if not targets:
         raise ValueError("command has separators but names no object; send e.g. 'the red mug'")
     if any(
@@ -92,6 +100,25 @@ def parse_plain_text(text: str) -> Command:
     ):
         return Command(intent=STOP_INTENT, targets=())
     return build_command(targets)
+
+
+def split_parts(text: str) -> list[str]:
+    """Split a text in structured form into its expressions, each with its role."""
+    parts: list[str] = []
+    for part in filter(None, map(str.strip, text.split(";"))):
+        parts += _NEXT_ROLE.split(part) if _ROLE.fullmatch(part) else [part]
+    return parts
+
+
+def split_role(part: str) -> tuple[str, str]:
+    """Split a part into role, lower-case ("" without one), and expression."""
+    match = _ROLE.fullmatch(part.strip())
+    return (match[1].lower(), match[2]) if match else ("", part)
+
+
+def is_known_role(role: str) -> bool:
+    """Whether a role has a meaning of its own; a program may give others."""
+    return role in _KNOWN_ROLES or role.startswith("place_")
 
 
 def check_text(text: str) -> str:
@@ -137,8 +164,7 @@ def build_command(targets: Sequence[Target]) -> Command:
 
 
 def _parse_target(part: str) -> Target:
-    match = _ROLE.fullmatch(part.strip())
-    role, expression = (match[1].lower(), match[2]) if match else ("", part)
+    role, expression = split_role(part)
     expression = " ".join(expression.split())
     if not expression:
         raise ValueError(f"role {role!r} has no expression; send e.g. '{role}: the red mug'")

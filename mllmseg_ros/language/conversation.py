@@ -16,17 +16,27 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mllmseg_ros.language.asides import remove_asides, split_lead_in
+from mllmseg_ros.language.asides import split_asides, split_lead_in
 from mllmseg_ros.language.command import (
     AROUND_STOP,
+    MAX_EXPRESSION_CHARS,
     STOP_INTENT,
     Command,
     Target,
     build_command,
     check_text,
     parse_plain_text,
+)
+from mllmseg_ros.language.coverage import (
+    build_refusal,
+    check_idioms,
+    check_lead_in,
+    check_mention,
+    check_request,
+    may_be_action,
+    names_no_kind,
 )
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.german import GERMAN
@@ -35,6 +45,9 @@ from mllmseg_ros.language.plain_text import is_in_brackets
 from mllmseg_ros.language.reference import (
     apply_correction,
     complete_expression,
+    contains_pronoun,
+    is_bare_reference,
+    is_same,
     refers_back,
     resolve_references,
 )
@@ -49,6 +62,12 @@ from mllmseg_ros.language.sentence import (
     strip_openers,
 )
 from mllmseg_ros.language.stopping import begins_with_stop
+from mllmseg_ros.language.structured import (
+    doubt_structured,
+    is_structured,
+    join_lines,
+    may_be_structured,
+)
 from mllmseg_ros.language.translation import translate
 from mllmseg_ros.language.words import Word, join_words, split_words, word_keys
 
@@ -60,8 +79,6 @@ REPEAT_ACT = "repeat"
 CORRECT_ACT = "correct"
 
 _STOP_COMMAND = Command(intent=STOP_INTENT, targets=())
-# A word and a colon, or a separator: in structured form, taken literally.
-_STRUCTURED = re.compile(r";|[A-Za-z]\w*\s*:", re.ASCII)
 _SEPARATORS = re.compile(r"[;:]")
 
 
@@ -73,6 +90,8 @@ class UnderstoodCommand:
     act: str  # "repeat", "correct", else the command's intent
     note: str = ""  # for users: how it was understood, if that is not obvious
 
+
+_REFERS_TO_NOTHING = "refers to nothing that was named before"
 
 _STOP = UnderstoodCommand(command=_STOP_COMMAND, act=STOP_INTENT)
 
@@ -110,13 +129,23 @@ class Conversation:
 
 def understand(text: str, language: Language, last: Command | None = None) -> UnderstoodCommand:
     """Understand a command; see :meth:`Conversation.understand`."""
-    text, said = check_text(text), text
+    text, said = check_text(join_lines(text, language)), text
     if _is_stop(text, language):
         return _STOP
     literal = parse_plain_text(text)
-    if literal.is_stop or _STRUCTURED.search(text):
+    if literal.is_stop:
+        return _STOP
+    if len(text) == 1:  # a letter as a name, not the article
         return UnderstoodCommand(command=literal, act=literal.intent)
-    words = split_words(text, language)
+    if is_structured(text, language):
+        return UnderstoodCommand(
+            command=literal, act=literal.intent, note=doubt_structured(literal, language)
+        )
+    if len(text) > MAX_EXPRESSION_CHARS:
+        raise ValueError(
+            f"a sentence has {len(text)} characters, accepted are up to {MAX_EXPRESSION_CHARS}"
+        )
+    words = split_words(text.replace(";", ","), language)
     if is_in_brackets(said) and not (
         begins_with_verb(words, language) or (words and language.is_determiner(words[0].key))
     ):
@@ -129,8 +158,9 @@ def understand(text: str, language: Language, last: Command | None = None) -> Un
         for key, other in LANGUAGES.items():
             if other is not language and begins_with_verb(split_words(text, other), other):
                 note += f"; it looks like a command in language {key}"
+        note += f"; accepted: {language.examples}"
         return UnderstoodCommand(command=literal, act=literal.intent, note=note)
-    if understood.command == literal:
+    if understood.command == literal and understood.note == _describe(literal):
         return UnderstoodCommand(command=literal, act=understood.act)
     return understood
 
@@ -139,7 +169,7 @@ def _is_stop(text: str, language: Language) -> bool:
     """Whether a text is a stop between separators, or one of its parts says no more than "stop"."""
     bare = text.strip(AROUND_STOP)
     words = split_words(bare, language)
-    if not _STRUCTURED.search(bare) and (
+    if not may_be_structured(bare) and (
         begins_with_stop(words, language)
         or any(keys in language.phrases("stop") for keys in iterate_stripped(words, language))
     ):
@@ -147,7 +177,9 @@ def _is_stop(text: str, language: Language) -> bool:
     parts = _SEPARATORS.split(text) if _SEPARATORS.search(text) else ()
     return any(
         keys and language.halt.issuperset(keys)
-        for keys in (word_keys(split_words(part, language)) for part in parts)
+        for keys in (
+            word_keys(strip_openers(split_words(part, language), language)) for part in parts
+        )
     )
 
 
@@ -157,7 +189,13 @@ def _understand_words(
     if begins_with_stop(words, language):
         return _STOP
     first, *repairs = _split_at_repairs(words, language)
-    understood = _understand_sentence(first, language, last)
+    understood: UnderstoodCommand | None
+    try:
+        understood = _understand_sentence(first, language, last)
+    except ValueError:
+        if not repairs:
+            raise
+        understood = None  # "pick it, no wait, the mug"
     for repair in repairs:
         if word_keys(repair) in language.phrases("stop"):
             return _STOP
@@ -187,7 +225,15 @@ def _split_at_repairs(words: Sequence[Word], language: Language) -> list[Sequenc
         rest = words[at + bare :]
         if keys[at - 1] in language.asides.verbs:  # "that has no handle"
             bare = 0
-        if bare and (begins_with_verb(rest, language) or begins_with_thing(rest, language)):
+        is_after_thing = any(
+            language.is_determiner(key) or key in language.things or key in language.pronouns
+            for key in keys[start:at]
+        )  # not "pick up no mugs"
+        if (
+            bare
+            and is_after_thing
+            and (begins_with_verb(rest, language) or begins_with_thing(rest, language))
+        ):
             length = max(length, bare)
         for cut in (0, length, bare):  # a stop counts after any pause or "no"
             if (cut or words[at - 1].pause) and keys[at + cut :] in language.phrases("stop"):
@@ -205,7 +251,38 @@ def _understand_sentence(
 ) -> UnderstoodCommand | None:
     if begins_with_stop(words, language):
         return _STOP
-    words = remove_asides(words, language)
+    words, asides = split_asides(words, language)
+    left_out = _find_left_out(words, asides, language)
+    understood = _understand_without_asides(words, language, last)
+    if understood is None or understood.act in (STOP_INTENT, REPEAT_ACT):
+        return understood
+    return _add_left_out(understood, left_out)
+
+
+def _find_left_out(
+    words: Sequence[Word], asides: Sequence[Sequence[Word]], language: Language
+) -> list[str]:
+    """Find what is left out of a command and would change it: "if it is red", "and come back"."""
+    conditions, connectors = (
+        language.uncovered.phrases("conditions"),
+        language.phrases("connectors"),
+    )
+    found = []
+    for aside in asides:
+        keys = word_keys(aside)
+        if conditions.length_at(keys, 0) or conditions.length_at(
+            keys, connectors.length_at(keys, 0)
+        ):
+            found.append(join_words(aside))
+    closers = words[len(strip_closers(words, language)) :]
+    if language.uncovered.noted_closers & set(word_keys(closers)):
+        found.append(join_words(closers))
+    return found
+
+
+def _understand_without_asides(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
     for keys in iterate_stripped(words, language):
         if keys in language.phrases("stop"):
             return _STOP
@@ -216,7 +293,7 @@ def _understand_sentence(
         if keys in language.nameless_phrases:
             if words[-1].key in language.halt:  # "put it down and stop"
                 return _STOP
-            raise ValueError(f"{join_words(words)!r} names no object; send e.g. 'the red mug'")
+            raise build_refusal(join_words(words), "names nothing to look for", language)
     forbidden = language.phrases("forbid").length_at(word_keys(strip_openers(words, language)), 0)
     if forbidden and not begins_with_verb(words, language):
         return _understand_alternative(words, language, last) or _STOP
@@ -230,16 +307,14 @@ def _understand_sentence(
         if last is None or any(split_lead_in(meant, language)):
             return _understand_sentence(meant, language, last)
         return _understand_correction(meant, negated, language, last)
+    check_idioms(words, language)
     mentions = parse_sentence(words, language)
     if mentions is not None:
         return _command_from_mentions(mentions, language, last)
-    for topic, rest in split_lead_in(words, language):
-        meant_here = parse_sentence(rest, language) or ()
-        understood = _command_from_mentions(
-            meant_here, language, _parse_topic(topic, language) or last
-        )
-        if understood is not None:
-            return understood
+    understood = _understand_after_lead_in(words, language, last)
+    if understood is not None:
+        return understood
+    check_request(words, language)
     mentions = parse_things(words, language)
     if mentions is None:
         return None
@@ -247,10 +322,51 @@ def _understand_sentence(
         expression, untranslated = translate(mentions[0].words, language)
         if expression and language.phrases("joiners").length_at(word_keys(words), 0):
             return _add_target(expression, untranslated, last)
+        if is_same(expression):
+            return UnderstoodCommand(command=last, act=REPEAT_ACT, note=_describe(last))
         if refers_back(expression):
             targets = apply_correction(last.targets, [expression])
             return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
-    return _command_from_mentions(mentions, language, last)
+    understood = _command_from_mentions(mentions, language, last)
+    if understood is not None and may_be_action(mentions[0].words, language):
+        note = f"{understood.note}; {join_words(words)!r} is taken as the name of a thing"
+        return replace(understood, note=note)
+    return understood
+
+
+def _understand_after_lead_in(
+    words: Sequence[Word], language: Language, last: Command | None
+) -> UnderstoodCommand | None:
+    """Understand "my glasses are on the table, can you get them"; None without such a split.
+
+    Raises:
+        ValueError: there are splits, and none is understood; with the reason of the first.
+    """
+    first_error: ValueError | None = None
+    for topic, rest in split_lead_in(words, language):
+        try:
+            left_out = check_lead_in(words[: max(0, len(words) - len(rest))], language)
+            understood = _command_from_mentions(
+                parse_sentence(rest, language) or (),
+                language,
+                _parse_topic(topic, language) or last,
+            )
+        except ValueError as error:
+            first_error = first_error or error
+            continue
+        if understood is not None:
+            return _add_left_out(understood, [left_out] if left_out else [])
+    if first_error is not None:
+        raise first_error
+    return None
+
+
+def _add_left_out(understood: UnderstoodCommand, left_out: Sequence[str]) -> UnderstoodCommand:
+    if not left_out:
+        return understood
+    quoted = ", ".join(map(repr, left_out))
+    note = understood.note or _describe(understood.command)
+    return replace(understood, note=f"{note}; left out: {quoted}")
 
 
 def _add_target(expression: str, untranslated: Sequence[str], last: Command) -> UnderstoodCommand:
@@ -297,6 +413,7 @@ def _command_from_mentions(
     moved: list[bool] = []
     untranslated: list[str] = []
     for mention in mentions:
+        check_mention(mention, language)
         expression, unknown = translate(mention.words, language)
         if not expression:
             return None
@@ -310,10 +427,15 @@ def _command_from_mentions(
         return None
     try:
         targets = resolve_references(targets, last.targets if last else (), moved)
-    except LookupError:
-        return None
+    except LookupError as error:
+        raise build_refusal(str(error.args[0]), _REFERS_TO_NOTHING, language) from None
     command = build_command(targets)
-    return _make_understood(command, command.intent, untranslated)
+    return _make_understood(
+        command,
+        command.intent,
+        untranslated,
+        [join_words(each.words) for each in mentions if names_no_kind(each.words, language)],
+    )
 
 
 # ---- corrections
@@ -408,8 +530,24 @@ def _understand_correction(
     return _make_understood(build_command(targets), CORRECT_ACT, untranslated)
 
 
-def _make_understood(command: Command, act: str, untranslated: Sequence[str]) -> UnderstoodCommand:
+def _make_understood(
+    command: Command, act: str, untranslated: Sequence[str], without_kind: Sequence[str] = ()
+) -> UnderstoodCommand:
+    """Build the result, with a note on what a model may not get right.
+
+    Raises:
+        ValueError: an expression refers to nothing.
+    """
     note = _describe(command)
+    for expression in command.expressions:
+        if is_bare_reference(expression):
+            raise build_refusal(expression, _REFERS_TO_NOTHING, ENGLISH)
+        if refers_back(expression):
+            note += f"; {expression!r} refers to no earlier command"
+        if contains_pronoun(expression):
+            note += f"; what 'it' is in {expression!r} is left to the model"
+    for expression in without_kind:
+        note += f"; {expression!r} names no kind of thing"
     if untranslated:
         note += f", with no English known for {', '.join(repr(word) for word in untranslated)}"
     return UnderstoodCommand(command=command, act=act, note=note)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from mllmseg_ros.language import vocabulary
+from mllmseg_ros.language.english_uncovered import UNCOVERED
 from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, NOUNS
 from mllmseg_ros.language.language import Asides, Destination, Language, word_map, word_set
 
@@ -248,9 +249,16 @@ ENGLISH = Language(
     nouns_too=word_set(
         "place set lay stick drop stack mark point watch park head can back hand pass light box "
         "book set step ride race stand rest near pop catch grip hold pack store load pickup back "
-        "turn label circle mask draw check count see spot scan show run track roll move lift "
+        "label circle mask draw check see spot scan show run track roll move lift "
         "empty open close leave color colour park match fish throw dump push slide return "
-        "reach visit get take clear carry"
+        "reach visit get take clear carry "
+        "ring iron drill nail saw paint sign record film photograph copy text call phone dial "
+        "cook heat cool drink bite water plant burn blow touch pet rub kick punch dance "
+        "play work wake sleep order rent guard attack chase jump climb wave bow kiss help dream "
+        "spell measure compare test try use dress charge plug program schedule love join press "
+        "pull crush pump spray toast fly sail bend crack cut slice chop peel wash wipe dust mop "
+        "vacuum polish sort screw glue twist tilt flip shake mix fill roll switch hit click lock "
+        "swap exchange craft repair score finish start reset share save store protect shout"
     ),
     destinations=(
         Destination(
@@ -409,10 +417,10 @@ ENGLISH = Language(
     negations="not|rather than|instead of|and not|but not|don't want|no not",
     but="but|but rather|i meant|rather|it's|it is|and",
     connectors=(
-        "so|so just|and|then|and then|and after that|after that|afterwards|and afterwards|"
+        "so|so just|and|&|then|and then|and after that|after that|afterwards|and afterwards|"
         "and also|and now|and finally|before you|next"
     ),
-    joiners="and|and also|and then|then|as well as|plus|or",
+    joiners="and|&|and also|and then|then|as well as|plus|or",
     binders=word_set("between with that which who whose except but without among both"),
     determiners=word_set(
         "the a an my your our his her its their this that these those all every each any some "
@@ -436,6 +444,18 @@ ENGLISH = Language(
     sides=word_set("left right middle center centre top bottom front back side rear end"),
     adjectives=frozenset().union(*ADJECTIVE_CLASSES.values()) | {"very", "most", "same"},
     nouns=NOUNS,
+    examples="the name of a thing ('the red mug'), or pick up, put, bring, find, show, go to, stop",
+    choices="or|or maybe|nor",
+    articles=word_set("the a an my your our their its every"),
+    subordinators=word_set(
+        "that which who whose whom where whatever what to between with except but without among "
+        "both"
+    ),
+    persons=word_set("me us you myself yourself everybody everyone somebody someone"),
+    object_pronouns=word_set("it them him"),
+    indefinite=word_set("something anything someone anyone somebody anybody whatever"),
+    exactly=word_set("exactly only just precisely"),
+    uncovered=UNCOVERED,
 )
 
 # They name nothing by themselves, in any expression.

@@ -6,6 +6,7 @@ A table, see language.py for what each entry means.
 
 from __future__ import annotations
 
+from mllmseg_ros.language.german_uncovered import UNCOVERED
 from mllmseg_ros.language.language import (
     Asides,
     Destination,
@@ -107,7 +108,7 @@ _ADJECTIVES = word_map(
     "link: left, recht: right, mittler: middle, vorder: front, hinter: rear, "
     "vorderst: front, hinterst: rear, ober: top, unter: bottom, oberst: top, "
     "unterst: bottom, linkest: leftmost, rechtest: rightmost, "
-    "nächst: nearest, nah: near, näher: nearer, nächstgelegen: nearest, "
+    "nächst: nearest, gleich: same, nah: near, näher: nearer, nächstgelegen: nearest, "
     "fern: far, entferntest: farthest, fernst: farthest, weitest: farthest, "
     "erst: first, zweit: second, dritt: third, viert: fourth, letzt: last, "
     "ander: other, hell: light, dunkel: dark, dunkl: dark, heller: lighter, "
@@ -136,6 +137,23 @@ _PHRASES = {
         "alles: everything, irgendetwas: anything, irgendwas: anything"
     ),
     "noch einer": "another one",
+    # Parts of what there is
+    **{
+        f"{number} {of}": f"{english} of the"
+        for number, english in word_map(
+            "eine: one, einen: one, eins: one, einer: one, eines: one, zwei: two, drei: three, "
+            "vier: four, fünf: five, sechs: six"
+        ).items()
+        for of in ("der", "von den")
+    },
+    **dict.fromkeys(("eine andere", "einen anderen", "ein anderes", "ein anderer"), "another"),
+    # What something is for
+    **word_map(
+        "zu trinken: to drink, zu dem trinken: to drink, zu essen: to eat, zu dem essen: to eat, "
+        "zu lesen: to read, zu dem lesen: to read, zu dem schreiben: to write with, "
+        "zu dem schneiden: to cut with, was zu trinken: something to drink, "
+        "was zu essen: something to eat, was zu lesen: something to read"
+    ),
     **dict.fromkeys(("noch ein", "noch eine", "noch einen"), "another"),
     # Pronouns
     **dict.fromkeys(("es", "ihn", "ihm"), "it"),
@@ -198,11 +216,12 @@ GERMAN = Language(
     fillers=(
         "noch mal|nochmal|noch einmal|äh|ähm|öh|hm|hmm|tja|ach|bitte|mal|bitte mal|doch|"
         "doch mal|eben|halt mal|einfach|gerade|"
-        "mir|uns|mir mal|eigentlich|nämlich|bitteschön|bitte schön|irgendwo|irgendwie|jetzt|gleich"
+        "mir|uns|mir mal|zuerst|als erstes|eigentlich|nämlich|bitteschön|bitte schön|irgendwo|"
+        "irgendwie|jetzt|gleich"
     ),
     openers=(
         "hallo|hey|hi|he|ok|okay|gut|also|so|ja|na|nun|und|dann|aber|roboter|lieber roboter|"
-        "hallo roboter|danach|zuerst|schnell|vorsichtig|langsam|als nächstes|"
+        "hallo roboter|danach|zuerst|schnell|vorsichtig|langsam|erst|als nächstes|"
         "kannst du|könntest du|würdest du|willst du|magst du|kann man|können wir|könnten wir|"
         "können sie|könnten sie|würden sie|ich möchte dass du|ich will dass du|du sollst|du kannst|"
         "du musst|wärst du so nett und|sei so gut und|sei so nett und|sei so lieb und|"
@@ -246,7 +265,7 @@ GERMAN = Language(
             "(nimm|greif|heb|hebe|hol|hole|nehmen sie|heben sie) {} "
             "(auf|hoch|heraus|raus|weg|in die Hand)",
             "(gib|reich|reiche|hol|hole) {} (her|rüber|herüber|an)",
-            "(heb|hebe) {}",
+            "(heb|hebe|halt|halte) {}",
             "(greif|greife|such und bring) (nach|zu) {}",
             "(ich brauche|ich will|ich hätte|ich nehme|ich möchte|ich brauch|wir brauchen) {}",
             "(ich will|ich hätte|ich möchte) {} (haben|gern|gerne)",
@@ -355,6 +374,7 @@ GERMAN = Language(
         "mach das licht (an|aus)",
         "(danke|vielen dank|hallo|guten morgen|guten tag|hilfe|tschüss|gut gemacht|sehr gut|prima)",
         "was (siehst|kannst|machst) du",
+        "was ist (das|dies|los)",
         "(wer|wo) bist du",
     ),
     forbid="nicht|niemals|vergiss|ich will nicht|du sollst nicht|auf keinen fall",
@@ -377,8 +397,8 @@ GERMAN = Language(
     bare_repairs="nein|nee|doch lieber|oder doch",
     negations="nicht|statt|anstatt|anstelle von|und nicht|nein nicht",
     but="sondern|aber|sondern lieber|vielmehr|und",
-    connectors="und|dann|und dann|danach|und danach|anschließend|und anschließend",
-    joiners="und|und auch|sowie|oder|und dann",
+    connectors="und|&|dann|und dann|danach|und danach|anschließend|und anschließend",
+    joiners="und|&|und auch|sowie|oder|und dann|dann|danach|und danach",
     binders=word_set("zwischen mit ohne außer"),
     determiners=word_set(
         "der die das den dem des ein eine einen einem einer dieser diese dieses diesen diesem "
@@ -398,5 +418,21 @@ GERMAN = Language(
     sides=word_set("links rechts linken rechten linke rechte seite mitte rand"),
     adjectives=_ALL_ADJECTIVES - word_set("unter hinter über aus"),
     nouns=_ALL_NOUNS,
+    examples=(
+        "the name of a thing ('die rote Tasse'), or nimm, leg, stell, bring, such, zeig, fahr zu, "
+        "stopp"
+    ),
+    choices="oder|oder lieber|noch",
+    articles=word_set(
+        "der den dem des ein eine einen einem einer mein meine meinen dein deine deinen unser"
+    ),
+    subordinators=word_set(
+        "zwischen mit ohne außer wo was womit worauf worin um zu zum welche welcher welches"
+    ),
+    persons=word_set("mir mich uns dir dich euch jemanden jemand"),
+    object_pronouns=word_set("es ihn ihm"),
+    indefinite=word_set("etwas irgendetwas irgendwas was jemand jemanden irgendjemand"),
+    exactly=word_set("genau nur exakt"),
+    uncovered=UNCOVERED,
     glossary=_GLOSSARY,
 )

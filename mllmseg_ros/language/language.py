@@ -114,6 +114,28 @@ class Asides:
         return re.fullmatch(self.open_ends, last) is not None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)  # compared and cached by identity
+class Uncovered:
+    """What no pattern covers, so that it is refused (coverage.py)."""
+
+    actions: frozenset[str]  # verbs of other requests: "open", in their imperative and infinitive
+    idioms: str  # openers of sentences that name no thing, whatever follows: "take a picture"
+    questions: str  # openers of questions that name no thing to look for
+    conditions: str  # openers of clauses on which a request would depend
+    quantities: str  # inexact numbers: "at least"
+    leftovers: str  # what changes a request: "twice"
+    no_things: str  # whole expressions that name nothing
+    question_words: frozenset[str]  # with which no expression begins
+    abstract: frozenset[str]  # nouns of what cannot be seen
+    results: frozenset[str]  # states that an action would bring about: "open"
+    each: frozenset[str]  # before a place: as many requests as there are places
+    noted_closers: frozenset[str]  # words of closers that are requests: "and come back"
+
+    def phrases(self, name: str) -> Phrases:
+        """Get the phrases of a field, prepared for lookups."""
+        return _phrases(self, name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Glossary:
     """English translations of another language's words, for the model."""
@@ -182,6 +204,16 @@ class Language:
     sides: frozenset[str]  # "left": a preposition before it names no thing
     adjectives: frozenset[str]
     nouns: frozenset[str]  # singular and plural, every word of compound ones
+    choices: str  # between things of which one is to be taken
+    articles: frozenset[str]  # that cannot end an expression
+    subordinators: frozenset[str]  # words after which a verb belongs to the expression
+    persons: frozenset[str]  # "me": objects of verbs, not things
+    object_pronouns: frozenset[str]  # which need a verb before them
+    indefinite: frozenset[str]  # "something": tells of no kind of thing
+    exactly: frozenset[str]  # words before a number that leave it as it is
+    # Refused
+    examples: str  # what is accepted instead, for errors
+    uncovered: Uncovered
     glossary: Glossary | None = None  # None for English
 
     def is_determiner(self, key: str) -> bool:
@@ -226,5 +258,5 @@ class Language:
 
 
 @cache
-def _phrases(language: Language, name: str) -> Phrases:
-    return Phrases(getattr(language, name).split("|"))
+def _phrases(table: Language | Uncovered, name: str) -> Phrases:
+    return Phrases(getattr(table, name).split("|"))

@@ -32,6 +32,9 @@ _REPLACED = {
     **dict.fromkeys("-‐‑﹣－", "-"),
 }  # fmt: skip
 _TERMINAL_CODE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")  # of colours
+# Signs that people put between requests or things, and between words alone.
+_BETWEEN = re.compile(r"(?<=\w) ?(?:\||•|·|[-=]?>|→|⇒|➔) ?(?=\w)")
+_PLUS = re.compile(r"(?<=\w) \+ (?=\w)")
 _KEPT = ".,!?;:/&%_"
 _DASH = "—"
 _OUTER = " .,!?-/&%"  # nothing is meant by these before a command
@@ -45,6 +48,7 @@ def normalize_text(text: str) -> str:
     within words. The result is at most three times as long as a text without ligatures.
     """
     text = _TERMINAL_CODE.sub(" ", text)
+    text = _BETWEEN.sub(", ", _PLUS.sub(" & ", text))
     text = unicodedata.normalize("NFKC", "".join(map(_replace, text)))
     # NFKC makes characters that the first pass has not seen, and orphans marks.
     text = _remove_orphaned_marks("".join(map(_replace, text)))

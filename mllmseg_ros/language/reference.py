@@ -11,13 +11,19 @@ from collections.abc import Sequence
 from mllmseg_ros.language.command import Target
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.language.english_words import ADJECTIVE_CLASSES, PLACES, PLURALS, SINGULARS
-from mllmseg_ros.language.language import fold
+from mllmseg_ros.language.language import fold, word_set
 
 __all__ = ["apply_correction", "complete_expression", "refers_back", "resolve_references"]
 
 _ONES = ("one", "ones")
 _SEVERAL = ("them", "these", "those", "both", "both of them", "all of them", "these two")
 _NUMBERS = frozenset({"two", "three", "four", "five", "six"})
+_SAME = ("the same", "the same one", "the same thing", "same one")
+_WHOLES = (["everything"], ["everyone"])  # which name something without an earlier command
+_NAMES = word_set("one ones more here there of us everything everyone nothing")
+# Words that, without a noun, only tell one thing from another.
+_POINTING = word_set("one ones other next last previous same more there here of them us")
+_POINTING |= ADJECTIVE_CLASSES["order"]
 _CLASS_OF = {word: name for name, words in ADJECTIVE_CLASSES.items() for word in words}
 
 
@@ -36,7 +42,8 @@ def _find_one(keys: Sequence[str]) -> int | None:
     tails = ENGLISH.phrases("tails")
     for index, key in enumerate(keys):
         ends = index + 1 == len(keys) or tails.length_at(keys, index + 1)
-        if key in _ONES and ends and (index > 0 or index + 1 < len(keys)):
+        is_part = not index and keys[1:2] == ["of"]  # "one of the mugs"
+        if key in _ONES and ends and not is_part and (index > 0 or index + 1 < len(keys)):
             return index
     return None
 
@@ -44,13 +51,45 @@ def _find_one(keys: Sequence[str]) -> int | None:
 def refers_back(expression: str) -> bool:
     """Whether an expression refers to the last command."""
     keys = _keys(expression)
-    return is_pronoun(expression) or _find_one(keys) is not None or keys[-2:] == ["the", "other"]
+    return is_pronoun(expression) or _find_one(keys) is not None or _lacks_noun(keys)
+
+
+def contains_pronoun(expression: str) -> bool:
+    """Whether "it" or "them" is the object of a preposition: "the mug next to it"."""
+    keys = _keys(expression)
+    is_bound = bool(set(keys) & (ENGLISH.binders | ENGLISH.asides.subjects - {"it"}))
+    return not is_bound and bool(set(keys[1:]) & ENGLISH.object_pronouns)
+
+
+def _lacks_noun(keys: Sequence[str]) -> bool:
+    """Whether only the noun is missing: "the other", "another", "two"."""
+    without = ENGLISH.pronouns | ENGLISH.indefinite | _NAMES
+    return (
+        not without & set(keys)
+        and keys[-1] not in ENGLISH.articles
+        and all(key in ENGLISH.determiners or key in _POINTING for key in keys)
+    )
+
+
+def is_same(expression: str) -> bool:
+    """Whether an expression asks for the last command once more: "the same one"."""
+    return " ".join(_keys(expression)) in _SAME
+
+
+def is_bare_reference(expression: str) -> bool:
+    """Whether an expression says nothing of a thing without an earlier one: "it", "next one"."""
+    keys = _keys(expression)
+    if keys in _WHOLES:
+        return False
+    return is_pronoun(expression) or all(
+        key in ENGLISH.determiners or key in _POINTING for key in keys
+    )
 
 
 def complete_expression(expression: str, before: str) -> str:
     """Complete "the bigger one" from the expression before: "the bigger red mug"."""
     words, keys = expression.split(), _keys(expression)
-    if keys[-2:] == ["the", "other"]:
+    if _lacks_noun(keys):
         words, keys = [*words, "one"], [*keys, "one"]
     at = _find_one(keys)
     if at is None:
@@ -62,8 +101,8 @@ def complete_expression(expression: str, before: str) -> str:
         for word in adjectives
         if _CLASS_OF.get(fold(word)) not in classes and fold(word) != "other"
     ]
-    if at == 0:
-        words, keys, at = ["the", *words], ["the", *keys], 1
+    if at == 0 or keys[0] == "next":
+        words, keys, at = ["the", *words], ["the", *keys], at + 1
     several = keys[at] == "ones" or bool(_NUMBERS & set(keys[:at]))
     number = PLURALS if several else SINGULARS
     noun = [*noun[:-1], number.get(noun[-1], noun[-1])]
@@ -105,14 +144,16 @@ def resolve_references(
         LookupError: An expression refers to nothing.
     """
     found: list[Target] = []
+    held = ""  # expression of what is to be put somewhere and is not named
     for target, is_moved in zip(targets, moved, strict=True):
         new = [target]
         if is_pronoun(target.expression):
             context = found or before
             meant = _resolve_pronoun(fold(target.expression), context, before, found, target.role)
             if is_moved and (not meant or _is_held(context)):
+                held = context[-1].expression if context else ""
                 continue
-            if not meant:
+            if not meant or held in [each.expression for each in meant]:  # not upon itself
                 raise LookupError(target.expression)
             new = [Target(expression=each.expression, role=target.role) for each in meant]
         elif refers_back(target.expression):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from mllmseg_ros.language.language import Language, SentencePattern
 from mllmseg_ros.language.words import Word, word_keys
 
-__all__ = ["Mention", "parse_sentence", "parse_things"]
+__all__ = ["Mention", "find_clause_without_destination", "parse_sentence", "parse_things"]
 
+ROLES_OF_ACTIONS = ("pick", "place", "destination")
 _KINDS_THAT_MOVE = ("put", "carry")
 _BESIDE = "place_beside"
 
@@ -38,6 +39,16 @@ def parse_sentence(words: Sequence[Word], language: Language) -> list[Mention] |
     return [mention for clause in clauses for mention in clause or ()]
 
 
+def find_clause_without_destination(words: Sequence[Word], language: Language) -> Sequence[Word]:
+    """Find the clause that would move a thing but does not say where to; empty without one."""
+    words = _strip_before_verb(words, language)
+    for clause in _split_clauses(words, language):
+        match = _match_verb(strip_closers(clause, language), language, strict=True)
+        if match is not None and match[0].kind == "put" and _parse_clause(clause, language) is None:
+            return clause
+    return ()
+
+
 def parse_things(words: Sequence[Word], language: Language) -> list[Mention] | None:
     """Parse one or several things without a verb; None if there is none.
 
@@ -58,10 +69,9 @@ def iterate_stripped(words: Sequence[Word], language: Language) -> Iterator[list
     """Yield the folded words, then without openers, then without one closer after another."""
     yield word_keys(words)
     words = strip_openers(words, language)
-    closers = language.phrases("closers")
     while words:
         yield word_keys(words)
-        length = closers.length_before(word_keys(words), len(words))
+        length = _length_of_closer(words, language)
         if not length:
             return
         words = words[: len(words) - length]
@@ -69,17 +79,34 @@ def iterate_stripped(words: Sequence[Word], language: Language) -> Iterator[list
 
 def strip_closers(words: Sequence[Word], language: Language) -> Sequence[Word]:
     """Remove closers after a sentence."""
-    closers = language.phrases("closers")
-    while length := closers.length_before(word_keys(words), len(words)):
+    while length := _length_of_closer(words, language):
         words = words[: len(words) - length]
     return words
+
+
+def _length_of_closer(words: Sequence[Word], language: Language) -> int:
+    """Number of words of the closer that a sentence ends with: of "follow the man" none."""
+    length = language.phrases("closers").length_before(word_keys(words), len(words))
+    begin = len(words) - length
+    if length == 1 and begin and not words[begin - 1].pause:
+        before = words[begin - 1].key
+        is_noun = words[begin].key in language.nouns and before in language.adjectives
+        if is_noun or before in language.articles:
+            return 0
+    return length
 
 
 def strip_openers(words: Sequence[Word], language: Language) -> Sequence[Word]:
     """Remove openers before a sentence."""
     openers = language.phrases("openers")
     while length := openers.length_at(word_keys(words), 0):
-        words = words[length:]
+        rest = words[length:]
+        is_noun_phrase = bool(rest) and (
+            rest[0].key in language.things or all(language.is_determiner(word.key) for word in rest)
+        )
+        if is_noun_phrase and words[0].key in language.adjectives:  # "next one", "next mug"
+            break
+        words = rest
     return words
 
 
@@ -122,18 +149,42 @@ def _parse_clause(words: Sequence[Word], language: Language) -> list[Mention] | 
     if match is None:
         return None
     pattern, thing = match
+    while len(thing) > 1 and thing[0].key in language.exactly:  # "exactly two mugs"
+        thing = thing[1:]
+    if len(thing) > 1 and thing[0].key in language.binders and language.is_determiner(thing[1].key):
+        thing = thing[1:]  # "both the mug and the bowl"
     role = {"segment": "", "carry": "pick"}.get(pattern.kind, pattern.kind)
     if pattern.kind in _KINDS_THAT_MOVE:
-        parts = _split_destination(thing, language, needs_carry_to=pattern.kind == "carry")
-        if parts is not None:
-            moved, role, place = parts
-            return [
-                *_split_mentions(moved, language, role="pick", moved=True),
-                Mention(role=role, words=tuple(place)),
-            ]
+        needs_carry_to = pattern.kind == "carry"
+        moves = _split_moves(thing, language, needs_carry_to=needs_carry_to)
+        if moves:
+            return moves
         if pattern.kind == "put":
             return None
     return _split_mentions(thing, language, role=role)
+
+
+def _split_moves(
+    words: Sequence[Word], language: Language, *, needs_carry_to: bool
+) -> list[Mention]:
+    """Split what is moved from its destination, and "the mug in the bowl and the can on the tray".
+
+    Returns:
+        The things and their destinations, in order; none without a destination.
+    """
+    parts = [list(each.words) for each in _split_mentions(words, language)]
+    moves = [_split_destination(part, language, needs_carry_to=needs_carry_to) for part in parts]
+    if len(parts) == 1 or not all(moves):
+        moves = [_split_destination(words, language, needs_carry_to=needs_carry_to)]
+    return [
+        mention
+        for move in moves
+        if move is not None
+        for mention in (
+            *_split_mentions(move[0], language, role="pick", moved=True),
+            Mention(role=move[1], words=tuple(move[2])),
+        )
+    ]
 
 
 def _match_verb(
@@ -156,6 +207,8 @@ def _match_verb(
             if begin >= end or tuple(keys[:begin]) != pattern.before or (strict and not begin):
                 continue
             if not strict and tuple(keys[end:]) != pattern.after:
+                continue
+            if pattern.after and keys[end - 1] in language.articles:  # "at the back"
                 continue
             thing = words[begin : len(words) if strict else end]
             is_noun_too = begin == 1 and keys[0] in language.nouns_too
@@ -211,6 +264,7 @@ def _split_destination(
             and rank <= best_rank
             and (best is None or _may_follow(best_rank, rank, language))
             and not _belongs_to_expression(keys, at, rest, is_bound, language)
+            and not _is_infinitive(rest, language)
             and (
                 not needs_carry_to
                 or _is_carry_destination(keys[at : at + length], words[at + length :], language)
@@ -223,6 +277,19 @@ def _split_destination(
         return None
     at, length = best
     return words[:at], language.prepositions[best_rank][0], words[at + length :]
+
+
+def _is_infinitive(keys: Sequence[str], language: Language) -> bool:
+    """Whether a verb and no place follows a preposition: "something to drink"."""
+    begin = 0
+    while begin < len(keys) - 1 and language.is_determiner(keys[begin]):  # "zu dem Trinken"
+        begin += 1
+    if keys[begin] not in language.uncovered.actions and (
+        begin or keys[begin] not in language.by_first_word
+    ):
+        return False
+    is_named = begin + 1 < len(keys) and keys[begin + 1] in language.nouns  # "work station"
+    return not is_named and not (begin and keys[begin] in language.nouns_too)
 
 
 def _may_follow(best_rank: int, rank: int, language: Language) -> bool:
@@ -291,13 +358,17 @@ def _split_mentions(
 ) -> list[Mention]:
     """Split "the mug, the can and the bowl", but not "the mug between the can and the bowl"."""
     keys, joiners, tails = word_keys(words), language.phrases("joiners"), language.phrases("tails")
+    is_action = role in ROLES_OF_ACTIONS
     things, ends = [(0, False)], []
     at, is_bound = 1, keys[0] in language.binders
     while at < len(words):
-        length = joiners.length_at(keys, at)
+        is_choice = is_action and language.phrases("choices").length_at(keys, at) > 0
+        length = 0 if is_choice else joiners.length_at(keys, at)
         follows = at + length
         begins = follows < len(words) and (
-            language.is_determiner(keys[follows]) or keys[follows] in language.pronouns
+            language.is_determiner(keys[follows])
+            or keys[follows] in language.pronouns
+            or _are_bare_names(words[things[-1][0] : at], words[follows:], language)
         )
         if (length or words[at - 1].pause) and begins and not is_bound:
             things.append((follows, not length))
@@ -311,3 +382,21 @@ def _split_mentions(
         Mention(role=role, words=tuple(words[begin:end]), moved=moved, is_restated=is_restated)
         for (begin, is_restated), end in zip(things, [*ends, len(words)], strict=True)
     ]
+
+
+def _are_bare_names(words: Sequence[Word], after: Sequence[Word], language: Language) -> bool:
+    """Whether names follow each other without articles: "the mug, bowl and plate"."""
+    keys = word_keys(words)
+    while keys and language.is_determiner(keys[0]):
+        keys = keys[1:]
+    joiners, tails = language.phrases("joiners"), language.phrases("tails")
+    all_after, end = word_keys(after), 0
+    while end < len(after) and not joiners.length_at(all_after, end):
+        end += 1
+        if after[end - 1].pause or tails.length_at(all_after, end):
+            break
+    return _is_bare_name(keys, language) and _is_bare_name(all_after[:end], language)
+
+
+def _is_bare_name(keys: Sequence[str], language: Language) -> bool:
+    return bool(keys) and keys[-1] in language.nouns and language.things.issuperset(keys)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pass of the language model over one row of tokens, after a cached prefix or without one.
+"""A pass of the language model over rows of tokens, after a cached prefix or without one.
 
 Computes what transformers' forward pass of Qwen2 and Llama computes, with the same modules, for
 inference: keys and values of the prefix are plain tensors, nothing is decided by the values of a
@@ -20,7 +20,7 @@ from transformers import LlamaModel, Qwen2Model
 __all__ = ["KeyValues", "LanguageModel", "read_row"]
 
 LanguageModel: TypeAlias = Qwen2Model | LlamaModel
-KeyValues = tuple[Tensor, Tensor]  # keys, values (1, heads, L, head) of one layer
+KeyValues = tuple[Tensor, Tensor]  # keys, values (B, heads, L, head) of one layer
 
 
 def read_row(
@@ -34,13 +34,13 @@ def read_row(
 
     Args:
         language_model: whose modules are called.
-        embeds: (1, Q, D) of the tokens to read.
-        position_ids: (1, Q).
-        attention_mask: (1, 1, Q, L) bool, True = may attend, with the prefix before the Q tokens.
+        embeds: (B, Q, D) of the tokens to read.
+        position_ids: (B, Q).
+        attention_mask: (B, 1, Q, L) bool, True = may attend, with the prefix before the Q tokens.
         prefix: keys and values per layer of the L - Q tokens before.
 
     Returns:
-        Hidden states (1, Q, D) after the final norm; keys and values of all L tokens per layer.
+        Hidden states (B, Q, D) after the final norm; keys and values of all L tokens per layer.
     """
     step = LayerStep(language_model, embeds, position_ids, attention_mask)
     states, cache = embeds, []
@@ -72,7 +72,7 @@ class LayerStep:
     def __call__(
         self, layer: Any, states: Tensor, prefix: KeyValues | None
     ) -> tuple[Tensor, KeyValues]:
-        """Run one layer: states (1, Q, D) and the prefix's keys and values of this layer."""
+        """Run one layer: states (B, Q, D) and the prefix's keys and values of this layer."""
         attention = layer.self_attn
         normed = layer.input_layernorm(states)
         queries, keys, values = (
@@ -91,12 +91,12 @@ class LayerStep:
         return states, (keys, values)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attend with queries (1, H, Q, head), keys and values (1, K, L, head); (1, H, Q, head).
+        """Attend with queries (B, H, Q, head), keys and values (B, K, L, head); (B, H, Q, head).
 
         Each key head serves H/K query heads. These stand one below the other as H/K*Q queries of
         one head, so that keys and values need not be repeated.
         """
-        folded = queries.reshape(1, keys.shape[1], -1, queries.shape[-1])
+        folded = queries.reshape(queries.shape[0], keys.shape[1], -1, queries.shape[-1])
         attended = scaled_dot_product_attention(folded, keys, values, attn_mask=self._bias)
         return attended.reshape(queries.shape)
 

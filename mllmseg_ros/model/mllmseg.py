@@ -174,6 +174,27 @@ class MLLMSeg(nn.Module):
         features = self._features(tokens, states, prefix_cache, length)
         return features, hidden[0, packed.states]
 
+    def read_images(self, pixel_values: Tensor, packed: PackedPrompts) -> tuple[Tensor, Tensor]:
+        """Encode several images and read the same prompts on each, in one pass.
+
+        Args:
+            pixel_values: (B, 3, S, S).
+            packed: one row per image, prefixes included; N expressions over all rows.
+
+        Returns:
+            Fused image tokens (B, G*G, C), and states (N, D) that predict the answers.
+        """
+        tokens, image_embeds = self.encode_vision(pixel_values)
+        hidden, _ = read_row(
+            self.language_model,
+            self.embed(packed.input_ids, image_embeds, packed.image_start),
+            packed.position_ids,
+            packed.attention_mask,
+        )
+        image_states = self.select_image_states(hidden, packed.image_start)
+        fused = self.mask_decoder.fuse(tokens, image_states)
+        return fused, hidden[packed.rows, packed.states]
+
     def read_prefix(
         self, image_embeds: Tensor, prefix_ids: Tensor, image_start: int
     ) -> tuple[Tensor, tuple[KeyValues, ...]]:

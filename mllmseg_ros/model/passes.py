@@ -98,6 +98,26 @@ class Passes:
         answers, masks, *encoded = self._run(self._encode_and_read, tensors)
         return self._features(encoded), Logits(answers=answers[:n], masks=masks[:n])
 
+    def read_images(
+        self, images: Sequence[NDArray[np.uint8]], prompts: Sequence[Prompt]
+    ) -> list[Logits]:
+        """Answer the same prompts on each of several images, in one pass that is not recorded."""
+        if len(group_prompts(prompts)) > 1:
+            return [self.encode_and_read(image, prompts)[1] for image in images]
+        self.path = "eager"
+        packed = pack([prompts] * len(images)).to(self._device)
+        pixels = [self._resize(each) for each in to_device(list(images), self._device)]
+        pixel_values = to_pixel_values(torch.stack(pixels)).to(self._model.dtype)
+        fused, states = self._model.read_images(pixel_values, packed)
+        n = len(states) // len(images)
+        return [
+            Logits(
+                answers=self._model.answer_logits(each, self._answer_ids),
+                masks=self._model.mask_decoder.decode(tokens[None], each),
+            )
+            for tokens, each in zip(fused, torch.split(states, n), strict=True)
+        ]
+
     def record(self, recorder: Recorder, example: Prompt) -> None:
         """Record all passes for 1, 2, 4 and 8 expressions, and compare them with the eager ones.
 

@@ -21,6 +21,7 @@ REJ = "[REJ]"
 _IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - not a password
 MAX_EXPRESSION_CHARS = 4096  # ReasonSeg's longest have some hundreds
 MAX_EXPRESSIONS = 256  # at once; each has a mask of the image's size
+_SHOWN = 60  # characters of an expression in an error
 MAX_TOKENS_AT_ONCE = 16384  # of one call, in passes of 1024
 
 
@@ -57,10 +58,22 @@ def check_expressions(expressions: Sequence[str]) -> None:
     """Check how many expressions there are, before anything is computed for one.
 
     Raises:
-        ValueError: if they are one string instead of a sequence, or more than MAX_EXPRESSIONS.
+        ValueError: if they are no list of strings, or more than MAX_EXPRESSIONS.
     """
     if isinstance(expressions, str):
-        raise ValueError("expressions is one string; give a list of strings")
+        shown = expressions[:_SHOWN]
+        raise ValueError(
+            f"expressions is one string, {shown!r}; give a list of strings: [{shown!r}]"
+        )
+    if not isinstance(expressions, Sequence):
+        raise ValueError(
+            f"expressions is of type {type(expressions).__name__}; give a list of strings, such as "
+            "['the red mug']"
+        )
+    for number, expression in enumerate(expressions[: MAX_EXPRESSIONS + 1]):
+        if not isinstance(expression, str):
+            kind = type(expression).__name__
+            raise ValueError(f"expressions[{number}] is of type {kind}; give a list of strings")
     if len(expressions) > MAX_EXPRESSIONS:
         raise ValueError(
             f"{len(expressions)} referring expressions at once, accepted are up to "

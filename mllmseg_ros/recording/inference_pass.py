@@ -16,9 +16,11 @@ from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import (
     InstanceSet,
     depth_if_found,
+    limit_instances,
     locate_instances,
     locate_or_explain,
 )
+from mllmseg_ros.language.counts import count_asked
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
 from mllmseg_ros.recording.results import Journal, RecordedResult
 from mllmseg_ros.segmentation import Segmentation, Status
@@ -140,14 +142,15 @@ def infer_image(
         depth, note = depth_if_found(
             list(chain.from_iterable(segmentations)), partial(image.find_depth, frame)
         )
-        instance_sets = tuple(
-            replace(
-                locate_or_explain(
-                    partial(locate_instances, each), depth, note if _any_found(each) else ""
-                ),
-                depth=None,
+        counts = [count_asked(expression) for expression in expressions]
+        located = (
+            locate_or_explain(
+                partial(locate_instances, each), depth, note if _any_found(each) else ""
             )
             for each in segmentations
+        )
+        instance_sets = tuple(
+            replace(limit_instances(each, counts), depth=None) for each in located
         )
     return frame, RecordedResult(
         camera=image.camera,

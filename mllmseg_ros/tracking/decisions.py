@@ -13,8 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from mllmseg_ros.segmentation import Segmentation, Status, replace_mask
 
 __all__ = ["DecisionRule", "Decisions"]
@@ -185,19 +183,16 @@ def _redecide(
     segmentation: Segmentation, status: Status, doubt: str, *, unconfirmed: bool
 ) -> Segmentation:
     """Give a segmentation another status, and the mask that the model has for it."""
-    mask, within = segmentation.mask, segmentation.box_xyxy or (0, 0, 0, 0)
-    mask_score = segmentation.mask_score
-    if segmentation.status is Status.NO_TARGET and status is not Status.NO_TARGET:
-        mask, within, mask_score = segmentation.probability_map.find_mask(FOREGROUND)
-        if not np.any(mask):
-            status, doubt = Status.LOW_CONFIDENCE, doubt or "the newest inference has no mask"
+    mask = segmentation.raw_mask
+    if status is Status.FOUND and not mask.any():
+        status, doubt = Status.LOW_CONFIDENCE, doubt or "the newest inference has no mask"
     redecided = replace_mask(
         segmentation,
         mask,
         segmentation.probability_map,
-        mask_score,
+        segmentation.mask_score,
         status=status,
         doubt=doubt,
-        within=within,
+        within=segmentation.box_xyxy,
     )
     return replace(redecided, unconfirmed=unconfirmed)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mllmseg_ros.checkpoints.loading import save_model
 from mllmseg_ros.files import make_folder, read_bytes, read_json, write_file
+from mllmseg_ros.model.known_words import split_words
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
 __all__ = ["ModelMetadata", "write_model"]
@@ -32,7 +34,12 @@ class ModelMetadata:
 
 
 def write_model(
-    folder: Path, start: Path, model: MLLMSeg, state: dict[str, Tensor], metadata: ModelMetadata
+    folder: Path,
+    start: Path,
+    model: MLLMSeg,
+    state: dict[str, Tensor],
+    metadata: ModelMetadata,
+    taught: Iterable[str] = (),
 ) -> None:
     """Write weights in the published, merged layout, with the start's tokenizer and configuration.
 
@@ -42,6 +49,8 @@ def write_model(
         model: the network.
         state: its state dict, adapters merged.
         metadata: of the model.
+        taught: expressions that it was trained on: where the start lists the words that it knows,
+            theirs are added.
     """
     make_folder(folder)
     for file in start.iterdir():
@@ -52,8 +61,10 @@ def write_model(
     fields["use_llm_lora"] = 0
     fields["mllmseg"] = {**fields.get("mllmseg", {}), **asdict(metadata)}
     fields["mllmseg"].pop("quantize", None)  # of the start; these weights are not quantised
-    if not metadata.synthetic_only:  # it has learnt words that the start does not list
-        fields["mllmseg"].pop("known_words", None)
+    known_words = fields["mllmseg"].get("known_words")
+    if known_words:
+        words = {*known_words, *(word for text in taught for word in split_words(text))}
+        fields["mllmseg"]["known_words"] = sorted(words)
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     write_file(folder / "config.json", text + "\n")
     save_model(model, folder, torch.bfloat16, state)

@@ -326,12 +326,20 @@ def test_set_expressions_is_a_command_with_a_reply(caller: Caller) -> None:
     request = SetExpressions.Request(expressions=["pick: the red mug", "place: the bowl"])
     reply = caller.call(caller.set_expressions, request)
     assert reply.success, reply.message
+    assert reply.message == "understood as 'pick: the red mug; place: the bowl'"
     client.wait(lambda: client.to("pick: the red mug; place: the bowl"), each=caller.send)
     assert client.results[-1].request_id == reply.request_id
     assert client.results[-1].intent == "pick_and_place"
     refused = caller.call(caller.set_expressions, SetExpressions.Request(expressions=["pick:"]))
     assert not refused.success
     assert "role 'pick' has no expression" in refused.message
+    sentence = SetExpressions.Request(expressions=["pick up the mug if it is red"])
+    reply = caller.call(caller.set_expressions, sentence)
+    assert reply.success
+    assert reply.message == "understood as 'pick: the mug'; left out: 'if it is red'"
+    reply = caller.call(caller.set_expressions, SetExpressions.Request(expressions=["open it"]))
+    assert not reply.success
+    assert "'open'" in reply.message
     reply = caller.call(caller.set_expressions, SetExpressions.Request())
     assert reply.success
     client.wait(lambda: client.to(""))

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +17,18 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Instance, InstanceSet
 from mllmseg_ros.geometry.localization import Position
 from mllmseg_ros.ros.messages.image_msgs import time_message
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, segmentation_from_message
+from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
 from mllmseg_ros.ros.node.request import RequestEvent, RequestFactory
-from mllmseg_ros.ros.node.result import Result
+from mllmseg_ros.ros.node.result import InferenceResult, Result, locate_inference
 from mllmseg_ros.ros.node.result_messages import (
     array_message,
     chosen_position,
@@ -197,6 +204,53 @@ def test_each_instance_of_an_expression_is_an_entry() -> None:
     chosen = chosen_position(several)
     assert chosen is not None
     assert chosen.mean[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("command", "n", "text"),
+    [
+        ("pick up the mug", 3, "1 of 1 found (3 things); several fit 'the mug': 3; understood as"),
+        ("pick up the mugs", 3, "1 of 1 found (3 things); understood as"),
+        ("pick up two mugs", 2, "1 of 1 found (2 things); understood as"),
+        ("pick up two mugs", 1, "1 of 1 found; only 1 of 'two mugs'; understood as"),
+        ("the red mug", 1, "1 of 1 found"),
+    ],
+)
+def test_the_text_tells_of_more_or_fewer_than_asked_for(command: str, n: int, text: str) -> None:
+    one = make_result(command, [FOUND])
+    instances = [replace(one.instances[0], instance_index=k) for k in range(n)]
+    message = array_message(replace(one, instance_set=InstanceSet(instances=instances)), "")
+    assert message.text.startswith(text)
+
+
+def test_a_result_has_as_many_instances_as_asked_for() -> None:
+    request = RequestFactory().receive("pick up two mugs", 0)
+    mask = np.zeros((60, 80), dtype=bool)
+    mask[5:25, 5:20] = mask[5:25, 30:40] = mask[40:55, 5:30] = True
+    mugs = build_segmentation("two mugs", FOUND, 0.9, 0.9, mask.astype(np.float32), mask)
+    frame = Frame(rgb=np.zeros((60, 80, 3), np.uint8), stamp_ns=0, frame_id="camera")
+    reader: Any = SimpleNamespace(
+        read_frame=lambda message: frame,
+        read_depth=lambda frame, paired: None,
+        find_target_frame=lambda frame: None,
+    )
+    paired: Any = None
+    inference = InferenceResult(
+        request=request,
+        image=CameraImage(Image(header=HEADER), paired, reader),
+        segmentations=[mugs],
+        began_ns=0,
+        model="tiny",
+        score_threshold=0.5,
+    )
+    areas = [each.segmentation.area_px for each in locate_inference(inference).instances]
+    assert areas == [375, 300]
+
+
+def test_the_installed_package_root_is_ours() -> None:
+    """Where the interface generator puts an empty file of its own."""
+    code = "from mllmseg_ros import Segmentation, msg; assert Segmentation is not msg.Segmentation"
+    subprocess.run([sys.executable, "-c", f"import mllmseg_ros.msg; {code}"], check=True, cwd="/")
 
 
 def test_entries_after_the_last_label_are_not_drawn() -> None:

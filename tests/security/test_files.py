@@ -228,7 +228,7 @@ def adapt(run: Path, data: Path, checkpoint: Path) -> int:
     pytest.importorskip("peft", reason="needs requirements/train.txt")
     keep = data.with_name("keep")
     shutil.copytree(data, keep, dirs_exist_ok=True)
-    command = ["adapt", str(data), str(run), "--keep", str(keep), "--steps", "1"]
+    command = ["adapt", str(data), str(run), "--keep", str(keep), "--steps", "1", "--accept-worse"]
     return main([*command, "--model", str(checkpoint), "--device", "cpu"])
 
 

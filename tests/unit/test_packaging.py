@@ -107,11 +107,17 @@ def test_ros_packages_that_are_imported_are_declared() -> None:
     assert looks_like_ros <= known
 
 
-def test_package_root_is_a_docstring_only() -> None:
-    """The interface generator installs an empty file under the same name."""
+def test_the_package_root_imports_nothing_of_the_package() -> None:
+    """Messages are imported through it. The interface generator installs an empty file there."""
     body = ast.parse((PACKAGE / "__init__.py").read_text()).body
-    assert len(body) == 1
-    assert ast.get_docstring(ast.Module(body=body, type_ignores=[]))
+    imported = [each for each in body if isinstance(each, (ast.Import, ast.ImportFrom))]
+    names = {
+        getattr(each, "module", None) or alias.name for each in imported for alias in each.names
+    }
+    assert names <= {"__future__", "importlib", "typing"}
+    build = (ROOT / "CMakeLists.txt").read_text()
+    ours = build.index("install(DIRECTORY ${PROJECT_NAME}/")
+    assert build.index("rosidl_generate_interfaces(") < ours  # so that this package's file stays
 
 
 def test_no_python_folder_takes_the_place_of_generated_code() -> None:

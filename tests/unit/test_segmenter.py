@@ -7,10 +7,14 @@ import dataclasses
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -20,6 +24,7 @@ from mllmseg_ros.cli import main
 from mllmseg_ros.language import vocabulary
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.model.prompt import Prompt
+from mllmseg_ros.segmentation import Segmentation, build_segmentation
 from mllmseg_ros.segmenter import NotFiniteError, Segmenter, Status
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.sim.samples import N_SAMPLES, load_sample, sample_expressions
@@ -163,28 +168,23 @@ def test_no_expression_gives_no_answer(
 
 
 @pytest.mark.parametrize(
-    ("can_reject", "threshold", "found", "status"),
-    [
-        (True, 0.0, True, None),
-        (True, 1.1, False, Status.NO_TARGET),
-        (False, 1.1, None, None),
-    ],
+    ("can_reject", "threshold", "absent"),
+    [(True, 0.0, False), (True, 1.1, True), (False, 1.1, None)],
 )
 def test_deciding(
     random_checkpoint: Path,
     image: NDArray[np.uint8],
     can_reject: bool,
     threshold: float,
-    found: bool | None,
-    status: Status | None,
+    absent: bool | None,
 ) -> None:
     segmenter = Segmenter.from_pretrained(random_checkpoint, device="cpu", dtype="float32")
     segmenter.can_reject, segmenter.threshold = can_reject, threshold
     (segmentation,) = segmenter(image, ["the red mug"])
     assert math.isnan(segmentation.score) == (not can_reject)
-    assert segmentation.found == (segmentation.area_px > 0 if found is None else found)
-    if status is not None:
-        assert segmentation.status is status
+    if absent is None:  # it always segments something
+        absent = not segmentation.raw_mask.any()
+    assert (segmentation.status is Status.NO_TARGET) == absent
     if not can_reject:
         # The mask-score limit turns the same mask from found into doubtful.
         segmenter.model.mask_decoder.conv2.bias.data.fill_(1.0)
@@ -195,19 +195,135 @@ def test_deciding(
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"),
+    ("bad", "messages"),
     [
-        (np.zeros((4, 4), np.uint8), r"\(4, 4\), expected uint8 RGB"),
-        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)"),
-        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
-        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((4, 4), np.uint8), (r"\(4, 4\), expected uint8 RGB", r"np\.stack")),
+        (np.zeros((4, 4, 4), np.uint8), (r"\(4, 4, 4\)", r"image\[\.\.\., :3\]")),
+        (np.zeros((0, 4, 3), np.uint8), (r"\(0, 4, 3\)",)),
+        (np.zeros((4, 4, 3), np.float32), ("float32", r"255 \* image")),
+        (np.zeros((3, 4, 4), np.uint8), (r"transpose\(1, 2, 0\)",)),
+        (np.zeros((2, 4, 4, 3), np.uint8), (r"\(2, 4, 4, 3\)", "given as a list")),
+        (None, ("None, as cv2.imread returns", "BGR, convert it by cv2.cvtColor")),
+        (torch.zeros(3, 4, 5), (r"torch.Tensor, torch.float32 of shape \(3, 4, 5\)",)),
+        ([np.zeros((4, 4, 3), np.uint8)], ("a list of 1; segmenter",)),
+        (7, ("of type int, expected uint8 RGB",)),
+        ("missing.png", ("missing.png cannot be read",)),
     ],
 )
 def test_bad_images_are_named(
-    random_segmenter: Segmenter, bad: NDArray[np.uint8], message: str
+    random_segmenter: Segmenter, bad: Any, messages: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        random_segmenter.encode(bad)
+    for message in messages:
+        with pytest.raises(ValueError, match=message):
+            random_segmenter.encode(bad)
+
+
+def test_what_is_no_list_of_expressions_is_named(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    asked: Any = random_segmenter
+    with pytest.raises(ValueError, match=r"one string, 'the mug'; give .*: \['the mug'\]"):
+        asked(image, "the mug")
+    with pytest.raises(ValueError, match=r"expressions\[1\] is of type int"):
+        asked(image, ["the mug", 1])
+    with pytest.raises(ValueError, match="expressions is of type NoneType"):
+        asked(image, None)
+    with pytest.raises(ValueError, match="context is of type ndarray, expected what encode"):
+        asked.segment(image, ["the mug"])
+    with pytest.raises(ValueError, match=r"images\[1\]: image is None"):
+        asked([image, None], ["the mug"])
+    with pytest.raises(ValueError, match="at least one"):
+        asked.compute_logits(asked.encode(image), [])
+
+
+def test_files_and_pil_images_are_as_arrays(
+    random_segmenter: Segmenter, image: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    picture, path = PIL.Image.fromarray(image), tmp_path / "image.png"
+    picture.save(path)
+    rgba = picture.convert("RGBA")
+    (expected,) = random_segmenter(image, ["the mug"])
+    for given in (picture, rgba, path, str(path)):
+        (segmentation,) = random_segmenter(given, ["the mug"])
+        assert segmentation.mask.shape == image.shape[:2]
+        assert np.array_equal(segmentation.probability, expected.probability)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    with PIL.Image.open(tmp_path / "turned.jpg") as turned:
+        size_hw = random_segmenter.encode(turned).size_hw
+    assert size_hw == (image.shape[1], image.shape[0])
+    assert random_segmenter.encode(tmp_path / "turned.jpg").size_hw == size_hw
+
+
+@pytest.mark.parametrize("prompt_mode", ["single", "joint"])
+def test_several_images_in_one_call(
+    random_segmenter: Segmenter,
+    image: NDArray[np.uint8],
+    prompt_mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mllmseg_ros.segmenter.IMAGES_PER_PASS", 2)
+    images = [image, np.ascontiguousarray(image[:, ::-1]), image[: image.shape[0] // 2]]
+    expressions = ["the red mug", "a rather long expression about the bowl"]
+    passes: list[int] = []
+    vision = random_segmenter.torch_model.encode_vision
+    monkeypatch.setattr(
+        random_segmenter.torch_model,
+        "encode_vision",
+        lambda pixels: (passes.append(len(pixels)), vision(pixels))[1],
+    )
+    together = random_segmenter(images, expressions, prompt_mode)
+    assert passes == [2, 1]
+    for each, results in zip(images, together, strict=True):
+        alone = random_segmenter(each, expressions, prompt_mode)
+        for ours, reference in zip(results, alone, strict=True):
+            assert ours.mask.shape == each.shape[:2]
+            assert ours.expression == reference.expression
+            # float32 in another order of additions
+            assert np.abs(ours.probability - reference.probability).max() < 1e-4
+    assert random_segmenter([], ["the mug"]) == []
+    assert random_segmenter(images, []) == [[], [], []]
+
+
+def test_logits_are_what_is_decided_by(
+    random_segmenter: Segmenter, image: NDArray[np.uint8]
+) -> None:
+    context = random_segmenter.encode(image)
+    logits = random_segmenter.compute_logits(context, ["the red mug", "the bowl"])
+    results = random_segmenter.segment(context, ["the red mug", "the bowl"])
+    assert logits.answers.shape == (2, 2)
+    for mask, result in zip(logits.masks, results, strict=True):
+        values = torch.sigmoid(mask.float()).numpy()
+        assert np.array_equal(values, result.probability_map.values)
+
+
+def test_the_package_root_gives_the_segmenter_without_torch() -> None:
+    code = (
+        "import sys; from mllmseg_ros import Segmenter, Segmentation, Status; "
+        "assert not {'torch', 'transformers'} & set(sys.modules); "
+        "import mllmseg_ros.segmenter; assert Segmenter is mllmseg_ros.segmenter.Segmenter"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_found_and_masks_say_what_the_messages_say() -> None:
+    drawn = np.zeros((4, 6), np.bool_)
+    drawn[1:3, 2:5] = True
+
+    def build(status: Status) -> Segmentation:
+        return build_segmentation("a", status, 0.5, 0.9, drawn.astype(np.float32), drawn)
+
+    for status in Status:
+        segmentation = build(status)
+        assert segmentation.found == (status is Status.FOUND)
+        assert np.array_equal(segmentation.raw_mask, drawn)
+    for status in (Status.FOUND, Status.LOW_CONFIDENCE):
+        assert np.array_equal(build(status).mask, drawn)
+        assert build(status).box_xyxy == (2, 1, 5, 3)
+    absent = build(Status.NO_TARGET)
+    assert not absent.mask.any()
+    assert (absent.box_xyxy, absent.inside_uv, absent.area_px) == (None, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +336,7 @@ def test_bad_images_are_named(
         (["mug"] * 1000, "joint", "1000 referring expressions at once, accepted are up to 256"),
         (["a mug on a table " * 6] * 256, "single", "tokens in all, accepted at once are up to"),
         (["mug"], "both", "unknown prompt_mode 'both'; accepted"),
-        ("mug", "single", "one string; give a list"),
+        ("mug", "single", "one string, 'mug'; give a list"),
     ],
 )
 def test_bad_questions_are_named(
@@ -283,7 +399,7 @@ def test_float16_that_overflows_is_replaced_by_float32_with_a_warning(
 ) -> None:
     # A GPU that does not compute bfloat16 would make this choice; the CPU computes float16 alike.
     choice = torch.device("cpu"), torch.float16
-    monkeypatch.setattr("mllmseg_ros.segmenter.choose_device_and_dtype", lambda *_: choice)
+    monkeypatch.setattr("mllmseg_ros.model.precision.choose_device_and_dtype", lambda *_: choice)
     sound = Segmenter.from_pretrained(random_checkpoint)
     assert (sound.dtype, sound.load_warning) == (torch.float16, "")
     folder = Path(shutil.copytree(random_checkpoint, tmp_path / "large"))
@@ -303,7 +419,9 @@ def test_float16_that_overflows_is_replaced_by_float32_with_a_warning(
 def test_a_gpu_that_is_not_used_is_warned_about(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mllmseg_ros.segmenter.find_gpu_problem", lambda: "there is an NVIDIA GPU")
+    monkeypatch.setattr(
+        "mllmseg_ros.model.precision.find_gpu_problem", lambda: "there is an NVIDIA GPU"
+    )
     with pytest.warns(UserWarning, match="runs on the CPU: there is an NVIDIA GPU"):
         Segmenter.from_pretrained(random_checkpoint)
     wanted = Segmenter.from_pretrained(random_checkpoint, device="cpu")  # as asked for
@@ -331,7 +449,7 @@ def test_a_word_that_was_never_taught_makes_no_sure_answer(embedded: Segmenter) 
     )
     assert (known.status, known.doubt) == (Status.FOUND, "")
     assert unknown.score > embedded.threshold  # the model itself is sure
-    assert (unknown.status, unknown.found) == (Status.LOW_CONFIDENCE, True)
+    assert (unknown.status, unknown.found) == (Status.LOW_CONFIDENCE, False)
     assert unknown.doubt == "mllmseg-tabletop was not trained on 'screwdriver'"
     assert noise.status is not Status.FOUND
     assert (absent.status, absent.doubt) == (Status.NO_TARGET, "")

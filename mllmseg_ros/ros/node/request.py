@@ -43,6 +43,13 @@ class Request:
         return self.command is not None and self.command.is_stop
 
     @property
+    def description(self) -> str:
+        """How it was understood, or why it was refused; one line for people."""
+        if self.command is None:
+            return self.refusal
+        return self.note or f"understood as '{self.command.text}'"
+
+    @property
     def accepted(self) -> Command:
         """The command of a request that was not refused.
 

@@ -18,6 +18,7 @@ from mllmseg_ros.geometry.instances import (
     InstanceSet,
     TargetFrame,
     depth_if_found,
+    limit_instances,
     locate_instances,
     locate_or_explain,
 )
@@ -27,6 +28,7 @@ from mllmseg_ros.geometry.localization import (
     stand_box_upright,
     transform_position,
 )
+from mllmseg_ros.language.counts import count_asked
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.inference_backend import EncodedImage
 from mllmseg_ros.ros.node.request import Request
@@ -163,11 +165,12 @@ def _result(
     began_ns: int,
     error: str = "",
 ) -> Result:
+    counts = [count_asked(each) for each in inference.request.accepted.expressions]
     return Result(
         request=inference.request,
         header=image.header,
         rgb=image.frame().rgb,
-        instance_set=instance_set,
+        instance_set=limit_instances(instance_set, counts),
         latency_ns=time.monotonic_ns() - began_ns,
         model=inference.model,
         score_threshold=inference.score_threshold,

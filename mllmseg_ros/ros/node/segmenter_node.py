@@ -226,8 +226,9 @@ class SegmenterNode(LifecycleNode):
     async def _set_expressions(
         self, call: SetExpressions.Request, response: SetExpressions.Response
     ) -> SetExpressions.Response:
-        request, response.message = self._router.set_expressions(call.expressions, call.camera)
-        response.request_id, response.success = request.request_id, not response.message
+        request, refusal = self._router.set_expressions(call.expressions, call.camera)
+        response.request_id, response.success = request.request_id, not refusal
+        response.message = refusal or request.description
         return response
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:

@@ -2,9 +2,9 @@
 """Adapt a model to a user's own objects with tens to hundreds of images.
 
 The run folder holds ``recipe.json``, ``log.jsonl``, ``tensorboard/``, ``state.safetensors`` (the
-last checkpoint), ``best/`` and ``best.json`` (the best one so far) and at the end ``model/`` (for
-``model:=``), ``report.json``, ``before_after.png`` and ``before_after/``. The same command resumes
-the run.
+last checkpoint), ``before.json`` (scores of the start), ``best/`` and ``best.json`` (the best one
+so far) and at the end ``report.json``, ``before_after.png``, ``before_after/`` and, unless it is
+worse than the start, ``model/`` (for ``model:=``). The same command resumes the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.data.sample import Sample, fingerprint
 from mllmseg_ros.drawing.image_file import write_image
-from mllmseg_ros.files import FolderLock, read_json, replaced_folder, write_file
+from mllmseg_ros.files import FolderLock, is_missing, read_json, replaced_folder, write_file
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.precision import choose_device_and_dtype
 from mllmseg_ros.model.prompt import PromptBuilder
@@ -46,7 +46,7 @@ from mllmseg_ros.train.write_model import ModelMetadata, write_model
 
 __all__ = ["adapt", "set_trained"]
 
-_BEST = "best.json"
+_BEST, _BEFORE = "best.json", "before.json"
 _SMALL = 50_000_000  # parameters, up to which everything may be trained
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of the best checkpoint in its mixture with the start
 
@@ -59,6 +59,8 @@ def adapt(
     recipe: AdaptRecipe,
     features: Path | None = None,
     device: torch.device | str | None = None,
+    *,
+    accept_worse: bool = False,
 ) -> AdaptReport:
     """Adapt, or resume an adaptation.
 
@@ -73,6 +75,9 @@ def adapt(
             Images are then not augmented. None computes them anew, except for the decoder alone,
             which keeps them in the run folder.
         device: for the model; None for the best available.
+        accept_worse: write ``model/`` even if it is worse than the start
+            (:attr:`~mllmseg_ros.train.adapt.report.AdaptReport.is_worse`); by default there is none
+            then, and one of an earlier run stays.
 
     Raises:
         ValueError: if the run there has another recipe or is in use, features are to be kept but
@@ -103,8 +108,7 @@ def adapt(
         # A model that is shown absent targets learns to reject.
         absent = any(target.region is None for sample in samples for target in sample.targets)
         evaluator = Evaluator(start, chosen_device, dtype, held_out, rehearsal, can_reject=absent)
-        tqdm.write("evaluating the model before training")
-        before = evaluator.evaluate()
+        before = _measure_before(run / _BEFORE, evaluator)
         prompts = PromptBuilder(
             Tokenizer.from_folder(start), model.config.prompt, model.config.n_image_tokens
         )
@@ -125,7 +129,16 @@ def adapt(
             run, start, recipe, model, batches, cache, evaluator, before, answer_ids, started_s
         )
         trainer.train()
-        return _finish(trainer, trained, len(train_samples))
+        return _finish(trainer, trained, len(train_samples), accept_worse=accept_worse)
+
+
+def _measure_before(path: Path, evaluator: Evaluator) -> Scores:
+    """Read the scores of the start checkpoint, or measure them, once per run."""
+    if not is_missing(path):
+        return Scores.from_json(read_json(path), path)
+    before = evaluator.evaluate()
+    write_file(path, json.dumps(before.to_json(), indent=2) + "\n")
+    return before
 
 
 class _AdaptTrainer(Trainer):
@@ -166,6 +179,7 @@ class _AdaptTrainer(Trainer):
             synthetic_only=False,
         )
         self._model, self._batches, self._cache = model, batches, cache
+        self.taught = batches.expressions
         self._answer_ids = answer_ids
         self._spent_before_s, self._started_s = 0.0, started_s
 
@@ -194,7 +208,8 @@ class _AdaptTrainer(Trainer):
         scores = self.evaluator.evaluate(self._model)
         if self.best.record_evaluation(done, scores):
             merged = self.evaluator.model
-            write_model(self.run / "best", self.start, merged, merged.state_dict(), self.metadata)
+            state = merged.state_dict()
+            write_model(self.run / "best", self.start, merged, state, self.metadata, self.taught)
 
     def save(self, done: int) -> None:
         fields = {"best": self.best.fields, "spent_s": self.spent_s}
@@ -265,7 +280,9 @@ def _mix(old: dict[str, Tensor], new: dict[str, Tensor], share: float) -> dict[s
     }
 
 
-def _finish(trainer: _AdaptTrainer, trained: str, n_images: int) -> AdaptReport:
+def _finish(
+    trainer: _AdaptTrainer, trained: str, n_images: int, *, accept_worse: bool
+) -> AdaptReport:
     """Mix the best checkpoint with the start, write the best mixture and the report."""
     run, evaluator, best = trainer.run, trainer.evaluator, trainer.best
     device = evaluator.segmenter.device
@@ -280,9 +297,6 @@ def _finish(trainer: _AdaptTrainer, trained: str, n_images: int) -> AdaptReport:
     share, after = max(evaluations, key=lambda evaluation: best.selection_score(evaluation[1]))
     trainer.log.write({"share": share, "new": after.new.g_iou})
     mixed = _mix(old, new, share)
-    with replaced_folder(run / "model") as partial:
-        write_model(partial, trainer.start, evaluator.model, mixed, trainer.metadata)
-        shutil.rmtree(run / "model", ignore_errors=True)  # the same one, of a run that had ended
     evaluator.model.load_state_dict(mixed)
     before = best.before
     report = AdaptReport(
@@ -295,6 +309,12 @@ def _finish(trainer: _AdaptTrainer, trained: str, n_images: int) -> AdaptReport:
         known=(before.known, after.known) if before.known and after.known else None,
         max_forgetting=trainer.recipe.max_forgetting,
     )
+    if accept_worse or not report.is_worse:
+        with replaced_folder(run / "model") as partial:
+            write_model(
+                partial, trainer.start, evaluator.model, mixed, trainer.metadata, trainer.taught
+            )
+            shutil.rmtree(run / "model", ignore_errors=True)  # the same one, of an ended run
     text = json.dumps(report.to_dict(), indent=2)
     write_file(run / "report.json", text.replace("NaN", "null") + "\n")
     start = Segmenter.from_pretrained(trainer.start, device=device, dtype=evaluator.segmenter.dtype)

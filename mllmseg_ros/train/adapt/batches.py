@@ -69,6 +69,12 @@ class AdaptBatches:
         self._seed = seed
         self._augment, self._flip = augment, flip
 
+    @property
+    def expressions(self) -> list[str]:
+        """The expressions of the samples to learn."""
+        targets = (target for sample in self._new for target in sample.targets)
+        return [expression for target in targets for expression in target.expressions]
+
     def draw(
         self, step: int, n_images: int, n_expressions: int, rehearsal_share: float
     ) -> AdaptBatch:

@@ -15,7 +15,7 @@ from mllmseg_ros.checkpoints.hub import checkpoint_name
 from mllmseg_ros.checkpoints.loading import load_model
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.eval.dataset import evaluate_samples
-from mllmseg_ros.eval.dataset_report import ProtocolScores
+from mllmseg_ros.eval.dataset_report import ProtocolScores, to_json_fields
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
@@ -32,6 +32,35 @@ class Scores:
 
     new: ProtocolScores
     known: ProtocolScores | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON, null for NaN."""
+        return {
+            "new": to_json_fields(self.new),
+            "known": to_json_fields(self.known) if self.known else None,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Any, path: Path) -> Scores:
+        """Restore what :meth:`to_json` gave.
+
+        Raises:
+            ValueError: if the fields are others; with the path that they are of.
+        """
+        try:
+            known = fields["known"]
+            return cls(
+                new=_restore(fields["new"]), known=_restore(known) if known is not None else None
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: not the scores of a run ({error!r})") from error
+
+
+def _restore(fields: dict[str, Any]) -> ProtocolScores:
+    values: dict[str, Any] = {
+        name: float("nan") if value is None else value for name, value in fields.items()
+    }
+    return ProtocolScores(**values)
 
 
 class Evaluator:

@@ -43,6 +43,11 @@ class AdaptReport:
         """Points of gIoU lost on what the model knew; 0 where it was not measured."""
         return self.known[0].g_iou - self.known[1].g_iou if self.known else 0.0
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether the model got worse: on the held-out images, or by forgetting too much."""
+        return self.new[1].g_iou < self.new[0].g_iou or self.forgotten > self.max_forgetting
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         former = {"n_images": "n_pictures"}  # the key in existing reports
@@ -69,6 +74,11 @@ class AdaptReport:
                 )
                 percents = "".join("-".rjust(8) if c != c else f"{c:8.1f}" for c in cells)
                 lines.append(f"{name + ', ' + when:<26}{scores.n:>6}{scores.n_empty:>7}{percents}")
+        if self.new[1].g_iou < self.new[0].g_iou:
+            lines.append(
+                f"WARNING: worse than before: gIoU {self.new[1].g_iou:.1f} on held-out images, "
+                f"{self.new[0].g_iou:.1f} before; more images or another recipe may help"
+            )
         if not self.known:
             lines.append("forgetting was not measured: name a data set with --keep")
         elif self.forgotten > self.max_forgetting:

@@ -102,7 +102,14 @@ def train_as_in_paper(
                 can_reject=model.config.can_reject or (absent and split_inputs),
                 synthetic_only=False,
             )
-            write_model(run / "model", start, model, merged_state(model), metadata)
+            taught = (
+                expression
+                for samples in data_sets
+                for sample in samples
+                for target in sample.targets
+                for expression in target.expressions
+            )
+            write_model(run / "model", start, model, merged_state(model), metadata, taught)
         accelerator.wait_for_everyone()
     return run / "model"
 

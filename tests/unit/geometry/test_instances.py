@@ -11,6 +11,8 @@ import pytest
 
 from mllmseg_ros.geometry.instances import (
     Depth,
+    InstanceSet,
+    limit_instances,
     locate_instances,
     split_into_instances,
     split_mask,
@@ -147,6 +149,30 @@ def test_every_answer_gives_its_instances_in_order_with_places_of_their_own() ->
     assert second.segmentation.box_xyxy == (96, 46, 125, 75)
     assert second.segmentation.mask_score == pytest.approx(0.9)
     assert [each.position for each in locate_instances(segmentations)] == [None] * 4
+
+
+def test_as_many_are_kept_as_are_asked_for() -> None:
+    parts = [disc(30, 60, 20), disc(80, 60, 14), disc(130, 60, 10)]
+    probability = sum(
+        np.where(part, value, 0.0) for part, value in zip(parts, (0.8, 0.95, 0.9), strict=True)
+    ).astype(np.float32)
+    mask = probability > 0
+    three = build_segmentation("mugs", Status.FOUND, 0.9, 0.9, probability, mask)
+    doubtful = segment(mask, Status.LOW_CONFIDENCE)
+    whole = InstanceSet(instances=locate_instances([three, doubtful, three]))
+
+    def kept(counts: list[int | None]) -> list[tuple[int, int, int]]:
+        limited = limit_instances(whole, counts)
+        return [
+            (each.expression_index, each.instance_index, each.segmentation.box_xyxy[0])
+            for each in limited.instances
+            if each.segmentation.box_xyxy
+        ]
+
+    everything = [(0, 0, 10), (0, 1, 66), (0, 2, 120), (1, 0, 10)]
+    assert kept([None, None, 2]) == [*everything, (2, 0, 66), (2, 1, 120)]  # the best two
+    assert kept([1, 1, 5])[:2] == [(0, 0, 66), (1, 0, 10)]
+    assert len(kept([1, 1, 5])) == 5
 
 
 def test_one_thing_is_the_segmentation_itself() -> None:

@@ -91,7 +91,8 @@ def test_what_was_accepted_can_be_taught(
     recipe = read_recipe(
         AdaptRecipe, "adapt", steps=1, images=2, expressions=2, evaluate_every=1, precision="fp32"
     )
-    adapt(tmp_path / "run", random_checkpoint, load_samples(data), None, recipe, device="cpu")
+    samples, run = load_samples(data), tmp_path / "run"
+    adapt(run, random_checkpoint, samples, None, recipe, device="cpu", accept_worse=True)
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 

@@ -30,9 +30,9 @@ WOKEN = Rules(wake_word="hey robot")
         ("pick up the red mug", 0.4, Rules(), "", "confidence 0.40 is under min_confidence 0.50"),
         ("pick up the red mug", 0.4, Rules(min_confidence=0.3), "pick up the red mug", ""),
         (" ", 1.0, Rules(), "", "no command was heard"),
-        ("I think it will rain tomorrow", math.nan, Rules(), "", "not understood"),
+        ("I think it will rain tomorrow", math.nan, Rules(), "", "is a statement"),
         ("my brother bought a new house", math.nan, Rules(), "", "not understood"),
-        ("can you believe that it is already november", math.nan, Rules(), "", "not understood"),
+        ("can you believe that it is already november", math.nan, Rules(), "", "not known here"),
         (
             "my hands are full, put the folder in the drawer",
             math.nan,

@@ -8,6 +8,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from mllmseg_ros.train.adapt import adapt as adapting
 from mllmseg_ros.train.adapt import rehearsal
 from mllmseg_ros.train.adapt.adapt import adapt
 from mllmseg_ros.train.adapt.batches import AdaptBatches
-from mllmseg_ros.train.adapt.evaluation import BestCheckpoint, Scores
+from mllmseg_ros.train.adapt.evaluation import BestCheckpoint, Evaluator, Scores
 from mllmseg_ros.train.adapt.recipe import AdaptRecipe
 from mllmseg_ros.train.adapt.rehearsal import RehearsalSet, split_train_val
 from mllmseg_ros.train.adapt.report import AdaptReport
@@ -82,7 +83,7 @@ def adapted(
 ) -> tuple[Path, AdaptReport]:
     torch.set_num_threads(1)
     run = tmp_path_factory.mktemp("adapted") / "run"
-    return run, adapt(run, random_checkpoint, new, known, TINY, device="cpu")
+    return run, adapt(run, random_checkpoint, new, known, TINY, device="cpu", accept_worse=True)
 
 
 def test_a_run_gives_a_model_a_report_and_images(
@@ -139,7 +140,16 @@ def test_an_interrupted_run_repeats_the_unbroken_one(
     with pytest.raises(KeyboardInterrupt):
         adapt(run, random_checkpoint, new, known, TINY, device="cpu")
     monkeypatch.setattr(adapting, "adapt_losses", real)
-    report = adapt(run, random_checkpoint, new, known, TINY, device="cpu")
+    measured: list[str] = []
+    real_evaluate = Evaluator.evaluate
+
+    def evaluate(evaluator: Evaluator, model: Any = None) -> Scores:
+        measured.append("start" if model is None else "in training")
+        return real_evaluate(evaluator, model)
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    report = adapt(run, random_checkpoint, new, known, TINY, device="cpu", accept_worse=True)
+    assert measured == ["in training", *["start"] * 5]  # and the five mixtures: not "before" again
     assert report.new[1].g_iou == adapted[1].new[1].g_iou
     for name in ("state.safetensors", "model/model.safetensors"):
         once, twice = load_file(adapted[0] / name), load_file(run / name)
@@ -169,7 +179,8 @@ def test_what_is_frozen_stays(
 ) -> None:
     recipe = replace(TINY, trained=trained, lora_rank=2, steps=2)
     features = tmp_path / "features"
-    report = adapt(tmp_path / "run", random_checkpoint, new, None, recipe, features, "cpu")
+    run = tmp_path / "run"
+    report = adapt(run, random_checkpoint, new, None, recipe, features, "cpu", accept_worse=True)
     assert report.trained == trained
     assert "not measured: name a data set with --keep" in str(report)
     assert list(features.rglob("*.safetensors"))
@@ -350,6 +361,53 @@ def test_the_best_checkpoint_is_good_and_forgets_little(tmp_path: Path) -> None:
     assert first == {"looked": {"step": 1, "new": 60, "known": 70, "worth": [-8.0, 60]}}
 
 
+def test_a_worse_model_is_not_written(
+    random_checkpoint: Path,
+    new: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.set_num_threads(1)
+    levels = iter([50.0, 40.0, *[40.0] * 5, *[40.0] * 5])
+    monkeypatch.setattr(
+        Evaluator, "evaluate", lambda *_: Scores(new=scores(next(levels)), known=None)
+    )
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(new[0].image.parent, data)
+    monkeypatch.setattr(rehearsal, "render_rehearsal_set", lambda folder: None)
+    command = ["adapt", str(data), str(run), "--model", str(random_checkpoint), "--device", "cpu"]
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "of_before").write_text("")
+    assert main([*command, "--steps", "1"]) == 3
+    out, err = capsys.readouterr()
+    assert "WARNING: worse than before: gIoU 40.0 on held-out images, 50.0 before" in out
+    assert f"{random_checkpoint} stays in use, {run / 'model'} is not written" in err
+    assert [each.name for each in (run / "model").iterdir()] == ["of_before"]
+    assert json.loads((run / "report.json").read_text())["new"][1]["g_iou"] == 40.0
+    assert main([*command, "--steps", "1", "--accept-worse"]) == 0  # "before" is not measured again
+    assert (run / "model" / "model.safetensors").is_file()
+    assert str(run / "model") in capsys.readouterr().out
+
+
+def test_words_that_were_taught_are_known_beside_the_old_ones(
+    random_checkpoint: Path, new: list[Sample], tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(random_checkpoint, start)
+    fields = json.loads((start / "config.json").read_text())
+    fields["mllmseg"] = {**fields.get("mllmseg", {}), "known_words": ["the", "mug"]}
+    (start / "config.json").write_text(json.dumps(fields))
+    recipe = replace(TINY, steps=1, evaluate_every=1)
+    run = tmp_path / "run"
+    adapt(run, start, new, None, recipe, device="cpu", accept_worse=True)
+    for folder in ("model", "best"):
+        words = json.loads((run / folder / "config.json").read_text())["mllmseg"]["known_words"]
+        assert words == sorted({"the", "mug", "gizmo", "bar", "on", "left", "right", "moon"})
+    segmenter = Segmenter.from_pretrained(run / "model", device="cpu")
+    assert segmenter.unknown_words("the mug and the gizmo") == ["and"]
+
+
 def test_forgetting_is_warned_of() -> None:
     report = AdaptReport(
         trained="all",
@@ -362,6 +420,9 @@ def test_forgetting_is_warned_of() -> None:
         max_forgetting=2.0,
     )
     assert "WARNING: 10.0 points of gIoU lost" in str(report)
+    assert report.is_worse
+    assert not replace(report, known=None).is_worse
+    assert replace(report, known=None, new=(scores(60), scores(59))).is_worse
     assert "WARNING" not in str(replace(report, known=(scores(80), scores(79))))
 
 
@@ -390,6 +451,7 @@ def test_command(
     data = tmp_path / "data"
     shutil.copytree(new[0].image.parent, data)
     arguments = ["adapt", str(data), str(tmp_path / "run"), "--keep", str(keep), "--steps", "1"]
+    arguments += ["--accept-worse"]
     assert main([*arguments, "--model", str(random_checkpoint), "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "new, held out, before" in out
