@@ -164,9 +164,8 @@ def cut_at_necks(
     """
     if _is_convex(mask):
         return [mask]
-    inside: NDArray[np.float32] = cv2.distanceTransform(
-        cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5
-    )[1:-1, 1:-1]
+    padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    inside = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     highest = float(inside.max())
     if highest < _MIN_LOBE_RADIUS_PX:
         return [mask]
