@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import sys
 import warnings
@@ -87,6 +88,14 @@ def require(extra: str, *modules: str) -> None:
             f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or install the "
             f"packages in requirements/{extra}.txt"
         )
+
+
+def find_version() -> str:
+    """Look up the version of the installed package; "" if it is not installed."""
+    try:
+        return importlib.metadata.version("mllmseg_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def read_command(expressions: Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ LOG = logging.getLogger("mllmseg_ros.web")
 LINES_PER_PERIOD = 10  # of each kind; how many more there were is said with the next one
 PERIOD_S = 10.0
 MAX_LINE_CHARS = 300
-_LOGGERS = (LOG.name, "aiohttp", "asyncio")
+_LOGGERS = (LOG.name, "mllmseg_ros.agent", "aiohttp", "asyncio", "mcp")
 
 
 def print_line(line: str) -> None:
@@ -29,7 +29,7 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def limited_log(write: Callable[[str], object]) -> Iterator[None]:
-    """Let everything that this package, aiohttp and asyncio log go to a function, limited.
+    """Let what this package's servers and their libraries log go to a function, limited.
 
     Args:
         write: called with one line, in any thread.
