@@ -165,6 +165,7 @@ _LOCKED = (
     "recordings",
     "train",
     "onnx",
+    "mcp",
     "docs",
     "test",
     "lint",

@@ -8,6 +8,7 @@ of it. Images are received only while somebody asks for them.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from mllmseg_ros.agent.serving import start_serving
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.ros.agent.backend import NodeBackend
 from mllmseg_ros.ros.agent.camera_images import CameraImages
+from mllmseg_ros.ros.support import large_images
 from mllmseg_ros.ros.support.service_calls import ServiceCalls, complete
 from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.srv import Explain, Segment, SetExpressions
@@ -191,6 +193,8 @@ def serve(
         version: of this package.
         ros_arguments: arguments after ``--ros-args``: remappings, parameters.
     """
+    # Started by an agent's client, not by a launch file, which would set it.
+    os.environ.update(large_images.environment())
     return run(
         lambda: AgentNode(allow_commands=allow_commands, access=access, version=version),
         ["--ros-args", *ros_arguments],
