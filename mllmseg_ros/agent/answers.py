@@ -45,7 +45,7 @@ class Picture:
     """An encoded image."""
 
     data: bytes
-    mime_type: str  # image/jpeg or image/png
+    mime_type: str  # such as image/jpeg
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from mllmseg_ros.agent.answers import (
     no_findings,
     target_of_instance,
 )
-from mllmseg_ros.agent.pictures import jpeg_picture, png_picture
+from mllmseg_ros.agent.pictures import MAX_PANEL_SIDE_PX, jpeg_picture
 from mllmseg_ros.codecs.image_file import read_image
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.files import show
@@ -198,7 +198,8 @@ class FolderBackend:
             camera=camera,
             text=f"{status}. {describe_decision(explanation)}",
         )
-        return answer, png_picture(draw_explanation(image.rgb, explanation))
+        panel = draw_explanation(image.rgb, explanation)
+        return answer, jpeg_picture(panel, MAX_PANEL_SIDE_PX)
 
     def _read(self, camera: str) -> _Image:
         """Decode and encode the newest image of a camera, unless that is the last one anyway."""

@@ -7,18 +7,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.agent.answers import Picture
-from mllmseg_ros.drawing.image_file import encode_jpeg, encode_png
+from mllmseg_ros.drawing.image_file import encode_jpeg
 
-__all__ = ["jpeg_picture", "png_picture"]
+__all__ = ["jpeg_picture"]
 
-MAX_SIDE_PX = 1280  # larger pictures are reduced by the models that look at them
-
-
-def jpeg_picture(rgb: NDArray[np.uint8]) -> Picture:
-    """Encode an image, RGB (H, W, 3), reduced to ``MAX_SIDE_PX``."""
-    return Picture(data=encode_jpeg(rgb, MAX_SIDE_PX), mime_type="image/jpeg")
+MAX_SIDE_PX = 1280  # larger images are reduced by the models that look at them
+MAX_PANEL_SIDE_PX = 1608  # of an explanation: its text stays legible
+MAX_BYTES = 700_000  # the SDK's client takes 1 MiB in one message over HTTP, as base64
+_QUALITIES = (85, 60, 30)
 
 
-def png_picture(rgb: NDArray[np.uint8]) -> Picture:
-    """Encode a drawing, RGB (H, W, 3), as it is."""
-    return Picture(data=encode_png(rgb), mime_type="image/png")
+def jpeg_picture(rgb: NDArray[np.uint8], max_side_px: int = MAX_SIDE_PX) -> Picture:
+    """Encode an image, RGB (H, W, 3), as JPEG, reduced to ``max_side_px``.
+
+    One with too many details for :data:`MAX_BYTES` gets a lower quality.
+    """
+    data = b""
+    for quality in _QUALITIES:
+        data = encode_jpeg(rgb, max_side_px, quality)
+        if len(data) <= MAX_BYTES:
+            break
+    return Picture(data=data, mime_type="image/jpeg")

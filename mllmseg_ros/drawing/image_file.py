@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.files import show, write_file
 
-__all__ = ["encode_jpeg", "encode_png", "write_image"]
+__all__ = ["encode_jpeg", "write_image"]
 
 _JPEG_QUALITY = 85
 
@@ -32,15 +32,10 @@ def write_image(path: Path, rgb: NDArray[np.uint8]) -> None:
     write_file(path, data.tobytes())
 
 
-def encode_jpeg(rgb: NDArray[np.uint8], max_side_px: int) -> bytes:
+def encode_jpeg(rgb: NDArray[np.uint8], max_side_px: int, quality: int = _JPEG_QUALITY) -> bytes:
     """Encode an image, RGB (H, W, 3), as JPEG; a larger one is reduced to ``max_side_px``."""
     scale = max_side_px / max(rgb.shape[:2])
     if scale < 1:
         rgb = np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].tobytes()
-
-
-def encode_png(rgb: NDArray[np.uint8]) -> bytes:
-    """Encode an image, RGB (H, W, 3), as PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()

@@ -26,12 +26,12 @@ from mllmseg_ros.agent.answers import (
     clean_text,
     format_stamp,
 )
-from mllmseg_ros.agent.pictures import jpeg_picture
+from mllmseg_ros.agent.pictures import MAX_PANEL_SIDE_PX, jpeg_picture
 from mllmseg_ros.language.plain_text import normalize_text
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.agent.camera_images import CameraImages, decode
 from mllmseg_ros.ros.agent.convert import findings_from_message
-from mllmseg_ros.ros.messages.image_msgs import nanoseconds
+from mllmseg_ros.ros.messages.image_msgs import nanoseconds, rgb_from_compressed
 from mllmseg_ros.ros.messages.overlay import draw_result
 from mllmseg_ros.srv import Explain, Segment, SetExpressions
 
@@ -43,7 +43,7 @@ __all__ = ["NodeBackend"]
 CALL_S = 120.0  # for a reply; the segmenter's own limit, request_timeout, is half of it
 CONFIRM_S = 2.0  # for the confirmation of a stop
 _SERVICE_S = 5.0  # for a service to be discovered
-_IMAGE_S = 3.0  # for an image
+_IMAGE_S = 5.0  # for an image, which may have to be discovered first
 _DRAWN_S = 0.5  # for the image of a result, which may arrive after it
 _POLL_S = 0.02
 
@@ -102,7 +102,8 @@ class NodeBackend:
         answer = Explanation(
             sentence=clean_text(sentence), camera=camera, text=clean_text(response.text)
         )
-        return answer, Picture(data=bytes(response.panel.data), mime_type="image/png")
+        panel = rgb_from_compressed(response.panel)
+        return answer, await asyncio.to_thread(jpeg_picture, panel, MAX_PANEL_SIDE_PX)
 
     async def list_cameras(self) -> CameraList:
         """Read the segmenter's parameter ``cameras``."""

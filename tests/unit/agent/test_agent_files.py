@@ -8,7 +8,7 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mcp_types import CallToolResult
 
 from mllmseg_ros.agent import folder_backend
 from mllmseg_ros.agent.folder_backend import FolderBackend
+from mllmseg_ros.agent.pictures import MAX_BYTES, jpeg_picture
 from mllmseg_ros.agent.server import MAX_CALLS, build_server
 from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.segmenter import Segmenter
@@ -34,28 +35,15 @@ PRESENT = next(iter(load_sample(0).objects))
 ABSENT = "the banana"
 
 
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_pretrained(device="cpu")
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    (folder / "desk").mkdir(parents=True)
-    shutil.copy(FRAMES / "frame_0.png", folder / "desk" / "1.png")
-    return folder
-
-
-@pytest.fixture
-def ask(folder: Path, segmenter: Segmenter) -> Iterator[Callable[..., CallToolResult]]:
+def ask(folder: Path, segmenter: Segmenter) -> Callable[..., CallToolResult]:
     """Call one tool."""
     backend = FolderBackend(folder, segmenter)
 
     def call(tool: str, **arguments: Any) -> CallToolResult:
         return talk(backend, lambda client: client.call_tool(tool, arguments))
 
-    yield call
+    return call
 
 
 def talk(
@@ -140,9 +128,16 @@ def test_the_newest_image_of_a_folder_counts(ask: Callable, folder: Path) -> Non
 def test_the_panel_of_an_explanation(ask: Callable) -> None:
     result = ask("explain", sentence=ABSENT, camera="desk")
     assert fields(result)["text"].startswith("no_target. Its score 0.0")
-    assert result.content[1].mime_type == "image/png"
     assert picture(result).shape[1] == 1608
     assert "2 things are named" in refusal(ask("explain", sentence="the mug; the can"))
+
+
+def test_a_picture_of_many_details_fits_into_a_message() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (1500, 2000, 3), np.uint8)
+    made = jpeg_picture(noise)
+    assert 100_000 < len(made.data) <= MAX_BYTES
+    pixels = cv2.imdecode(np.frombuffer(made.data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (960, 1280, 3)
 
 
 def test_watching_ends_when_the_thing_appears(folder: Path, segmenter: Segmenter) -> None:
@@ -213,7 +208,9 @@ def test_without_permission_no_tool_changes_what_the_robot_looks_for(
     assert 'command: "pick: the mug"' in status["text"]
     # Stopping is allowed always.
     assert fields(talk(backend, lambda client: client.call_tool("stop")))["accepted"]
-    assert "command:" not in fields(talk(backend, lambda client: client.call_tool("status")))["text"]
+    assert (
+        "command:" not in fields(talk(backend, lambda client: client.call_tool("status")))["text"]
+    )
 
 
 @pytest.mark.threat("A1")
