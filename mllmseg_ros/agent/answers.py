@@ -245,7 +245,7 @@ def no_findings(sentence: str, status: FindStatus, text: str, camera: str) -> Fi
         not_there=False,
         text=clean_text(text),
         note="",
-        camera=camera,
+        camera=clean_text(camera, 80),
         frame_id="",
         stamp="",
         image_wh=(0, 0),

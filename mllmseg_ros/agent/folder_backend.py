@@ -33,6 +33,7 @@ from mllmseg_ros.agent.answers import (
     no_findings,
     target_of_instance,
 )
+from mllmseg_ros.agent.limits import MAX_FILES, MAX_LISTED
 from mllmseg_ros.agent.pictures import MAX_PANEL_SIDE_PX, jpeg_picture
 from mllmseg_ros.codecs.image_file import read_image
 from mllmseg_ros.drawing.overlay import draw_overlay
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FolderBackend"]
 
-MAX_LISTED = 200  # names in an answer
-MAX_FILES = 10_000  # images in the folder that are looked at
 _NO_ROBOT = "there is no robot here: the images come from files"
 
 _Value = TypeVar("_Value")
@@ -140,7 +139,8 @@ class FolderBackend:
 
     async def set_command(self, sentence: str, camera: str) -> CommandAnswer:
         """Remember a command; nothing acts on it."""
-        self._choose(camera)
+        if camera:
+            self._choose(camera)
         command = understand(sentence, LANGUAGES["en"]).command
         if command.is_stop:
             return await self.stop()

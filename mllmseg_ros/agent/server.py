@@ -34,16 +34,13 @@ from mllmseg_ros.agent.answers import (
     StatusAnswer,
     View,
 )
+from mllmseg_ros.agent.limits import LOOK_EVERY_S, MAX_CALLS, MAX_CAMERA_CHARS, MAX_WATCH_S
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 
 __all__ = ["build_server"]
 
 LOG = logging.getLogger("mllmseg_ros.agent")
-MAX_CALLS = 8  # at a time; stop and status are answered beside them
-MAX_CAMERA_CHARS = 1024
-MAX_WATCH_S = 600.0
-LOOK_EVERY_S = 0.5  # while watching
 _INSTRUCTIONS = """\
 Find things in camera images by a description in everyday words. Each result has the fields \
 `found` and `not_there`. `found`: everything named is in the image, for certain. `not_there`: \
@@ -157,7 +154,8 @@ class _Tools:
 
     async def status(self) -> Annotated[CallToolResult, StatusAnswer]:
         """Say whether anything can be found now: model, cameras, problems, commands allowed."""
-        return _answer(await self._backend.status(commands_allowed=self._allow_commands))
+        with self._call():
+            return _answer(await self._backend.status(commands_allowed=self._allow_commands))
 
     async def stop(self) -> Annotated[CallToolResult, CommandAnswer]:
         """End the command in force: the robot looks for nothing any more.

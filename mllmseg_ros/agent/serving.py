@@ -10,6 +10,7 @@ import anyio
 from aiohttp import web
 from mcp.server.mcpserver import MCPServer
 
+from mllmseg_ros.agent.limits import MAX_SESSIONS, SESSION_IDLE_S
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.web.asgi import asgi_handler
 from mllmseg_ros.web.guard import Access, guarded_application
@@ -19,8 +20,6 @@ from mllmseg_ros.web.serving_thread import ServingThread
 __all__ = ["PATH", "StdioThread", "mcp_application", "start_serving"]
 
 PATH = "/mcp"
-MAX_SESSIONS = 32
-SESSION_IDLE_S = 1800.0
 
 
 class StdioThread:

@@ -107,8 +107,9 @@ class World:
         http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=120)
         self.commander = Agent(streamable_http_client(url, http_client=http))
         self.ros.wait(lambda: self.objects, 60)
-        while self.reader.call("look").is_error:  # discovery takes a while on a busy machine
-            pass
+        for _ in range(6):  # discovery takes a while on a busy machine
+            if not self.reader.call("look").is_error:
+                break
 
     def _on_objects(self, message: String) -> None:
         seen = [VisibleObject.from_dict(each) for each in json.loads(message.data)["objects"]]

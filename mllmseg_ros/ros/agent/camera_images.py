@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from mllmseg_ros.ros.messages.image_msgs import (
@@ -26,7 +27,7 @@ _MAX_IMAGES = 256
 
 
 class CameraImages:
-    """A subscription to the images of a camera; its methods may be called from any thread.
+    """The images of a camera; reading them is allowed in any thread, all else in the executor's.
 
     Attributes:
         used_s: monotonic time at which somebody has last asked for images.
@@ -34,24 +35,29 @@ class CameraImages:
     """
 
     def __init__(self, node: Node, camera: str) -> None:
-        """Subscribe: to the compressed images where there are any."""
-        prefix = f"{camera}/" if camera else ""
-        compressed = transport_topic(node, f"{prefix}image", "compressed")
-        is_compressed = node.count_publishers(compressed) > 0
+        """Subscribe."""
         self.used_s, self.n_received = time.monotonic(), 0
-        self._node = node
+        self._node, self._prefix = node, f"{camera}/" if camera else ""
         self._images: deque[Image | CompressedImage] = deque(maxlen=_MAX_IMAGES)
+        self._subscription: Subscription | None = None
+        self.choose_transport()
+
+    def choose_transport(self) -> None:
+        """Subscribe to compressed images while there are no others, as the segmenter does."""
+        raw = self._node.resolve_topic_name(f"{self._prefix}image")
+        compressed = transport_topic(self._node, f"{self._prefix}image", "compressed")
+        is_raw = self._node.count_publishers(raw) or not self._node.count_publishers(compressed)
+        topic, kind = (raw, Image) if is_raw else (compressed, CompressedImage)
+        if self._subscription is not None and self._subscription.topic_name == topic:
+            return
+        self.destroy()
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(
-            CompressedImage if is_compressed else Image,
-            compressed if is_compressed else f"{prefix}image",
-            self._on_image,
-            newest,
-        )
+        self._subscription = self._node.create_subscription(kind, topic, self._on_image, newest)
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        self._node.destroy_subscription(self._subscription)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
 
     def newest(self) -> Image | CompressedImage | None:
         """Return the newest image."""

@@ -59,9 +59,9 @@ def _target(message: SegmentationMsg, camera_frame: str) -> Target:
     x0, y0 = box.x_offset, box.y_offset
     u, v = (int(each) for each in message.inside_uv)
     return Target(
-        expression=message.expression,
+        expression=clean_text(message.expression),
         expression_index=message.expression_index,
-        role=message.role,
+        role=clean_text(message.role),
         **status_fields(_STATUSES.get(message.status, Status.LOW_CONFIDENCE)),
         score=rounded(message.score),
         mask_score=rounded(message.mask_score),

@@ -125,10 +125,12 @@ class AgentNode(Node):
         """Let the executor subscribe to the images of a camera, unless it has."""
 
         def subscribe(reply: Future) -> None:
-            if camera not in self._images:
-                self._images[camera] = CameraImages(self, camera)
-            self._images[camera].used_s = time.monotonic()
-            reply.set_result(self._images[camera])
+            images = self._images.get(camera)
+            if images is None:
+                images = self._images[camera] = CameraImages(self, camera)
+            images.choose_transport()
+            images.used_s = time.monotonic()
+            reply.set_result(images)
 
         return self._in_executor(subscribe)
 

@@ -25,7 +25,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from mllmseg_ros.agent.folder_backend import FolderBackend
-from mllmseg_ros.agent.server import MAX_CALLS, build_server
+from mllmseg_ros.agent.limits import MAX_CALLS
+from mllmseg_ros.agent.server import build_server
 from mllmseg_ros.agent.serving import PATH, mcp_application, start_serving
 from mllmseg_ros.cli import main
 from mllmseg_ros.segmenter import Segmenter
