@@ -35,9 +35,9 @@ BEGIN, END = "<!-- transcript: begin -->", "<!-- transcript: end -->"
 PROGRAMS = Path(get_package_prefix("mllmseg_ros")) / "lib" / "mllmseg_ros"
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("status", {}),
-    ("find", {"sentence": "the blue bowl; the banana"}),
+    ("find", {"sentence": "the pink mug; the banana"}),
     ("watch", {"sentence": "the banana", "seconds": 1.5}),
-    ("set_command", {"sentence": "pick up the blue bowl"}),
+    ("set_command", {"sentence": "pick up the pink mug"}),
     ("stop", {}),
 )
 
@@ -95,11 +95,13 @@ async def _is_ready(client: Client) -> bool:
     """Whether the model is loaded and images come, so that the transcript is of a running demo."""
     status = await client.call_tool("status")
     fields = status.structured_content or {}
-    return bool(fields.get("is_ready")) and not (await client.call_tool("look")).is_error
+    if not fields.get("is_ready") or "no image" in json.dumps(fields):
+        return False
+    return not (await client.call_tool("look")).is_error
 
 
 def _describe(result: CallToolResult) -> Iterator[str]:
-    """One line per field that is not empty, one per target, one per picture."""
+    """One line per field that is not empty, one per target, one per image."""
     fields = dict(result.structured_content or {})
     targets = fields.pop("targets", [])
     yield json.dumps(fields)

@@ -22,9 +22,9 @@ __all__ = [
     "AgentBackend",
     "CameraList",
     "CommandAnswer",
+    "EncodedImage",
     "Explanation",
     "Findings",
-    "Picture",
     "StatusAnswer",
     "Target",
     "View",
@@ -41,7 +41,7 @@ _MAX_TEXT_CHARS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class EncodedImage:
     """An encoded image."""
 
     data: bytes
@@ -99,7 +99,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why the result for an expression is as it is; the panel is a picture."""
+    """Why the result for an expression is as it is; the panel is an image."""
 
     sentence: str
     camera: str
@@ -139,13 +139,13 @@ class StatusAnswer:
 class AgentBackend(Protocol):
     """Answers what an agent asks; raises ValueError, in one line, where it cannot."""
 
-    async def find(self, sentence: str, camera: str) -> tuple[Findings, Picture | None]:
-        """Look once for what a sentence names. The picture is the overlay."""
+    async def find(self, sentence: str, camera: str) -> tuple[Findings, EncodedImage | None]:
+        """Look once for what a sentence names. The image is the overlay."""
 
-    async def look(self, camera: str) -> tuple[View, Picture]:
+    async def look(self, camera: str) -> tuple[View, EncodedImage]:
         """Get the newest image."""
 
-    async def explain(self, sentence: str, camera: str) -> tuple[Explanation, Picture]:
+    async def explain(self, sentence: str, camera: str) -> tuple[Explanation, EncodedImage]:
         """Explain the result on the newest image."""
 
     async def list_cameras(self) -> CameraList:

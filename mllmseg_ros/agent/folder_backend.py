@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from mllmseg_ros.agent.answers import (
     CameraList,
     CommandAnswer,
+    EncodedImage,
     Explanation,
     Findings,
-    Picture,
     StatusAnswer,
     View,
     clean_text,
@@ -33,8 +33,8 @@ from mllmseg_ros.agent.answers import (
     no_findings,
     target_of_instance,
 )
+from mllmseg_ros.agent.encoded_images import MAX_PANEL_SIDE_PX, encode_image
 from mllmseg_ros.agent.limits import MAX_FILES, MAX_LISTED
-from mllmseg_ros.agent.pictures import MAX_PANEL_SIDE_PX, jpeg_picture
 from mllmseg_ros.codecs.image_file import read_image
 from mllmseg_ros.drawing.overlay import draw_overlay
 from mllmseg_ros.files import show
@@ -94,7 +94,7 @@ class FolderBackend:
                 f"({', '.join(IMAGE_SUFFIXES)})"
             )
 
-    async def find(self, sentence: str, camera: str) -> tuple[Findings, Picture | None]:
+    async def find(self, sentence: str, camera: str) -> tuple[Findings, EncodedImage | None]:
         """Look in the newest image of a camera."""
         understood = understand(sentence, LANGUAGES["en"])
         if understood.command.is_stop:
@@ -102,11 +102,11 @@ class FolderBackend:
             return no_findings(sentence, "stopped", "stopped on command", camera), None
         return await self._in_thread(lambda: self._find(sentence, understood, camera))
 
-    async def look(self, camera: str) -> tuple[View, Picture]:
+    async def look(self, camera: str) -> tuple[View, EncodedImage]:
         """Get the newest image of a camera."""
         return await self._in_thread(lambda: self._look(camera))
 
-    async def explain(self, sentence: str, camera: str) -> tuple[Explanation, Picture]:
+    async def explain(self, sentence: str, camera: str) -> tuple[Explanation, EncodedImage]:
         """Explain the result on the newest image of a camera."""
         targets = understand(sentence, LANGUAGES["en"]).command.targets
         if len(targets) != 1:
@@ -157,7 +157,7 @@ class FolderBackend:
 
     def _find(
         self, sentence: str, understood: UnderstoodCommand, camera: str
-    ) -> tuple[Findings, Picture]:
+    ) -> tuple[Findings, EncodedImage]:
         image, command = self._read(camera), understood.command
         segmentations = self._segmenter.segment(image.context, command.expressions)
         instances = locate_instances(segmentations)
@@ -173,9 +173,9 @@ class FolderBackend:
             model=self._segmenter.name,
         )
         overlay = draw_overlay(image.rgb, [each.segmentation for each in instances])
-        return findings, jpeg_picture(overlay)
+        return findings, encode_image(overlay)
 
-    def _look(self, camera: str) -> tuple[View, Picture]:
+    def _look(self, camera: str) -> tuple[View, EncodedImage]:
         image = self._read(camera)
         view = View(
             camera=camera,
@@ -184,9 +184,11 @@ class FolderBackend:
             age_s=round(time.time() - image.stamp_ns / 1e9, 1),
             image_wh=image.image_wh,
         )
-        return view, jpeg_picture(image.rgb)
+        return view, encode_image(image.rgb)
 
-    def _explain(self, sentence: str, expression: str, camera: str) -> tuple[Explanation, Picture]:
+    def _explain(
+        self, sentence: str, expression: str, camera: str
+    ) -> tuple[Explanation, EncodedImage]:
         from mllmseg_ros.explain.explanation import explain
         from mllmseg_ros.explain.panel import describe_decision, draw_explanation
 
@@ -199,7 +201,7 @@ class FolderBackend:
             text=f"{status}. {describe_decision(explanation)}",
         )
         panel = draw_explanation(image.rgb, explanation)
-        return answer, jpeg_picture(panel, MAX_PANEL_SIDE_PX)
+        return answer, encode_image(panel, MAX_PANEL_SIDE_PX)
 
     def _read(self, camera: str) -> _Image:
         """Decode and encode the newest image of a camera, unless that is the last one anyway."""

@@ -28,9 +28,9 @@ from mllmseg_ros.agent.answers import (
     AgentBackend,
     CameraList,
     CommandAnswer,
+    EncodedImage,
     Explanation,
     Findings,
-    Picture,
     StatusAnswer,
     View,
 )
@@ -120,12 +120,12 @@ class _Tools:
         with self._call():
             while True:
                 looked_s = time.monotonic()
-                findings, picture = await self._backend.find(sentence, camera)
+                findings, encoded = await self._backend.find(sentence, camera)
                 elapsed_s = time.monotonic() - began_s
                 await ctx.report_progress(min(elapsed_s, seconds), seconds, findings.text)
                 left_s = seconds - elapsed_s
                 if findings.found or findings.status == "stopped" or left_s <= 0:
-                    return _answer(findings, picture)
+                    return _answer(findings, encoded)
                 wait_s = max(0.0, looked_s + LOOK_EVERY_S - time.monotonic())
                 await asyncio.sleep(min(wait_s, left_s))
 
@@ -221,12 +221,12 @@ def _check(sentence: str, camera: str) -> None:
             raise ValueError(f"{name} contains a null character")
 
 
-def _answer(value: Any, picture: Picture | None = None) -> CallToolResult:
-    """Put an answer into fields, into text for clients that do not read those, and its picture."""
+def _answer(value: Any, encoded: EncodedImage | None = None) -> CallToolResult:
+    """Put an answer into fields, into text for clients that do not read those, and its image."""
     fields = dataclasses.asdict(value)
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     content: list[TextContent | ImageContent] = [TextContent(type="text", text=text)]
-    if picture is not None:
-        data = base64.b64encode(picture.data).decode()
-        content.append(ImageContent(type="image", data=data, mime_type=picture.mime_type))
+    if encoded is not None:
+        data = base64.b64encode(encoded.data).decode()
+        content.append(ImageContent(type="image", data=data, mime_type=encoded.mime_type))
     return CallToolResult(content=list(content), structured_content=fields)

@@ -18,15 +18,15 @@ from rclpy.parameter import parameter_value_to_python
 from mllmseg_ros.agent.answers import (
     CameraList,
     CommandAnswer,
+    EncodedImage,
     Explanation,
     Findings,
-    Picture,
     StatusAnswer,
     View,
     clean_text,
     format_stamp,
 )
-from mllmseg_ros.agent.pictures import MAX_PANEL_SIDE_PX, jpeg_picture
+from mllmseg_ros.agent.encoded_images import MAX_PANEL_SIDE_PX, encode_image
 from mllmseg_ros.language.plain_text import normalize_text
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.agent.camera_images import CameraImages, decode
@@ -58,7 +58,7 @@ class NodeBackend:
         self._node = node
         self._names: tuple[str, ...] = ()  # of the cameras, as far as they are known
 
-    async def find(self, sentence: str, camera: str) -> tuple[Findings, Picture | None]:
+    async def find(self, sentence: str, camera: str) -> tuple[Findings, EncodedImage | None]:
         """Segment the first image that is taken from now on."""
         images = await self._subscribe(camera)
         # After the first image the stamp of any later one will be known.
@@ -68,13 +68,13 @@ class NodeBackend:
         findings = findings_from_message(sentence, camera, response.answer)
         if not findings.targets:
             return findings, None
-        picture = await self._draw(response.answer, images)
-        if picture is None:
-            note = f"{findings.note}; no picture: the image was not received here"
+        encoded = await self._draw(response.answer, images)
+        if encoded is None:
+            note = f"{findings.note}; no overlay: the image was not received here"
             findings = dataclasses.replace(findings, note=note)
-        return findings, picture
+        return findings, encoded
 
-    async def look(self, camera: str) -> tuple[View, Picture]:
+    async def look(self, camera: str) -> tuple[View, EncodedImage]:
         """Get the first image that arrives from now on."""
         images = await self._subscribe(camera)
         n_before = images.n_received
@@ -91,9 +91,9 @@ class NodeBackend:
             age_s=round((self._node.get_clock().now().nanoseconds - stamp_ns) / 1e9, 3),
             image_wh=(rgb.shape[1], rgb.shape[0]),
         )
-        return view, await asyncio.to_thread(jpeg_picture, rgb)
+        return view, await asyncio.to_thread(encode_image, rgb)
 
-    async def explain(self, sentence: str, camera: str) -> tuple[Explanation, Picture]:
+    async def explain(self, sentence: str, camera: str) -> tuple[Explanation, EncodedImage]:
         """Request an explanation on the newest image."""
         request = Explain.Request(expression=sentence, camera=camera)
         response = await self._call(self._node.explain, request)
@@ -103,7 +103,7 @@ class NodeBackend:
             sentence=clean_text(sentence), camera=camera, text=clean_text(response.text)
         )
         panel = rgb_from_compressed(response.panel)
-        return answer, await asyncio.to_thread(jpeg_picture, panel, MAX_PANEL_SIDE_PX)
+        return answer, await asyncio.to_thread(encode_image, panel, MAX_PANEL_SIDE_PX)
 
     async def list_cameras(self) -> CameraList:
         """Read the segmenter's parameter ``cameras``."""
@@ -161,14 +161,14 @@ class NodeBackend:
             raise ValueError(f"a stop was sent, and not confirmed: {error}{who}") from None
         return CommandAnswer(accepted=True, text="stopped", request_id=response.request_id)
 
-    async def _draw(self, result: SegmentationArray, images: CameraImages) -> Picture | None:
+    async def _draw(self, result: SegmentationArray, images: CameraImages) -> EncodedImage | None:
         """Draw a result over its image; None where that was not received."""
         stamp_ns = nanoseconds(result.header.stamp)
         await _until(lambda: images.with_stamp(stamp_ns) is not None, _DRAWN_S)
         message = images.with_stamp(stamp_ns)
         if message is None:
             return None
-        return await asyncio.to_thread(lambda: jpeg_picture(draw_result(decode(message), result)))
+        return await asyncio.to_thread(lambda: encode_image(draw_result(decode(message), result)))
 
     async def _subscribe(self, camera: str) -> CameraImages:
         """Subscribe to a camera that the segmenter has; its name becomes part of a topic's."""

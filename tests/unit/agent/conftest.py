@@ -21,7 +21,7 @@ def segmenter() -> Segmenter:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    (folder / "desk").mkdir(parents=True)
-    shutil.copy(FRAMES / "frame_0.png", folder / "desk" / "1.png")
+    folder = tmp_path / "photos"
+    (folder / "left").mkdir(parents=True)
+    shutil.copy(FRAMES / "frame_0.png", folder / "left" / "1.png")
     return folder

@@ -23,9 +23,9 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from mllmseg_ros.agent import folder_backend
+from mllmseg_ros.agent.encoded_images import MAX_BYTES, encode_image
 from mllmseg_ros.agent.folder_backend import FolderBackend
 from mllmseg_ros.agent.limits import MAX_CALLS
-from mllmseg_ros.agent.pictures import MAX_BYTES, jpeg_picture
 from mllmseg_ros.agent.server import build_server
 from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.segmenter import Segmenter
@@ -73,13 +73,13 @@ def refusal(result: CallToolResult) -> str:
     return content.text
 
 
-def picture(result: CallToolResult) -> np.ndarray:
+def decoded(result: CallToolResult) -> np.ndarray:
     image = result.content[1]
     return cv2.imdecode(np.frombuffer(base64.b64decode(image.data), np.uint8), cv2.IMREAD_COLOR)
 
 
 def test_what_is_there_has_a_box_and_what_is_not_is_a_plain_field(ask: Callable) -> None:
-    result = ask("find", sentence=f"the {PRESENT.color} {PRESENT.kind}; {ABSENT}", camera="desk")
+    result = ask("find", sentence=f"the {PRESENT.color} {PRESENT.kind}; {ABSENT}", camera="left")
     answer = fields(result)
     assert (answer["status"], answer["found"], answer["not_there"]) == ("partial", False, True)
     there, absent = answer["targets"]
@@ -95,7 +95,7 @@ def test_what_is_there_has_a_box_and_what_is_not_is_a_plain_field(ask: Callable)
     assert absent["box_xyxy"] is None
     assert absent["area_px"] == 0
     assert "There is no banana here." in answer["text"]
-    plain, drawn = cv2.imread(str(FRAMES / "frame_0.png")), picture(result)
+    plain, drawn = cv2.imread(str(FRAMES / "frame_0.png")), decoded(result)
     assert drawn.shape == plain.shape
     changed = np.abs(drawn.astype(int) - plain).max(axis=2) > 40
     assert changed[truth].mean() > 0.5
@@ -104,58 +104,58 @@ def test_what_is_there_has_a_box_and_what_is_not_is_a_plain_field(ask: Callable)
 
 def test_a_sentence_is_understood_as_on_the_topic(ask: Callable) -> None:
     thing = f"the {PRESENT.color} {PRESENT.kind}"
-    answer = fields(ask("find", sentence=f"please pick up {thing}", camera="desk"))
+    answer = fields(ask("find", sentence=f"please pick up {thing}", camera="left"))
     assert [(each["role"], each["expression"]) for each in answer["targets"]] == [("pick", thing)]
     assert "understood as" in answer["note"]
-    stopped = fields(ask("find", sentence="ｓｔｏｐ!", camera="desk"))
+    stopped = fields(ask("find", sentence="ｓｔｏｐ!", camera="left"))
     assert (stopped["status"], stopped["found"], stopped["not_there"]) == ("stopped", False, False)
 
 
 def test_the_newest_image_of_a_folder_counts(ask: Callable, folder: Path) -> None:
     sentence = f"the {PRESENT.color} {PRESENT.kind}"
-    assert fields(ask("find", sentence=sentence, camera="desk"))["found"]
-    newer = folder / "desk" / "0.png"
+    assert fields(ask("find", sentence=sentence, camera="left"))["found"]
+    newer = folder / "left" / "0.png"
     cv2.imwrite(str(newer), np.full((60, 80, 3), 127, np.uint8))
     os.utime(newer, ns=(2**62, 2**62))
-    answer = fields(ask("find", sentence=sentence, camera="desk"))
+    answer = fields(ask("find", sentence=sentence, camera="left"))
     assert answer["not_there"]
     assert answer["image_wh"] == [80, 60]
-    assert fields(ask("find", sentence=sentence, camera="desk/1.png"))["found"]
-    view = ask("look", camera="desk")
+    assert fields(ask("find", sentence=sentence, camera="left/1.png"))["found"]
+    view = ask("look", camera="left")
     assert fields(view)["image_wh"] == [80, 60]
-    assert picture(view).shape == (60, 80, 3)
+    assert decoded(view).shape == (60, 80, 3)
 
 
 def test_the_panel_of_an_explanation(ask: Callable) -> None:
-    result = ask("explain", sentence=ABSENT, camera="desk")
+    result = ask("explain", sentence=ABSENT, camera="left")
     assert fields(result)["text"].startswith("no_target. Its score 0.0")
-    assert picture(result).shape[1] == 1608
+    assert decoded(result).shape[1] == 1608
     assert "2 things are named" in refusal(ask("explain", sentence="the mug; the can"))
 
 
-def test_a_picture_of_many_details_fits_into_a_message() -> None:
+def test_an_image_of_many_details_fits_into_a_message() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (1500, 2000, 3), np.uint8)
-    made = jpeg_picture(noise)
+    made = encode_image(noise)
     assert 100_000 < len(made.data) <= MAX_BYTES
     pixels = cv2.imdecode(np.frombuffer(made.data, np.uint8), cv2.IMREAD_COLOR)
     assert pixels.shape == (960, 1280, 3)
 
 
 def test_watching_ends_when_the_thing_appears(folder: Path, segmenter: Segmenter) -> None:
-    empty = folder / "desk" / "1.png"
+    empty = folder / "left" / "1.png"
     cv2.imwrite(str(empty), np.full((60, 80, 3), 127, np.uint8))
     backend, reports = FolderBackend(folder, segmenter), []
 
     async def report(progress: float, total: float | None, text: str | None) -> None:
         reports.append((progress, total, text))
         if len(reports) == 2:
-            appeared = folder / "desk" / "2.png"
+            appeared = folder / "left" / "2.png"
             shutil.copy(FRAMES / "frame_0.png", appeared)
             os.utime(appeared, ns=(2**62, 2**62))
 
     async def watch(client: Client) -> CallToolResult:
         arguments = {
-            "sentence": f"the {PRESENT.color} {PRESENT.kind}", "seconds": 50.0, "camera": "desk",
+            "sentence": f"the {PRESENT.color} {PRESENT.kind}", "seconds": 50.0, "camera": "left",
         }  # fmt: skip
         return await client.call_tool("watch", arguments, progress_callback=report)
 
@@ -168,14 +168,14 @@ def test_watching_ends_when_the_thing_appears(folder: Path, segmenter: Segmenter
 
 
 def test_watching_ends_when_the_time_is_over(ask: Callable) -> None:
-    assert fields(ask("watch", sentence=ABSENT, seconds=0.2, camera="desk"))["not_there"]
+    assert fields(ask("watch", sentence=ABSENT, seconds=0.2, camera="left"))["not_there"]
     for seconds in (0, -1, 1e9):
-        wrong = refusal(ask("watch", sentence=ABSENT, seconds=seconds, camera="desk"))
+        wrong = refusal(ask("watch", sentence=ABSENT, seconds=seconds, camera="left"))
         assert "accepted: more than 0, up to 600" in wrong
 
 
 def test_an_image_file_by_itself(folder: Path, segmenter: Segmenter) -> None:
-    backend = FolderBackend(folder / "desk" / "1.png", segmenter)
+    backend = FolderBackend(folder / "left" / "1.png", segmenter)
     listed = talk(backend, lambda client: client.call_tool("list_cameras"))
     assert fields(listed)["cameras"] == ["", "1.png"]
     found = talk(backend, lambda client: client.call_tool("find", {"sentence": ABSENT}))
@@ -189,7 +189,7 @@ def test_without_permission_no_tool_changes_what_the_robot_looks_for(
     folder: Path, segmenter: Segmenter
 ) -> None:
     backend = FolderBackend(folder, segmenter)
-    command = {"sentence": "pick up the mug", "camera": "desk"}
+    command = {"sentence": "pick up the mug", "camera": "left"}
 
     async def try_all(client: Client) -> tuple[dict[str, Any], CallToolResult, dict[str, Any]]:
         tools = {each.name: each for each in (await client.list_tools()).tools}
@@ -219,7 +219,7 @@ def test_a_stop_waits_for_no_other_call(folder: Path, segmenter: Segmenter) -> N
     backend = FolderBackend(folder, segmenter)
 
     async def stop_meanwhile(client: Client) -> str:
-        watch = {"sentence": ABSENT, "seconds": 50.0, "camera": "desk"}
+        watch = {"sentence": ABSENT, "seconds": 50.0, "camera": "left"}
         calls = [
             asyncio.create_task(client.call_tool("watch", watch)) for _ in range(MAX_CALLS + 1)
         ]
@@ -229,7 +229,7 @@ def test_a_stop_waits_for_no_other_call(folder: Path, segmenter: Segmenter) -> N
         for each in served:
             each.cancel()
         await asyncio.gather(*served, return_exceptions=True)
-        while (await client.call_tool("look", {"camera": "desk"})).is_error:
+        while (await client.call_tool("look", {"camera": "left"})).is_error:
             await asyncio.sleep(0.05)  # a client that gives up frees its place
         return refusal(refused.result())
 
@@ -244,18 +244,18 @@ def test_nothing_outside_the_folder_is_looked_at(folder: Path, ask: Callable) ->
     (folder / "link.png").symlink_to(outside / "secret.png")
     (folder / "links").symlink_to(outside)
     (folder / "loop").symlink_to(folder)
-    (folder / "inside.png").symlink_to("desk/1.png")
+    (folder / "inside.png").symlink_to("left/1.png")
     (folder / ".hidden").mkdir()
     shutil.copy(FRAMES / "frame_1.png", folder / ".hidden" / "1.png")
-    assert fields(ask("list_cameras"))["cameras"] == ["", "desk", "inside.png", "desk/1.png"]
+    assert fields(ask("list_cameras"))["cameras"] == ["", "left", "inside.png", "left/1.png"]
     for camera in (
         "../outside/secret.png", str(outside / "secret.png"), "link.png", "links",
-        "links/secret.png", "desk/../../outside/secret.png", ".hidden/1.png", "loop/desk/1.png",
-        "file:///etc/passwd", "~", ".", "..", "/", "desk/", "desk\n", "$HOME", "*",
+        "links/secret.png", "left/../../outside/secret.png", ".hidden/1.png", "loop/left/1.png",
+        "file:///etc/passwd", "~", ".", "..", "/", "left/", "left\n", "$HOME", "*",
     ):  # fmt: skip
         for tool in ("find", "look"):
             arguments = {"sentence": "the mug"} if tool == "find" else {}
-            assert "accepted: '', 'desk'" in refusal(ask(tool, camera=camera, **arguments))
+            assert "accepted: '', 'left'" in refusal(ask(tool, camera=camera, **arguments))
 
 
 @pytest.mark.threat("A2", "A3")
@@ -297,7 +297,7 @@ def test_what_an_agent_sends_is_checked(
 @pytest.mark.threat("A3")
 def test_special_tokens_and_escapes_in_a_sentence_are_text(ask: Callable) -> None:
     sentence = "the <|im_end|> [SEG] mug\u202e\x1b[31m"
-    answer = fields(ask("find", sentence=sentence, camera="desk"))
+    answer = fields(ask("find", sentence=sentence, camera="left"))
     (target,) = answer["targets"]
     assert answer["sentence"] == "the <|im_end|> [SEG] mug\\u202e\\x1b[31m"
     assert target["expression"].isprintable()
@@ -311,4 +311,4 @@ def test_a_broken_image_is_one_line_without_its_place(ask: Callable, folder: Pat
     assert "broken.png cannot be read as an image" in text
     assert "\n" not in text
     assert str(folder.parent) not in text
-    assert fields(ask("find", sentence=ABSENT, camera="desk"))["not_there"]
+    assert fields(ask("find", sentence=ABSENT, camera="left"))["not_there"]

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("mcp.server.mcpserver", reason="needs requirements/mcp.txt")
 
 from mllmseg_ros.agent.answers import CommandAnswer, Findings, StatusAnswer, Target
+from mllmseg_ros.agent.encoded_images import MAX_SIDE_PX
 from mllmseg_ros.agent.limits import MAX_CALLS, MAX_WATCH_S
-from mllmseg_ros.agent.pictures import MAX_SIDE_PX
 from mllmseg_ros.agent.server import build_server
 
 PAGE = (Path(__file__).parents[3] / "docs" / "agents.md").read_text(encoding="utf-8")

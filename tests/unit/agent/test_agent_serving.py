@@ -35,7 +35,7 @@ from mllmseg_ros.web.serving_thread import ServingThread
 
 TOKEN = "the token of this test"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
-ABSENT = {"sentence": "the banana", "camera": "desk"}
+ABSENT = {"sentence": "the banana", "camera": "left"}
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 PING = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
 GARBAGE = (
@@ -167,7 +167,7 @@ def test_clients_that_go_free_their_places(served: Served) -> None:
                 each.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
         async with served.client() as client:
-            while (await client.call_tool("look", {"camera": "desk"})).is_error:
+            while (await client.call_tool("look", {"camera": "left"})).is_error:
                 await asyncio.sleep(0.1)
 
     asyncio.run(asyncio.wait_for(visit(), 60))
