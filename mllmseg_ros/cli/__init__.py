@@ -8,7 +8,6 @@ A verb's ``add`` only declares its arguments. Heavy imports happen when the verb
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from mllmseg_ros.cli import (
     export,
     label,
     listen,
+    mcp,
     models,
     quantize,
     review,
@@ -34,12 +34,12 @@ from mllmseg_ros.cli import (
     train,
     view,
 )
-from mllmseg_ros.cli.arguments import subparsers_of
+from mllmseg_ros.cli.arguments import find_version, subparsers_of
 
 __all__ = ["main"]
 
 _VERBS = (
-    segment, explain, ask, view, annotate, label, review, listen, models, doctor, benchmark,
+    segment, explain, ask, view, annotate, label, review, listen, mcp, models, doctor, benchmark,
     convert, quantize, export, data, adapt, train, evaluate, sim,
 )  # fmt: skip
 _FORMER_VERBS = {("bag",): ("annotate",), ("train", "start"): ("train", "init")}
@@ -114,9 +114,5 @@ class _Version(argparse.Action):
     """Looks up the version only for ``--version``."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        try:
-            version = importlib.metadata.version("mllmseg_ros")
-        except importlib.metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"mllmseg {version}")
+        print(f"mllmseg {find_version() or '(not installed)'}")
         parser.exit()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import os
 import shlex
@@ -216,6 +217,14 @@ def check_expressions(words: Sequence[str], *, reads_files: bool = True) -> None
                 f'expression of several words needs quotes: "{" ".join(words)}"; for several '
                 f"expressions: {' '.join(f'-e {shlex.quote(word)}' for word in words)}"
             )
+
+
+def find_version() -> str:
+    """Look up the version of the installed package; "" if it is not installed."""
+    try:
+        return importlib.metadata.version("mllmseg_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def read_command(expressions: Sequence[str]) -> Any:

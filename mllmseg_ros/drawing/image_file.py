@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write images and masks to files."""
+"""Write images and masks to files, or encode them for a page or a message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.files import show, write_file
 
-__all__ = ["check_suffix", "write_image", "write_mask"]
+__all__ = ["check_suffix", "encode_jpeg", "write_image", "write_mask"]
+
+_JPEG_QUALITY = 85
 
 
 def write_image(path: Path, rgb: NDArray[np.uint8]) -> None:
@@ -47,3 +49,12 @@ def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
         OSError: if the file cannot be written.
     """
     write_file(path, cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255))[1].tobytes())
+
+
+def encode_jpeg(rgb: NDArray[np.uint8], max_side_px: int, quality: int = _JPEG_QUALITY) -> bytes:
+    """Encode an image, RGB (H, W, 3), as JPEG; a larger one is reduced to ``max_side_px``."""
+    scale = max_side_px / max(rgb.shape[:2])
+    if scale < 1:
+        rgb = np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()

@@ -42,6 +42,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import hdrs, web
 
 from mllmseg_ros.error_text import escape_invisible, one_line
+from mllmseg_ros.files import read_text
 from mllmseg_ros.web.limits import (
     ACCEPTED_AT_ONCE,
     BACKLOG,
@@ -52,9 +53,10 @@ from mllmseg_ros.web.limits import (
 )
 from mllmseg_ros.web.log import LOG, limited_log, print_line
 
-__all__ = ["Access", "guarded_application", "open_socket", "serving"]
+__all__ = ["Access", "guarded_application", "open_socket", "read_token", "serving"]
 
 MIN_TOKEN_CHARS = 16
+_MAX_TOKEN_BYTES = 4096  # of its file
 MAX_BODY_BYTES = 1 << 20
 BODY_TIMEOUT_S = 10.0
 REQUESTS_PER_S, REQUESTS_AT_ONCE = 200.0, 400  # per address; a page loads about thirty files
@@ -173,6 +175,18 @@ class Access:
         proxies = [each for each in self.origins if each.startswith("https://")]
         is_forwarded = forwarded_proto.strip().lower() == "https"
         return bool(proxies) and (is_forwarded or f"https://{host.lower()}" in proxies)
+
+
+def read_token(path: Path) -> str:
+    """Read a token from the first line of a file.
+
+    Raises:
+        ValueError: There is none, or the file cannot be read.
+    """
+    token = read_text(path, max_bytes=_MAX_TOKEN_BYTES).partition("\n")[0].strip()
+    if not token:
+        raise ValueError(f"{path} has no token in its first line")
+    return token
 
 
 def guarded_application(

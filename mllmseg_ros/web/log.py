@@ -19,7 +19,7 @@ LOG = logging.getLogger("mllmseg_ros.web")
 LINES_PER_PERIOD = 10  # of each kind; how many more there were is said with the next one
 PERIOD_S = 10.0
 MAX_LINE_CHARS = 300
-_LOGGERS = (LOG.name, "aiohttp", "asyncio")
+_LOGGERS = (LOG.name, "mllmseg_ros.agent", "aiohttp", "asyncio", "mcp")
 
 
 def print_line(line: str) -> None:
@@ -29,7 +29,7 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def limited_log(write: Callable[[str], object]) -> Iterator[None]:
-    """Send the log of this package, aiohttp and asyncio to a function, at a limited rate.
+    """Send the log of this package's servers and their libraries to a function, at a limited rate.
 
     Args:
         write: called with one line, in any thread.

@@ -49,6 +49,11 @@ class ServingThread:
         self._thread.start()
         self.url = self._started.result()
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether neither :meth:`stop` nor a failure has ended it."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Close all connections and end the thread."""
         if not self._thread.is_alive():

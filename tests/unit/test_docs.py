@@ -337,8 +337,9 @@ def test_code_is_at_most_80_columns_wide(name: str) -> None:
 def test_data_in_blocks_is_well_formed(name: str) -> None:
     for block in blocks(name):
         if block.language == "json":
-            lines = block.text.splitlines()
-            assert [json.loads(line) for line in lines], f"{name}:{block.line}"
+            is_one = block.text.startswith("{\n")  # else a document per line
+            documents = [block.text] if is_one else block.text.splitlines()
+            assert [json.loads(each) for each in documents], f"{name}:{block.line}"
         if block.language == "yaml":
             data = yaml.safe_load(block.text)
             settings = [

@@ -171,6 +171,7 @@ _LOCKED = (
     "recordings",
     "train",
     "onnx",
+    "mcp",
     "docs",
     "test",
     "lint",

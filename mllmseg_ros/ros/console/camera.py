@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -18,6 +17,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
+from mllmseg_ros.drawing.image_file import encode_jpeg
 from mllmseg_ros.drawing.overlay import choose_colors
 from mllmseg_ros.msg import Segmentation as SegmentationMsg
 from mllmseg_ros.msg import SegmentationArray
@@ -33,7 +33,6 @@ _OVERLAY_HELD_S = 10.0  # an older overlay is replaced by the image
 _RESULTS_DEPTH = 10
 _MAX_SIDE_PX = 1280  # of an image that is encoded here
 _MAX_JPEG_BYTES = 8 << 20
-_JPEG_QUALITY = 85
 _TRANSPORT_CHECK_S = 2.0
 
 _STATUSES = {
@@ -115,7 +114,7 @@ class ConsoleCamera:
         age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
         image = ConsoleImage(
             stamp_ns=stamp_ns,
-            encode=lambda: encode_jpeg(message),
+            encode=lambda: _encode(message),
             is_overlay=is_overlay,
             age_ms=age_ms,
         )
@@ -128,7 +127,7 @@ class ConsoleCamera:
         self._console.show_result(convert_result(message, self._name))
 
 
-def encode_jpeg(message: Image | CompressedImage) -> bytes:
+def _encode(message: Image | CompressedImage) -> bytes:
     """Encode the image of a message as JPEG for a browser.
 
     Raises:
@@ -138,14 +137,8 @@ def encode_jpeg(message: Image | CompressedImage) -> bytes:
         data = bytes(message.data)
         if data[:2] == b"\xff\xd8" and len(data) <= _MAX_JPEG_BYTES:
             return data
-        rgb = rgb_from_compressed(message)
-    else:
-        rgb = rgb_from_image(message)
-    scale = _MAX_SIDE_PX / max(rgb.shape[:2])
-    if scale < 1:
-        rgb = np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].tobytes()
+        return encode_jpeg(rgb_from_compressed(message), _MAX_SIDE_PX)
+    return encode_jpeg(rgb_from_image(message), _MAX_SIDE_PX)
 
 
 def convert_result(message: SegmentationArray, camera: str) -> ConsoleResult:

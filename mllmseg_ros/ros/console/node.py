@@ -29,8 +29,8 @@ from mllmseg_ros.msg import Transcript
 from mllmseg_ros.ros.console.camera import ConsoleCamera
 from mllmseg_ros.ros.console.parameters import ConsoleParameters
 from mllmseg_ros.ros.console.remote_parameters import RemoteParameters
-from mllmseg_ros.ros.console.service_calls import ServiceCalls, complete
 from mllmseg_ros.ros.support.parameter_fields import declare
+from mllmseg_ros.ros.support.service_calls import ServiceCalls, complete
 from mllmseg_ros.srv import Explain
 from mllmseg_ros.web.console import Console
 from mllmseg_ros.web.console_routes import EXPLANATION_TIMEOUT_S, console_application

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mllmseg_ros.error_text import one_line
-from mllmseg_ros.files import read_text
 from mllmseg_ros.ros.support.parameter_fields import parameter
-from mllmseg_ros.web.guard import Access
+from mllmseg_ros.web.guard import Access, read_token
 
 __all__ = ["ConsoleParameters"]
-
-_MAX_TOKEN_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +62,6 @@ class ConsoleParameters:
 
 def _read_token(path: str) -> str:
     try:
-        text = read_text(Path(path).expanduser(), max_bytes=_MAX_TOKEN_BYTES)
+        return read_token(Path(path).expanduser())
     except (ValueError, RuntimeError) as error:  # RuntimeError: "~" of a user who does not exist
         raise ValueError(f"parameter token_file: {one_line(error, with_type=False)}") from None
-    token = text.partition("\n")[0].strip()
-    if not token:
-        raise ValueError(f"parameter token_file: {path} has no token in its first line")
-    return token

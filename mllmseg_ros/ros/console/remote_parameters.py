@@ -16,8 +16,8 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
-from mllmseg_ros.ros.console.service_calls import ServiceCalls, complete
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
+from mllmseg_ros.ros.support.service_calls import ServiceCalls, complete
 from mllmseg_ros.web.console_routes import REPLY_TIMEOUT_S
 from mllmseg_ros.web.state import Setting, SettingValue
 
