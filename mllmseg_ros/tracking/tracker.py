@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.geometry.instances import Depth, Instance, split_into_instances
+from mllmseg_ros.geometry.splitting import EVERY_INSTANCE
 from mllmseg_ros.segmentation import Segmentation, Status, replace_mask
 from mllmseg_ros.tracking.association import Observation, Track
 from mllmseg_ros.tracking.confirmation import (
@@ -101,6 +102,7 @@ class Tracker:
             key_age_s: s, maximum age of the key image while the scene moves.
         """
         self.key_age_s = key_age_s
+        self.splitting = EVERY_INSTANCE
         self._decisions = Decisions()
         self._propagator = MaskPropagator()
         self._newest: Frame | None = None
@@ -210,7 +212,9 @@ class Tracker:
         if key_image is None or self._propagator.n_steps(key) is None:
             return False
         parts = confirm_instances(
-            split_into_instances(self._decisions.decide(segmentations, rule), depth),
+            split_into_instances(
+                self._decisions.decide(segmentations, rule), depth, self.splitting
+            ),
             key_image.observations,
             key_image.stamp_ns,
             rule.confirm_inferences,

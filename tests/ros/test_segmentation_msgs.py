@@ -27,6 +27,7 @@ from mllmseg_ros.ros.messages.image_msgs import time_message
 from mllmseg_ros.ros.messages.segmentation_msgs import centroid_message, segmentation_from_message
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.current_command import CurrentCommand
+from mllmseg_ros.ros.node.parameters import SegmenterParameters
 from mllmseg_ros.ros.node.request import RequestEvent, RequestFactory
 from mllmseg_ros.ros.node.result import InferenceResult, Result, locate_inference
 from mllmseg_ros.ros.node.result_messages import (
@@ -245,6 +246,10 @@ def test_a_result_has_as_many_instances_as_asked_for() -> None:
     )
     areas = [each.segmentation.area_px for each in locate_inference(inference).instances]
     assert areas == [375, 300]
+    one = SegmenterParameters(max_instances=1).splitting
+    assert [each.segmentation.area_px for each in locate_inference(inference, one).instances] == [
+        375
+    ]
 
 
 def test_the_installed_package_root_is_ours() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mllmseg_ros.geometry.splitting import Splitting
 from mllmseg_ros.language.conversation import LANGUAGES
 from mllmseg_ros.ros.support.parameter_fields import check_choices
 from mllmseg_ros.ros.support.parameter_fields import parameter as _parameter
@@ -157,6 +158,18 @@ class SegmenterParameters:
         range_=(-1.0, 1.0),
         live=True,
     )
+    split_touching: bool = _parameter(
+        True,
+        "Things that touch or overlap in the image are several instances, as far as their outline "
+        "or their depth shows it. false: what is one piece in the image is one instance.",
+        live=True,
+    )
+    max_instances: int = _parameter(
+        0,
+        "Most instances of an expression, the largest first; 0: no limit.",
+        range_=(0, 254),
+        live=True,
+    )
     max_age: float = _parameter(
         1.0,
         "Maximum age of an image, in seconds of ROS time; 0: no limit. Older images are not "
@@ -213,6 +226,11 @@ class SegmenterParameters:
         range_=(0.1, MAX_REQUEST_S),
         live=True,
     )
+
+    @property
+    def splitting(self) -> Splitting:
+        """How masks are split into instances."""
+        return Splitting(touching=self.split_touching, max_instances=self.max_instances or None)
 
     def decision_rule(self, model: str, score_threshold: float) -> DecisionRule:
         """When decisions about a command in force change.

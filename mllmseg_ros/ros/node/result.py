@@ -28,6 +28,7 @@ from mllmseg_ros.geometry.localization import (
     stand_box_upright,
     transform_position,
 )
+from mllmseg_ros.geometry.splitting import EVERY_INSTANCE, Splitting
 from mllmseg_ros.language.counts import count_asked
 from mllmseg_ros.ros.node.camera_image import CameraImage
 from mllmseg_ros.ros.node.inference_backend import EncodedImage
@@ -103,12 +104,12 @@ class Result:
         return Header(stamp=self.header.stamp, frame_id=frame.frame_id)
 
 
-def locate_inference(inference: InferenceResult) -> Result:
+def locate_inference(inference: InferenceResult, splitting: Splitting = EVERY_INSTANCE) -> Result:
     """Split what was inferred into instances, and locate them."""
     instance_set, error = InstanceSet(instances=()), inference.error
     if not error:
         try:
-            instance_set = locate_segmentations(inference.image, inference.segmentations)
+            instance_set = locate_segmentations(inference.image, inference.segmentations, splitting)
         except Exception as caught:  # a library's function may raise anything
             error = one_line(caught)
             instance_set = InstanceSet(instances=(), note=f"position failed: {error}")
@@ -121,7 +122,11 @@ def locate_tracked(tracked: TrackedResult) -> Result:
     return _result(tracked.inference, tracked.image, instance_set, tracked.began_ns)
 
 
-def locate_segmentations(image: CameraImage, segmentations: Sequence[Segmentation]) -> InstanceSet:
+def locate_segmentations(
+    image: CameraImage,
+    segmentations: Sequence[Segmentation],
+    splitting: Splitting = EVERY_INSTANCE,
+) -> InstanceSet:
     """Split segmentations into instances, and locate those found where there is depth.
 
     Without the depth or the transform that is needed there are no positions, and the note says why.
@@ -129,7 +134,7 @@ def locate_segmentations(image: CameraImage, segmentations: Sequence[Segmentatio
     depth, note = depth_if_found(segmentations, image.depth)
 
     def locate_all(depth: Depth | None) -> Sequence[Instance]:
-        return locate_instances(segmentations, depth)
+        return locate_instances(segmentations, depth, splitting)
 
     return _in_target_frame(image, locate_or_explain(locate_all, depth, note))
 

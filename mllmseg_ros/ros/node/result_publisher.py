@@ -68,7 +68,7 @@ class ResultPublisher:
     def publish_inference(self, inference: InferenceResult) -> bool:
         """Publish a result on the image inferred on; False if its command is no longer in force."""
         with self._camera.metrics.publish.timing():
-            return self._publish(locate_inference(inference), inference.image)
+            return self._publish(self._locate(inference), inference.image)
 
     def publish_tracked(self, tracked: TrackedResult) -> bool:
         """Publish a result on a newer image; False if its command is no longer in force.
@@ -83,7 +83,7 @@ class ResultPublisher:
     def deliver(self, private_request: PrivateRequest, inference: InferenceResult) -> None:
         """Hand a result to the caller alone."""
         with self._camera.metrics.publish.timing():
-            result = locate_inference(inference)
+            result = self._locate(inference)
             message = array_message(result, self._topic_of(inference.image))
             private_request.queue.put(
                 Delivery(message=message, inference=None if result.error else inference)
@@ -114,6 +114,9 @@ class ResultPublisher:
         with self._lock:
             now_ns = self._clock.now_ns()
             self._publish_events(self._command.check_stale(now_ns, limit_ns, period_ns, reason))
+
+    def _locate(self, inference: InferenceResult) -> Result:
+        return locate_inference(inference, self._parameters.now.splitting)
 
     def _publish(self, result: Result, image: CameraImage) -> bool:
         messages = self._camera.outputs.prepare(result, self._topic_of(image))

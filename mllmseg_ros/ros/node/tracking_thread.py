@@ -251,6 +251,7 @@ class TrackingThread:
             self._discarded_results += 1
             return False
         rule = self._rule(inference)
+        self._tracker.splitting = self._parameters.now.splitting
         if not self._tracker.finish_inference(self._key, inference.segmentations, depth, rule):
             self._discarded_results += 1
             return False
