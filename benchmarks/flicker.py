@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure how often results of a command in force contradict the truth, with and without memory.
 
-    python benchmarks/flicker.py               # --seconds 30 --scenes 3 --json FILE
+    python benchmarks/flicker.py               # --seconds 30 --scenes 2 --json FILE
 
 Simulated scenes are rendered at 5 Hz while something moves: the objects (as in the demo), objects
-and camera, or the gripper between objects and camera. Each named thing is a command in force: things that are on the table ("the mug", "the red mug") and things that are not ("the vase",
-"the banana", "the car"). The embedded model runs when the tracker asks for it, at least twice a
-second, and the results are those that the node would publish on each image. Both cases see the same
-images in the same run: `confirm_inferences` 1, where each inference decides by itself, and 2.
+and camera, or the gripper between objects and camera. Each named thing is a command in force:
+things that are on the table ("the mug", "the red mug") and things that are not ("the vase", "the
+banana", "the car"). The embedded model runs when the tracker asks for it, and the results are those
+that the node would publish on each image. Both cases see the same images in the same run:
+`confirm_inferences` 1, where each inference decides by itself, and 2.
 
 A result is wrong if it is FOUND for what is not there, or NO_TARGET for what is; LOW_CONFIDENCE
 ("not sure") is neither, and is counted apart. Time is simulated: the load of the machine does not
@@ -228,7 +229,7 @@ def main() -> None:
     """Render, replay and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="of each sequence")
-    parser.add_argument("--scenes", type=int, default=3, help="of each motion")
+    parser.add_argument("--scenes", type=int, default=2, help="of each motion")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
