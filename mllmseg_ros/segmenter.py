@@ -626,7 +626,7 @@ class Segmenter:
 
 
 def _check_context(context: ImageContext) -> None:
-    if not isinstance(context, ImageContext):
+    if not hasattr(context, "features"):
         raise ValueError(
             f"context is of type {type(context).__name__}, expected what encode(image) returns; "
             "segmenter(image, expressions) takes an image"

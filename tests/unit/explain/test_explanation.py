@@ -59,9 +59,9 @@ def test_the_cut_through_the_heat_map_is_the_mask_and_the_shares_sum_to_its_logi
     context = segmenter.encode(image)
     explanation = explain(segmenter, context, EXPRESSION)
     (segmentation,) = segmenter.segment(context, [EXPRESSION])
-    np.testing.assert_array_equal(explanation.segmentation.mask, segmentation.mask)
+    np.testing.assert_array_equal(explanation.segmentation.raw_mask, segmentation.raw_mask)
     np.testing.assert_array_equal(
-        explanation.segmentation.probability >= explanation.cut, segmentation.mask
+        explanation.segmentation.probability >= explanation.cut, segmentation.raw_mask
     )
     total = explanation.without_views + explanation.shares.sum(0)
     assert np.abs(total - explanation.mask_logits).max() < SUM_TOLERANCE

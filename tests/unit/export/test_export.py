@@ -283,7 +283,7 @@ def test_the_embedded_model_on_the_sample_frames(tmp_path: Path) -> None:
         rgb, expressions = load_sample(frame).rgb, [e.text for e in sample_expressions(frame)]
         for ours, theirs in zip(onnx(rgb, expressions), torch_model(rgb, expressions), strict=True):
             assert ours.status == theirs.status
-            union = np.count_nonzero(ours.mask | theirs.mask)
-            assert np.count_nonzero(ours.mask & theirs.mask) >= 0.999 * union
+            union = np.count_nonzero(ours.raw_mask | theirs.raw_mask)
+            assert np.count_nonzero(ours.raw_mask & theirs.raw_mask) >= 0.999 * union
             n_compared += 1
     assert n_compared >= 40

@@ -32,4 +32,4 @@ def test_packed_rows_equal_single_questions(
         (alone,) = random_segmenter(rgb, [text])
         assert abs(float(answers[index]) - alone.score) < 1e-4
         area = float((probability[index] >= 0.5).float().mean())
-        assert abs(area - alone.mask.mean()) < 0.02
+        assert abs(area - alone.raw_mask.mean()) < 0.02

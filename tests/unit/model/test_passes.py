@@ -68,8 +68,8 @@ def test_recorded_passes_equal_eager_ones(
                 for one, two in zip(ours, expected, strict=True):
                     assert one.status is two.status
                     assert one.score == pytest.approx(two.score, abs=1e-5)
-                    both = (one.mask & two.mask).sum()
-                    assert both >= 0.999 * (one.mask | two.mask).sum()
+                    both = (one.raw_mask & two.raw_mask).sum()
+                    assert both >= 0.999 * (one.raw_mask | two.raw_mask).sum()
     assert recorder.n_recorded == 9  # whatever was asked
     upside_down = random_segmenter(image[::-1].copy(), EXPRESSIONS[:1])[0]
     kept = segmenter.segment(other, EXPRESSIONS[:1])[0]
