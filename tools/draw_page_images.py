@@ -4,15 +4,14 @@
     source install/local_setup.bash && export AMENT_PREFIX_PATH=$AMENT_PREFIX_PATH:$PWD/.venv
     .venv/bin/python tools/draw_page_images.py
 
-Starts the simulated camera, the node and the console, sends a command, and writes docs/console.png,
+Starts the live demo, sends a command from its page, and writes docs/console.png,
 docs/console_phone.png and docs/console_sideways.png; then labels the sample frames and writes
 docs/review.png. Needs Chromium.
 """
 
 from __future__ import annotations
 
-import os
-import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,10 +26,10 @@ import PIL.Image
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 FRAMES = ROOT / "mllmseg_ros" / "assets" / "frames"
-EXECUTABLES = ROOT / "install" / "lib" / "mllmseg_ros"
+DEMO = ROOT / "install" / "lib" / "mllmseg_ros" / "demo"
 COMMAND = "put the blue cube left of the pink mug"
 LABELS = ("the green bowl", "the red mug", "the banana")
-CONSOLE_PORT, REVIEW_PORT = 8653, 8654
+REVIEW_PORT = 8654
 START_S = 180.0
 
 sys.path.insert(0, str(ROOT / "tests" / "ros"))
@@ -39,33 +38,25 @@ from browser import Browser  # noqa: E402
 
 def main() -> None:
     """Write all images."""
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 101))}
     with tempfile.TemporaryDirectory() as folder, Browser(Path(folder) / "profile") as browser:
-        console = [str(EXECUTABLES / "console"), "--ros-args", "-p", f"port:={CONSOLE_PORT}"]
-        node = [str(EXECUTABLES / "mllmseg_node"), "--ros-args", "-p", "device:=cpu"]
-        camera = [str(EXECUTABLES / "sim_camera")]
-        with (
-            running(camera, environment),
-            running(node, environment),
-            running(console, environment),
-        ):
-            photograph_console(browser)
+        demo = [str(DEMO), "--live", "--out", str(Path(folder) / "overlays")]
+        with running(demo) as process:
+            photograph_console(browser, read_address(process))
         labelled = Path(folder) / "tools"
         images = Path(folder) / "monday"
         shutil.copytree(FRAMES, images, ignore=shutil.ignore_patterns("*_*_*", "*.json"))
         run_mllmseg("label", str(images), *LABELS, "-o", str(labelled))
         review = ["-m", "mllmseg_ros.cli", "review", str(labelled), "--port", str(REVIEW_PORT)]
-        with running([sys.executable, *review], environment):
+        with running([sys.executable, *review]):
             photograph_review(browser)
 
 
-def photograph_console(browser: Browser) -> None:
+def photograph_console(browser: Browser, url: str) -> None:
     """Send a command, explain its first result, and write the page in three sizes."""
     browser.resize(1400, 900)
-    open_page(browser, f"http://127.0.0.1:{CONSOLE_PORT}/")
+    open_page(browser, url)
     browser.run("localStorage.setItem('theme', 'dark')")
-    open_page(browser, f"http://127.0.0.1:{CONSOLE_PORT}/")
-    browser.wait("document.getElementById('state').dataset.level === 'ok'", START_S)
+    open_page(browser, url)
     browser.run("document.getElementById('command').focus()")
     browser.type(COMMAND)
     browser.wait("document.querySelectorAll('.entry .distance')[1].textContent", START_S)
@@ -119,12 +110,22 @@ def save(browser: Browser, name: str) -> None:
         print(f"docs/{name}: {image.width} x {image.height} px", flush=True)
 
 
+def read_address(process: subprocess.Popen[str]) -> str:
+    """Read the address of the console from what the demo prints."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"open (http://\S+/)", line):
+            return found[1]
+    raise RuntimeError("the demo did not start")
+
+
 @contextmanager
-def running(command: Sequence[str], environment: dict[str, str]) -> Iterator[None]:
+def running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """Run a process while the context is open."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         try:

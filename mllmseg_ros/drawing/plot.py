@@ -19,7 +19,7 @@ __all__ = ["Plot"]
 _TITLE_PX, _TEXT_PX = 20, 15
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 76, 60  # px around the axes
 _LEGEND_PX = 150
-_TICK_PX, _LINE_PX = 5, 3
+_TICK_PX, _LINE_PX = 5, 2
 _INK, _SOFT, _GRID = (20, 20, 20), (95, 95, 95), (225, 225, 225)
 
 
@@ -87,14 +87,15 @@ class Plot:
             self._n_lines += 1
 
     def bar(self, x: tuple[float, float], y: float, color: Color, text: str = "") -> None:
-        """Draw a bar from 0 to ``y`` between two values of x, with a text above it."""
+        """Draw a bar from 0 to ``y`` between two values of x, with a text at its foot."""
         (u0, v1), (u1, v0) = self.place(x[0], y), self.place(x[1], max(0.0, self._y[0]))
         cv2.rectangle(self.image, (u0 + 2, v1), (u1 - 2, v0), color, cv2.FILLED)
-        self._write(text, ((u0 + u1) // 2, v1 - 10), color=_SOFT)
+        self._write(text, ((u0 + u1) // 2, v0 - 12))
 
-    def text(self, x: float, y: float, text: str) -> None:
-        """Write a text, centred at a value."""
-        self._write(text, self.place(x, y), color=_SOFT)
+    def guide(self, points: Sequence[tuple[float, float]]) -> None:
+        """Draw a thin line to compare with."""
+        corners = np.array([self.place(*point) for point in points], np.int32)
+        cv2.polylines(self.image, [corners], False, _INK, 1, cv2.LINE_AA)
 
     def _write(
         self, text: str, place: tuple[int, int], *, align: float = 0.5, color: Color = _INK

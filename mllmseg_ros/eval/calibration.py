@@ -16,7 +16,7 @@ from mllmseg_ros.drawing.plot import Plot
 
 __all__ = ["draw_reliability", "reliability", "threshold_for"]
 
-_BAR, _DIAGONAL = (120, 170, 230), (60, 60, 60)
+_BAR = (120, 170, 230)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,20 +89,24 @@ def threshold_for(false_accept: float, absent_scores: Sequence[float]) -> float:
 def draw_reliability(curves: dict[str, Reliability]) -> NDArray[np.uint8]:
     """Draw one plot per curve side by side, RGB (H, W, 3).
 
-    Bars show the share of correct results, with their number above; on the diagonal confidence and
-    share are equal.
+    Bars show the share of correct results, with their number at the foot; on the diagonal
+    confidence and share are equal.
     """
     plots = []
     for name, curve in curves.items():
         plot = Plot(
             f"{name}: expected calibration error {100 * curve.expected_error:.1f} %",
             x=(f"{name} of the model", 0.0, 1.0),
-            y=("right results, % (number of results above each bar)", 0.0, 100.0),
+            y=(
+                "right results, %, with their number; line: perfect calibration",
+                0.0,
+                100.0,
+            ),
             size_wh=(440, 360),
         )
         for each in curve.bins:
             if each.n:
                 plot.bar((each.low, each.high), 100 * each.right, _BAR, str(each.n))
-        plot.line([(0.0, 0.0), (1.0, 100.0)], _DIAGONAL)
+        plot.guide([(0.0, 0.0), (1.0, 100.0)])
         plots.append(plot.image)
     return np.hstack(plots)

@@ -201,7 +201,7 @@ def test_a_command_marks_its_target_and_a_click_selects_it(world: World, page: B
     page.wait(f"{BADGE} === 'overlay'")
     page.wait(f"{RESULT_TEXT}.includes('1 of 2 found')")
     tinted = pixel(page, u, v)
-    assert tinted[0] > before[0] + 40, "the first entry's orange is not on the cube"
+    assert tinted[0] > before[0] + 15, "the first entry's orange is not on the cube"
     assert page.run("document.querySelectorAll('.entry .distance')[0].textContent").endswith(" m")
     left, top, width, height = page.run(
         "(b => [b.x, b.y, b.width, b.height])(canvas.getBoundingClientRect())"

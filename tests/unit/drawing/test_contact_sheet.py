@@ -75,8 +75,8 @@ def test_a_plot_has_title_labels_and_ticks_at_their_values() -> None:
     plot.line([(0, 0), (7700, 100)], blue, "cIoU")
     (u0, v0), (u1, v1) = plot.place(0, 0), plot.place(7700, 100)
     drawn = (plot.image == blue).all(axis=2)
-    assert drawn[v0 - 1, u0]
-    assert drawn[v1 + 1, u1]
+    assert drawn[v0 - 1, u0 + 1]
+    assert drawn[v1 + 1, u1 - 1]
     assert drawn[(v0 + v1) // 2, (u0 + u1) // 2]
     assert drawn[:, u1 + 14 :].any()  # in the legend
     plot.bar((3000, 4000), 50, (1, 2, 3), "12")
