@@ -57,7 +57,7 @@ def _ask(arguments: argparse.Namespace) -> None:
     if not any(each.strip() for each in expressions):
         raise ValueError('nothing is asked for; give an expression such as "the red mug"')
     try:
-        from mllmseg_ros.client import Client
+        from mllmseg_ros.client import Client, describe
     except ImportError as error:
         raise explain_missing_ros("ask", error) from error
     with Client(
@@ -65,8 +65,11 @@ def _ask(arguments: argparse.Namespace) -> None:
     ) as client:
         if arguments.watch:
             _watch(client, expressions)
-        else:
-            _print_result(client.segment(*expressions))
+            return
+        result = client.segment(*expressions)
+        if not result.segmentations:  # no image, refused, stopped
+            raise RuntimeError(describe(result)[0])
+        _print_result(result)
 
 
 def _watch(client: Client, expressions: list[str]) -> None:

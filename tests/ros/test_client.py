@@ -83,6 +83,20 @@ def test_ask_prints_status_box_and_metres(
     assert lines[2].startswith("  target: banana  NO_TARGET  score 0.")
 
 
+def test_ask_without_a_result_fails_and_says_why(
+    client: Client,
+    node: NodeProcess,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(node.domain))
+    client.let_images_grow_old()
+    assert main(["ask", "the red mug"]) == 1
+    assert "mllmseg: STALE_INPUT: " in capsys.readouterr().err
+    assert main(["ask", "x" * 2000]) == 1
+    assert "mllmseg: ERROR: " in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("camera")
 def test_ask_watches_until_ctrl_c(client: Client, node: NodeProcess) -> None:
     asking = NodeProcess(node.domain, "ask", "the red mug", "--watch", executable="mllmseg")
