@@ -108,10 +108,12 @@ class FolderBackend:
 
     async def explain(self, sentence: str, camera: str) -> tuple[Explanation, EncodedImage]:
         """Explain the result on the newest image of a camera."""
-        targets = understand(sentence, LANGUAGES["en"]).command.targets
-        if len(targets) != 1:
-            raise ValueError(f"{len(targets)} things are named; accepted: one")
-        expression = targets[0].expression
+        command = understand(sentence, LANGUAGES["en"]).command
+        if command.is_stop:
+            self._command = ""  # a stop, whichever way it comes
+        if len(command.targets) != 1:
+            raise ValueError(f"{len(command.targets)} things are named; accepted: one")
+        expression = command.targets[0].expression
         return await self._in_thread(lambda: self._explain(sentence, expression, camera))
 
     async def list_cameras(self) -> CameraList:
@@ -204,7 +206,7 @@ class FolderBackend:
         return answer, encode_image(panel, MAX_PANEL_SIDE_PX)
 
     def _read(self, camera: str) -> _Image:
-        """Decode and encode the newest image of a camera, unless that is the last one anyway."""
+        """Decode and encode the newest image of a camera, unless it was the last one, too."""
         path = self._choose(camera)
         stamp_ns = path.stat().st_mtime_ns
         newest = self._newest
