@@ -14,7 +14,7 @@ from mllmseg_ros.files import clear_folder
 
 _WRITTEN = (
     "best", "best.json", "before_after", "before_after.png", "features", "log.jsonl", "model",
-    "report.json", "state.safetensors", "tensorboard",
+    "before.json", "report.json", "state.safetensors", "tensorboard",
 )  # fmt: skip
 
 WORSE = 3  # exit status where the model got worse and was not written

@@ -10,7 +10,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mllmseg_ros.cli.arguments import add_backend, add_model, find_version, load_segmenter, require
+from mllmseg_ros.cli.arguments import (
+    add_backend,
+    add_model,
+    add_verb,
+    find_version,
+    load_segmenter,
+    require,
+)
 
 if TYPE_CHECKING:
     from mllmseg_ros.web.guard import Access
@@ -20,8 +27,12 @@ _DEFAULT_PORT = 8644
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    mcp = verbs.add_parser(
-        "mcp", help="serve language-model agents (MCP), from a running ROS 2 node or from images"
+    mcp = add_verb(
+        verbs,
+        "mcp",
+        "serve language-model agents (MCP), from a running ROS 2 node or from images",
+        "mllmseg mcp --images photos",
+        "mllmseg mcp --http --allow-commands",
     )
     mcp.add_argument(
         "--images",

@@ -94,7 +94,9 @@ def parse_plain_text(text: str) -> Command:
         return Command(intent=STOP_INTENT, targets=())
     targets = [_parse_target(part) for part in split_parts(text)]
     if not targets:
-        raise ValueError("command has separators but names no object; send e.g. 'the red mug'")
+        raise ValueError(
+            "command has separators but names nothing to look for; send e.g. 'the red mug'"
+        )
     if any(
         STOP_INTENT in (each.role, each.expression.strip(AROUND_STOP).lower()) for each in targets
     ):
@@ -138,7 +140,9 @@ def check_text(text: str) -> str:
         )
     is_visible = any(unicodedata.category(each)[0] not in "CZM" for each in text)
     if is_visible and not any(each.isalnum() for each in plain):
-        raise ValueError(f"command {text[:_SHOWN]!a} names no object; send e.g. 'the red mug'")
+        raise ValueError(
+            f"command {text[:_SHOWN]!a} names nothing to look for; send e.g. 'the red mug'"
+        )
     return plain
 
 

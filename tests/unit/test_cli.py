@@ -142,9 +142,9 @@ def test_a_name_of_a_file_is_not_taken_for_an_expression(
 
 # Each would fail at the model too, but later.
 OUTPUTS = [
-    "segment frame.png it -o {} --model none",
-    "segment frame.png it --json {} --model none",
-    "explain frame.png it -o {} --model none",
+    "segment frame.png mug -o {} --model none",
+    "segment frame.png mug --json {} --model none",
+    "explain frame.png mug -o {} --model none",
     "eval tabletop --worst {} --model none",
     "eval tabletop --json {} --model none",
     "eval set --reliability {} --model none",
@@ -152,10 +152,10 @@ OUTPUTS = [
     "data check set -o {}",
 ]
 FOLDERS = [
-    "segment frame.png it --masks {} --model none",
-    "segment frame.png frame.png it -o {} --model none",
-    "annotate photos it -o {} --model none",
-    "label photos it -o {} --model none",
+    "segment frame.png mug --masks {} --model none",
+    "segment frame.png frame.png mug -o {} --model none",
+    "annotate photos mug -o {} --model none",
+    "label photos mug -o {} --model none",
     "adapt set {}",
     "train tabletop {}",
     "train init none {}",

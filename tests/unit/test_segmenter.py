@@ -489,4 +489,4 @@ def test_the_command_takes_sentences(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (banana["found"], banana["box_xyxy"], banana["area_px"]) == (False, None, 0)
     assert "understood as 'pick: the red mug'" in capsys.readouterr().err
     assert main(["segment", str(FRAME), "turn left"]) == 1
-    assert "names no object" in capsys.readouterr().err
+    assert "names nothing to look for" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_stop(text: str) -> None:
         ("x" * (MAX_EXPRESSION_CHARS + 1), "257 characters, accepted are up to 256"),
         ("x" * 100_000, "100000 characters, accepted are up to 4096"),
         (";".join("a" * (MAX_EXPRESSIONS + 1)), "17 things, accepted are up to 16"),
-        ("\U0001f642\x1b\u202e", r"command '\U0001f642\x1b\u202e' names nothing; send"),
+        ("\U0001f642\x1b\u202e", r"command '\U0001f642\x1b\u202e' names nothing to look for; send"),
     ],
 )
 def test_refused(text: str, message: str) -> None:

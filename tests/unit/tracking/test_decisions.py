@@ -96,8 +96,8 @@ def test_what_is_far_on_one_side_of_any_threshold_is_decided_at_once(threshold: 
 def test_a_held_target_has_the_newest_mask_and_a_dropped_one_says_why() -> None:
     decisions = Decisions()
     decide([0.9, 0.9], decisions=decisions)
-    empty = np.zeros_like(MASK)
-    rejected = build_segmentation("the vase", N, 0.45, 0.0, MASK.astype(np.float32), empty)
+    rejected = build_segmentation("the vase", N, 0.45, 1.0, MASK.astype(np.float32), MASK)
+    assert not rejected.mask.any()
     (held,) = decisions.decide([rejected], RULE)
     assert (held.status, held.found, held.unconfirmed, held.doubt) == (F, True, True, "")
     np.testing.assert_array_equal(held.mask, MASK)
