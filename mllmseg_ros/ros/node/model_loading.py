@@ -82,7 +82,7 @@ def load_model(
         from mllmseg_ros.segmenter import Segmenter
     except (ImportError, OSError) as error:  # OSError: a library that torch itself links to
         raise ValueError(
-            f"{error}; install torch and transformers into {sys.prefix} (see requirements/)"
+            f"{error}; install requirements/core.txt into {sys.prefix}"
         ) from error
     began_s = time.monotonic()
     check_free_memory(parameters)

@@ -223,9 +223,9 @@ def _prepare(
     )
     keep_trained_in_float32(model)
     if recipe.gradient_checkpointing:
-        model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.language_model.gradient_checkpointing = True
         if recipe.vision_lora:
-            model.vision_tower.gradient_checkpointing_enable({"use_reentrant": False})
+            model.vision_tower.gradient_checkpointing = True
     batches = PaperBatches(
         data_sets,
         DialogEncoder(tokenizer, model.config.n_image_tokens),
