@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 after one line on stderr that names the problem.
     """
+    # Before a verb imports torch: its threads shall not wait in busy loops (tools/executable.in).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = _replace_former_verb(sys.argv[1:] if argv is None else list(argv))
     arguments = _parser().parse_args(argv)
     try:

@@ -42,7 +42,7 @@ class VisionTower(nn.Module):
         draw_initial_weights(self, config.initializer_range)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Encode images (B, 3, S, S), ImageNet-normalised: (B, 1 + G*G, C), the class token first."""
+        """Encode ImageNet-normalised images (B, 3, S, S): (B, 1 + G*G, C), class token first."""
         states: Tensor = self.embeddings(pixel_values)
         for block in self.encoder.layer:
             if self.gradient_checkpointing and self.training:
