@@ -272,10 +272,14 @@ def _text(section: Mapping[str, Any], field: str, default: str, limit: int, orig
     return value
 
 
-def _number(section: Mapping[str, Any], field: str, default: float, origin: str) -> float:
+def _number(
+    section: Mapping[str, Any], field: str, default: float, origin: str, least: float = 0.0
+) -> float:
     value = section.get(field, default)
-    if type(value) not in (int, float) or not 0 <= value <= MAX_NUMBER:
-        raise ValueError(f"{origin}: {field} is {str(value)[:64]}, accepted are 0 to {MAX_NUMBER}")
+    if type(value) not in (int, float) or not least <= value <= MAX_NUMBER:
+        raise ValueError(
+            f"{origin}: {field} is {str(value)[:64]}, accepted are {least:g} to {MAX_NUMBER:g}"
+        )
     return float(value)
 
 
@@ -343,6 +347,6 @@ def _language_config(fields: dict[str, Any], origin: str) -> LanguageConfig:
         attention_bias=is_qwen2,
         hidden_act=_activation(fields, "silu", origin),
         rms_norm_eps=_number(fields, "rms_norm_eps", 1e-6, origin),
-        rope_theta=_number(fields, "rope_theta", 1e6, origin),
+        rope_theta=_number(fields, "rope_theta", 1e6, origin, least=1.0),
         initializer_range=_number(fields, "initializer_range", 0.02, origin),
     )

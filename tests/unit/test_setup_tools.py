@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -338,3 +340,18 @@ def test_what_is_missing_is_named_and_nothing_is_installed_beside_a_sourced_ros(
     assert result.returncode == 1
     assert "'no-such-python'" in result.stderr
     assert "PYTHON=/usr/bin/python3" in result.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(("distro", "is_built"), [(None, True), ("jazzy", False)])
+def test_the_message_of_tf_is_built_only_where_ros_is_not_sourced(
+    distro: str | None, is_built: bool
+) -> None:
+    environment = {"PATH": os.environ["PATH"]} | ({"ROS_DISTRO": distro} if distro else {})
+    command = ["make", "--dry-run", "--always-make", "build"]
+    result = subprocess.run(
+        command, cwd=TOOLS.parent, env=environment, capture_output=True, text=True
+    )
+    (line,) = re.findall(r"colcon build .*\n.*--cmake-args", result.stdout)
+    assert ("--base-paths . tools/tf2_msgs" in line) == is_built, result.stderr
+    assert "--base-paths ." in line
