@@ -4,9 +4,8 @@
     python benchmarks/first_answer.py              # mllmseg segment
     python benchmarks/first_answer.py --node       # the node over DDS, in a sourced workspace
 
-Against the same after importing the classes of transformers that this package was once built of,
-and against importing torch alone, which every answer needs. In turns, each in a process of its own,
-with the settings of the executables.
+Against importing torch alone, and torch with the classes of transformers that the model is built
+of. In turns, each in a process of its own, with the settings of the executables.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ NODE = "import sys; from mllmseg_ros.ros.node.segmenter_node import main; sys.ex
 Times = tuple[float, float]  # wall and processor, s
 
 
-def run_segment(first: str) -> Times:
-    """Run ``mllmseg segment`` on an image, after other lines."""
+def run_segment() -> Times:
+    """Run ``mllmseg segment`` on an image."""
     arguments = ["segment", str(FRAME), "the red mug", "--device", "cpu"]
-    return run_code(f"{first}\n{SEGMENT.format(arguments)}")
+    return run_code(SEGMENT.format(arguments))
 
 
 def run_code(code: str) -> Times:
@@ -45,7 +44,7 @@ def run_code(code: str) -> Times:
     return wall, used
 
 
-def run_node(first: str) -> Times:
+def run_node() -> Times:
     """Start the node while a command and images are sent ten times a second; until a result."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "ros"))
     from ros_harness import START_S, Client, new_domain
@@ -59,10 +58,9 @@ def run_node(first: str) -> Times:
         client.command("the red mug")
         client.send_image(rgb)
 
-    code = f"{first}\n{NODE}"
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "--ros-args", "-p", "device:=cpu"],
+        [sys.executable, "-c", NODE, "--ros-args", "-p", "device:=cpu"],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         cwd=FRAME.parent,
         stderr=subprocess.DEVNULL,
@@ -88,11 +86,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    run: Callable[[str], Times] = run_node if arguments.node else run_segment
+    run: Callable[[], Times] = run_node if arguments.node else run_segment
     ways: dict[str, Callable[[], Times]] = {
         "import torch": lambda: run_code("import torch"),
-        "first answer": lambda: run(""),
-        "after transformers": lambda: run(TRANSFORMERS),
+        "transformers' classes": lambda: run_code(TRANSFORMERS),
+        "first answer": run,
     }
     times: dict[str, list[Times]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
@@ -101,7 +99,7 @@ def main() -> None:
     print(f"median (least) of {arguments.rounds}, s {'wall':>14} {'processor':>16}")
     for name, each in times.items():
         columns = [f"{statistics.median(x):8.2f} ({min(x):5.2f})" for x in zip(*each, strict=True)]
-        print(f"{name:20} {columns[0]:>18} {columns[1]:>16}")
+        print(f"{name:22} {columns[0]:>18} {columns[1]:>16}")
 
 
 if __name__ == "__main__":

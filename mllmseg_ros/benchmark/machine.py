@@ -14,7 +14,7 @@ import torch
 
 __all__ = ["describe_machine", "machine_name", "peak_memory_mib"]
 
-_PACKAGES = ("mllmseg_ros", "torch", "torchao", "onnxruntime", "tensorrt")
+_PACKAGES = ("mllmseg_ros", "torch", "transformers", "torchao", "onnxruntime", "tensorrt")
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

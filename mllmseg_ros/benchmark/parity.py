@@ -81,7 +81,7 @@ def check_parity(load: Callable[[], Segmenter]) -> Parity:
                 f"this installation computes wrong results: the embedded model in float32 on the "
                 f"CPU gives {recorded.expression!r} score {result.score:.4f} and "
                 f"{result.area_px} px, recorded are {recorded.score:.4f} and {recorded.area_px}; "
-                "install torch again"
+                "install torch and transformers again"
             )
     segmenter = load()
     results = _run(segmenter)

@@ -2,7 +2,7 @@
 """Map the tensors of published checkpoints to the parameters of our modules.
 
 Parameter names of checkpoints appear in this file only. Fused weights (the vision tower's ``qkv``,
-InternLM2's ``wqkv``) are split into the three of our modules, and fused again.
+InternLM2's ``wqkv``) are split into the three of transformers' classes, and fused again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import Qwen2Config
 
-from mllmseg_ros.model.config import QWEN2, MLLMSegConfig
+from mllmseg_ros.model.config import MLLMSegConfig
 
 __all__ = ["HEAD", "checkpoint_layout"]
 
@@ -46,7 +47,7 @@ def checkpoint_layout(config: MLLMSegConfig, decoder_keys: Sequence[str]) -> lis
         for index in (0, 1, 3)
         for leaf in ("weight", "bias")
     ]
-    if config.language.architecture == QWEN2:
+    if isinstance(config.language, Qwen2Config):
         entries += _qwen2_entries(config)
     else:
         entries += _internlm2_entries(config)

@@ -21,7 +21,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from mllmseg_ros.checkpoints.integrity import read_header, weight_files
 from mllmseg_ros.checkpoints.layout import HEAD, Entry, checkpoint_layout
@@ -103,6 +102,9 @@ def load_model(
             _trim_heap()
     model.load_state_dict(state, strict=True, assign=True)
     model.quantization = kind
+    # Rotary frequencies are computed, not stored: build them on the device of the weights.
+    rotary = type(model.language_model.rotary_emb)
+    model.language_model.rotary_emb = rotary(config=config.language).to(device)
     return model.eval().requires_grad_(False)
 
 
@@ -256,21 +258,6 @@ def _check_head_tokens(folder: Path, config: MLLMSegConfig, head_tokens: Sequenc
         )
 
 
-class _NoInitialWeights(TorchFunctionMode):
-    """Skip torch's initialisers: for weights on the meta device they would import its compiler."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def _build_on_meta(folder: Path, config: MLLMSegConfig, head_tokens: Sequence[int] = ()) -> MLLMSeg:
     """Build the network without memory for its weights.
 
@@ -278,9 +265,9 @@ def _build_on_meta(folder: Path, config: MLLMSegConfig, head_tokens: Sequence[in
         ValueError: if the values of the configuration do not fit together.
     """
     try:
-        with torch.device("meta"), _NoInitialWeights():
+        with torch.device("meta"):
             return MLLMSeg(config, head_tokens)
-    except Exception as error:  # torch raises all kinds for wrong widths
+    except Exception as error:  # torch and transformers raise all kinds for wrong widths
         raise ValueError(
             f"{folder / 'config.json'}: no model can be built of it "
             f"({one_line(error, max_chars=300)})"

@@ -29,6 +29,9 @@ _CHILD_TIMEOUT_S = 120.0  # torch on a small machine
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_TORCH = (2, 6)  # CVE-2025-32434
 _OLDEST_AIOHTTP = (3, 14, 5)  # as in requirements/console.txt
+_TRANSFORMERS = 5  # major version
+# transformers imports what a model is built of, and what that needs, only when it is used.
+_CLASSES = {"transformers": "from transformers import InternVLVisionModel, LlamaModel, Qwen2Model"}
 
 
 class Verdict(Enum):
@@ -91,7 +94,7 @@ def check_machine(
         ("cv2", "opencv"),
         ("safetensors", "safetensors"),
         ("torch", "torch"),
-        ("tokenizers", "tokenizers"),
+        ("transformers", "transformers"),
     ):
         finding = _check_package(module, package)
         failed |= finding.verdict is Verdict.FAIL
@@ -111,7 +114,7 @@ def _check_python() -> Finding:
 
 
 def _check_package(module: str, package: str) -> Finding:
-    code = f"import {module}; print({module}.__version__)"
+    code = f"import {module}; {_CLASSES.get(module, 'pass')}; print({module}.__version__)"
     problem, version = run_child(code, _CHILD_TIMEOUT_S)
     if problem:
         return fail(
@@ -122,6 +125,8 @@ def _check_package(module: str, package: str) -> Finding:
     numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
     if module == "torch" and numbers < _OLDEST_TORCH:
         return fail(package, f"{version}; required is 2.6 or newer")
+    if module == "transformers" and numbers[:1] != (_TRANSFORMERS,):
+        return fail(package, f"{version}; required is {_TRANSFORMERS}.x")
     return ok(package, version)
 
 

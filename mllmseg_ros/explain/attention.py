@@ -32,12 +32,10 @@ def compute_decision_attention(
         (layers, heads, L) float32, over all L tokens of the prompt; each row sums to 1.
     """
     language_model = model.language_model
-    states = language_model.embed_tokens(packed.input_ids)
+    states = language_model.get_input_embeddings()(packed.input_ids)
     step = LayerStep(language_model, states, packed.position_ids, packed.attention_mask)
     last = slice(n_tokens - 1, n_tokens)
-    cosine, sine = language_model.rotary_embeddings(  # (1, 1, head)
-        packed.position_ids[:, last], states.dtype
-    )
+    cosine, sine = language_model.rotary_emb(states, packed.position_ids[:, last])  # (1, 1, head)
     weights = []
     for layer, prefix in zip(language_model.layers, features.prefix_cache, strict=True):
         attention = layer.self_attn
@@ -47,6 +45,6 @@ def compute_decision_attention(
         states, (keys, _) = step(layer, states, prefix)
         keys = keys[0, :, : features.prefix_length + n_tokens]  # without padding
         keys = keys.repeat_interleave(attention.num_key_value_groups, dim=0)
-        scores = torch.einsum("hd,hld->hl", query.float(), keys.float()) * attention.head_dim**-0.5
+        scores = torch.einsum("hd,hld->hl", query.float(), keys.float()) * attention.scaling
         weights.append(scores.softmax(-1))
     return torch.stack(weights)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mllmseg_ros.model.language_pass import read_rows
+from mllmseg_ros.model.language_pass import read_row
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.packing import PackedPrompts
 from mllmseg_ros.model.prompt import PromptBuilder
@@ -81,7 +81,7 @@ class _Encode(nn.Module):
         self.model, self.image_start = model, image_start
         # The prefix is always the same: its embeddings instead of the whole vocabulary's.
         ids = torch.tensor([prefix_ids], device=model.device)
-        embeds = model.language_model.embed_tokens(ids)
+        embeds = model.language_model.get_input_embeddings()(ids)
         end, length = image_start + model.config.n_image_tokens, ids.shape[1]
         self.register_buffer("before", embeds[:, :image_start].clone())
         self.register_buffer("after", embeds[:, end:].clone())
@@ -91,7 +91,7 @@ class _Encode(nn.Module):
         tokens, image_embeds = self.model.encode_vision(pixel_values)
         embeds = torch.cat([self.before, image_embeds, self.after], dim=1)
         causal = self.places[:, None] >= self.places
-        hidden, cache = read_rows(
+        hidden, cache = read_row(
             self.model.language_model, embeds, self.places[None], causal[None, None]
         )
         states = self.model.select_image_states(hidden, self.image_start)
@@ -118,9 +118,9 @@ class _Read(nn.Module):
         places = torch.arange(n_tokens, device=input_ids.device)
         own = (owners[:, :, None] == owners[:, None]) & (places[:, None] >= places)
         prefix = own.new_ones(1, n_tokens, keys.shape[2])
-        hidden, _ = read_rows(
+        hidden, _ = read_row(
             self.language_model,
-            self.language_model.embed_tokens(input_ids),
+            self.language_model.get_input_embeddings()(input_ids),
             position_ids,
             torch.cat([prefix, own], dim=-1)[:, None],
             list(zip(keys.split(1), values.split(1), strict=True)),

@@ -9,19 +9,18 @@ are quantised. Knows nothing of weights or tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from transformers import InternVLVisionConfig, LlamaConfig, Qwen2Config
 
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import is_missing, read_json
 from mllmseg_ros.model.quantization import KINDS
 
-__all__ = ["LanguageConfig", "MLLMSegConfig", "VisionConfig", "read_config"]
+__all__ = ["read_config"]
 
 SYSTEM_MESSAGE = (
     "你是书生·万象，英文名是InternVL，"
@@ -57,69 +56,15 @@ _LIMITS = {
     "decoder_hidden_size": 4 * MAX_WIDTH,
     "max_position_embeddings": 1 << 24,
 }
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": torch.nn.functional.gelu,
-    "silu": torch.nn.functional.silu,
-}
 MAX_PROMPT_CHARS = 8192
 MAX_NAME_CHARS = 200
 MAX_KNOWN_WORDS = 100_000
-MAX_NUMBER = 1e12  # of the fields that are no sizes, such as rope_theta
-
-QWEN2 = "Qwen2ForCausalLM"
-# Sizes of the architectures where a configuration has none.
-_DEFAULTS = {
-    QWEN2: {
-        "vocab_size": 151936,
-        "hidden_size": 4096,
-        "intermediate_size": 22016,
-        "num_hidden_layers": 32,
-    },
-    "InternLM2ForCausalLM": {
-        "vocab_size": 32000,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-    },
-}
 
 # The only published model that was trained to answer [REJ] to a single expression.
 _PUBLISHED_REJECTING = ("MLLMSeg_InternVL2_5_8B_GRES",)
 
-
-@dataclass(frozen=True, kw_only=True)
-class VisionConfig:
-    """Dimensions of the vision tower, by their names in ``vision_config``."""
-
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    image_size: int  # px
-    patch_size: int  # px
-    attention_bias: bool  # qkv_bias
-    hidden_act: str
-    layer_norm_eps: float
-    initializer_range: float
-    layer_scale_init_value: float  # initializer_factor
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageConfig:
-    """Dimensions of the language model, by their names in ``llm_config``."""
-
-    architecture: str  # Qwen2ForCausalLM or InternLM2ForCausalLM
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    attention_bias: bool  # of queries, keys and values
-    hidden_act: str
-    rms_norm_eps: float
-    rope_theta: float
-    initializer_range: float
+ACTIVATIONS = ("gelu", "silu")  # of the published towers and language models
+MAX_NUMBER = 1e12  # of the fields that are not sizes, such as rope_theta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +76,8 @@ class MLLMSegConfig:
     """
 
     name: str
-    vision: VisionConfig
-    language: LanguageConfig
+    vision: InternVLVisionConfig
+    language: Qwen2Config | LlamaConfig
     image_size_px: int = 448
     downsample_ratio: float = 0.5
     lora_rank: int = 0  # 0: merged; r: the language model is stored with an unmerged rank-r LoRA
@@ -147,7 +92,7 @@ class MLLMSegConfig:
     @property
     def patch_size_px(self) -> int:
         """Side of a vision patch in pixels."""
-        return self.vision.patch_size
+        return int(self.vision.patch_size[0])
 
     @property
     def grid(self) -> int:
@@ -185,7 +130,7 @@ def read_config(folder: Path, name: str = "") -> MLLMSegConfig:
         return parse_config(fields, name=name or folder.resolve().name, origin=str(path))
     except ValueError:
         raise
-    except Exception as error:  # a field of a wrong type
+    except Exception as error:  # transformers has its own exceptions for wrong types
         raise ValueError(
             f"{path}: a field has a value that cannot be used ({one_line(error, max_chars=300)})"
         ) from error
@@ -292,7 +237,7 @@ def _activation(section: Mapping[str, Any], default: str, origin: str) -> str:
     return str(value)
 
 
-def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> VisionConfig:
+def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> InternVLVisionConfig:
     patch = int(fields.get("patch_size", 14))
     if image_size_px % (2 * patch):
         raise ValueError(
@@ -305,48 +250,59 @@ def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> V
             f"{origin}: vision towers with qk_normalization or norm_type other than 'layer_norm' "
             "(InternViT-6B) are not supported; the published models use InternViT-300M"
         )
-    return VisionConfig(
+    return InternVLVisionConfig(
         hidden_size=fields.get("hidden_size", 1024),
-        intermediate_size=fields.get("intermediate_size", 4096),
         num_hidden_layers=fields.get("num_hidden_layers", 24),
         num_attention_heads=fields.get("num_attention_heads", 16),
-        image_size=image_size_px,
-        patch_size=patch,
-        attention_bias=bool(fields.get("qkv_bias", True)),
+        intermediate_size=fields.get("intermediate_size", 4096),
+        attention_bias=fields.get("qkv_bias", True),
         hidden_act=_activation(fields, "gelu", origin),
         layer_norm_eps=_number(fields, "layer_norm_eps", 1e-6, origin),
         initializer_range=_number(fields, "initializer_range", 0.02, origin),
         layer_scale_init_value=_number(fields, "initializer_factor", 0.1, origin),
+        image_size=image_size_px,
+        patch_size=patch,
+        use_mean_pooling=True,  # no LayerNorm after the last block
     )
 
 
-def _language_config(fields: dict[str, Any], origin: str) -> LanguageConfig:
+def _language_config(fields: dict[str, Any], origin: str) -> Qwen2Config | LlamaConfig:
     if fields.get("tie_word_embeddings", False):
         raise ValueError(f"{origin}: llm_config.tie_word_embeddings is true; MLLMSeg never ties")
-    architecture = (fields.get("architectures") or ["?"])[0]
-    if architecture not in _DEFAULTS:
-        raise ValueError(
-            f"{origin}: llm_config.architectures[0] is {architecture!r}, "
-            "supported are 'Qwen2ForCausalLM' and 'InternLM2ForCausalLM'"
+    shared: dict[str, Any] = {
+        key: fields[key]
+        for key in (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "max_position_embeddings",
         )
-    is_qwen2 = architecture == QWEN2
+        if key in fields
+    }
+    shared["hidden_act"] = _activation(fields, "silu", origin)
+    shared["rms_norm_eps"] = _number(fields, "rms_norm_eps", 1e-6, origin)
+    shared["initializer_range"] = _number(fields, "initializer_range", 0.02, origin)
     # InternLM2's dynamic NTK scaling only applies beyond max_position_embeddings, which no accepted
     # prompt reaches: plain rotary positions are exact.
+    shared["rope_parameters"] = {
+        "rope_type": "default",
+        "rope_theta": _number(fields, "rope_theta", 1e6, origin, least=1.0),
+    }
+    shared["tie_word_embeddings"] = False
+    architecture = (fields.get("architectures") or ["?"])[0]
     scaling = fields.get("rope_scaling")
-    if scaling and is_qwen2:
+    if scaling and architecture != "InternLM2ForCausalLM":
         raise ValueError(f"{origin}: llm_config.rope_scaling is {scaling}; Qwen2.5's has none")
-    if not is_qwen2 and fields.get("bias", False):
-        raise ValueError(f"{origin}: llm_config.bias is true; published InternLM2.5 has none")
-    sizes = {key: fields.get(key, default) for key, default in _DEFAULTS[architecture].items()}
-    n_heads = fields.get("num_attention_heads", 32)
-    return LanguageConfig(
-        **sizes,
-        architecture=architecture,
-        num_attention_heads=n_heads,
-        num_key_value_heads=fields.get("num_key_value_heads") or n_heads,
-        attention_bias=is_qwen2,
-        hidden_act=_activation(fields, "silu", origin),
-        rms_norm_eps=_number(fields, "rms_norm_eps", 1e-6, origin),
-        rope_theta=_number(fields, "rope_theta", 1e6, origin, least=1.0),
-        initializer_range=_number(fields, "initializer_range", 0.02, origin),
+    if architecture == "Qwen2ForCausalLM":
+        return Qwen2Config(**shared, use_sliding_window=False)
+    if architecture == "InternLM2ForCausalLM":
+        if fields.get("bias", False):
+            raise ValueError(f"{origin}: llm_config.bias is true; published InternLM2.5 has none")
+        return LlamaConfig(**shared, attention_bias=False, mlp_bias=False, pad_token_id=None)
+    raise ValueError(
+        f"{origin}: llm_config.architectures[0] is {architecture!r}, "
+        "supported are 'Qwen2ForCausalLM' and 'InternLM2ForCausalLM'"
     )

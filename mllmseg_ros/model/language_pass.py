@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pass of the language model over rows of tokens, after a cached prefix or without one.
+"""A pass of the language model over one row of tokens, after a cached prefix or without one.
 
-Computes what transformers' forward pass of Qwen2 and Llama computes: keys and values of the prefix
-are plain tensors, nothing is decided by the values of a tensor, and shapes depend on the lengths of
-the rows alone. So a GPU never waits for the host, and the pass compiles to one graph. Knows neither
-images nor prompts.
+Computes what transformers' forward pass of Qwen2 and Llama computes, with the same modules, for
+inference: keys and values of the prefix are plain tensors, nothing is decided by the values of a
+tensor, and shapes depend on the length of the row alone. So a GPU never waits for the host, and
+the pass compiles to one graph. Knows neither images nor prompts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils.checkpoint import checkpoint
+from transformers import LlamaModel, Qwen2Model
 
-from mllmseg_ros.model.language_model import DecoderLayer, LanguageModel
+__all__ = ["KeyValues", "LanguageModel", "read_row"]
 
-__all__ = ["KeyValues", "compute_hidden_states", "read_rows"]
+LanguageModel: TypeAlias = Qwen2Model | LlamaModel
+KeyValues = tuple[Tensor, Tensor]  # keys, values (1, heads, L, head) of one layer
 
-KeyValues = tuple[Tensor, Tensor]  # keys, values (B, heads, L, head) of one layer
 
-
-def read_rows(
+def read_row(
     language_model: LanguageModel,
     embeds: Tensor,
     position_ids: Tensor,
@@ -34,13 +34,13 @@ def read_rows(
 
     Args:
         language_model: whose modules are called.
-        embeds: (B, Q, D) of the tokens to read.
-        position_ids: (B, Q).
-        attention_mask: (B, 1, Q, L) bool, True = may attend, with the prefix before the Q tokens.
+        embeds: (1, Q, D) of the tokens to read.
+        position_ids: (1, Q).
+        attention_mask: (1, 1, Q, L) bool, True = may attend, with the prefix before the Q tokens.
         prefix: keys and values per layer of the L - Q tokens before.
 
     Returns:
-        Hidden states (B, Q, D) after the final norm; keys and values of all L tokens per layer.
+        Hidden states (1, Q, D) after the final norm; keys and values of all L tokens per layer.
     """
     step = LayerStep(language_model, embeds, position_ids, attention_mask)
     states, cache = embeds, []
@@ -48,24 +48,6 @@ def read_rows(
         states, key_values = step(layer, states, prefix[index] if prefix is not None else None)
         cache.append(key_values)
     return language_model.norm(states), tuple(cache)
-
-
-def compute_hidden_states(
-    language_model: LanguageModel, embeds: Tensor, position_ids: Tensor, attention_mask: Tensor
-) -> Tensor:
-    """Run all layers and keep no keys and values: the pass of training.
-
-    The arguments are those of :func:`read_rows`; returns its hidden states (B, L, D).
-    """
-    step = LayerStep(language_model, embeds, position_ids, attention_mask)
-    states = embeds
-    for layer in language_model.layers:
-        if language_model.gradient_checkpointing and language_model.training:
-            states = checkpoint(step.advance, layer, states, use_reentrant=False)
-        else:
-            states = step.advance(layer, states)
-    hidden: Tensor = language_model.norm(states)
-    return hidden
 
 
 class LayerStep:
@@ -78,8 +60,8 @@ class LayerStep:
         position_ids: Tensor,
         attention_mask: Tensor,
     ) -> None:
-        """Prepare a pass; the arguments are those of :func:`read_rows`."""
-        cosine, sine = language_model.rotary_embeddings(position_ids, embeds.dtype)  # (B, Q, head)
+        """Prepare a pass; the arguments are those of :func:`read_row`."""
+        cosine, sine = language_model.rotary_emb(embeds, position_ids)  # (1, Q, head)
         self._cosine, self._sine = cosine[:, None], sine[:, None]
         refused = embeds.new_full((), float("-inf"))
         bias = torch.where(attention_mask, torch.zeros_like(refused), refused)
@@ -87,14 +69,10 @@ class LayerStep:
         config = language_model.config
         self._bias = bias.repeat(1, 1, config.num_attention_heads // config.num_key_value_heads, 1)
 
-    def advance(self, layer: DecoderLayer, states: Tensor) -> Tensor:
-        """Run one layer without a prefix: states (B, Q, D)."""
-        return self(layer, states, None)[0]
-
     def __call__(
-        self, layer: DecoderLayer, states: Tensor, prefix: KeyValues | None
+        self, layer: Any, states: Tensor, prefix: KeyValues | None
     ) -> tuple[Tensor, KeyValues]:
-        """Run one layer: states (B, Q, D) and the prefix's keys and values of this layer."""
+        """Run one layer: states (1, Q, D) and the prefix's keys and values of this layer."""
         attention = layer.self_attn
         normed = layer.input_layernorm(states)
         queries, keys, values = (
@@ -113,12 +91,12 @@ class LayerStep:
         return states, (keys, values)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attend with queries (B, H, Q, head), keys and values (B, K, L, head); (B, H, Q, head).
+        """Attend with queries (1, H, Q, head), keys and values (1, K, L, head); (1, H, Q, head).
 
         Each key head serves H/K query heads. These stand one below the other as H/K*Q queries of
         one head, so that keys and values need not be repeated.
         """
-        folded = queries.reshape(len(queries), keys.shape[1], -1, queries.shape[-1])
+        folded = queries.reshape(1, keys.shape[1], -1, queries.shape[-1])
         attended = scaled_dot_product_attention(folded, keys, values, attn_mask=self._bias)
         return attended.reshape(queries.shape)
 

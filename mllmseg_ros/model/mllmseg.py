@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers import InternVLVisionModel, LlamaModel, Qwen2Config, Qwen2Model
 
 from mllmseg_ros.model.config import MLLMSegConfig
-from mllmseg_ros.model.language_model import LanguageModel
-from mllmseg_ros.model.language_pass import KeyValues, compute_hidden_states, read_rows
+from mllmseg_ros.model.language_pass import KeyValues, LanguageModel, read_row
 from mllmseg_ros.model.mask_decoder import MaskDecoder
 from mllmseg_ros.model.packing import PackedPrompts
-from mllmseg_ros.model.vision_tower import VisionTower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +76,20 @@ class MLLMSeg(nn.Module):
         self.head_tokens = tuple(head_tokens)
         self.quantization = ""  # kind of the linear layers' weights, set when they are loaded
         vision_width, llm_width = config.vision.hidden_size, config.language.hidden_size
-        self.vision_tower = VisionTower(config.vision)
+        config.vision._attn_implementation = "sdpa"
+        config.language._attn_implementation = "sdpa"
+        self.vision_tower = InternVLVisionModel(config.vision)
         self.projector = nn.Sequential(
             nn.LayerNorm(4 * vision_width),
             nn.Linear(4 * vision_width, llm_width),
             nn.GELU(),
             nn.Linear(llm_width, llm_width),
         )
-        self.language_model = LanguageModel(config.language)
+        self.language_model: LanguageModel = (
+            Qwen2Model(config.language)
+            if isinstance(config.language, Qwen2Config)
+            else LlamaModel(config.language)
+        )
         n_rows = len(self.head_tokens) or config.language.vocab_size
         self.lm_head = nn.Linear(llm_width, n_rows, bias=False)
         self.mask_decoder = MaskDecoder(
@@ -116,12 +121,12 @@ class MLLMSeg(nn.Module):
         Returns:
             Vision tokens (B, G*G, C) without the class token, image embeddings (B, G*G/4, D).
         """
-        tokens = self.vision_tower(pixel_values)[:, 1:]
+        tokens = self.vision_tower(pixel_values=pixel_values).last_hidden_state[:, 1:]
         return tokens, self.projector(pixel_shuffle_down(tokens))
 
     def embed(self, input_ids: Tensor, image_embeds: Tensor, image_start: int) -> Tensor:
         """Embed token ids (B, L), with image embeddings for the image tokens. (B, L, D)."""
-        embeds = self.language_model.embed_tokens(input_ids)
+        embeds = self.language_model.get_input_embeddings()(input_ids)
         before, after = image_start, image_start + image_embeds.shape[1]
         return torch.cat([embeds[:, :before], image_embeds, embeds[:, after:]], dim=1)
 
@@ -155,7 +160,7 @@ class MLLMSeg(nn.Module):
             Features for further prompts, and states (N, D) that predict the answers.
         """
         tokens, image_embeds = self.encode_vision(pixel_values)
-        hidden, key_values = read_rows(
+        hidden, key_values = read_row(
             self.language_model,
             self.embed(packed.input_ids, image_embeds, packed.image_start),
             packed.position_ids,
@@ -185,7 +190,7 @@ class MLLMSeg(nn.Module):
         embeds = self.embed(prefix_ids, image_embeds, image_start)
         places = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)
         causal = places[:, None] >= places
-        hidden, prefix_cache = read_rows(
+        hidden, prefix_cache = read_row(
             self.language_model, embeds, places[None], causal[None, None]
         )
         return self.select_image_states(hidden, image_start), prefix_cache
@@ -224,9 +229,9 @@ class MLLMSeg(nn.Module):
         Returns:
             Hidden states (N, D) that predict the answers, in the order of prompts and expressions.
         """
-        hidden, _ = read_rows(
+        hidden, _ = read_row(
             self.language_model,
-            self.language_model.embed_tokens(packed.input_ids),
+            self.language_model.get_input_embeddings()(packed.input_ids),
             packed.position_ids,
             packed.attention_mask,
             prefix_cache,
@@ -243,12 +248,12 @@ class MLLMSeg(nn.Module):
         Returns:
             Image states (B, G*G/4, D) and expression states (N, D).
         """
-        hidden = compute_hidden_states(
-            self.language_model,
-            self.embed(packed.input_ids, image_embeds, packed.image_start),
-            packed.position_ids,
-            packed.attention_mask,
-        )
+        hidden = self.language_model(
+            inputs_embeds=self.embed(packed.input_ids, image_embeds, packed.image_start),
+            attention_mask=packed.attention_mask,
+            position_ids=packed.position_ids,
+            use_cache=False,
+        ).last_hidden_state
         image_states = self.select_image_states(hidden, packed.image_start)
         return image_states, hidden[packed.rows, packed.states]
 
@@ -304,13 +309,9 @@ class MLLMSeg(nn.Module):
                 "load the model with whole_head"
             )
         tokens, image_embeds = self.encode_vision(pixel_values)
-        places = torch.arange(len(input_ids), device=input_ids.device)
-        hidden = compute_hidden_states(
-            self.language_model,
-            self.embed(input_ids[None], image_embeds, image_start),
-            places[None],
-            (places[:, None] >= places)[None, None],
-        )
+        hidden = self.language_model(
+            inputs_embeds=self.embed(input_ids[None], image_embeds, image_start), use_cache=False
+        ).last_hidden_state
         before = torch.tensor(mask_positions, device=hidden.device, dtype=torch.long) - 1
         side = self.config.image_size_px
         mask_logits = (

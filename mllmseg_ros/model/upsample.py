@@ -7,7 +7,6 @@ fusion (arXiv 2508.04107) to upsample the LLM's image states to the vision grid.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,11 +25,11 @@ class DynamicUpsample(nn.Module):
         self.offset = nn.Conv2d(channels, 2 * _GROUPS * _SCALE**2, kernel_size=1)
         nn.init.normal_(self.offset.weight, std=0.001)
         nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
-        quarter = np.array([-0.25, 0.25], np.float32)  # sub-cell centres, in input cells
-        x, y = np.meshgrid(quarter, quarter)
+        quarter = torch.tensor([-0.25, 0.25])  # sub-cell centres, in input cells
+        y, x = torch.meshgrid(quarter, quarter, indexing="ij")
         # Channel order: (x or y, group, sub-row, sub-column).
-        start = np.stack([x, y])[:, None].repeat(_GROUPS, axis=1).reshape(1, -1, 1, 1)
-        self.register_buffer("init_pos", torch.tensor(start))
+        start = torch.stack([x, y])[:, None].expand(2, _GROUPS, _SCALE, _SCALE)
+        self.register_buffer("init_pos", start.reshape(1, -1, 1, 1).contiguous())
 
     def forward(self, features: Tensor) -> Tensor:
         """Upsample ``features`` (B, C, H, W) to (B, C, 2H, 2W)."""

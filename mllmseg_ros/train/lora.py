@@ -14,8 +14,8 @@ from peft import LoraConfig, TrainableTokensConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import Tensor
+from transformers import Qwen2Config
 
-from mllmseg_ros.model.config import QWEN2
 from mllmseg_ros.model.mllmseg import MLLMSeg
 
 __all__ = ["Trained", "choose_trained", "merged_state"]
@@ -51,7 +51,7 @@ def choose_trained(model: MLLMSeg, trained: Trained, answer_ids: Sequence[int]) 
         answer_ids: token ids of [SEG] and [REJ].
     """
     model.requires_grad_(False)
-    whole_head = model.config.language.architecture != QWEN2
+    whole_head = not isinstance(model.config.language, Qwen2Config)
     rows = {"embed_tokens": list(answer_ids), "lm_head": list(answer_ids)}
     targets = [_LANGUAGE] if trained.lora_rank else []
     if trained.vision_lora and trained.lora_rank:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a first answer imports: torch, and little else. Seconds of processor time depend on it."""
+"""What a first answer imports: torch, the classes of transformers, and little else."""
 
 from __future__ import annotations
 

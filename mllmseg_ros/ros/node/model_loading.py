@@ -83,7 +83,9 @@ def load_model(
         from mllmseg_ros.checkpoints.loading import LoadingCancelled
         from mllmseg_ros.segmenter import Segmenter
     except (ImportError, OSError) as error:  # OSError: a library that torch itself links to
-        raise ValueError(f"{error}; install requirements/core.txt into {sys.prefix}") from error
+        raise ValueError(
+            f"{error}; install torch and transformers into {sys.prefix} (see requirements/)"
+        ) from error
     began_s = time.monotonic()
     if parameters.threads:  # of this thread, and of those that begin to compute later
         torch.set_num_threads(parameters.threads)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mllmseg_ros.model.language_pass import compute_hidden_states
 from mllmseg_ros.model.mllmseg import MLLMSeg
 from mllmseg_ros.model.transfer import to_device
 from mllmseg_ros.train.paper.dialog_ids import PaddedDialogs
@@ -51,13 +50,12 @@ def paper_losses(
         published_focal: see :func:`~mllmseg_ros.train.paper.losses.mask_terms`.
     """
     tokens, image_embeds = encoded
-    index = torch.arange(dialogs.input_ids.shape[1], device=dialogs.input_ids.device)
-    hidden = compute_hidden_states(
-        model.language_model,
-        model.embed(dialogs.input_ids, image_embeds, dialogs.image_start),
-        dialogs.position_ids,
-        dialogs.attention_mask[:, None, None] & (index[:, None] >= index),
-    )
+    hidden = model.language_model(
+        inputs_embeds=model.embed(dialogs.input_ids, image_embeds, dialogs.image_start),
+        attention_mask=dialogs.attention_mask,
+        position_ids=dialogs.position_ids,
+        use_cache=False,
+    ).last_hidden_state
     text = text_loss(hidden, dialogs.labels, model.lm_head)
     image_states = model.select_image_states(hidden, dialogs.image_start)
     fused = model.mask_decoder.fuse(tokens, image_states)

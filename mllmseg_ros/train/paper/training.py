@@ -223,9 +223,9 @@ def _prepare(
     )
     keep_trained_in_float32(model)
     if recipe.gradient_checkpointing:
-        model.language_model.gradient_checkpointing = True
+        model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
         if recipe.vision_lora:
-            model.vision_tower.gradient_checkpointing = True
+            model.vision_tower.gradient_checkpointing_enable({"use_reentrant": False})
     batches = PaperBatches(
         data_sets,
         DialogEncoder(tokenizer, model.config.n_image_tokens),

@@ -45,8 +45,8 @@ class Learner(nn.Module):
         super().__init__()
         self.model = model
         self.answer_ids = (seg_id, rej_id)
-        # It is faster still than torch's math kernel.
-        model.vision_tower.use_plain_attention()
+        # transformers' own plain attention is faster still than torch's math kernel.
+        model.vision_tower.set_attn_implementation("eager")
         for module in model.modules():  # scenes and words are drawn anew: nothing to overfit to
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -59,7 +59,7 @@ class Learner(nn.Module):
 
     def dense_losses(self, batch: Batch) -> Losses:
         """Compute the losses of the vision tower alone: what every cell shows."""
-        tokens = self.model.vision_tower(batch.pixel_values)[:, 1:]
+        tokens = self.model.vision_tower(pixel_values=batch.pixel_values).last_hidden_state[:, 1:]
         loss, terms = self.dense(tokens, batch)
         return Losses(total=loss, terms=terms)
 

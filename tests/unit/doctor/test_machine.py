@@ -25,7 +25,7 @@ def test_here_everything_is_in_order(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["doctor", "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     subjects = [line.split()[1] for line in lines]
-    packages = ["numpy", "scipy", "opencv", "safetensors", "torch", "tokenizers", "aiohttp"]
+    packages = ["numpy", "scipy", "opencv", "safetensors", "torch", "transformers", "aiohttp"]
     assert subjects == ["python", *packages, "weights", "device", "memory"]
     assert all(line.startswith("OK ") for line in lines)
 

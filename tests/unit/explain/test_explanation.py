@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,32 +87,22 @@ def eager_attention(
     segmenter: Segmenter, image: NDArray[np.uint8], ids: Sequence[int]
 ) -> NDArray[np.float32]:
     """Weights of the last token by transformers' own eager attention, in one uncached pass."""
-    from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
-
     from mllmseg_ros.model.pixels import resize_to_square, to_pixel_values
 
     model = segmenter.model
     pixels = to_pixel_values(resize_to_square(image, model.config.image_size_px))
     _, embeds = model.encode_vision(pixels[None])
     start = segmenter.prompts.build([EXPRESSION]).image_start
-    config = model.config.language
-    settings = {
-        **dataclasses.asdict(config),
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "attn_implementation": "eager",
-        "pad_token_id": None,
-    }
-    theirs = (
-        Qwen2Model(Qwen2Config(**settings))
-        if config.attention_bias
-        else LlamaModel(LlamaConfig(**settings))
-    ).eval()
-    theirs.load_state_dict(model.language_model.state_dict())
-    weights = theirs(
-        inputs_embeds=model.embed(torch.tensor([list(ids)]), embeds, start),
-        output_attentions=True,
-        use_cache=False,
-    ).attentions
+    language_model = model.language_model
+    language_model.set_attn_implementation("eager")
+    try:
+        weights = language_model(
+            inputs_embeds=model.embed(torch.tensor([list(ids)]), embeds, start),
+            output_attentions=True,
+            use_cache=False,
+        ).attentions
+    finally:
+        language_model.set_attn_implementation("sdpa")
     return torch.stack([layer[0, :, -1] for layer in weights]).numpy()
 
 
