@@ -43,6 +43,8 @@ else
   LINT := lint
   INSTALL := $(V)/bin/python tools/install_lock.py requirements $(ROS_WHEELS) \
              && $(V)/bin/python tools/fix_cmake_exports.py
+  # The message of TF is not among the wheels.
+  MORE_PACKAGES := tools/tf2_msgs
   # The wheels fill the virtual environment like an installation prefix of ROS 2.
   BUILD_ENV := AMENT_PREFIX_PATH=$(V) CMAKE_PREFIX_PATH=$(V)
   RUN_ENV := export AMENT_PREFIX_PATH=$$AMENT_PREFIX_PATH:$(V) &&
@@ -110,10 +112,11 @@ build/sources: FORCE
 	@mkdir -p build && find mllmseg_ros msg srv action config examples launch rviz -type f ! -name '*.pyc' | sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in $(wildcard msg/* srv/* action/*)
+$(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in \
+    $(wildcard msg/* srv/* action/* $(MORE_PACKAGES:%=%/*) $(MORE_PACKAGES:%=%/msg/*))
 	@[ ! -d install ] || find install -xtype l -delete  # links to sources that are gone
 	PATH=$(V)/bin:$$PATH $(BUILD_ENV) colcon build --merge-install --symlink-install \
-	  --cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(V)/bin/python
+	  --base-paths . $(MORE_PACKAGES) --cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(V)/bin/python
 	@touch $@
 
 # Only resolves. Not after $(READY), which would install the lock file that is about to be replaced.

@@ -34,8 +34,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
 
-import pytest
-import tf2_msgs_package
 from faults import COMMAND, FAULTS, Robot
 from mllmseg_ros.msg import SegmentationArray
 from ros_harness import NodeProcess
@@ -246,8 +244,7 @@ def main() -> int:
     if arguments.minutes < 10:
         parser.error("--minutes: at least 10 are needed for the comparison")
     began, failure = time.monotonic(), ""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        tf2_msgs_package.use(tf2_msgs_package.build(Path(folder)), patch)
+    with tempfile.TemporaryDirectory() as folder:
         robot = Robot()
         console = Console(robot.domain, Path(folder))
         soak = Soak(robot, console, arguments.seed)

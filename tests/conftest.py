@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sized
 from typing import Any
 
 import pytest
+
+# Before torch is imported, as in the executables: two processes of tests share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Of the whole suite, skipped ones included. Which packages are there changes it by a few.
 LEAST_TESTS = 4100

@@ -8,6 +8,7 @@ A verb's ``add`` only declares its arguments. Heavy imports happen when the verb
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 after one line on stderr that names the problem; a verb may have
         others (``adapt``: 3).
     """
+    # Before a verb imports torch: its threads must not wait in busy loops (tools/executable.in).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if argv is None:  # the executable ends at once until its main() takes over
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

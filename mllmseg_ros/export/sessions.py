@@ -8,6 +8,7 @@ needed. Run here: ONNX Runtime on the CPU. Not run here: ONNX Runtime on CUDA, a
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,9 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings name nodes that the user cannot change
         options.intra_op_num_threads = torch.get_num_threads()
+        # Its threads wait in busy loops, as OpenMP's would (tools/executable.in).
+        spinning = os.environ.get("OMP_WAIT_POLICY", "").lower() == "active"
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         provider: Any = "CPUExecutionProvider"
         if device.type == "cuda":
             provider = ("CUDAExecutionProvider", {"device_id": device.index or 0})

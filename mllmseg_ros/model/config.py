@@ -63,6 +63,9 @@ MAX_KNOWN_WORDS = 100_000
 # The only published model that was trained to answer [REJ] to a single expression.
 _PUBLISHED_REJECTING = ("MLLMSeg_InternVL2_5_8B_GRES",)
 
+ACTIVATIONS = ("gelu", "silu")  # of the published towers and language models
+MAX_NUMBER = 1e12  # of the fields that are not sizes, such as rope_theta
+
 
 @dataclass(frozen=True, kw_only=True)
 class MLLMSegConfig:
@@ -214,6 +217,26 @@ def _text(section: Mapping[str, Any], field: str, default: str, limit: int, orig
     return value
 
 
+def _number(
+    section: Mapping[str, Any], field: str, default: float, origin: str, least: float = 0.0
+) -> float:
+    value = section.get(field, default)
+    if type(value) not in (int, float) or not least <= value <= MAX_NUMBER:
+        raise ValueError(
+            f"{origin}: {field} is {str(value)[:64]}, accepted are {least:g} to {MAX_NUMBER:g}"
+        )
+    return float(value)
+
+
+def _activation(section: Mapping[str, Any], default: str, origin: str) -> str:
+    value = section.get("hidden_act", default)
+    if value not in ACTIVATIONS:
+        raise ValueError(
+            f"{origin}: hidden_act is {str(value)[:64]!r}, accepted: {', '.join(ACTIVATIONS)}"
+        )
+    return str(value)
+
+
 def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> InternVLVisionConfig:
     patch = int(fields.get("patch_size", 14))
     if image_size_px % (2 * patch):
@@ -233,10 +256,10 @@ def _vision_config(fields: dict[str, Any], image_size_px: int, origin: str) -> I
         num_attention_heads=fields.get("num_attention_heads", 16),
         intermediate_size=fields.get("intermediate_size", 4096),
         attention_bias=fields.get("qkv_bias", True),
-        hidden_act=fields.get("hidden_act", "gelu"),
-        layer_norm_eps=fields.get("layer_norm_eps", 1e-6),
-        initializer_range=fields.get("initializer_range", 0.02),
-        layer_scale_init_value=fields.get("initializer_factor", 0.1),
+        hidden_act=_activation(fields, "gelu", origin),
+        layer_norm_eps=_number(fields, "layer_norm_eps", 1e-6, origin),
+        initializer_range=_number(fields, "initializer_range", 0.02, origin),
+        layer_scale_init_value=_number(fields, "initializer_factor", 0.1, origin),
         image_size=image_size_px,
         patch_size=patch,
         use_mean_pooling=True,  # no LayerNorm after the last block
@@ -255,18 +278,18 @@ def _language_config(fields: dict[str, Any], origin: str) -> Qwen2Config | Llama
             "num_hidden_layers",
             "num_attention_heads",
             "num_key_value_heads",
-            "hidden_act",
             "max_position_embeddings",
-            "rms_norm_eps",
-            "initializer_range",
         )
         if key in fields
     }
+    shared["hidden_act"] = _activation(fields, "silu", origin)
+    shared["rms_norm_eps"] = _number(fields, "rms_norm_eps", 1e-6, origin)
+    shared["initializer_range"] = _number(fields, "initializer_range", 0.02, origin)
     # InternLM2's dynamic NTK scaling only applies beyond max_position_embeddings, which no accepted
     # prompt reaches: plain rotary positions are exact.
     shared["rope_parameters"] = {
         "rope_type": "default",
-        "rope_theta": float(fields.get("rope_theta", 1e6)),
+        "rope_theta": _number(fields, "rope_theta", 1e6, origin, least=1.0),
     }
     shared["tie_word_embeddings"] = False
     architecture = (fields.get("architectures") or ["?"])[0]

@@ -24,6 +24,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from mllmseg_ros.msg import SegmentationArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import START_S, Client, new_domain
+from tf2_msgs.msg import TFMessage
 
 from launch import LaunchContext
 from mllmseg_ros.ros.demo.camera_publisher import FRAME_ID
@@ -181,13 +182,12 @@ def test_the_demo_ends_by_itself(tmp_path: Path) -> None:
 
 def test_the_demo_stays_if_it_is_to(tmp_path: Path) -> None:
     """With the last command in force, and the camera's pose above the table in TF."""
-    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed")
     domain = new_domain()
     process = start_launch("demo.launch.py", domain, f"out:={tmp_path}", "live:=true")
     client = Client(domain)
     poses: list = []
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    client.node.create_subscription(tf2_msgs.TFMessage, "/tf_static", poses.append, latched)
+    client.node.create_subscription(TFMessage, "/tf_static", poses.append, latched)
     assert process.stdout is not None
     try:
         lines = iter(process.stdout.readline, "")

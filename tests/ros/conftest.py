@@ -24,14 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ros)
 
 
-@pytest.fixture(scope="session")
-def tf2_msgs_prefix(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Prefix of the generated TF messages; None if they are installed."""
-    import tf2_msgs_package
-
-    return tf2_msgs_package.build(tmp_path_factory.mktemp("tf2_msgs"))
-
-
 @pytest.fixture(scope="module")
 def node() -> Iterator[NodeProcess]:
     """An active node with the embedded model, in its own domain."""

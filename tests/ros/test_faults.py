@@ -15,7 +15,6 @@ pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspa
 pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 
 import safetensors.torch
-import tf2_msgs_package
 import torch
 from faults import FAULTS, Robot
 from ros_harness import Client, NodeProcess, new_domain
@@ -24,13 +23,11 @@ from mllmseg_ros.checkpoints.hub import find_checkpoint
 
 
 @pytest.fixture(scope="module")
-def robot(tf2_msgs_prefix: Path | None) -> Iterator[Robot]:
-    with pytest.MonkeyPatch.context() as patch:
-        tf2_msgs_package.use(tf2_msgs_prefix, patch)
-        robot = Robot()
-        robot.check_good()
-        yield robot
-        robot.close()
+def robot() -> Iterator[Robot]:
+    robot = Robot()
+    robot.check_good()
+    yield robot
+    robot.close()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

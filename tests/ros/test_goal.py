@@ -14,7 +14,6 @@ import pytest
 
 pytest.importorskip("mllmseg_ros.msg", reason="needs ROS 2 and the built workspace: make test")
 
-import tf2_msgs_package
 from ament_index_python.packages import get_package_share_directory
 from broadcaster import Broadcaster, make_transform
 from geometry_msgs.msg import PoseStamped
@@ -31,13 +30,6 @@ EXAMPLE = Path(get_package_share_directory("mllmseg_ros")) / "examples" / "goal_
 SAMPLE = load_sample(0)
 CAMERA = "test_camera_optical_frame"
 ROBOT_XY, STANDOFF_M = (-0.9, 0.4), 0.5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def generated(tf2_msgs_prefix: Path | None) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        tf2_msgs_package.use(tf2_msgs_prefix, patch)
-        yield
 
 
 @pytest.fixture(scope="module")

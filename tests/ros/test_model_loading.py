@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -67,6 +70,31 @@ def test_loading_is_given_up_after_a_signal_or_for_another_model() -> None:
     cancelled.set()
     with pytest.raises(LoadingCancelled, match="was cancelled"):
         load_model(parameters, cancelled)
+
+
+@pytest.mark.parametrize(("given", "used"), [(3, "3"), (0, "2")])
+def test_a_model_computes_with_the_threads_that_the_parameter_says(given: int, used: str) -> None:
+    """In a process of its own, and in a thread that begins later, as the node's inference does."""
+    code = (
+        "import threading, torch\n"
+        "from mllmseg_ros.ros.node.model_loading import load_model\n"
+        "from mllmseg_ros.ros.node.parameters import SegmenterParameters\n"
+        f"load_model(SegmenterParameters(device='cpu', threads={given}))\n"
+        "threading.Thread(target=lambda: print(torch.get_num_threads())).start()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1:] == [used], result.stderr
+
+
+@pytest.mark.parametrize("threads", [-1, 1025])
+def test_a_number_of_threads_that_cannot_be_is_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads is {threads}, accepted are 0 to 1024"):
+        SegmenterParameters(threads=threads)
 
 
 def test_a_node_that_is_shutting_down_does_not_load(rclpy_domain: None) -> None:

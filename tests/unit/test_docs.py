@@ -458,7 +458,7 @@ def test_the_node_s_parameters_are_in_the_table() -> None:
 
 
 def test_what_troubleshooting_quotes_is_what_the_program_says() -> None:
-    texts = [(ROOT / "Makefile").read_text()]
+    texts = [(ROOT / name).read_text() for name in ("Makefile", "tools/executable.in")]
     for path in (ROOT / "mllmseg_ros").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

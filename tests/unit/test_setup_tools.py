@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -251,6 +253,21 @@ def test_what_is_common_to_all_distributions_is_locked_once(
     }
 
 
+def write_executable(
+    path: Path, *, module: str, prefix: Path, interpreter: str = sys.executable
+) -> None:
+    """Write what CMake makes of tools/executable.in."""
+    text = (TOOLS / "executable.in").read_text()
+    for name, value in (
+        ("Python3_EXECUTABLE", interpreter),
+        ("MODULE", module),
+        ("CMAKE_INSTALL_PREFIX", str(prefix)),
+    ):
+        text = text.replace(f"@{name}@", value)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
 def test_executable_runs_with_the_interpreter_of_the_build(tmp_path: Path) -> None:
     interpreter = tmp_path / "a space" / "python"
     interpreter.parent.mkdir()
@@ -262,15 +279,58 @@ def test_executable_runs_with_the_interpreter_of_the_build(tmp_path: Path) -> No
         "    print(os.environ['BUILT_WITH'], *sys.argv[1:])\n"
         "    return 3\n"
     )
-    text = (TOOLS / "executable.in").read_text()
     executable = tmp_path / "node"
-    executable.write_text(
-        text.replace("@Python3_EXECUTABLE@", str(interpreter)).replace("@MODULE@", "some_node")
-    )
-    executable.chmod(0o755)
+    write_executable(executable, module="some_node", prefix=tmp_path, interpreter=str(interpreter))
     result = subprocess.run([executable, "a b", "c"], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (3, "")
     assert result.stdout == f"{interpreter} a b c\n"
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("missing", ["mllmseg_ros", "rclpy"])
+def test_an_executable_that_is_not_sourced_says_what_to_source(
+    missing: str, shell: str, merged: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "setup.bash").touch()
+    write_executable(
+        tmp_path / "node", module=missing, prefix=tmp_path if merged else tmp_path / "mllmseg_ros"
+    )
+    # -S: without the site-packages of the environment, where both are installed
+    environment = {
+        "PATH": os.environ["PATH"],
+        "SHELL": f"/usr/bin/{shell}",
+        "PYTHONNOUSERSITE": "1",
+    }
+    command = [sys.executable, "-S", tmp_path / "node"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"No module named '{missing}'; run this once in every terminal: "
+        f"source {tmp_path}/setup.{shell}\n"
+    )
+
+
+def test_another_module_that_is_missing_is_another_error(tmp_path: Path) -> None:
+    (tmp_path / "some_node.py").write_text("import no_such_package\n")
+    write_executable(tmp_path / "node", module="some_node", prefix=tmp_path)
+    result = subprocess.run([tmp_path / "node"], capture_output=True, text=True)
+    assert "ModuleNotFoundError: No module named 'no_such_package'" in result.stderr
+    assert "source" not in result.stderr.replace(str(tmp_path), "")
+
+
+@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_an_executable_s_threads_wait_without_a_busy_loop_unless_the_user_says_so(
+    given: str | None, policy: str, tmp_path: Path
+) -> None:
+    code = "import os\nseen = os.environ['OMP_WAIT_POLICY']\ndef main():\n    print(seen)\n"
+    (tmp_path / "some_node.py").write_text(code)  # seen: when torch would be imported
+    write_executable(tmp_path / "node", module="some_node", prefix=tmp_path)
+    environment = {name: each for name, each in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    result = subprocess.run([tmp_path / "node"], env=environment, capture_output=True, text=True)
+    assert result.stdout == f"{policy}\n", result.stderr
 
 
 def test_what_is_missing_is_named_and_nothing_is_installed_beside_a_sourced_ros() -> None:
@@ -280,3 +340,18 @@ def test_what_is_missing_is_named_and_nothing_is_installed_beside_a_sourced_ros(
     assert result.returncode == 1
     assert "'no-such-python'" in result.stderr
     assert "PYTHON=/usr/bin/python3" in result.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(("distro", "is_built"), [(None, True), ("jazzy", False)])
+def test_the_message_of_tf_is_built_only_where_ros_is_not_sourced(
+    distro: str | None, is_built: bool
+) -> None:
+    environment = {"PATH": os.environ["PATH"]} | ({"ROS_DISTRO": distro} if distro else {})
+    command = ["make", "--dry-run", "--always-make", "build"]
+    result = subprocess.run(
+        command, cwd=TOOLS.parent, env=environment, capture_output=True, text=True
+    )
+    (line,) = re.findall(r"colcon build .*\n.*--cmake-args", result.stdout)
+    assert ("--base-paths . tools/tf2_msgs" in line) == is_built, result.stderr
+    assert "--base-paths ." in line

@@ -78,6 +78,8 @@ def load_model(
         LoadingCancelled: if ``cancelled`` was set.
     """
     try:
+        import torch
+
         from mllmseg_ros.checkpoints.loading import LoadingCancelled
         from mllmseg_ros.segmenter import Segmenter
     except (ImportError, OSError) as error:  # OSError: a library that torch itself links to
@@ -85,6 +87,8 @@ def load_model(
             f"{error}; install torch and transformers into {sys.prefix} (see requirements/)"
         ) from error
     began_s = time.monotonic()
+    if parameters.threads:  # of this thread, and of those that begin to compute later
+        torch.set_num_threads(parameters.threads)
     check_free_memory(parameters)
     try:
         with out_of_memory_advice(parameters), panics_are_errors(), warnings.catch_warnings():

@@ -19,6 +19,7 @@ __all__ = ["SegmenterParameters"]
 
 MAX_REQUEST_S = 3600.0  # s of real time that a request takes, however long its caller would wait
 _LEAST_RATE = 1e-3  # Hz
+_MAX_THREADS = 1024
 _CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # one word of a topic name
 
 
@@ -76,6 +77,12 @@ class SegmenterParameters:
         "torch. tensorrt: the engines that its build_engines.sh has built on this machine.",
         choices=("auto", "torch", "onnxruntime", "tensorrt"),
         live=True,
+    )
+    threads: int = _parameter(
+        0,
+        "CPU threads that the model computes with; 0: as many as the machine has cores, or as "
+        "OMP_NUM_THREADS says. Fewer leave cores to a planner or a camera driver.",
+        read_only=True,
     )
     image_transport: str = _parameter(
         "auto",
@@ -266,6 +273,10 @@ class SegmenterParameters:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if not 0 <= self.threads <= _MAX_THREADS:
+            raise ValueError(
+                f"parameter threads is {self.threads}, accepted are 0 to {_MAX_THREADS}"
+            )
         for name in self.cameras:
             if name and not _CAMERA_NAME.fullmatch(name):
                 raise ValueError(

@@ -192,6 +192,12 @@ def test_unmerged_lora_is_merged_with_alpha_twice_the_rank(folder: Path) -> None
             {"llm_config": {"architectures": ["Qwen2ForCausalLM"], "rope_scaling": {"factor": 2}}},
             "rope_scaling is {'factor': 2}",
         ),
+        ({"vision_config": {"hidden_act": "relu6"}}, "hidden_act is 'relu6', accepted: gelu, silu"),
+        ({"vision_config": {"layer_norm_eps": "small"}}, "layer_norm_eps is small, accepted are 0"),
+        (
+            {"llm_config": {"architectures": ["Qwen2ForCausalLM"], "rope_theta": float("nan")}},
+            "rope_theta is nan, accepted are 1 to 1e\\+12",
+        ),
     ],
 )
 def test_foreign_configurations_are_reported(

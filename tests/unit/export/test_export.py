@@ -26,6 +26,7 @@ from mllmseg_ros.checkpoints.loading import save_model
 from mllmseg_ros.explain.explanation import explain
 from mllmseg_ros.export import writing
 from mllmseg_ros.export.engines import SCRIPT
+from mllmseg_ros.export.sessions import OnnxSession
 from mllmseg_ros.export.stages import DYNAMIC, STAGES, Stage
 from mllmseg_ros.model.config import read_config
 from mllmseg_ros.model.mllmseg import MLLMSeg
@@ -131,6 +132,18 @@ def test_a_difference_refuses_the_export(
     assert cli.main(["export", str(other), "-o", str(tmp_path / "new")]) == 1
     assert "stage decode: ONNX Runtime differs from torch by" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"other", "same"}
+
+
+@pytest.mark.parametrize(("policy", "spins"), [(None, "0"), ("PASSIVE", "0"), ("ACTIVE", "1")])
+def test_threads_wait_as_openmp_s_do(
+    exported: Path, policy: str | None, spins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    session = OnnxSession(exported / "answer.onnx", torch.device("cpu"))
+    options = session._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == spins
 
 
 def test_nothing_is_exported_over_other_files(
