@@ -19,10 +19,10 @@ from ament_index_python.packages import get_package_prefix
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PointStamped, PoseStamped
 from mllmseg_ros.msg import SegmentationArray
+from parameter_services import ParameterServices
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.parameter_client import AsyncParameterClient
+from rclpy.parameter import parameter_value_to_python
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
@@ -107,8 +107,8 @@ class Client:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         node = self.node
-        # Shared by all calls: each client adds twelve endpoints to the graph.
-        self.parameters = AsyncParameterClient(node, "mllmseg")
+        # Shared by all calls: each adds four endpoints to the graph.
+        self.parameters = ParameterServices(node, "mllmseg")
         self.image = node.create_publisher(Image, image, 5)
         self.compressed = node.create_publisher(CompressedImage, "image/compressed", 5)
         self.depth = node.create_publisher(Image, "depth/image", 5)
@@ -211,17 +211,17 @@ class Client:
         return all(counts) and all(publishers)
 
     def get_parameters(self, node_name: str, *names: str) -> list:
-        client = AsyncParameterClient(self.node, node_name)
-        assert client.wait_for_services(START_S)
-        future = client.get_parameters(list(names))
+        services = ParameterServices(self.node, node_name)
+        assert services.wait(START_S)
+        future = services.get(*names)
         self.wait(future.done)
         return [parameter_value_to_python(value) for value in future.result().values]
 
     def set_parameters(self, node_name: str = "mllmseg", /, **values: object) -> list:
         ours = node_name == "mllmseg"
-        client = self.parameters if ours else AsyncParameterClient(self.node, node_name)
-        assert client.wait_for_services(START_S)
-        future = client.set_parameters([Parameter(k, value=v) for k, v in values.items()])
+        services = self.parameters if ours else ParameterServices(self.node, node_name)
+        assert services.wait(START_S)
+        future = services.set(**values)
         self.wait(future.done)
         return future.result().results
 

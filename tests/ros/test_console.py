@@ -26,11 +26,10 @@ import policy
 import rclpy
 from browser import PROGRAM, Browser
 from mllmseg_ros.msg import Transcript
+from parameter_services import ParameterServices
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import NodeNameNonExistentError
-from rclpy.parameter import Parameter
-from rclpy.parameter_client import AsyncParameterClient
 from ros_harness import NodeProcess, new_domain
 from std_msgs.msg import Bool, String, UInt8MultiArray
 
@@ -91,12 +90,12 @@ class World:
 
     def parameter(self, name: str, value: float | None = None) -> float:
         """Return a parameter of the segmenter; set it first if a value is given."""
-        client = AsyncParameterClient(self.node, "mllmseg")
-        assert client.wait_for_services(20)
+        services = ParameterServices(self.node, "mllmseg")
+        assert services.wait(20)
         if value is not None:
-            done = client.set_parameters([Parameter(name, value=value)])
+            done = services.set(**{name: value})
             self.wait(done.done)
-        read = client.get_parameters([name])
+        read = services.get(name)
         self.wait(read.done)
         return read.result().values[0].double_value
 
