@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tools of the MCP server, by the official SDK.
 
-What an agent sends is text from a stranger: its length is checked before anything is done with it,
+What an agent sends is untrusted text: its length is checked before anything is done with it,
 and calls are refused beyond a number at a time. Whatever fails is one line, for the agent and for
 the log. ``stop`` waits for no other call.
 """

@@ -239,17 +239,17 @@ def test_what_is_no_list_of_expressions_is_named(
 def test_files_and_pil_images_are_as_arrays(
     random_segmenter: Segmenter, image: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    picture, path = PIL.Image.fromarray(image), tmp_path / "image.png"
-    picture.save(path)
-    rgba = picture.convert("RGBA")
+    pil_image, path = PIL.Image.fromarray(image), tmp_path / "image.png"
+    pil_image.save(path)
+    rgba = pil_image.convert("RGBA")
     (expected,) = random_segmenter(image, ["the mug"])
-    for given in (picture, rgba, path, str(path)):
+    for given in (pil_image, rgba, path, str(path)):
         (segmentation,) = random_segmenter(given, ["the mug"])
         assert segmentation.mask.shape == image.shape[:2]
         assert np.array_equal(segmentation.probability, expected.probability)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    picture.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    pil_image.save(tmp_path / "turned.jpg", exif=exif, quality=100)
     with PIL.Image.open(tmp_path / "turned.jpg") as turned:
         size_hw = random_segmenter.encode(turned).size_hw
     assert size_hw == (image.shape[1], image.shape[0])

@@ -192,4 +192,4 @@ def test_the_command_writes_the_panel_and_says_what_decided(
     assert output.startswith("'the blue mug': NO_TARGET. Its score 0.0")
     assert cv2.imread(str(panel)).shape[1] == 1608
     assert main([*arguments[:2], " ", *arguments[3:]]) == 1
-    assert "nothing is asked for" in capsys.readouterr().err
+    assert "no expression given" in capsys.readouterr().err

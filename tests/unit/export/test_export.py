@@ -214,7 +214,7 @@ def test_another_prompt_than_that_of_the_export_is_refused(copied: Path) -> None
 
 def test_what_looks_inside_needs_the_model_itself(exported: Path, image: NDArray[np.uint8]) -> None:
     segmenter = Segmenter.from_pretrained(exported)
-    with pytest.raises(ValueError, match="is an exported model; this needs the one"):
+    with pytest.raises(ValueError, match="is an exported model; this needs the original"):
         explain(segmenter, segmenter.encode(image), "the mug")
 
 

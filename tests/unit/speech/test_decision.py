@@ -45,8 +45,8 @@ WOKEN = Rules(wake_word="hey robot")
         ("again", 1.0, Rules(), "again", ""),
         ("nimm die rote Tasse", math.nan, Rules(language="de"), "nimm die rote Tasse", ""),
         ("Hey robot, pick up the red mug", 1.0, WOKEN, "pick up the red mug", ""),
-        ("pick up the red mug", 1.0, WOKEN, "", "does not begin with the wake word 'hey robot'"),
-        ("hey robots pick up the red mug", 1.0, WOKEN, "", "does not begin with the wake word"),
+        ("pick up the red mug", 1.0, WOKEN, "", "does not start with the wake word 'hey robot'"),
+        ("hey robots pick up the red mug", 1.0, WOKEN, "", "does not start with the wake word"),
         ("hey robot", 1.0, WOKEN, "", "there is no command after the wake word"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_recogniser_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"no Whisper model .* here"):
         recogniser.load("whisper", model=str(tmp_path))
     if importlib.util.find_spec("pocketsphinx"):
-        with pytest.raises(ValueError, match="hears en only, not 'de'"):
+        with pytest.raises(ValueError, match="supports en only, not 'de'"):
             recogniser.load("pocketsphinx", language="de")
         with pytest.raises(ValueError, match="no pronunciation of the wake word 'xqzt'"):
             recogniser.load("pocketsphinx", wake_word="xqzt")

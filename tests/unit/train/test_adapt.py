@@ -113,7 +113,9 @@ def test_a_run_gives_a_model_a_report_and_images(
     drawn = sorted((run / "before_after").glob("*.png"))
     assert drawn[0].name == "0000_the_gizmo.png"
     assert len(drawn) == 4
-    assert cv2.imread(str(drawn[0])).shape == (40, 120, 3)
+    height, width, _ = cv2.imread(str(drawn[0])).shape
+    assert height > 40
+    assert width > 2 * 60  # before and after, with captions
     assert cv2.imread(str(run / "before_after.png")) is not None
     assert "known before, after" in str(report)
 
