@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server over HTTP and over the standard streams, with the SDK's client and with untrusted clients."""
+"""The server over HTTP and over stdin and stdout, with the SDK's client and untrusted ones."""
 
 from __future__ import annotations
 
