@@ -67,7 +67,7 @@ def add_expression(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="EXPRESSION",
-        help="expression that is one word of several, or the name of a file; may be repeated",
+        help="expression, even if it is one of several words or the name of a file; may be repeated",
     )
 
 
@@ -228,14 +228,17 @@ def find_version() -> str:
 
 
 def read_command(expressions: Sequence[str]) -> Any:
-    """Build a command from expressions.
+    """Understand expressions, each of which may be a sentence; note on stderr how.
 
     Raises:
-        ValueError: An expression is invalid, or there is none.
+        ValueError: An expression is invalid or names nothing, or there is none.
     """
-    from mllmseg_ros.language.command import parse_command
+    from mllmseg_ros.language.conversation import LANGUAGES
+    from mllmseg_ros.language.several_texts import understand_each
 
-    command = parse_command("; ".join(expressions))
-    if command.is_stop:
+    understood = understand_each([*expressions] or [""], LANGUAGES["en"])
+    if understood.command.is_stop:
         raise ValueError('no expression given, for example "the red mug"')
-    return command
+    if understood.note:
+        print(understood.note, file=sys.stderr)
+    return understood.command

@@ -98,9 +98,9 @@ def _segment(arguments: argparse.Namespace) -> None:
     if not texts:
         raise ValueError(
             f"no expression after {', '.join(map(str, inputs))}; if one of them is an expression "
-            f"and no file: -e {shlex.quote(inputs[-1].name)}"
+            f"and not a file: -e {shlex.quote(inputs[-1].name)}"
         )
-    expressions = read_command(_parse_expressions(texts)).expressions
+    expressions = read_command(texts).expressions
     images = InputImages(inputs, checked_every(arguments))
     outputs = _Outputs(arguments, is_single=images.is_single)
     readable = _read(images, outputs)
@@ -219,21 +219,6 @@ def _describe(segmentation: Any) -> str:
         f"{segmentation.expression!r}: {segmentation.status.value}{score}"
         f"  mask score {segmentation.mask_score:.2f}{where}{doubt}"
     )
-
-
-def _parse_expressions(texts: Sequence[str]) -> list[str]:
-    """Get the expressions of texts, which may be sentences; note on stderr how those were read."""
-    from mllmseg_ros.language.conversation import LANGUAGES, understand
-
-    expressions = []
-    for text in texts:
-        understood = understand(text, LANGUAGES["en"])
-        if understood.command.is_stop:
-            raise ValueError(f"{text!r} names nothing to look for")
-        if understood.note:
-            print(f"{text!r}: {understood.note}", file=sys.stderr)
-        expressions += understood.command.expressions
-    return expressions
 
 
 def _json_fields(segmentation: Any) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
     [
         ({"expressions": []}, "no target is given"),
         ({"expressions": ["", " "]}, "names nothing"),
-        ({"expressions": ["the mug; the bowl"]}, "give each expression separately"),
+        ({"expressions": ["the mug; the bowl", "it"]}, "give each expression separately"),
         ({"expressions": ["x" * 257]}, "257 characters, accepted are up to 256"),
         ({"expressions": ["the mug"], "camera": "left"}, "camera is 'left', accepted: '', 'wrist'"),
     ],
@@ -235,7 +235,7 @@ def test_an_explanation_shows_the_newest_image(caller: Caller) -> None:
 def test_explanations_that_cannot_be_given_say_why(caller: Caller) -> None:
     for fields, reason in (
         ({"expression": "put the mug in the bowl"}, "ask about one at a time"),
-        ({"expression": "the mug; the bowl"}, "give each expression separately"),
+        ({"expression": "the mug; the bowl"}, "ask about one at a time"),
         ({"expression": "  "}, "nothing is named"),
         ({"expression": "the mug", "camera": "nose"}, "camera is 'nose', accepted: '', 'wrist'"),
     ):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from mllmseg_ros.language.command import Command
-from mllmseg_ros.language.conversation import Conversation
+from mllmseg_ros.language.conversation import LANGUAGES, Conversation
+from mllmseg_ros.language.several_texts import understand_each
 
 __all__ = ["EndReason", "Request", "RequestEvent", "RequestFactory"]
 
@@ -94,7 +96,7 @@ class RequestFactory:
             remember: later commands may refer to this one ("again", "the other one"); False for
                 requests beside the command in force.
         """
-        request_id = f"{self._prefix}-{next(self._numbers)}"
+        request_id = self._next_id()
         command, refusal, note = None, "", ""
         try:
             understood = self._conversation.understand(text, language, remember=remember)
@@ -109,3 +111,27 @@ class RequestFactory:
             refusal=refusal,
             note=note,
         )
+
+    def receive_expressions(
+        self, expressions: Sequence[str], now_ns: int, *, language: str, remember: bool
+    ) -> Request:
+        """Read expressions, each on its own; a single one may be any command. See :meth:`receive`."""
+        if len(expressions) < 2:
+            return self.receive("".join(expressions), now_ns, language=language, remember=remember)
+        said = "; ".join(expressions)
+        try:
+            each = understand_each(expressions, LANGUAGES[language])
+        except ValueError as error:
+            return Request(
+                request_id=self._next_id(),
+                text=said,
+                stamp_ns=now_ns,
+                command=None,
+                refusal=str(error),
+            )
+        request = self.receive(each.command.text, now_ns, language=language, remember=remember)
+        notes = dict.fromkeys(filter(None, (each.note, request.note)))
+        return replace(request, text=said, note="; ".join(notes))
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from mllmseg_ros.language.plain_text import normalize_text
 from mllmseg_ros.ros.node.active_camera import ActiveCamera
 from mllmseg_ros.ros.node.fault_log import FaultLog
 from mllmseg_ros.ros.node.parameters import SegmenterParameters
@@ -168,14 +166,12 @@ class RequestRouter:
         )
 
     def _receive_expressions(self, expressions: Sequence[str], *, remember: bool) -> Request:
-        request = self._receive("; ".join(expressions), remember=remember)
-        if request.command is None or request.is_stop:
-            return request
-        several = next((each for each in expressions if ";" in normalize_text(each)), None)
-        if several is None:
-            return request
-        refusal = f"{several!r} has a ';' in it; give each expression separately"
-        return replace(request, command=None, refusal=refusal, note="")
+        return self._factory.receive_expressions(
+            expressions,
+            self._clock.now_ns(),
+            language=self._parameters.now.language,
+            remember=remember,
+        )
 
     def _named(self, camera: str) -> Sequence[ActiveCamera]:
         """Cameras of a name; all for an empty one."""
