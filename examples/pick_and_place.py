@@ -116,7 +116,8 @@ class PickAndPlace(Node):
             return  # clouds of that image may belong to the previous command
         try:
             check(result)
-            if not all(cloud and cloud.header == result.header for cloud in clouds):
+            # Clouds are in target_frame, which the result's image is not.
+            if not all(cloud and cloud.header.stamp == result.header.stamp for cloud in clouds):
                 return
             if not (camera and state):
                 raise NoGrasp("camera_pose or joint_states are missing")

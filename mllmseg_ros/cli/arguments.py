@@ -67,7 +67,7 @@ def add_expression(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="EXPRESSION",
-        help="expression, even if it is one of several words or the name of a file; may be repeated",
+        help="an expression, also a single word or the name of a file; may be repeated",
     )
 
 
@@ -187,7 +187,7 @@ def require(extra: str, *modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"needs {', '.join(missing)}: pip install 'mllmseg_ros[{extra}]', or install the "
+            f"needs {', '.join(missing)}: pip install '.[{extra}]', or install the "
             f"packages in requirements/{extra}.txt"
         )
 

@@ -26,7 +26,7 @@ try:
     import rerun.blueprint as rrb
 except ImportError as error:
     raise ValueError(
-        f"{error}; install rerun-sdk: pip install 'mllmseg_ros[view]' or requirements/view.txt"
+        f"{error}; install rerun-sdk: pip install '.[view]' in the repository"
     ) from error
 
 TIMELINE = "stamp"

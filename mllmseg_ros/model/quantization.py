@@ -128,7 +128,7 @@ def check_torchao(kind: str) -> None:
     except (ImportError, AttributeError) as error:  # AttributeError: made for a newer torch
         raise ValueError(
             f"quantize {kind} needs torchao 0.18 ({one_line(error)}): pip install "
-            "'mllmseg_ros[quantize]', or install the packages in requirements/quantize.txt"
+            "'.[quantize]', or install the packages in requirements/quantize.txt"
         ) from error
 
 

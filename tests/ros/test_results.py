@@ -208,7 +208,7 @@ def test_without_depth_there_is_no_position(client: Client) -> None:
 
 
 def send_with_depth(client: Client, late_ns: int) -> None:
-    """Publish an image with depth of half its size and a later stamp."""
+    """Publish an image with depth of half its size, stamped later by ``late_ns``."""
     header = client.header()
     K = SAMPLE.K.ravel().tolist()
     small = np.full((240, 320), 800, dtype=np.uint16)
@@ -226,7 +226,7 @@ def test_depth_of_another_time_gives_no_position_and_the_text_says_so(client: Cl
     client.command("the green bowl")
     client.wait(
         lambda: set(stamps(client.results)) & set(client.sent),
-        each=lambda: send_with_depth(client, 500_000_000),
+        each=lambda: send_with_depth(client, -100 * 10**9),  # as none of the images sent
     )
     result = client.to("the green bowl")[-1]
     assert not result.segmentations[0].has_position

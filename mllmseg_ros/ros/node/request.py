@@ -115,7 +115,7 @@ class RequestFactory:
     def receive_expressions(
         self, expressions: Sequence[str], now_ns: int, *, language: str, remember: bool
     ) -> Request:
-        """Read expressions, each on its own; a single one may be any command. See :meth:`receive`."""
+        """Read expressions, each on its own; a single one may be any command."""
         if len(expressions) < 2:
             return self.receive("".join(expressions), now_ns, language=language, remember=remember)
         said = "; ".join(expressions)

@@ -28,6 +28,7 @@ from mllmseg_ros.ros.support.parameter_fields import ParameterFields
 __all__ = ["Topic", "describe_node"]
 
 RESPAWN_DELAY_S = 5.0
+_END_TIMEOUT_S = 15.0  # launch's own 5 s cut off a node that ends on a busy computer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +115,7 @@ def describe_node(
                 ],
                 respawn=LaunchConfiguration("respawn"),
                 respawn_delay=RESPAWN_DELAY_S,
+                sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=_END_TIMEOUT_S),
                 remappings=[(topic.name, value_of(each)) for each, topic in topics.items()],
             )
         ]

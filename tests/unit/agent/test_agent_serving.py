@@ -248,4 +248,4 @@ def test_without_the_sdk_the_verb_says_what_to_install(
         importlib.util, "find_spec", lambda name: None if name == "mcp" else find_spec(name)
     )
     assert main(["mcp"]) == 1
-    assert "needs mcp: pip install 'mllmseg_ros[mcp]'" in capsys.readouterr().err
+    assert "needs mcp: pip install '.[mcp]'" in capsys.readouterr().err
