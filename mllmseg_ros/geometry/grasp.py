@@ -101,8 +101,8 @@ def plan_grasp(points: Points, others: Points, gripper: Gripper) -> Grasp:
     if not fitting:
         narrowest = min((each.width_m for each in grasps), default=math.inf)
         raise NoGrasp(
-            f"it is too wide: {1000 * narrowest:.0f} mm, with {1000 * _MIN_CLEARANCE_M:.0f} mm free "
-            f"on either side, and the gripper opens {1000 * gripper.max_opening_m:.0f} mm"
+            f"it is too wide: {1000 * narrowest:.0f} mm, with {1000 * _MIN_CLEARANCE_M:.0f} mm "
+            f"free on either side, and the gripper opens {1000 * gripper.max_opening_m:.0f} mm"
         )
     candidates = [_rank(each, top, others, gripper) for each in fitting]
     best = max(candidates, key=lambda each: each.rank)

@@ -97,7 +97,8 @@ class TabletopCamera:
             self._gl.make_current()
         except ModuleNotFoundError as error:
             raise RuntimeError(
-                f"the simulated camera needs MuJoCo: {error}; pip install '.[sim]' in the repository"
+                f"the simulated camera needs MuJoCo: {error}; in the repository, pip install "
+                "'.[sim]'"
             ) from error
         except Exception as error:  # each GL platform raises errors of its own
             raise RuntimeError(f"{_NO_GL} (MUJOCO_GL={os.environ.get('MUJOCO_GL')})") from error

@@ -82,7 +82,7 @@ def test_former_verbs_do_the_same_and_name_the_new_one(
     former: list[str], verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(tmp_path / "missing"), str(tmp_path / "out")]
-    arguments += ["-e", "it"] if verb == "annotate" else []
+    arguments += ["-e", "mug"] if verb == "annotate" else []
     assert main([*verb.split(), *arguments]) == 1
     expected = capsys.readouterr().err
     assert "missing" in expected
@@ -119,7 +119,7 @@ def test_an_expression_without_quotes_is_stopped(
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["frame.png", "mug"], "if one of them is an expression and no file: -e mug"),
+        (["frame.png", "mug"], "if one of them is an expression and not a file: -e mug"),
         (["frame.png", "the mug", "mug"], "'mug' is a file or folder here"),
         (["frame.png", "the mug", "frame.png"], "files come before the expressions"),
         (["the mug", "frame.png"], "the mug: no such file or folder"),

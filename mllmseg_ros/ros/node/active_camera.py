@@ -127,6 +127,16 @@ class ActiveCamera:
         self.publisher.stop(reason)
         self.end_private_requests(reason)
 
+    def forget_images(self) -> None:
+        """Drop every image. Only after :meth:`close`, when the inference thread has ended.
+
+        This object is in reference cycles, which Python may not collect for an hour: it counts
+        objects, not the megabytes of their images.
+        """
+        self.slot.clear()
+        self._depth_pairing.clear()
+        self.tracking.forget_images()
+
     def end_private_requests(self, reason: str) -> None:
         """Notify every caller that there will be no further result."""
         for each in self.private_requests.pending:

@@ -129,7 +129,7 @@ class ActiveSession:
         self.inference.stop()
         for camera in self.cameras:
             camera.end_private_requests(reason)  # of what came during the last inference
-            camera.slot.clear()
+            camera.forget_images()
 
     def restart_clock(self) -> None:
         """Forget what came before ROS time jumped."""

@@ -123,6 +123,7 @@ class InferenceThread:
         self._stopping = True
         self._wakeup.set()
         self._thread.join()
+        self.reset()
 
     def _run(self) -> None:
         pause_s = 0.0  # the thread may have been interrupted before it served

@@ -172,6 +172,12 @@ class TrackingThread:
         """Forget images, results and tracks, because ROS time has jumped."""
         self._reset_is_due = True
 
+    def forget_images(self) -> None:
+        """Forget all at once. Only after :meth:`stop`."""
+        self.reset()
+        with self._locked():
+            pass  # it is done when the lock is taken
+
     def _run(self) -> None:
         self.reset()  # the thread may have been interrupted in the middle of a step
         while not self._stopping:
