@@ -36,7 +36,7 @@ def line(words: str) -> str:
     """The page's one line of shell code that has these words, without its comment."""
     (found,) = {
         each for code in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.M | re.S)
-        for each in code.splitlines() if words in each
+        for each in re.sub(r"\\\n +", "", code).splitlines() if words in each
     }  # fmt: skip
     return str(found).split("  #")[0]
 

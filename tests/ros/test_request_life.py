@@ -220,7 +220,7 @@ def test_goals_leave_room_for_calls(caller: Caller, goals: Goals) -> None:
     one_more = goals.send(min_confidence=1.0, timeout=600.0)
     (reply,) = caller.wait([one_more.get_result_async()], 20.0)
     assert reply.result.outcome == SegmentTarget.Result.OUTCOME_ERROR
-    assert "16 goals are being" in reply.result.text
+    assert "16 goals are in progress" in reply.result.text
     results = [handle.get_result_async() for handle in handles]
     caller.wait([handle.cancel_goal_async() for handle in handles], 20.0)
     outcomes = {reply.result.outcome for reply in caller.wait(results, 20.0)}

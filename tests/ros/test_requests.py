@@ -133,7 +133,7 @@ def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"expressions": []}, "no target is given"),
+        ({"expressions": []}, "no expression is given"),
         ({"expressions": ["", " "]}, "names nothing"),
         ({"expressions": ["the mug; the bowl", "it"]}, "give each expression separately"),
         ({"expressions": ["x" * 257]}, "257 characters, accepted are up to 256"),
@@ -236,7 +236,7 @@ def test_explanations_that_cannot_be_given_say_why(caller: Caller) -> None:
     for fields, reason in (
         ({"expression": "put the mug in the bowl"}, "ask about one at a time"),
         ({"expression": "the mug; the bowl"}, "ask about one at a time"),
-        ({"expression": "  "}, "nothing is named"),
+        ({"expression": "  "}, "no expression is given"),
         ({"expression": "the mug", "camera": "nose"}, "camera is 'nose', accepted: '', 'wrist'"),
     ):
         reply = caller.call(caller.explain, Explain.Request(**fields))

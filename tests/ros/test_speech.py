@@ -218,7 +218,7 @@ def test_push_to_talk_is_let_go_when_the_console_dies_while_it_is_held() -> None
         client.wait(person.audio.get_subscription_count)
         button.publish(Bool(data=True))  # and not again
         person.say("show me the red mug")
-        process.wait_for("push_to_talk was not repeated for 1.5 s: it counts as released")
+        process.wait_for("push_to_talk was not repeated for 1.5 s: it is released")
         person.say("show me the banana")
         client.spin(1.0)
         button.publish(Bool(data=False))
@@ -246,7 +246,7 @@ def test_a_thread_that_has_ended_for_good_ends_the_process(thread: str, tmp_path
     process = NodeProcess(new_domain(), "--ros-args", "-p", "speak:=true", script=str(script))
     assert process.process.wait(60) == 1
     process.end()
-    assert f"thread {thread} has ended" in process.log
+    assert f"thread {thread} has stopped" in process.log
     assert "Traceback" not in process.log
 
 

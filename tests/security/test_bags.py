@@ -83,7 +83,7 @@ def refusal(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
         (("lz4", b"\x04\x22\x4d\x18" + bytes(40), 1000), "LZ4F"),
         (("lz4", b"no lz4 data at all", 1000), "not a complete ROS 2 bag ("),
         (("zstd", b"no zstd data at all", 1000), "not a complete ROS 2 bag ("),
-        (("zstd", one_zstd_frame(1)[:-3], MB), "cut off"),
+        (("zstd", one_zstd_frame(1)[:-3], MB), "truncated"),
         (("", bytes(100), 200), "a chunk has 100 bytes, 200 are stated"),
         (("", b"\x05\xff\xff\xff\xff\xff\xff\xff\x7f", 9), "beyond its chunk"),
         (("brotli", bytes(10), 10), "chunk compression 'brotli'"),

@@ -66,7 +66,9 @@ def text_files() -> list[Path]:
     found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     found += [path for path in ROOT.iterdir() if path.is_file()]
     suffixes = {".png", ".jpg", ".webp", ".pyc"}
-    return [path for path in found if path.suffix not in suffixes]
+    return [
+        path for path in found if path.suffix not in suffixes and ".ruff_cache" not in path.parts
+    ]
 
 
 def test_packages_come_from_one_index() -> None:
