@@ -28,14 +28,18 @@ def understand_each(texts: Sequence[str], language: Language) -> UnderstoodComma
     """
     if len(texts) == 1:
         return understand(texts[0], language)
-    understood = {text: understand(text, language) for text in texts if normalize_text(text)}
-    stop = next((each for each in understood.values() if each.command.is_stop), None)
-    if stop is not None or not understood:
-        return stop or understand("", language)
-    for text in understood:
-        if ";" in normalize_text(text):
-            raise ValueError(f"{text!r} has a ';' in it; give each expression separately")
-    targets = [target for each in understood.values() for target in each.command.targets]
-    command = build_command(targets)
-    notes = [f"{text!r}: {each.note}" for text, each in understood.items() if each.note]
+    said = [text for text in texts if normalize_text(text)]
+    if not said:
+        raise ValueError(f"{len(texts)} expressions, and each names nothing to look for")
+    understood = [understand(text, language) for text in said]
+    stop = next((each for each in understood if each.command.is_stop), None)
+    if stop is not None:
+        return stop
+    several = next((text for text in said if ";" in normalize_text(text)), None)
+    if several is not None:
+        raise ValueError(f"{several!r} has a ';' in it; give each expression separately")
+    command = build_command([target for each in understood for target in each.command.targets])
+    notes = [
+        f"{text!r}: {each.note}" for text, each in zip(said, understood, strict=True) if each.note
+    ]
     return UnderstoodCommand(command=command, act=command.intent, note="; ".join(notes))

@@ -135,7 +135,7 @@ def test_a_service_call_can_contain_an_image(caller: Caller) -> None:
     [
         ({"expressions": []}, "no expression is given"),
         ({"expressions": ["", " "]}, "names nothing"),
-        ({"expressions": ["the mug; the bowl", "it"]}, "give each expression separately"),
+        ({"expressions": ["the mug; the bowl", "the cube"]}, "give each expression separately"),
         ({"expressions": ["x" * 257]}, "257 characters, accepted are up to 256"),
         ({"expressions": ["the mug"], "camera": "left"}, "camera is 'left', accepted: '', 'wrist'"),
     ],

@@ -23,7 +23,7 @@ ENGLISH = LANGUAGES["en"]
         (["pick: the mug", "place: the bowl"], "pick: the mug; place: the bowl"),
         (["the mug", " "], "the mug"),
         (["the mug", "stop"], "stop"),
-        (["", " "], "stop"),
+        (["the mug", "the mug"], "the mug; the mug"),
     ],
 )
 def test_each_text_is_understood_on_its_own(texts: list[str], command: str) -> None:
@@ -41,6 +41,7 @@ def test_a_note_names_its_text() -> None:
     [
         (["the mug; the bowl", "the cube"], "has a ';' in it; give each expression separately"),
         (["the mug", "open the door"], "'open'"),
+        (["", " "], "2 expressions, and each names nothing to look for"),
     ],
 )
 def test_what_is_not_one_expression_is_refused(texts: list[str], reason: str) -> None:

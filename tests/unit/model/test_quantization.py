@@ -123,7 +123,7 @@ def test_a_missing_torchao_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "torchao"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchao", None)  # an import of it fails
-    with pytest.raises(ValueError, match=r"int8 needs torchao 0\.18 .*mllmseg_ros\[quantize\]"):
+    with pytest.raises(ValueError, match=r"int8 needs torchao 0\.18 .*'\.\[quantize\]'"):
         check_quantization("int8", CPU, torch.float32)
 
 
