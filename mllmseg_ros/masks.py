@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, px, half-open
+_Value = TypeVar("_Value", bound=np.generic)
 
 _MAX_INSIDE_PX = 65_536  # of a box; in larger ones the point inside is sought on every n-th pixel
 
@@ -54,6 +56,21 @@ def area_px(mask: Mask, box: Box | None = None) -> int:
     """
     x0, y0, x1, y1 = box or (0, 0, mask.shape[1], mask.shape[0])
     return int(np.count_nonzero(mask[y0:y1, x0:x1]))
+
+
+def fill_from_nearest(values: NDArray[_Value], known: Mask) -> NDArray[_Value]:
+    """Give each pixel the value of the nearest pixel where it is known.
+
+    Args:
+        values: (H, W).
+        known: (H, W), True at one pixel at least.
+    """
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~known).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    by_label = np.zeros(int(nearest.max()) + 1, values.dtype)
+    by_label[nearest[known]] = values[known]
+    return by_label[nearest]
 
 
 def centroid_uv(mask: Mask, box: Box | None = None) -> tuple[float, float] | None:

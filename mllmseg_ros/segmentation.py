@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,22 +81,12 @@ def build_segmentation(
         doubt: why it is not found, where the score does not say it.
         within: a box that contains all pixels of the mask, if one is known: saves time.
     """
-    result = _mask_of_result(mask, status)
-    box, centroid_uv, inside_uv, area_px = _measure(result, within)
     return Segmentation(
         expression=expression,
-        status=status,
-        found=status is Status.FOUND,
         score=score,
         mask_score=mask_score,
-        mask=result,
-        raw_mask=mask,
-        probability_map=_as_map(probability, mask),
-        box_xyxy=box,
-        centroid_uv=centroid_uv,
-        inside_uv=inside_uv,
-        area_px=area_px,
         doubt=doubt,
+        **_decided_fields(status, mask, probability, within),
     )
 
 
@@ -123,26 +114,34 @@ def replace_mask(
         within: as of :func:`build_segmentation`.
     """
     status = segmentation.status if status is None else status
-    result = _mask_of_result(mask, status)
-    box, centroid_uv, inside_uv, area_px = _measure(result, within)
     return replace(
         segmentation,
-        status=status,
-        found=status is Status.FOUND,
         mask_score=mask_score,
-        mask=result,
-        raw_mask=mask,
-        probability_map=_as_map(probability, mask),
-        box_xyxy=box,
-        centroid_uv=centroid_uv,
-        inside_uv=inside_uv,
-        area_px=area_px,
         doubt=segmentation.doubt if doubt is None else doubt,
+        **_decided_fields(status, mask, probability, within),
     )
 
 
-def _mask_of_result(raw_mask: NDArray[np.bool_], status: Status) -> NDArray[np.bool_]:
-    return np.zeros(raw_mask.shape, np.bool_) if status is Status.NO_TARGET else raw_mask
+def _decided_fields(
+    status: Status,
+    raw_mask: NDArray[np.bool_],
+    probability: NDArray[np.float32] | ProbabilityMap,
+    within: Box | None,
+) -> dict[str, Any]:
+    """Return the fields that follow from the decision and the mask."""
+    mask = np.zeros(raw_mask.shape, np.bool_) if status is Status.NO_TARGET else raw_mask
+    box, centroid_uv, inside_uv, area_px = _measure(mask, within)
+    return {
+        "status": status,
+        "found": status is Status.FOUND,
+        "mask": mask,
+        "raw_mask": raw_mask,
+        "probability_map": _as_map(probability, raw_mask),
+        "box_xyxy": box,
+        "centroid_uv": centroid_uv,
+        "inside_uv": inside_uv,
+        "area_px": area_px,
+    }
 
 
 def _measure(

@@ -534,17 +534,18 @@ class Segmenter:
         sizes_hw: Sequence[tuple[int, int]],
     ) -> list[list[Segmentation]]:
         """Turn the logits of expressions, per image, into results for images of some sizes."""
-        import torch
+        answers, masks = logits[0].answers, logits[0].masks
+        if len(logits) > 1:
+            import torch
 
-        scores, probabilities = self._to_host(
-            torch.cat([each.answers for each in logits]),
-            torch.cat([each.masks for each in logits]).float(),
-        )
-        answers = zip(scores.tolist(), probabilities, strict=True)
+            answers = torch.cat([each.answers for each in logits])
+            masks = torch.cat([each.masks for each in logits])
+        scores, probabilities = self._to_host(answers, masks.float())
+        rows = zip(scores.tolist(), probabilities, strict=True)
         return [
             [
                 self._decide(expression, score, ProbabilityMap(values=values, size_hw=size_hw))
-                for expression, (score, values) in zip(expressions, answers, strict=False)
+                for expression, (score, values) in zip(expressions, rows, strict=False)
             ]
             for size_hw in sizes_hw
         ]

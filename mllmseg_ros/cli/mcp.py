@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mllmseg_ros.cli.arguments import (
     add_backend,
     add_model,
+    add_ros_arguments,
     add_verb,
     find_version,
     load_segmenter,
@@ -61,12 +62,7 @@ def add(verbs: Any) -> None:
     )
     add_model(mcp)
     add_backend(mcp)
-    mcp.add_argument(
-        "--ros-args",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="ROS arguments, for example -r image:=/camera/color/image_raw",
-    )
+    add_ros_arguments(mcp)
     mcp.set_defaults(run=_mcp)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.geometry.touching import Front, Surface, are_apart_in_depth, cut_at_necks
-from mllmseg_ros.masks import Box, box_xyxy
+from mllmseg_ros.masks import Box, box_xyxy, fill_from_nearest
 
 __all__ = ["EVERY_INSTANCE", "DepthAround", "Splitting", "place", "split_cut_out", "split_mask"]
 
@@ -205,14 +205,8 @@ def _enlarge_labels(
     """Label the pixels of a part (h, w) by the nearest of those sampled at every n-th."""
     height, width = part.shape
     large = labels.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
-    unlabelled = (large == 0) & part
-    if unlabelled.any():
-        _, nearest = cv2.distanceTransformWithLabels(
-            (large == 0).view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        values = np.zeros(int(nearest.max()) + 1, np.int32)
-        values[nearest[large > 0]] = large[large > 0]
-        large = values[nearest]
+    if ((large == 0) & part).any():
+        large = fill_from_nearest(large, large > 0)
     return np.where(part, large, 0)
 
 
@@ -238,12 +232,8 @@ def _find_cores(
 
 def _fill_depth(depth: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Fill invalid depth from the nearest valid pixel and smooth by a median."""
-    _, labels = cv2.distanceTransformWithLabels(
-        (~valid).view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    values = np.zeros(int(labels.max()) + 1, np.float32)
-    values[labels[valid]] = depth[valid]
-    return np.asarray(cv2.medianBlur(values[labels], 5), dtype=np.float32)
+    filled = fill_from_nearest(np.asarray(depth, np.float32), valid)
+    return np.asarray(cv2.medianBlur(filled, 5), dtype=np.float32)
 
 
 def _grow_seeds(

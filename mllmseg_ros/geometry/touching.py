@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.masks import fill_from_nearest
+
 __all__ = ["Surface", "are_apart_in_depth", "cut_at_necks"]
 
 Up = tuple[float, float]  # unit vector (du, dv) in the image
@@ -197,16 +199,11 @@ def _is_convex(mask: NDArray[np.bool_]) -> bool:
 
 def _grow(lobes: list[NDArray[np.bool_]], mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Give each pixel of the mask to the nearest lobe."""
-    seeds = np.any(lobes, axis=0)
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~seeds).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    parts = []
-    for lobe in lobes:
-        owned = np.zeros(int(nearest.max()) + 1, np.bool_)
-        owned[nearest[lobe]] = True
-        parts.append(owned[nearest] & mask)
-    return parts
+    labels = np.zeros(mask.shape, np.int32)
+    for index, lobe in enumerate(lobes, start=1):
+        labels[lobe] = index
+    owners = fill_from_nearest(labels, labels > 0)
+    return [(owners == index) & mask for index in range(1, len(lobes) + 1)]
 
 
 def _are_occluded(parts: list[NDArray[np.bool_]], front: Front | None) -> bool:

@@ -17,8 +17,6 @@ from mllmseg_ros.segmentation import Segmentation, Status, replace_mask
 
 __all__ = ["DecisionRule", "Decisions"]
 
-FOREGROUND = 0.5  # a pixel belongs to the mask from this probability on
-
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionRule:

@@ -27,7 +27,6 @@ from mllmseg_ros.agent.answers import (
     format_stamp,
 )
 from mllmseg_ros.agent.encoded_images import MAX_PANEL_SIDE_PX, encode_image
-from mllmseg_ros.language.plain_text import normalize_text
 from mllmseg_ros.msg import SegmentationArray
 from mllmseg_ros.ros.agent.camera_images import CameraImages, decode
 from mllmseg_ros.ros.agent.convert import findings_from_message
@@ -63,7 +62,7 @@ class NodeBackend:
         images = await self._subscribe(camera)
         # After the first image the stamp of any later one will be known.
         await _until(lambda: images.n_received > 0, _IMAGE_S)
-        request = Segment.Request(expressions=_split(sentence), camera=camera)
+        request = Segment.Request(expressions=[sentence], camera=camera)
         response = await self._call(self._node.segment, request)
         findings = findings_from_message(sentence, camera, response.answer)
         if not findings.targets:
@@ -140,7 +139,7 @@ class NodeBackend:
 
     async def set_command(self, sentence: str, camera: str) -> CommandAnswer:
         """Put a command in force."""
-        request = SetExpressions.Request(expressions=_split(sentence), camera=camera)
+        request = SetExpressions.Request(expressions=[sentence], camera=camera)
         response = await self._call(self._node.set_expressions, request)
         if not response.success:
             raise ValueError(clean_text(response.message))
@@ -197,13 +196,6 @@ class NodeBackend:
         """Call a service; one that has not been discovered yet is waited for."""
         await _until(client.service_is_ready, min(_SERVICE_S, timeout_s))
         return await _wait(self._node.call(client, request, timeout_s), timeout_s)
-
-
-def _split(sentence: str) -> list[str]:
-    """Split a sentence into expressions as services take them: one each, or one in words."""
-    plain = normalize_text(sentence)
-    parts = [part for part in plain.split(";") if part.strip()]
-    return parts if len(parts) > 1 else [sentence]
 
 
 async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
