@@ -60,6 +60,7 @@ def test_the_profile_is_set_under_the_name_that_fast_dds_reads(
     assert large_images.environment() == {variable: "/mine.xml"}
 
 
+@pytest.mark.slow
 def test_a_working_robot_and_a_broken_one() -> None:
     client = Client(new_domain())
 

@@ -308,6 +308,7 @@ def test_only_a_usable_result_moves_the_gripper(robot: tuple[Robot, list[str]]) 
     assert halt.positions[4] < HOME[4]
 
 
+@pytest.mark.slow
 def test_the_demo_picks_and_places_and_ignores_an_absent_target(tmp_path: Path) -> None:
     try:
         TabletopCamera(64, 48).close()

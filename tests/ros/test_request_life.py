@@ -156,6 +156,7 @@ def kill_a_client_with_goals(caller: Caller) -> None:
     sender.end(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_goals_of_a_killed_client_delay_no_call_and_end(caller: Caller) -> None:
     kill_a_client_with_goals(caller)
     killed_s = time.monotonic()
