@@ -103,6 +103,9 @@ def test_a_model(clock: list[float]) -> None:
     assert judge(failure="cannot replace")[0] == WARN
     assert judge(load_warning="runs on the CPU: why") == (WARN, "runs on the CPU: why")
     assert judge(failure="cannot configure", name="")[0] == ERROR
+    level, message = judge(lost_ports=[7415, 7417])
+    assert level == WARN
+    assert message.endswith("shared memory, port 7415, 7417): restart this node")
     meter.failed("no position: no depth")
     assert judge() == (WARN, "no position: no depth")
     clock[0] += LIMITS.error_shown_s + 1

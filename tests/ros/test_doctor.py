@@ -53,9 +53,12 @@ def test_the_profile_is_set_under_the_name_that_fast_dds_reads(
     (tmp_path / "share" / package).mkdir(parents=True)
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{get_package_prefix('mllmseg_ros')}:{tmp_path}")
     monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
     ((name, profile),) = large_images.environment().items()
     assert name == variable
     assert Path(profile).is_file()
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")  # a profile would override it
+    assert large_images.environment() == {}
     monkeypatch.setenv(variable, "/mine.xml")
     assert large_images.environment() == {variable: "/mine.xml"}
 

@@ -73,6 +73,7 @@ class ModelReading:
     failure: str  # why the newest load failed, "" if it did not
     metrics: ModelMetrics
     mismatches: Sequence[str]  # of quality of service, of topics of no camera
+    lost_ports: Sequence[int] = ()  # of shared memory, to which nobody listens any more
 
 
 _Finding = tuple[bytes, str]  # level, message
@@ -142,6 +143,15 @@ def model_status(name: str, reading: ModelReading, limits: Thresholds) -> Diagno
         share = 100 * cuda.in_use / cuda.total
         findings.append((DiagnosticStatus.WARN, f"{share:.0f} % of the GPU's memory is in use"))
     findings += [(DiagnosticStatus.WARN, f"QoS mismatch: {each}") for each in reading.mismatches]
+    if reading.lost_ports:
+        ports = ", ".join(map(str, reading.lost_ports))
+        findings.append(
+            (
+                DiagnosticStatus.WARN,
+                f"a process was killed, and one that was started later receives nothing from this "
+                f"node (Fast DDS, shared memory, port {ports}): restart this node",
+            )
+        )
     values = {
         "state": reading.state,
         "model": reading.name,

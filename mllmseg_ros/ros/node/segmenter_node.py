@@ -36,6 +36,7 @@ from mllmseg_ros.ros.node.segment_target_action import SegmentTargetAction
 from mllmseg_ros.ros.support import heap, parameter_fields, systemd
 from mllmseg_ros.ros.support.background_loader import BackgroundLoader
 from mllmseg_ros.ros.support.clock import RosClock
+from mllmseg_ros.ros.support.lost_ports import LostPorts
 from mllmseg_ros.ros.support.parameter_fields import LiveParameters
 from mllmseg_ros.ros.support.qos import QosWatch
 from mllmseg_ros.ros.support.services import offer_service
@@ -60,6 +61,7 @@ class SegmenterNode(LifecycleNode):
         self._metrics, self._ros_clock = ModelMetrics(), RosClock(self)
         self._log = FaultLog(self.get_logger(), self._metrics)
         self._qos = QosWatch(self)
+        self._lost_ports = LostPorts()
         self._transforms = Transforms(self, self._log.report)
         self._cameras = [Camera(self, name, cloud_from_points) for name in self._live.now.cameras]
         self._backend: InferenceBackend | None = None  # from configure to cleanup
@@ -318,6 +320,7 @@ class SegmenterNode(LifecycleNode):
             failure=self._load_failure,
             metrics=self._metrics,
             mismatches=self._qos.check(),
+            lost_ports=self._lost_ports.find(),
         )
         name, limits = self.get_fully_qualified_name().lstrip("/"), Thresholds()
         statuses = [model_status(f"{name}: model", reading, limits)]

@@ -108,7 +108,10 @@ def _check_transport() -> Iterator[Finding]:
     """Check the settings without which large images get lost."""
     middleware = get_rmw_implementation_identifier()
     yield ok("middleware", f"{middleware}, ROS_DISTRO {os.environ.get('ROS_DISTRO', 'not set')}")
-    if "fastrtps" not in middleware:
+    variable, profile = large_images.find_profile()
+    given = os.environ.get(variable)
+    transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "")
+    if "fastrtps" not in middleware or (transports.startswith("UDP") and not given):
         buffer = _read_udp_buffer_size()
         if buffer is not None and buffer < _UDP_BUFFER:
             yield warn(
@@ -119,11 +122,9 @@ def _check_transport() -> Iterator[Finding]:
         else:
             yield ok("large images", "the kernel's receive buffer is large enough")
         return
-    ((variable, profile),) = large_images.environment().items()
-    given = os.environ.get(variable)
     if given and not Path(given).is_file():
         yield fail("large images", f"{variable} names {given}, which does not exist")
-    elif given or os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
+    elif given or transports.startswith("LARGE_DATA"):
         yield ok("large images", f"{variable}={given}" if given else "LARGE_DATA")
     else:
         yield warn(
