@@ -85,7 +85,9 @@ def write_refspatial_parquet(folder: Path) -> Path:
     return folder
 
 
-def write_pbench(folder: Path, rows: list[tuple[str, list[Any]]] | None = None) -> Path:
+def write_pbench(
+    folder: Path, rows: list[tuple[str, list[Any]]] | None = None, image: bytes = b""
+) -> Path:
     """PBench: run lengths of every instance, none where there is no such thing."""
     import pyarrow
 
@@ -106,7 +108,7 @@ def write_pbench(folder: Path, rows: list[tuple[str, list[Any]]] | None = None) 
             ("square", [encode(square_mask())]),
             ("pizza", []),
         ]
-    data = picture(folder)
+    data = image or picture(folder)
     for level in ("level_0", "level_1"):
         columns = {
             "image": [{"bytes": data, "path": None}] * len(rows),
