@@ -18,7 +18,7 @@ from data_sets import HEIGHT, WIDTH, disc_mask, square_mask, write_image
 from mllmseg_ros.data.region import encode
 
 SCENE = "ARID20/table/top/curved/seq01"
-PICTURE = "result_2018-08-24-15-20-44.png"
+NAME = "result_2018-08-24-15-20-44.png"
 DEPTH_MM = 850
 GRASP = [[10.0, 12.0], [10.0, 28.0], [26.0, 28.0], [26.0, 12.0]]  # across the square
 
@@ -30,9 +30,9 @@ def png(mask: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def picture(folder: Path) -> bytes:
+def encoded_image(folder: Path) -> bytes:
     """The bytes of the image."""
-    path = folder / "picture.png"
+    path = folder / "encoded_image.png"
     write_image(path)
     data = path.read_bytes()
     path.unlink()
@@ -62,7 +62,7 @@ def write_refspatial_parquet(folder: Path) -> Path:
             ("suffix", pyarrow.string()), ("step", pyarrow.int64()),
         ]
     )  # fmt: skip
-    data = picture(folder)
+    data = encoded_image(folder)
     for split, things in (
         ("location", [("the square", square_mask(), 1), ("the disc on the right", disc_mask(), 2)]),
         ("placement", [("the free space between square and disc", ~square_mask(), 2)]),
@@ -108,7 +108,7 @@ def write_pbench(
             ("square", [encode(square_mask())]),
             ("pizza", []),
         ]
-    data = image or picture(folder)
+    data = image or encoded_image(folder)
     for level in ("level_0", "level_1"):
         columns = {
             "image": [{"bytes": data, "path": None}] * len(rows),
@@ -138,13 +138,13 @@ def write_refspatial(folder: Path) -> Path:
 
 def write_ocid_images(root: Path, labels: str) -> None:
     """One image of OCID with depth, and the numbers of its objects: 3 the square, 7 the disc."""
-    write_image(root / SCENE / "rgb" / PICTURE)
+    write_image(root / SCENE / "rgb" / NAME)
     numbers = np.zeros((HEIGHT, WIDTH), np.uint16)
     numbers[square_mask()], numbers[disc_mask()] = 3, 7
     depth = np.full((HEIGHT, WIDTH), DEPTH_MM, np.uint16)
     depth[0, 0] = 0
     for name, values in ((labels, numbers), ("depth", depth)):
-        path = root / SCENE / name / PICTURE
+        path = root / SCENE / name / NAME
         path.parent.mkdir(exist_ok=True)
         assert cv2.imwrite(str(path), values)
 
@@ -152,7 +152,7 @@ def write_ocid_images(root: Path, labels: str) -> None:
 def vlg_entries() -> list[dict[str, Any]]:
     def entry(index: int, text: str, answer: int, template: str, *steps: str) -> dict[str, Any]:
         return {
-            "image_filename": f"{SCENE},{PICTURE}", "question_index": index, "question": text,
+            "image_filename": f"{SCENE},{NAME}", "question_index": index, "question": text,
             "answer": answer, "target": "square_1" if answer == 3 else "disc_1",
             "box": [8, 10, 20, 20] if answer == 3 else [39, 15, 19, 19],
             "grasps": [GRASP] if answer == 3 else [],
@@ -179,7 +179,7 @@ def write_ocid_vlg(root: Path, entries: list[dict[str, Any]] | None = None) -> P
 def ref_entries() -> dict[str, dict[str, Any]]:
     def entry(text: str, instance: int, box: str, take: int) -> dict[str, Any]:
         return {
-            "seq_id": 1, "scene_id": 12, "take_id": take, "scene_path": f"{SCENE}/rgb/{PICTURE}",
+            "seq_id": 1, "scene_id": 12, "take_id": take, "scene_path": f"{SCENE}/rgb/{NAME}",
             "sequence_path": SCENE, "sub_dataset": "ARID20", "instance_id": 5527,
             "scene_instance_id": instance, "class": "thing", "class_instance": "thing_1",
             "sentence": text, "tokens": text.split(), "bbox": box, "sentence_type": "attribute",

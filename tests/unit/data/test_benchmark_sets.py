@@ -17,7 +17,7 @@ pytest.importorskip("pycocotools", reason="needs pycocotools (requirements/train
 from benchmark_sets import (
     DEPTH_MM,
     GRASP,
-    PICTURE,
+    NAME,
     SCENE,
     png,
     ref_entries,
@@ -82,7 +82,7 @@ def test_a_version_of_ocid_vlg_is_a_folder(tmp_path: Path) -> None:
 
 def test_ocid_without_depth(tmp_path: Path) -> None:
     write_ocid_vlg(tmp_path)
-    (tmp_path / SCENE / "depth" / PICTURE).unlink()  # a copy of its colour images alone
+    (tmp_path / SCENE / "depth" / NAME).unlink()  # a copy of its colour images alone
     (sample,) = load_samples(tmp_path, "test")
     assert sample.depth is None
     assert read_depth(sample) is None
@@ -91,7 +91,7 @@ def test_ocid_without_depth(tmp_path: Path) -> None:
 
 def test_depth_of_another_size_is_named(tmp_path: Path) -> None:
     write_ocid_vlg(tmp_path)
-    cv2.imwrite(str(tmp_path / SCENE / "depth" / PICTURE), np.zeros((8, 8), np.uint16))
+    cv2.imwrite(str(tmp_path / SCENE / "depth" / NAME), np.zeros((8, 8), np.uint16))
     (problem,) = problems(tmp_path, "test")
     assert f"is 8 x 8 px, its image {WIDTH} x {HEIGHT}" in problem
     assert len(load_samples(tmp_path, "test")) == 1  # colour is still there
@@ -162,7 +162,7 @@ def test_the_number_of_an_image_says_how_cluttered_it_is(
     [
         ({"bbox": "[39, 15, 19, 19]"}, "is not x0, y0, x1, y1"),
         ({"bbox": "__import__('os')"}, "not valid JSON"),
-        ({"scene_path": f"{SCENE}/pictures/{PICTURE}"}, "does not lie in a folder 'rgb'"),
+        ({"scene_path": f"{SCENE}/images/{NAME}"}, "does not lie in a folder 'rgb'"),
         ({"scene_path": "../../rgb/x.png"}, "lies outside the folder"),
         ({"scene_instance_id": None}, "expected the number of an object"),
     ],
@@ -252,7 +252,7 @@ def test_faults_of_refspatial(
 
 def test_a_label_image_has_one_channel(tmp_path: Path) -> None:
     write_ocid_vlg(tmp_path)
-    path = tmp_path / SCENE / "seg_mask_instances_combi" / PICTURE
+    path = tmp_path / SCENE / "seg_mask_instances_combi" / NAME
     cv2.imwrite(str(path), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     found = problems(tmp_path, "test")
     assert len(found) == 3

@@ -17,7 +17,7 @@ pytest.importorskip("pycocotools", reason="needs pycocotools (requirements/train
 pytest.importorskip("pyarrow", reason="needs pyarrow (requirements/parquet.txt)")
 
 import pyarrow
-from benchmark_sets import picture, png, write_pbench, write_refspatial_parquet, write_table
+from benchmark_sets import encoded_image, png, write_pbench, write_refspatial_parquet, write_table
 from data_sets import HEIGHT, WIDTH, disc_mask, own_entries, square_mask, write_own
 
 from mllmseg_ros.data import parquet_file, parquet_pages
@@ -36,7 +36,11 @@ def problems(folder: Path, split: str | None = None) -> list[str]:
 def table(folder: Path, **columns: Any) -> Path:
     """A file with one row about the square, and other columns."""
     folder.mkdir(exist_ok=True)
-    usual = {"image": [picture(folder)], "expression": ["square"], "mask": [png(square_mask())]}
+    usual = {
+        "image": [encoded_image(folder)],
+        "expression": ["square"],
+        "mask": [png(square_mask())],
+    }
     merged = {name: each for name, each in {**usual, **columns}.items() if each is not None}
     write_table(folder / "test.parquet", merged)
     return folder
@@ -127,7 +131,7 @@ def test_null_means_not_there(tmp_path: Path) -> None:
 
 
 def test_images_beside_the_file(tmp_path: Path) -> None:
-    (tmp_path / "1.png").write_bytes(picture(tmp_path))
+    (tmp_path / "1.png").write_bytes(encoded_image(tmp_path))
     (tmp_path / "m.png").write_bytes(png(disc_mask()))
     image, mask = ([{"bytes": None, "path": name}] for name in ("1.png", "m.png"))
     (sample,) = load_samples(table(tmp_path, image=image, mask=mask))
@@ -160,7 +164,7 @@ def test_a_fault_is_that_row_s(tmp_path: Path, columns: dict[str, Any], reason: 
 def test_text_that_is_not_utf_8_is_that_row_s(tmp_path: Path) -> None:
     data = pyarrow.array([b"square", b"\xff\xfe"], pyarrow.binary())
     texts = pyarrow.Array.from_buffers(pyarrow.string(), 2, data.buffers())
-    image = picture(tmp_path)
+    image = encoded_image(tmp_path)
     columns = {"image": [image] * 2, "expression": texts, "mask": [png(square_mask())] * 2}
     write_table(tmp_path / "test.parquet", columns)
     (problem,) = problems(tmp_path)
@@ -197,7 +201,11 @@ def test_a_turned_photograph(tmp_path: Path) -> None:
 def test_a_column_of_categories(tmp_path: Path) -> None:
     """As pandas writes texts that repeat."""
     texts = pyarrow.array(["square", "disc", "square"]).dictionary_encode()
-    columns = {"image": [picture(tmp_path)] * 3, "text": texts, "mask": [png(square_mask())] * 3}
+    columns = {
+        "image": [encoded_image(tmp_path)] * 3,
+        "text": texts,
+        "mask": [png(square_mask())] * 3,
+    }
     write_table(tmp_path / "test.parquet", columns)
     assert [each.targets[0].expressions[0] for each in load_samples(tmp_path)] == [
         "square",
