@@ -121,7 +121,7 @@ $(BUILT): $(READY) build/sources CMakeLists.txt package.xml tools/executable.in 
 
 # Only resolves. Not after $(READY), which would install the lock file that is about to be replaced.
 lock:
-	$(V)/bin/python tools/lock.py requirements $(CORE) requirements/{train,onnx,mcp,docs,test,lint,sbom,wheels}.txt
+	$(V)/bin/python tools/lock.py requirements $(CORE) requirements/{train,onnx,mcp,parquet,docs,test,lint,sbom,wheels}.txt
 
 sbom: $(BUILT)
 	@$(V)/bin/python tools/sbom.py build/sbom.json

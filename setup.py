@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 EXTRAS = (
     "sim", "speech", "train", "onnx", "quantize", "console", "mcp", "view", "recordings", "ray",
+    "parquet",
     "docs", "test",
 )  # fmt: skip
 

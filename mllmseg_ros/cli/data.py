@@ -21,7 +21,10 @@ def add(verbs: Any) -> None:
         "mllmseg data check refcoco --split val --images train2014",
     )
     check.add_argument(
-        "folder", type=Path, help="RefCOCO (+, g, gRefCOCO), ReasonSeg, or your own data"
+        "folder",
+        type=Path,
+        help="RefCOCO (+, g, gRefCOCO), ReasonSeg, parquet files, OCID-VLG, OCID-Ref, RoboRefIt, "
+        "RefSpatial-Bench, or your own data",
     )
     check.add_argument("--split", help="split of the data set (default: train)")
     add_images(check)

@@ -27,12 +27,13 @@ from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import open_file
 from mllmseg_ros.files.reading import show
 
-__all__ = ["ImageFile", "open_image", "read_image", "rgb_from_pil"]
+__all__ = ["ImageFile", "open_encoded_image", "open_image", "read_image", "rgb_from_pil"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_IMAGE_BYTES = 256 << 20  # a PNG of MAX_COMPRESSED_PX that does not compress has 192 MB
 _HEIF = "HEIF"  # name of pillow-heif's format
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_NUMBER_MODES = ("1", "L", "P", "I")  # PIL's; of PNG, "I" has 16 bits
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -101,6 +102,24 @@ class ImageFile:
         with _refusing_broken(self._path):
             return mask_from_image(self._load())
 
+    def read_numbers(self) -> NDArray[np.uint16]:
+        """Decode an image whose pixels are numbers, as it is stored: labels, depth.
+
+        Returns:
+            (H, W), of 8 or 16 bits in the file; of a palette, the indices.
+
+        Raises:
+            ValueError: if it is broken, or has colours or transparency.
+        """
+        with _refusing_broken(self._path):
+            image = self._load()
+        if image.mode not in _NUMBER_MODES and not image.mode.startswith("I;16"):
+            raise ValueError(
+                f"{show(self._path)} is an image of mode {image.mode}; expected is one channel of "
+                "8 or 16 bits"
+            )
+        return np.array(image).astype(np.uint16)
+
 
 @contextmanager
 def open_image(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Iterator[ImageFile]:
@@ -114,21 +133,45 @@ def open_image(path: Path, *, formats: tuple[str, ...] = FORMATS) -> Iterator[Im
         ValueError: if it is missing, is not an image of an accepted format, or is too large.
     """
     with open_file(path, max_bytes=MAX_IMAGE_BYTES) as file:
-        if _is_heic(file.read(12)):
-            if formats != FORMATS or not _can_read_heic():
-                raise ValueError(
-                    f"{show(path)} is an HEIC image; accepted: {', '.join(formats)}; convert it to "
-                    "JPEG, or install pillow-heif"
-                )
-            formats = (_HEIF,)
-        file.seek(0)
-        with _refusing_broken(path, formats), warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # checked below
-            image = PIL.Image.open(file, formats=formats)
-        with image:
-            _check_px(path, image)
-            opened = ImageFile(path, file, image)
-        yield opened
+        yield _open(file, path, formats)
+
+
+@contextmanager
+def open_encoded_image(
+    data: bytes, path: Path, *, formats: tuple[str, ...] = FORMATS
+) -> Iterator[ImageFile]:
+    """Open an image that lies, encoded, in another file, and check its header.
+
+    Args:
+        data: what an image file of it would hold.
+        path: of the file that holds it, for messages.
+        formats: that are accepted, of FORMATS.
+
+    Raises:
+        ValueError: from :func:`open_image`.
+    """
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ValueError(
+            f"{show(path)}: an image of {len(data)} bytes, accepted are up to {MAX_IMAGE_BYTES}"
+        )
+    yield _open(io.BytesIO(data), path, formats)
+
+
+def _open(file: BinaryIO, path: Path, formats: tuple[str, ...]) -> ImageFile:
+    if _is_heic(file.read(12)):
+        if formats != FORMATS or not _can_read_heic():
+            raise ValueError(
+                f"{show(path)} is an HEIC image; accepted: {', '.join(formats)}; convert it to "
+                "JPEG, or install pillow-heif"
+            )
+        formats = (_HEIF,)
+    file.seek(0)
+    with _refusing_broken(path, formats), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # checked below
+        image = PIL.Image.open(file, formats=formats)
+    with image:
+        _check_px(path, image)
+        return ImageFile(path, file, image)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mllmseg_ros.data.image_file import read_rgb
+from mllmseg_ros.data.image_file import read_depth, read_rgb
 from mllmseg_ros.data.region import decode, decode_checked
 from mllmseg_ros.data.sample import MALFORMED, Problem, Sample, Skipped, describe_error
 from mllmseg_ros.drawing.contact_sheet import Tile, draw_contact_sheet
@@ -66,8 +66,13 @@ def check(entries: Iterable[Sample | Problem | Skipped]) -> CheckReport:
             read_rgb(each)
         except MALFORMED as error:
             reason = describe_error(error)
-            problems.append(Problem(file=each.image, entry=each.entry, reason=reason))
+            problems.append(Problem(file=each.file, entry=each.entry, reason=reason))
             continue
+        try:
+            read_depth(each)
+        except MALFORMED as error:  # the image can be used without
+            reason = describe_error(error)
+            problems.append(Problem(file=each.file, entry=each.entry, reason=reason, is_used=True))
         valid = []
         for target in each.targets:
             entry = target.entry or each.entry
@@ -76,13 +81,13 @@ def check(entries: Iterable[Sample | Problem | Skipped]) -> CheckReport:
                     mask, faults = decode_checked(target.region, each.size_hw)
                     areas.append(100 * float(mask.mean()))
                     problems += [
-                        Problem(file=each.image, entry=entry, reason=fault, is_used=True)
+                        Problem(file=each.file, entry=entry, reason=fault, is_used=True)
                         for fault in faults
                     ]
                 valid.append(target)
             except MALFORMED as error:
                 reason = describe_error(error)
-                problems.append(Problem(file=each.image, entry=entry, reason=reason))
+                problems.append(Problem(file=each.file, entry=entry, reason=reason))
         if valid:
             samples.append(replace(each, targets=tuple(valid)))
     targets = [target for sample in samples for target in sample.targets]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mllmseg_ros.data import json_folder, reason_seg, refcoco
+from mllmseg_ros.data import json_folder, ocid, parquet, reason_seg, refcoco, refspatial, roborefit
 from mllmseg_ros.data.check import check
 from mllmseg_ros.data.foreign_format import name_foreign_file
 from mllmseg_ros.data.sample import Problem, Sample, Skipped
@@ -30,11 +30,12 @@ def read_samples(
 
     Args:
         folder: RefCLEF, RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO (``instances.json`` beside the
-            references, or the file with the references itself), ReasonSeg (a folder per split) or
-            your own (``annotations.jsonl``).
-        split: which part of it; None for "train".
-        images: folders with the images, for RefCOCO and similar data sets; none for the usual
-            places.
+            references, or the file with the references itself), ReasonSeg or RefSpatial-Bench (a
+            folder per split), parquet files or one of them, OCID-VLG or OCID-Ref
+            (``<split>_expressions.json``), RoboRefIt, or your own (``annotations.jsonl``).
+        split: which part of it; None for "train", or the only one of parquet files.
+        images: folders with the images, for RefCOCO and similar data sets and OCID; none for the
+            usual places.
 
     Yields:
         Samples, entries that cannot be used, and how many ask for nothing.
@@ -42,6 +43,8 @@ def read_samples(
     Raises:
         ValueError: if the folder as a whole cannot be used.
     """
+    if json_folder.find_annotation_file(folder) is None and parquet.find_parquet_files(folder):
+        return parquet.read_parquet(folder, split)
     split = split or json_folder.DEFAULT_SPLIT
     if folder.is_file():
         return refcoco.read_references(folder, split, _find_images(folder.parent, images))
@@ -51,6 +54,12 @@ def read_samples(
         return json_folder.read_json_folder(folder, split)
     if refcoco.find_references(folder) or (folder / refcoco.INSTANCES).is_file():
         return refcoco.read_references(folder, split, _find_images(folder, images))
+    if (expressions := ocid.find_expressions(folder)) is not None:
+        return ocid.read_ocid(expressions, split, images)
+    if (splits := roborefit.find_roborefit(folder)) is not None:
+        return roborefit.read_roborefit(splits, split)
+    if refspatial.list_splits(folder):
+        return refspatial.read_refspatial(folder, split)
     if foreign := name_foreign_file(
         [*sorted(folder.glob("[!.]*.json")), *reason_seg.list_files(folder)]
     ):
@@ -60,7 +69,8 @@ def read_samples(
     own = " or ".join(json_folder.ANNOTATIONS)
     raise ValueError(
         f"{folder}: no data set in a known format; expected {own}, {refcoco.INSTANCES} with "
-        "refs(…).p or grefs(…).json, or ReasonSeg's folders of JSON files"
+        "refs(…).p or grefs(…).json, ReasonSeg's folders of JSON files, *.parquet, or the files of "
+        "OCID-VLG, OCID-Ref, RoboRefIt or RefSpatial-Bench"
     )
 
 

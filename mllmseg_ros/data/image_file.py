@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllmseg_ros.codecs.image_file import open_image
+from mllmseg_ros.data.parquet_file import open_stored
 from mllmseg_ros.data.sample import Sample
 from mllmseg_ros.files import is_missing, show
 
-__all__ = ["path_in_folder", "read_rgb", "size_hw"]
+__all__ = ["path_in_folder", "read_depth", "read_rgb", "size_hw"]
+
+_NO_DEPTH_MM = (0, 65535)  # REP 118, and what cameras write beyond their range
 
 
 def path_in_folder(folder: Path, name: str) -> Path:
@@ -97,10 +100,33 @@ def read_rgb(sample: Sample) -> NDArray[np.uint8]:
     Raises:
         ValueError: if it cannot be read, or does not have the size that its annotations state.
     """
-    with open_image(sample.image) as image:
+    with open_stored(sample.image) as image:
         if sample.size_hw not in (image.size_hw, image.stored_hw):
             raise ValueError(
-                f"image {show(sample.image)} is {image.size_hw[1]} x {image.size_hw[0]} px, its "
+                f"image {show(sample.file)} is {image.size_hw[1]} x {image.size_hw[0]} px, its "
                 f"annotations are for {sample.size_hw[1]} x {sample.size_hw[0]}"
             )
         return image.read_rgb(turned=image.size_hw == sample.size_hw)
+
+
+def read_depth(sample: Sample) -> NDArray[np.float32] | None:
+    """Read the depth of a sample, metres (H, W), NaN where there is none; None if it has no depth.
+
+    Raises:
+        ValueError: if it cannot be read, or is not of the image's size.
+    """
+    if sample.depth is None:
+        return None
+    if is_missing(sample.depth):
+        raise ValueError(f"depth image {show(sample.depth)} is missing")
+    with open_image(sample.depth, formats=("PNG",)) as image:
+        if image.stored_hw != sample.size_hw:
+            raise ValueError(
+                f"depth image {show(sample.depth)} is {image.stored_hw[1]} x {image.stored_hw[0]} "
+                f"px, its image {sample.size_hw[1]} x {sample.size_hw[0]}"
+            )
+        millimetres = image.read_numbers()
+    metres = millimetres.astype(np.float32)
+    metres /= 1000
+    metres[np.isin(millimetres, _NO_DEPTH_MM)] = np.nan
+    return metres

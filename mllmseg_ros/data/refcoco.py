@@ -19,6 +19,7 @@ from mllmseg_ros.data.image_file import path_in_folder
 from mllmseg_ros.data.plain_pickle import load_plain_pickle
 from mllmseg_ros.data.region import Coco, polygons_from
 from mllmseg_ros.data.sample import (
+    KINDS,
     MALFORMED,
     MAX_ANNOTATION_BYTES,
     Problem,
@@ -183,9 +184,6 @@ def _shown(identifier: object) -> str:
     return one_line(ValueError(identifier), with_type=False, max_chars=60)
 
 
-_KINDS = ("none", "one", "several")
-
-
 def _expressions(reference: dict[str, Any]) -> tuple[str, ...]:
     """The sentences of a reference that are not blank."""
     for field in ("image_id", "ann_id", "sentences"):
@@ -231,7 +229,7 @@ def _target(
         box_xywh=(float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None,
         # gRefCOCO alone has lists.
         entry=f"reference {_shown(reference.get('ref_id', ''))}".strip(),
-        kind=_KINDS[min(len(ids), 2)] if isinstance(reference["ann_id"], list) else "",
+        kind=KINDS[min(len(ids), 2)] if isinstance(reference["ann_id"], list) else "",
     )
 
 

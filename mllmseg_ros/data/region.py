@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from mllmseg_ros.codecs.image_file import open_image
 from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
+from mllmseg_ros.data.parquet_file import ParquetCell, StoredImage, open_stored
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import is_missing, show
 from mllmseg_ros.masks import encode_run_lengths
 
-__all__ = ["decode", "decode_checked", "polygons_from"]
+__all__ = ["decode", "decode_checked", "decode_instances", "polygons_from"]
 
 _IGNORED = 255
 _OUTSIDE_SHARE = 0.1  # of the image's side; what reaches farther over its border is named
@@ -47,6 +49,28 @@ class MaskFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskCell:
+    """The same in a cell of a parquet file."""
+
+    cell: ParquetCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFile:
+    """A PNG whose pixels are numbers of objects; the region is one number's pixels."""
+
+    path: Path
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instances:
+    """COCO run lengths, one per instance; the region is the union of all."""
+
+    runs: tuple[dict[str, Any], ...]  # as of Coco, one or more
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shapes:
     """ReasonSeg's polygons, painted from the largest to the smallest over each other."""
 
@@ -54,7 +78,7 @@ class Shapes:
     ignored: tuple[bool, ...]  # whether its pixels are left out of the evaluation
 
 
-Region = Coco | MaskFile | Shapes
+Region = Coco | MaskFile | MaskCell | LabelFile | Instances | Shapes
 
 
 def polygons_from(value: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
@@ -118,13 +142,17 @@ def decode_checked(region: Region, size_hw: tuple[int, int]) -> tuple[NDArray[np
 
 
 def _decode(region: Region, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], list[str]]:
-    if isinstance(region, MaskFile):
-        return _read_mask(region.path, size_hw)
+    if isinstance(region, (MaskFile, MaskCell)):
+        return _read_mask(region.path if isinstance(region, MaskFile) else region.cell, size_hw)
+    if isinstance(region, LabelFile):
+        return _read_label(region, size_hw), []
     if isinstance(region, Shapes):
         painted, faults = _paint_shapes(region, size_hw)
         return painted == 1, faults
     from pycocotools import mask as coco
 
+    if isinstance(region, Instances):
+        region = Coco(runs=region.runs)
     if not region.polygons and not region.runs:
         raise ValueError("it has neither polygons nor run lengths")
     runs = [_compressed(run, size_hw) for run in region.runs]
@@ -136,6 +164,20 @@ def _decode(region: Region, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_]
             [points.ravel().tolist() for points in polygons.values()], *size_hw
         )
     return np.asarray(coco.decode(coco.merge(runs)), dtype=np.bool_), faults
+
+
+def decode_instances(region: Region, size_hw: tuple[int, int]) -> list[dict[str, Any]] | None:
+    """Check the run lengths of each instance and return them as pycocotools has them.
+
+    Returns:
+        of N instances; None if the region does not say which pixels are which instance's.
+
+    Raises:
+        ValueError: from :func:`decode`.
+    """
+    if not isinstance(region, Instances):
+        return None
+    return [_compressed(run, size_hw) for run in region.runs]
 
 
 def decode_ignored(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -279,17 +321,42 @@ def _check_code(counts: str | bytes, size_hw: tuple[int, int]) -> bytes:
     return code
 
 
-def _read_mask(path: Path, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], list[str]]:
+def _read_mask(
+    stored: StoredImage, size_hw: tuple[int, int]
+) -> tuple[NDArray[np.bool_], list[str]]:
+    path = stored if isinstance(stored, Path) else stored.file
     if is_missing(path):
         raise ValueError(f"mask {show(path)} is missing")
-    with open_image(path, formats=("PNG",)) as image:
-        height, width = image.stored_hw
-        if (height, width) != size_hw:  # before any pixel is decoded
-            raise ValueError(
-                f"mask {show(path)} is {width} x {height} px, its image {size_hw[1]} x {size_hw[0]}"
-            )
+    with open_stored(stored, formats=("PNG",)) as image:
+        _check_size(path, image.stored_hw, size_hw)
         mask, doubt = image.read_mask()
     return mask, [] if doubt is None else [f"mask {show(path)} is doubtful: {doubt}"]
+
+
+def _read_label(region: LabelFile, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    if is_missing(region.path):
+        raise ValueError(f"label image {show(region.path)} is missing")
+    changed_ns = region.path.stat().st_mtime_ns
+    mask = np.asarray(_numbers(region.path, size_hw, changed_ns) == region.number)
+    if not mask.any():
+        raise ValueError(f"label image {show(region.path)} has no pixel of object {region.number}")
+    return mask
+
+
+@lru_cache(maxsize=1)  # an image's targets follow each other
+def _numbers(path: Path, size_hw: tuple[int, int], changed_ns: int) -> NDArray[np.uint16]:
+    with open_image(path, formats=("PNG",)) as image:
+        _check_size(path, image.stored_hw, size_hw)
+        return image.read_numbers()
+
+
+def _check_size(path: Path, mask_hw: tuple[int, int], size_hw: tuple[int, int]) -> None:
+    """Check the size of a mask, before any pixel of it is decoded."""
+    if mask_hw != size_hw:
+        raise ValueError(
+            f"mask {show(path)} is {mask_hw[1]} x {mask_hw[0]} px, its image "
+            f"{size_hw[1]} x {size_hw[0]}"
+        )
 
 
 def _paint_shapes(shapes: Shapes, size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], list[str]]:

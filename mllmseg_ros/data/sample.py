@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mllmseg_ros.data.parquet_file import StoredImage
 from mllmseg_ros.data.region import Region, decode
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.files import show
@@ -18,12 +19,14 @@ from mllmseg_ros.files import show
 __all__ = ["Problem", "Sample", "Skipped", "Target", "fingerprint"]
 
 Box = tuple[float, float, float, float]
+Corners = tuple[tuple[float, float], ...]
 
 # Errors when an entry of an annotation file has wrong values or types.
 MALFORMED = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, MemoryError,
 )  # fmt: skip
 _MAX_REASON = 300  # characters
+KINDS = ("none", "one", "several")  # of expressions in data sets where all three occur
 # COCO's instances of train2014, which RefCOCO refers to, have 0.45 GB.
 MAX_ANNOTATION_BYTES = 1 << 30
 
@@ -44,16 +47,24 @@ class Target:
     box_xywh: Box | None = None  # px, as annotated
     entry: str = ""  # its place in the file, for messages
     kind: str = ""  # of expression, for evaluations; "" if the data set has none
+    attributes: tuple[tuple[str, str], ...] = ()  # further kinds: name and value
+    grasps: tuple[Corners, ...] = ()  # px, annotated rectangles, four corners each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One image with its targets."""
 
-    image: Path
+    image: StoredImage
     size_hw: tuple[int, int]  # px, as annotated
     targets: tuple[Target, ...]
     entry: str  # its place in the file, for messages
+    depth: Path | None = None  # a PNG of millimetres, aligned with the image
+
+    @property
+    def file(self) -> Path:
+        """The file of the image, or that in which it lies."""
+        return self.image if isinstance(self.image, Path) else self.image.file
 
     def mask(self, target: Target) -> NDArray[np.bool_]:
         """Decode the mask of one of its targets, (H, W); empty if it is not in the image.
@@ -67,7 +78,7 @@ class Sample:
             return decode(target.region, self.size_hw)
         except ValueError as error:
             where = target.entry or self.entry
-            raise ValueError(f"{show(self.image)}, {where}: {error}") from error
+            raise ValueError(f"{show(self.file)}, {where}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,21 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mllmseg_ros.data.image_file import read_rgb
-from mllmseg_ros.data.region import decode, decode_ignored
-from mllmseg_ros.data.sample import Sample, Target
+from mllmseg_ros.data.region import decode, decode_ignored, decode_instances
+from mllmseg_ros.data.sample import Corners, Sample, Target
 from mllmseg_ros.eval.dataset_report import DataSetReport, EvaluatedExpression, ProtocolScores
+from mllmseg_ros.eval.instances import compare_instances
 from mllmseg_ros.eval.metrics import (
     compare_mask,
     gres_scores,
+    percent,
     precision_at_half,
     res_scores,
     xywh_to_target_box,
@@ -34,6 +37,7 @@ from mllmseg_ros.eval.metrics import (
 from mllmseg_ros.eval.paper import run_paper_protocol
 from mllmseg_ros.eval.perturb import Perturbation
 from mllmseg_ros.geometry.instances import locate_instances
+from mllmseg_ros.masks import inside_uv
 from mllmseg_ros.model.pixels import resize_to_square, to_image_size, to_pixel_values
 from mllmseg_ros.segmentation import Status
 from mllmseg_ros.segmenter import Segmenter
@@ -41,6 +45,8 @@ from mllmseg_ros.segmenter import Segmenter
 __all__ = ["PROTOCOLS", "evaluate_samples"]
 
 PROTOCOLS = ("paper", "deployment")
+_DIGITS = 10  # a longer number is sorted as text
+_MAX_VALUES = 50  # of an attribute; one with more names the entries, and groups nothing
 
 
 def evaluate_samples(
@@ -106,6 +112,8 @@ class _Outputs:
     probabilities: NDArray[np.float32]  # (N, H, W)
     rejected: list[bool]
     scores: list[float]  # NaN where the protocol has none
+    points_uv: list[tuple[int, int] | None]  # px, to grasp at; None: rejected, or an empty mask
+    instances: list[list[NDArray[np.bool_]]] | None  # (H, W) each; None: the protocol has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,23 +179,27 @@ def _run_deployed(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -
     segmentations = [
         segmenter.segment(context, [question.expression])[0] for question in prepared.questions
     ]
+    # Doubt about unknown words does not count as a rejection here.
+    rejected = [
+        each.status is Status.NO_TARGET
+        or (each.status is Status.LOW_CONFIDENCE and not segmenter.unknown_words(each.expression))
+        for each in segmentations
+    ]
     probabilities = []
-    for segmentation in segmentations:
-        parts = [instance.segmentation.mask for instance in locate_instances([segmentation])]
-        specks = segmentation.mask & ~np.any(parts, axis=0)
+    points: list[tuple[int, int] | None] = []
+    instances = []
+    for segmentation, is_rejected in zip(segmentations, rejected, strict=True):
+        parts = [instance.segmentation for instance in locate_instances([segmentation])]
+        specks = segmentation.mask & ~np.any([part.mask for part in parts], axis=0)
         probabilities.append(np.where(specks, np.float32(0), segmentation.probability))
+        points.append(None if is_rejected else parts[0].inside_uv)
+        instances.append([] if is_rejected else [part.mask for part in parts if part.area_px])
     return _Outputs(
         probabilities=np.stack(probabilities),
-        # Doubt about unknown words does not count as a rejection here.
-        rejected=[
-            each.status is Status.NO_TARGET
-            or (
-                each.status is Status.LOW_CONFIDENCE
-                and not segmenter.unknown_words(each.expression)
-            )
-            for each in segmentations
-        ],
+        rejected=rejected,
         scores=[each.score for each in segmentations],
+        points_uv=points,
+        instances=instances,
     )
 
 
@@ -208,31 +220,46 @@ def _run_paper(segmenter: Segmenter, prepared: _PreparedSample, gres: bool) -> _
         size_hw = prepared.rgb.shape[0], prepared.rgb.shape[1]
         probabilities = to_image_size(output.probability, size_hw).cpu().numpy()
     n = len(prepared.questions)
+    rejected = list(output.rejected) if gres else [False] * n  # RES has no decisions
     return _Outputs(
         probabilities=probabilities,
-        rejected=list(output.rejected) if gres else [False] * n,  # RES has no decisions
+        rejected=rejected,
         scores=[float("nan")] * n,
+        points_uv=[
+            None if is_rejected else inside_uv(probability >= 0.5)
+            for probability, is_rejected in zip(probabilities, rejected, strict=True)
+        ],
+        instances=None,
     )
 
 
 def _compare(prepared: _PreparedSample, outputs: _Outputs) -> list[EvaluatedExpression]:
     """Compare outputs with the truth."""
     evaluated = []
-    for question, probability, rejected, score in zip(
-        prepared.questions,
-        outputs.probabilities,
-        outputs.rejected,
-        outputs.scores,
-        strict=True,
+    for number, (question, probability, rejected, score, point) in enumerate(
+        zip(
+            prepared.questions,
+            outputs.probabilities,
+            outputs.rejected,
+            outputs.scores,
+            outputs.points_uv,
+            strict=True,
+        )
     ):
         probability = np.where(question.ignored, 0, probability)
-        box = None if prepared.cropped else question.target.box_xywh
+        target = question.target
+        box = None if prepared.cropped else target.box_xywh
         mask = probability >= 0.5
+        instance_f1 = None
+        if outputs.instances is not None and target.region is not None and not prepared.cropped:
+            true = decode_instances(target.region, prepared.sample.size_hw)
+            if true is not None:
+                instance_f1 = compare_instances(outputs.instances[number], true)
         evaluated.append(
             EvaluatedExpression(
                 sample=prepared.sample,
                 expression=question.expression,
-                target=question.target,
+                target=target,
                 comparison=compare_mask(
                     probability,
                     question.mask,
@@ -241,9 +268,23 @@ def _compare(prepared: _PreparedSample, outputs: _Outputs) -> list[EvaluatedExpr
                 ),
                 score=score,
                 mask_score=float(probability[mask].mean()) if mask.any() else 0.0,
+                point_in_mask=point is not None and bool(question.mask[point[1], point[0]]),
+                point_in_grasp=None
+                if prepared.cropped or not target.grasps
+                else point is not None and _is_in_one(point, target.grasps),
+                instance_f1=instance_f1,
             )
         )
     return evaluated
+
+
+def _is_in_one(point_uv: tuple[int, int], outlines: Sequence[Corners]) -> bool:
+    """Whether a point lies in one of several polygons, or on its border."""
+    u, v = point_uv
+    return any(
+        cv2.pointPolygonTest(np.array(corners, np.float32), (float(u), float(v)), False) >= 0
+        for corners in outlines
+    )
 
 
 def _scores(
@@ -261,6 +302,9 @@ def _scores(
     else:
         res = res_scores(by_image)
         c_iou, g_iou = res.c_iou, res.g_iou
+    expressions = [each for image in images for each in image]
+    pointed = [each for each in expressions if each.comparison.target_px]
+    f1 = [each.instance_f1 for each in expressions if each.instance_f1 is not None]
     return ProtocolScores(
         protocol=protocol,
         task="GRES" if gres else "RES",
@@ -272,6 +316,12 @@ def _scores(
         n_acc=n_acc,
         t_acc=t_acc,
         presence=presence,
+        point_in_mask=percent([each.point_in_mask for each in pointed]),
+        point_in_grasp=percent(
+            [each.point_in_grasp for each in pointed if each.point_in_grasp is not None]
+        ),
+        instance_f1=percent([each.mean for each in f1]),
+        instance_f1_at_half=percent([each.at_half for each in f1]),
         ms_per_expression=1000 * spent_s / max(1, len(comparisons)),
     )
 
@@ -279,18 +329,41 @@ def _scores(
 def _scores_by_kind(
     protocol: str, images: Sequence[Sequence[EvaluatedExpression]], gres: bool
 ) -> dict[str, ProtocolScores]:
-    """Score each kind of expression; nothing where the data set has fewer than two kinds."""
-    kinds = sorted({each.target.kind for image in images for each in image})
-    if len(kinds) < 2:
-        return {}
-    of_kind = {
-        kind: [[each for each in image if each.target.kind == kind] for image in images]
-        for kind in kinds
-    }
-    return {
-        kind or "other": replace(
-            _scores(protocol, [image for image in chosen if image], gres, 0.0),
+    """Score each kind of expression, and each value of an attribute, where there are two or more.
+
+    Returns:
+        by the kind, or by name and value of an attribute ("step 2").
+    """
+    found: dict[str, set[str]] = {}  # rows by attribute, "" for the kind
+    for image in images:
+        for each in image:
+            for name, label in _labels(each.target).items():
+                found.setdefault(name, set()).add(label)
+    chosen = [
+        (name, label)
+        for name, labels in found.items()
+        if len(labels) > 1 and (not name or len(labels) <= _MAX_VALUES)
+        for label in sorted(labels, key=_by_number)
+    ]
+    scores = {}
+    for name, label in chosen:
+        of_label = [
+            [each for each in image if _labels(each.target).get(name) == label] for image in images
+        ]
+        scores[label] = replace(
+            _scores(protocol, [image for image in of_label if image], gres, 0.0),
             ms_per_expression=float("nan"),
         )
-        for kind, chosen in of_kind.items()
-    }
+    return scores
+
+
+def _labels(target: Target) -> dict[str, str]:
+    """The rows that an expression belongs to, by the name of the attribute; "" is the kind."""
+    attributes = {name: f"{name} {value}" for name, value in target.attributes}
+    return {"": target.kind or "other", **attributes}
+
+
+def _by_number(label: str) -> tuple[str, int, str]:
+    """Sort "step 10" behind "step 9"."""
+    name, _, value = label.rpartition(" ")
+    return name, int(value) if value.isdecimal() and len(value) < _DIGITS else 0, value

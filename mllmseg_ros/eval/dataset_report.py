@@ -9,6 +9,7 @@ from typing import Any
 
 from mllmseg_ros.data.image_file import read_rgb
 from mllmseg_ros.data.sample import Sample, Target
+from mllmseg_ros.eval.instances import InstanceF1
 from mllmseg_ros.eval.metrics import MaskComparison
 from mllmseg_ros.eval.worst import Case
 
@@ -25,6 +26,9 @@ class EvaluatedExpression:
     comparison: MaskComparison
     score: float  # NaN where the model cannot reject, and under the paper's protocol
     mask_score: float  # mean probability over the mask, 0 where it is empty
+    point_in_mask: bool  # whether the result's point to grasp at is in the true mask
+    point_in_grasp: bool | None  # in an annotated grasp; None: none annotated
+    instance_f1: InstanceF1 | None  # None: instances not annotated, or none of the protocol
 
     @property
     def case(self) -> Case:
@@ -59,6 +63,11 @@ class ProtocolScores:
     t_acc: float
     presence: float  # Matthews correlation of "there / not there"
     ms_per_expression: float  # including its share of encoding the image
+    # Points to grasp at in true masks, and in annotated grasps; a rejected expression has no point.
+    point_in_mask: float = float("nan")
+    point_in_grasp: float = float("nan")
+    instance_f1: float = float("nan")  # mean over IoUs of 0.5 to 0.95
+    instance_f1_at_half: float = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +94,21 @@ class DataSetReport:
         }
 
 
+# Columns of what few data sets have annotated.
+_OPTIONAL = (
+    ("grasp", "point_in_grasp"),
+    ("F1", "instance_f1"),
+    ("F1@.5", "instance_f1_at_half"),
+)
+
+
 def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
     """Format the scores as a table, for a terminal or as Markdown."""
+    optional = [
+        (title, name)
+        for title, name in _OPTIONAL
+        if not all(math.isnan(getattr(scores, name)) for scores in report.scores)
+    ]
     header = [
         "protocol",
         "kind",
@@ -96,9 +118,11 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
         "cIoU",
         "gIoU",
         "box P@.5",
+        "point",
         "N-acc",
         "T-acc",
         "MCC",
+        *(title for title, _ in optional),
         "ms",
     ]
     groups = [(scores, "all") for scores in report.scores]
@@ -117,9 +141,11 @@ def to_text(report: DataSetReport, *, markdown: bool = False) -> str:
                     scores.c_iou,
                     scores.g_iou,
                     scores.precision_at_half,
+                    scores.point_in_mask,
                     scores.n_acc,
                     scores.t_acc,
                     scores.presence,
+                    *(getattr(scores, name) for _, name in optional),
                 ),
             ),
             "-" if math.isnan(scores.ms_per_expression) else f"{scores.ms_per_expression:.0f}",

@@ -116,9 +116,9 @@ def gres_scores(comparisons: Sequence[MaskComparison]) -> GresScores:
     counted = present + [comparison for comparison in absent if not comparison.rejected]
     return GresScores(
         c_iou=_c_iou(counted),
-        g_iou=_percent(terms),
-        n_acc=_percent([comparison.rejected for comparison in absent]),
-        t_acc=_percent([not comparison.rejected for comparison in present]),
+        g_iou=percent(terms),
+        n_acc=percent([comparison.rejected for comparison in absent]),
+        t_acc=percent([not comparison.rejected for comparison in present]),
         presence=matthews_correlation(
             [bool(comparison.target_px) for comparison in comparisons],
             [not comparison.rejected for comparison in comparisons],
@@ -143,10 +143,11 @@ def matthews_correlation(truth: Sequence[bool], decision: Sequence[bool]) -> flo
 
 def precision_at_half(comparisons: Sequence[MaskComparison]) -> float:
     """Percent of predicted boxes with IoU > 0.5; NaN if empty."""
-    return _percent([comparison.box_iou > 0.5 for comparison in comparisons])
+    return percent([comparison.box_iou > 0.5 for comparison in comparisons])
 
 
-def _percent(values: Sequence[float]) -> float:
+def percent(values: Sequence[float]) -> float:
+    """Mean of shares as percent; NaN if there are none."""
     return 100 * float(np.mean(values)) if len(values) else float("nan")
 
 
