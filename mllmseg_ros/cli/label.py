@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mllmseg_ros.cli.annotate import add_recording
+from mllmseg_ros.cli.annotate import add_recording, tasks_of
 from mllmseg_ros.cli.arguments import (
     add_model,
     add_overwrite,
@@ -31,13 +31,15 @@ def add(verbs: Any) -> None:
         "create a data set from recordings, for review (resumes)",
         'mllmseg label monday "the red mug" -o tools',
         'mllmseg label monday tuesday.mp4 "the hammer" "the saw" -o tools --every 15',
+        "mllmseg label so101_mugs --cameras observation.images.front -o masks --to lerobot",
         "mllmseg review tools",
     )
     label.add_argument(
         "words",
         nargs="+",
         metavar="INPUT|EXPRESSION",
-        help="input, if it exists (bag, video, folder of images), otherwise an expression",
+        help="input, if it exists (bag, LeRobot data set, video, folder of images), otherwise an "
+        "expression (default: the tasks of a LeRobot data set)",
     )
     label.add_argument(
         "-e",
@@ -69,14 +71,17 @@ def _label(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.data.review import LabelledSet
     from mllmseg_ros.recording.inference_pass import InferenceQuery
     from mllmseg_ros.recording.label import LabelRun, label, split_inputs
+    from mllmseg_ros.recording.source import is_lerobot, open_source
 
     inputs, words = split_inputs(arguments.words)
     expressions = [*words, *arguments.expression]
+    check_expressions(words)
+    check_output_folder(arguments.output)
+    if not expressions and len(inputs) == 1 and is_lerobot(inputs[0]):
+        expressions = tasks_of(open_source(inputs[0], cameras=arguments.cameras))
     if not inputs or not expressions:
         missing = "no input (a bag, a video, a folder)" if not inputs else "no expression"
         raise ValueError(f"{missing} in: {' '.join(map(repr, arguments.words))}")
-    check_expressions(words)
-    check_output_folder(arguments.output)
     command = read_command(expressions)
     query = InferenceQuery(
         expressions=tuple(dict.fromkeys(command.expressions)),
@@ -91,6 +96,7 @@ def _label(arguments: argparse.Namespace) -> None:
         out=arguments.output,
         every=checked_every(arguments),
         topics=tuple(arguments.topics),
+        cameras=tuple(arguments.cameras),
     )
     if arguments.overwrite:
         clear_folder(run.out, "recipe.json", _WRITTEN, inputs=inputs)
