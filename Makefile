@@ -83,6 +83,14 @@ slow: $(BUILT)
 	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
 	  -m slow tests $(ARGS)
 
+lerobot: $(BUILT)
+	test -x build/lerobot/bin/python || $(PYTHON) -m venv build/lerobot
+	build/lerobot/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
+	  --only-binary=:all: -r requirements/lock_lerobot.txt
+	@$(SOURCED) MLLMSEG_SLOW=1 MLLMSEG_LEROBOT_PYTHON=$(CURDIR)/build/lerobot/bin/python $(V)/bin/python \
+	  -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
+	  tests/unit/recording/test_lerobot_package.py $(ARGS)
+
 quantized: export PYTHONPATH := $(CURDIR)/build/torchao:$(PYTHONPATH)
 quantized: $(BUILT)
 	$(V)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps --only-binary=:all: \

@@ -21,6 +21,7 @@ from mllmseg_ros.cli.files import check_output_folder
 from mllmseg_ros.files import clear_folder
 
 _WRITTEN = ("annotations.jsonl", "answers.jsonl", "images")
+_LEROBOT_WRITTEN = ("data", "meta", "videos", "README.md", "LICENSE")
 
 
 def add(verbs: Any) -> None:
@@ -54,6 +55,13 @@ def add(verbs: Any) -> None:
     )
     add_recording(label)
     label.add_argument(
+        "--to",
+        choices=("lerobot",),
+        default="",
+        help="also make a copy of the LeRobot data set with masks, boxes and points in it; after a "
+        "review, run the same command again",
+    )
+    label.add_argument(
         "--ray",
         metavar="ADDRESS",
         help="address of a Ray cluster with the same files; local starts one "
@@ -66,6 +74,8 @@ def add(verbs: Any) -> None:
 
 def _label(arguments: argparse.Namespace) -> None:
     require("recordings", "rosbags", "pycocotools")
+    if arguments.to:
+        require("lerobot", "pyarrow", "av")
     if arguments.ray:
         require("ray", "ray")
     from mllmseg_ros.data.review import LabelledSet
@@ -97,12 +107,16 @@ def _label(arguments: argparse.Namespace) -> None:
         every=checked_every(arguments),
         topics=tuple(arguments.topics),
         cameras=tuple(arguments.cameras),
+        to=arguments.to,
     )
     if arguments.overwrite:
-        clear_folder(run.out, "recipe.json", _WRITTEN, inputs=inputs)
+        clear_folder(run.out, "recipe.json", (*_WRITTEN, *_LEROBOT_WRITTEN), inputs=inputs)
     print(label(run, arguments.ray))
+    if run.to == "lerobot":
+        print(run.out / "meta" / "info.json")
     counts = LabelledSet(arguments.output).counts()
     print(
         ", ".join(f"{n} {state}" for state, n in counts.items() if n)
         + f"; next: mllmseg review {arguments.output}"
+        + (", then this command again" if run.to else "")
     )

@@ -28,6 +28,7 @@ class LabelRun:
     every: int = 1
     topics: tuple[str, ...] = ()  # of bags
     cameras: tuple[str, ...] = ()  # of LeRobot data sets
+    to: str = ""  # "lerobot": write the labels into a copy of the data set, too
 
 
 def open_inputs(run: LabelRun) -> list[ImageSource]:

@@ -178,8 +178,8 @@ class LeRobotSource:
         }
 
 
-def read_places(batch: pyarrow.RecordBatch) -> tuple[Any, Any]:
-    """Read the columns ``episode_index`` and ``timestamp`` (s) of a batch.
+def read_places(batch: pyarrow.RecordBatch | pyarrow.Table) -> tuple[Any, Any]:
+    """Read the columns ``episode_index`` and ``timestamp`` (s) of some rows.
 
     Raises:
         ValueError: they are not numbers, or some are missing.
@@ -189,7 +189,7 @@ def read_places(batch: pyarrow.RecordBatch) -> tuple[Any, Any]:
         column = batch.column(name)
         if column.null_count:
             raise ValueError(f"column {name!r} lacks {column.null_count} values")
-        columns.append(column.cast(dtype).to_numpy(zero_copy_only=False))
+        columns.append(np.asarray(column.cast(dtype)))
     return columns[0], columns[1]
 
 

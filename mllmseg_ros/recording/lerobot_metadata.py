@@ -25,7 +25,16 @@ import pyarrow.parquet
 from mllmseg_ros.error_text import escape_invisible, one_line
 from mllmseg_ros.files import open_file, read_json, read_json_lines, show
 
-__all__ = ["Clip", "Episode", "Metadata", "open_parquet", "read_metadata"]
+__all__ = [
+    "Clip",
+    "Episode",
+    "Metadata",
+    "check_columns",
+    "check_inside",
+    "fill_template",
+    "open_parquet",
+    "read_metadata",
+]
 
 INFO = Path("meta", "info.json")
 MASK_FIELD = "mllmseg.expression"  # in the ``info`` of features that this package has written
@@ -222,7 +231,7 @@ _CLIP_FIELDS = ("chunk_index", "file_index", "from_timestamp")
 def _episode_3(
     folder: Path, info: Mapping[str, Any], cameras: Sequence[str], row: Mapping[str, Any]
 ) -> Episode:
-    index, fill = _count(row, "episode_index"), partial(_fill, folder, info)
+    index, fill = _count(row, "episode_index"), partial(fill_template, folder, info)
     clips = {}
     for camera in cameras:
         fields = {name: row[f"videos/{camera}/{name}"] for name in _CLIP_FIELDS}
@@ -250,7 +259,7 @@ def _read_episodes_2(
     chunk_size = (
         max(1, int(_number(info, "chunks_size", 0, 1e9))) if "chunks_size" in info else 1000
     )
-    fill: Callable[[str, Mapping[str, int | str]], Path] = partial(_fill, folder, info)
+    fill: Callable[[str, Mapping[str, int | str]], Path] = partial(fill_template, folder, info)
     for line in lines:
         with _naming(path):
             row = line.parse()
@@ -271,6 +280,11 @@ def _read_episodes_2(
 
 
 def check_columns(parquet: pyarrow.parquet.ParquetFile, names: Sequence[str]) -> None:
+    """Check that a table has columns.
+
+    Raises:
+        ValueError: naming those that it lacks.
+    """
     missing = sorted(set(names) - set(parquet.schema_arrow.names))
     if missing:
         raise ValueError(f"no column {', '.join(map(repr, missing))[:_MAX_KEY_CHARS]} in it")
@@ -304,10 +318,20 @@ def _count(fields: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _fill(
+def fill_template(
     folder: Path, info: Mapping[str, Any], name: str, fields: Mapping[str, int | str]
 ) -> Path:
-    """Fill in a template of a path, such as "data/chunk-{chunk_index:03d}/…"."""
+    """Fill in a template of meta/info.json, such as "data/chunk-{chunk_index:03d}/…".
+
+    Args:
+        folder: that the path is in.
+        info: contents of meta/info.json.
+        name: of the template in it.
+        fields: what it may use.
+
+    Raises:
+        ValueError: it uses other fields or formats, or leaves the folder.
+    """
     template = info.get(name)
     if not isinstance(template, str) or len(template) > _MAX_KEY_CHARS:
         raise ValueError(f"meta/info.json: {name!r} is no template of a path")
