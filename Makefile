@@ -7,6 +7,8 @@
 #   make slow                   the tests that take minutes, which `make test` skips
 #   make quantized              the tests of quantised models, with torchao beside the environment: where it is
 #                               installed, transformers imports it everywhere, and it prints warnings
+#   make lerobot                the tests with the lerobot package, in an environment of its own: it needs an older
+#                               torch and huggingface-hub than this package
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
 #   make sbom                   write build/sbom.json: all that is installed, and the model (CycloneDX)
 #   make lock                   resolve requirements/*.txt anew into requirements/lock*.txt
@@ -17,14 +19,14 @@
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test slow quantized parity lint lock sbom parameters clean FORCE
+.PHONY: build demo test slow quantized lerobot parity lint lock sbom parameters clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
 endif
 V := $(CURDIR)/.venv
 WHEELS := $(patsubst requirements/ros_%.txt,%,$(wildcard requirements/ros_*.txt))
-CORE := $(foreach part,core sim console speech recordings,requirements/$(part).txt)
+CORE := $(foreach part,core sim console speech recordings lerobot,requirements/$(part).txt)
 ifdef ROS_DISTRO
   export PYTHON ?= python3
   FLAVOUR := $(ROS_DISTRO)

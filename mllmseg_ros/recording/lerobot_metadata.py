@@ -42,7 +42,7 @@ MAX_EPISODES = 1_000_000
 MAX_RATE_HZ = 1e4
 _MAX_KEY_CHARS = 200
 _MAX_TASK_CHARS = 4096
-_MAX_COLUMN_BYTES = 4 << 30  # of one column in a row group, uncompressed
+MAX_COLUMN_BYTES = 4 << 30  # of one column in a row group, uncompressed
 _CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30"  # 0.4: lerobot.datasets.v30.…
 _VERSION = re.compile(r"v?(\d{1,3})\.(\d{1,3})(\.\d{1,3})?")
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d{1,2})d)?\}")
@@ -132,7 +132,7 @@ def open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Open a parquet file; whatever is wrong with it in the block is a ValueError that names it.
 
     Raises:
-        ValueError: it is missing, damaged, or has a column chunk over ``_MAX_COLUMN_BYTES``.
+        ValueError: it is missing, damaged, or has a column chunk over ``MAX_COLUMN_BYTES``.
     """
     with _naming(path), open_file(path) as file:
         parquet = pyarrow.parquet.ParquetFile(file)
@@ -140,11 +140,11 @@ def open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
             chunks = parquet.metadata.row_group(group)
             for column in range(chunks.num_columns):
                 n_bytes = chunks.column(column).total_uncompressed_size
-                if n_bytes > _MAX_COLUMN_BYTES:
+                if n_bytes > MAX_COLUMN_BYTES:
                     name = escape_invisible(chunks.column(column).path_in_schema)[:_MAX_KEY_CHARS]
                     raise ValueError(
                         f"column {name!r} has {n_bytes} bytes in a row group, accepted are up to "
-                        f"{_MAX_COLUMN_BYTES}"
+                        f"{MAX_COLUMN_BYTES}"
                     )
         yield parquet
 

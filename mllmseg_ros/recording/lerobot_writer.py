@@ -220,7 +220,7 @@ class _TrackWriter:
             self._original, self._n_videos = original, self._n_videos + 1
             fields: dict[str, int | str] = {"video_key": self.track.mask_key, **self._place()}
             path = fill_template(self._folder, self._info, "video_path", fields)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._video = MaskVideo(path, self.track.size_hw, self._source.metadata.rate_hz)
         return self._video
 
@@ -247,7 +247,7 @@ def _write_tables(
         for path in dict.fromkeys(episode.table for episode in source.episodes):
             check_inside(source.path, path)
             target = folder / path.relative_to(source.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             with open_parquet(path) as parquet, target.open("xb") as file:
                 schema = parquet.schema_arrow
                 for writer in writers:
@@ -292,7 +292,7 @@ def _write_episodes(source: LeRobotSource, folder: Path, writers: Sequence[_Trac
     for path in sorted((source.path / _EPISODES).glob("*/*.parquet")):
         check_inside(source.path, path)
         target = folder / path.relative_to(source.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with open_parquet(path) as parquet:
             table = parquet.read()
         indices = table.column("episode_index").to_pylist()
@@ -364,5 +364,5 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_file(path, text + "\n")

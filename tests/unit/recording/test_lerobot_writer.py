@@ -200,6 +200,15 @@ def test_what_a_person_decides_is_written_by_the_same_command(
     assert reviews[:3] == ["rejected", "accepted", "accepted"]
 
 
+def test_a_data_set_without_labels_is_not_reviewed(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["review", str(copy), "--accept-sure"]) == 0
+    assert "newly accepted" in capsys.readouterr().out
+    assert main(["review", str(SETS / "videos")]) == 1
+    assert "a LeRobot data set without labels; `mllmseg label" in capsys.readouterr().err
+
+
 def test_frames_without_a_label_are_named(
     original: Path, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
