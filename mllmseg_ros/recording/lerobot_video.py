@@ -25,7 +25,7 @@ from mllmseg_ros.recording.lerobot_metadata import check_inside
 __all__ = ["MASK_VIDEO_INFO", "FrameReader", "MaskVideo"]
 
 _MAX_AHEAD_S = 2.0  # farther ahead, a key frame is looked for instead of decoding all in between
-# Lossless, as small as FFV1, and a codec that the lerobot package also writes: where it encodes a
+# Lossless, smaller than FFV1, and a codec that the lerobot package also writes: where it encodes a
 # video again, it does so with these values.
 MASK_VIDEO_INFO = {"video.codec": "h264", "video.crf": 0, "video.g": 10}
 
