@@ -7,6 +7,8 @@
 #   make slow                   the tests that take minutes, which `make test` skips
 #   make quantized              the tests of quantised models, with torchao beside the environment: where it is
 #                               installed, transformers imports it everywhere, and it prints warnings
+#   make lerobot                the tests with the lerobot package, in an environment of its own: it needs an older
+#                               torch and huggingface-hub than this package
 #   make parity                 compare with the original implementation, up to the 1B and 2B dimensions
 #   make sbom                   write build/sbom.json: all that is installed, and the model (CycloneDX)
 #   make lock                   resolve requirements/*.txt anew into requirements/lock*.txt
@@ -17,14 +19,14 @@
 # With ROS 2 sourced (ROS_DISTRO set): its Python and its packages; pip adds what is missing.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build demo test slow quantized parity lint lock sbom parameters clean FORCE
+.PHONY: build demo test slow quantized lerobot parity lint lock sbom parameters clean FORCE
 
 ifneq ($(words $(CURDIR)),1)
   $(error The path of this folder has a space in it, which make and CMake cannot build in: $(CURDIR))
 endif
 V := $(CURDIR)/.venv
 WHEELS := $(patsubst requirements/ros_%.txt,%,$(wildcard requirements/ros_*.txt))
-CORE := $(foreach part,core sim console speech recordings,requirements/$(part).txt)
+CORE := $(foreach part,core sim console speech recordings lerobot,requirements/$(part).txt)
 ifdef ROS_DISTRO
   export PYTHON ?= python3
   FLAVOUR := $(ROS_DISTRO)
@@ -82,6 +84,14 @@ slow: export MLLMSEG_SLOW := 1
 slow: $(BUILT)
 	@$(SOURCED) $(V)/bin/python -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
 	  -m slow tests $(ARGS)
+
+lerobot: $(BUILT)
+	test -x build/lerobot/bin/python || $(PYTHON) -m venv build/lerobot
+	build/lerobot/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
+	  --only-binary=:all: -r requirements/lock_lerobot.txt
+	@$(SOURCED) MLLMSEG_SLOW=1 MLLMSEG_LEROBOT_PYTHON=$(CURDIR)/build/lerobot/bin/python $(V)/bin/python \
+	  -c 'import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())' \
+	  tests/unit/recording/test_lerobot_package.py $(ARGS)
 
 quantized: export PYTHONPATH := $(CURDIR)/build/torchao:$(PYTHONPATH)
 quantized: $(BUILT)

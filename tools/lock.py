@@ -7,7 +7,8 @@ that it needs; ``lock_cpu.txt`` has PyTorch's own build for CPUs, from PyTorch's
 PIP_FIND_LINKS says; ``lock_sources.txt`` has what is published without wheels. Each
 ``ros_DISTRO.txt`` in the folder is resolved with the other requirements, and ``lock_DISTRO.txt``
 has what is not common to all of them; ``lock.txt`` has the rest. ``lock_quantize.txt`` has torchao,
-which is installed only beside the environment.
+which is installed only beside the environment; ``lock_lerobot.txt`` has the lerobot package with
+what it imports of all that it requires, for an environment of its own.
 
 Entry point: ``python tools/lock.py FOLDER REQUIREMENTS...``, or ``make lock``.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 
 OF_CUDA = ("nvidia-", "cuda-", "triton", "torch")
 WITHOUT_WHEELS = ("empy",)
+LEROBOT = "lerobot>=0.4.4,<0.5"  # 0.5 needs Python 3.12
 CPU_TORCH = "https://download.pytorch.org/whl/cpu/torch/"  # the builds of torch, and nothing else
 
 
@@ -88,6 +90,11 @@ def main() -> None:
         resolve("--no-deps", "--no-index", *links, f"torch=={torch.version}+cpu"),
     )
     write(folder / "lock_quantize.txt", resolve("--no-deps", "-r", f"{folder}/quantize.txt"))
+    package = resolve("--no-deps", LEROBOT)
+    write(
+        folder / "lock_lerobot.txt",
+        sorted([*package, *resolve("-r", f"{folder}/lerobot_package.txt")]),
+    )
     cuda = [pin for pin in pins if pin.name.startswith(OF_CUDA)]
     sources = [pin for pin in pins if pin.name in WITHOUT_WHEELS]
     write(folder / "lock_cuda.txt", cuda)

@@ -29,21 +29,23 @@ def add(verbs: Any) -> None:
     annotate = add_verb(
         verbs,
         "annotate",
-        "segment a recording: bag, video or folder of images (resumes)",
+        "segment a recording: bag, LeRobot data set, video or folder of images (resumes)",
         'mllmseg annotate monday "the red mug" -o seen',
         'mllmseg annotate drive.mp4 "the parked cars" "the traffic light" --every 10',
         'mllmseg annotate monday "the red mug" --topics /front/image_raw',
+        "mllmseg annotate so101_mugs --cameras observation.images.front",
     )
     annotate.add_argument(
         "recording",
         type=Path,
-        help="rosbag2 folder, .mcap or .db3 file, video, or folder of images",
+        help="rosbag2 folder, .mcap or .db3 file, LeRobot data set, video, or folder of images",
     )
     annotate.add_argument(
         "expressions",
         nargs="*",
         metavar="EXPRESSION",
-        help="referring expression, such as 'the red mug'",
+        help="referring expression, such as 'the red mug' (default: the tasks of a LeRobot data "
+        "set)",
     )
     add_expression(annotate)
     annotate.add_argument(
@@ -61,7 +63,7 @@ def add(verbs: Any) -> None:
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
-    """Add ``--every`` and ``--topics``."""
+    """Add ``--every``, ``--topics`` and ``--cameras``."""
     add_every(parser)
     parser.add_argument(
         "--topics",
@@ -70,6 +72,31 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         metavar="TOPIC",
         help="image topics, for a bag with several cameras",
     )
+    parser.add_argument(
+        "--cameras",
+        nargs="+",
+        default=(),
+        metavar="KEY",
+        help="keys of image features, for a LeRobot data set with several cameras",
+    )
+
+
+def tasks_of(source: object) -> list[str]:
+    """Get the texts of the tasks of a LeRobot data set, for want of expressions.
+
+    Raises:
+        ValueError: there are none, or too many to look for in every image.
+    """
+    from mllmseg_ros.language.command import MAX_EXPRESSIONS
+
+    tasks = getattr(source, "tasks", ())
+    if len(tasks) > MAX_EXPRESSIONS:
+        shown = ", ".join(map(repr, tasks[:5]))
+        raise ValueError(
+            f"no expression given, and {len(tasks)} tasks in the data set, of which up to "
+            f"{MAX_EXPRESSIONS} are looked for; choose from: {shown}, …"
+        )
+    return list(tasks)
 
 
 def _annotate(arguments: argparse.Namespace) -> None:
@@ -80,10 +107,11 @@ def _annotate(arguments: argparse.Namespace) -> None:
 
     every = checked_every(arguments)
     check_expressions(arguments.expressions)
-    command = read_command([*arguments.expressions, *arguments.expression])
     out = arguments.output or Path(f"{arguments.recording.resolve().stem}_mllmseg")
     check_output_folder(out)
-    source = open_source(arguments.recording, arguments.topics)
+    source = open_source(arguments.recording, arguments.topics, arguments.cameras)
+    expressions = [*arguments.expressions, *arguments.expression] or tasks_of(source)
+    command = read_command(expressions)
     models = [arguments.model, arguments.compare] if arguments.compare else [arguments.model]
     query = InferenceQuery(
         expressions=tuple(command.expressions),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mllmseg_ros.recording.folder import FIRST_NS, FolderSource
 from mllmseg_ros.recording.recorded_image import VIDEO_SUFFIXES
-from mllmseg_ros.recording.source import is_bag
+from mllmseg_ros.recording.source import is_bag, is_lerobot
 from mllmseg_ros.recording.video import VideoSource
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class InputImages:
 def _open(path: Path) -> list[Path | VideoSource]:
     if is_bag(path):
         raise ValueError(f"{path}: a bag; use `mllmseg annotate {path} …`")
+    if is_lerobot(path):
+        raise ValueError(f"{path}: a LeRobot data set; use `mllmseg annotate {path} …`")
     if path.is_dir():
         return list(FolderSource(path).files)
     if path.suffix.lower() in VIDEO_SUFFIXES:

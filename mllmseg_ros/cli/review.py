@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
         "mllmseg review tools",
         "mllmseg review tools --accept-sure",
     )
-    review.add_argument("dataset", type=Path, help="folder written by mllmseg label")
+    review.add_argument("dataset", type=Path, help="folder that mllmseg label has written")
     review.add_argument(
         "--port",
         type=int,
@@ -39,9 +39,15 @@ def add(verbs: Any) -> None:
 
 
 def _review(arguments: argparse.Namespace) -> None:
-    from mllmseg_ros.data.review import LabelledSet
+    from mllmseg_ros.data.review import FILE, LabelledSet
     from mllmseg_ros.files import FolderLock
+    from mllmseg_ros.recording.source import is_lerobot
 
+    if is_lerobot(arguments.dataset) and not (arguments.dataset / FILE).is_file():
+        raise ValueError(
+            f"{arguments.dataset}: a LeRobot data set without labels; `mllmseg label "
+            f"{arguments.dataset} … -o OUT --to lerobot` labels a copy, for `mllmseg review OUT`"
+        )
     labelled = LabelledSet(arguments.dataset)
     with FolderLock(arguments.dataset):
         labelled.reload()

@@ -133,7 +133,7 @@ class Outputs:
         from mllmseg_ros.recording.bag import BagSource
 
         original = source if isinstance(source, BagSource) else None
-        cameras = [camera.name for camera in original.cameras] if original else [""]
+        several = len(getattr(source, "cameras", ())) > 1  # of a bag or a LeRobot data set
         with ExitStack() as stack:
             bag = stack.enter_context(BagWriter(folder / BAG, original))
             table = stack.enter_context(
@@ -153,7 +153,7 @@ class Outputs:
                     self._write_frame(bag, image, frame)
                 overlays = [_draw_overlay(frame, of_model) for of_model in instances]
                 if result.camera not in videos:
-                    name = _video_name(result.camera, single=len(cameras) == 1)
+                    name = _video_name(result.camera, single=not several)
                     videos[result.camera] = stack.enter_context(closing(VideoWriter(folder / name)))
                 shown = overlays[0] if len(overlays) == 1 else _join(overlays, self._models)
                 videos[result.camera].write(shown, result.stamp_ns)

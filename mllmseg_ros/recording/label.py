@@ -69,6 +69,11 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
         ValueError: An input cannot be used, or the folder contains another run or is in use.
     """
     sources = open_inputs(run)
+    if run.to == "lerobot":
+        from mllmseg_ros.recording.lerobot_writer import check_can_write, write_lerobot
+
+        check_overwrite(run.out, run.out / "meta")
+        data_set = check_can_write(sources, run.out, run.every)
     recipe = {
         "recordings": [source.identity() for source in sources],
         "expressions": list(run.query.expressions),
@@ -82,6 +87,8 @@ def label(run: LabelRun, ray_address: str | None = None) -> Path:
         check_resume_config(run.out, recipe)
         if not annotations.is_file():
             _label(run, sources, ray_address, annotations)
+        if run.to == "lerobot":
+            write_lerobot(data_set, run.out, run.query.expressions)
     return annotations
 
 

@@ -12,7 +12,7 @@ from mllmseg_ros.files import write_file
 from mllmseg_ros.frame import Frame
 from mllmseg_ros.recording.inference_pass import InferenceQuery
 from mllmseg_ros.recording.recorded_image import ImageSource, RecordedImage
-from mllmseg_ros.recording.source import is_bag, open_source
+from mllmseg_ros.recording.source import is_bag, is_lerobot, open_source
 
 IMAGES = "images"
 _JPEG_QUALITY = 95
@@ -26,16 +26,25 @@ class LabelRun:
     query: InferenceQuery
     out: Path
     every: int = 1
-    topics: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()  # of bags
+    cameras: tuple[str, ...] = ()  # of LeRobot data sets
+    to: str = ""  # "lerobot": write the labels into a copy of the data set, too
 
 
 def open_inputs(run: LabelRun) -> list[ImageSource]:
-    """Open every input; ``topics`` apply to bags only.
+    """Open every input; ``topics`` apply to bags, ``cameras`` to LeRobot data sets.
 
     Raises:
         ValueError: An input cannot be used.
     """
-    return [open_source(path, run.topics if is_bag(path) else ()) for path in run.inputs]
+    return [
+        open_source(
+            path,
+            run.topics if is_bag(path) else (),
+            run.cameras if is_lerobot(path) else (),
+        )
+        for path in run.inputs
+    ]
 
 
 class ImageFolder:

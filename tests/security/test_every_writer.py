@@ -35,6 +35,7 @@ ACCEPTED = {
     ("train/paper/batches.py", "PIL.Image.fromarray(rgb).save"): "to memory",
     ("recording/bounded_rosbags.py", "shutil.copyfile"): "into a temporary folder of our own",
     ("recording/cluster.py", "self._image_folder.save"): "our own function",
+    ("recording/lerobot_video.py", "av.open"): "into a file opened with mode x",
     ("recording/video.py", "av.open"): "into a file opened with mode x",
     ("ros/demo/start.py", "open"): "by the descriptor of open_own_file",
     ("ros/node/segmenter_node.py", "backend.replace"): "our own function",

@@ -153,6 +153,7 @@ _FLOORS = {
     "aiohttp": "3.14.5",
     "opencv-python-headless": "4.8.1.78",
     "pillow": "12.3",
+    "pyarrow": "14.0.1",
     "ray": "2.56",
     "sentencepiece": "0.2.1",
     "torch": "2.6",
