@@ -43,11 +43,12 @@ class Footer:
     row_groups: tuple[tuple[Chunk, ...], ...]
 
 
-def read_footer(file: BinaryIO) -> Footer:
+def read_footer(file: BinaryIO, *, max_rows: int = MAX_ROWS) -> Footer:
     """Read the footer.
 
     Args:
         file: seekable; its position changes.
+        max_rows: rows that are accepted.
 
     Raises:
         ValueError: if it is not a parquet file, has an encrypted, broken or too large footer, or
@@ -66,8 +67,8 @@ def read_footer(file: BinaryIO) -> Footer:
     n_rows, groups = fields.get(3), fields.get(4, [])
     if not isinstance(n_rows, int) or not isinstance(groups, list):
         raise ValueError("a footer without rows")
-    if not 0 <= n_rows <= MAX_ROWS:
-        raise ValueError(f"{n_rows} rows, accepted are up to {MAX_ROWS}")
+    if not 0 <= n_rows <= max_rows:
+        raise ValueError(f"{n_rows} rows, accepted are up to {max_rows}")
     try:
         row_groups = tuple(tuple(map(_chunk, group[1])) for group in groups)
     except (LookupError, TypeError, AttributeError) as error:

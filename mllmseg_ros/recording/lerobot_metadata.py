@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from mllmseg_ros.data.parquet_pages import check_pages, read_footer
 from mllmseg_ros.error_text import escape_invisible, one_line
 from mllmseg_ros.files import open_file, read_json, read_json_lines, show
 
@@ -39,6 +40,7 @@ __all__ = [
 INFO = Path("meta", "info.json")
 MASK_FIELD = "mllmseg.expression"  # in the ``info`` of features that this package has written
 MAX_EPISODES = 1_000_000
+MAX_ROWS = 100_000_000  # of one table
 MAX_RATE_HZ = 1e4
 _MAX_KEY_CHARS = 200
 _MAX_TASK_CHARS = 4096
@@ -132,11 +134,14 @@ def open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Open a parquet file; whatever is wrong with it in the block is a ValueError that names it.
 
     Raises:
-        ValueError: it is missing, damaged, or has a column chunk over ``MAX_COLUMN_BYTES``.
+        ValueError: it is missing, damaged, or has a page over the limits of ``parquet_pages`` or a
+            column chunk over ``MAX_COLUMN_BYTES``.
     """
     with _naming(path), open_file(path) as file:
+        footer = read_footer(file, max_rows=MAX_ROWS)
         parquet = pyarrow.parquet.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
+        for group, pages in enumerate(footer.row_groups):
+            check_pages(file, pages, parquet.schema_arrow.names)
             chunks = parquet.metadata.row_group(group)
             for column in range(chunks.num_columns):
                 n_bytes = chunks.column(column).total_uncompressed_size
