@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from mllmseg_ros.codecs.images import MAX_COMPRESSED_PX
 from mllmseg_ros.data.parquet_pages import check_pages, read_footer
 from mllmseg_ros.error_text import escape_invisible, one_line
 from mllmseg_ros.files import open_file, read_json, read_json_lines, show
@@ -207,7 +208,13 @@ def _size_hw(key: str, feature: Mapping[str, Any]) -> tuple[int, int]:
     if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int for n in shape):
         raise ValueError(f"feature {key!r}: 'shape' is no list of height, width and channels")
     channels_first = isinstance(names, list) and names[:1] in (["channel"], ["channels"])
-    return (shape[1], shape[2]) if channels_first else (shape[0], shape[1])
+    height, width = shape[1:] if channels_first else shape[:2]
+    if min(height, width) < 1 or height * width > MAX_COMPRESSED_PX:
+        raise ValueError(
+            f"feature {key!r}: images of {width} x {height} px, accepted are up to "
+            f"{MAX_COMPRESSED_PX} px"
+        )
+    return height, width
 
 
 def _read_episodes_3(

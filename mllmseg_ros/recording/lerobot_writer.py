@@ -108,8 +108,8 @@ def write_lerobot(source: LeRobotSource, out: Path, expressions: Sequence[str]) 
         OSError: a file cannot be written.
     """
     features = source.metadata.info["features"]
-    info = {**source.metadata.info, "video_path": source.metadata.info.get("video_path")}
-    info["video_path"] = info["video_path"] or _VIDEO_PATH
+    info = {**source.metadata.info}
+    info["video_path"] = info.get("video_path") or _VIDEO_PATH
     sizes_hw = {camera: source.metadata.sizes_hw[camera] for camera in source.cameras}
     tracks = make_tracks(sizes_hw, expressions, features)
     info["features"] = {**features}
@@ -287,6 +287,9 @@ def _arrays(added: Sequence[Sequence[dict[str, Any]]]) -> Iterator[pyarrow.Array
 
 def _write_episodes(source: LeRobotSource, folder: Path, writers: Sequence[_TrackWriter]) -> None:
     """Write meta/episodes with the places and statistics of the new features."""
+    for episode in source.episodes:
+        if any(episode.index not in writer.places for writer in writers):
+            raise ValueError(f"{show(episode.table)}: no row of episode {episode.index} in it")
     numbers = pyarrow.list_(pyarrow.float64())
     pixels = pyarrow.list_(pyarrow.list_(numbers))
     for path in sorted((source.path / _EPISODES).glob("*/*.parquet")):

@@ -208,6 +208,10 @@ def test_cameras_are_chosen_by_their_keys(videos: Path) -> None:
         ({"fps": "fast"}, "'fps' is fast"),
         ({"features": []}, "'features' is no object"),
         ({"features": {"a": {"dtype": "video", "shape": [3]}}}, "feature 'a': 'shape'"),
+        (
+            {"features": {"a": {"dtype": "video", "shape": [10**6, 10**6, 3]}}},
+            "images of 1000000 x 1000000 px",
+        ),
         ({"features": {"../a": {"dtype": "video"}}}, "'../a' cannot be the name"),
         ({"features": {"action": {"dtype": "float32"}}}, "no feature with colour images"),
         ({"data_path": None}, "'data_path' is no template"),

@@ -226,7 +226,9 @@ def test_frames_without_a_label_are_named(
     assert rows_of(copy)[2][f"{PREFIXES[MUG]}.review"] != "missing"
 
 
-def test_an_incomplete_copy_is_no_data_set(original: Path, copy: Path, tmp_path: Path) -> None:
+def test_an_incomplete_copy_is_no_data_set(
+    original: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     changed = Path(shutil.copytree(original, tmp_path / "changed" / "mugs"))
     table = changed / "data/chunk-000/file-000.parquet"
     whole = table.read_bytes()
@@ -234,6 +236,11 @@ def test_an_incomplete_copy_is_no_data_set(original: Path, copy: Path, tmp_path:
     before = digests(copy)
     assert label(changed, copy, "--cameras", FRONT) == 1
     assert digests(copy) == before
+    table.write_bytes(whole)
+    change_table(table, lambda rows: rows.__delitem__(slice(0, 4)))
+    assert label(changed, copy, "--cameras", FRONT) == 1
+    assert digests(copy) == before
+    assert "no row of episode 0 in it" in capsys.readouterr().err
     table.write_bytes(whole)
     (tmp_path / "secret").write_text("secret")
     (changed / "README.md").unlink()
