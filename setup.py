@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 EXTRAS = (
     "sim", "speech", "train", "onnx", "quantize", "console", "mcp", "view", "recordings", "ray",
-    "docs", "test",
+    "whisper", "voices", "docs", "test",
 )  # fmt: skip
 
 
