@@ -11,8 +11,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 EXTRAS = (
-    "sim", "speech", "train", "onnx", "quantize", "console", "mcp", "view", "recordings", "lerobot",
-    "parquet", "ray", "docs", "test",
+    "sim", "speech", "whisper", "voices", "train", "onnx", "quantize", "console", "mcp", "view",
+    "recordings", "lerobot", "parquet", "ray", "docs", "test",
 )  # fmt: skip
 
 

@@ -40,6 +40,9 @@ def add(verbs: Any) -> None:
     listen.add_argument(
         "--wake-word", default="", help="first word of every command (default: none)"
     )
+    listen.add_argument(
+        "--names", nargs="*", default=[], metavar="NAME", help="your own names of things"
+    )
     listen.set_defaults(run=_listen)
 
 
@@ -48,7 +51,8 @@ def _listen(arguments: argparse.Namespace) -> None:
     from mllmseg_ros.speech import recogniser
     from mllmseg_ros.speech.activity import Endpointer, SileroVad
     from mllmseg_ros.speech.audio import read_wave
-    from mllmseg_ros.speech.decision import Rules, decide
+    from mllmseg_ros.speech.decision import Dialogue, Rules
+    from mllmseg_ros.speech.known_words import load_known_words
 
     samples = read_wave(arguments.recording)
     if arguments.language not in LANGUAGES:
@@ -58,20 +62,26 @@ def _listen(arguments: argparse.Namespace) -> None:
         model=arguments.model,
         language=arguments.language,
         wake_word=arguments.wake_word,
+        names=arguments.names,
     )
     endpointer = Endpointer(SileroVad())
-    rules = Rules(
-        language=arguments.language,
-        wake_word=arguments.wake_word,
-        min_confidence=arguments.min_confidence,
+    dialogue = Dialogue(
+        Rules(
+            language=arguments.language,
+            wake_word=arguments.wake_word,
+            min_confidence=arguments.min_confidence,
+            known_words=load_known_words(arguments.language, arguments.names),
+        )
     )
     utterances = (*endpointer.feed(samples), *endpointer.flush())
     if not utterances:
         print("no speech found")
     for utterance in utterances:
         transcription = recognise(utterance)
-        decision = decide(transcription, rules, clipped=utterance.is_clipped)
+        decision = dialogue.decide(transcription, clipped=utterance.is_clipped)
         outcome = decision.command or f"no command: {decision.reason}"
+        if decision.command and decision.reason:
+            outcome += f" ({decision.reason})"
         print(
             f"{utterance.start_s:7.2f} s to {utterance.end_s:.2f} s  {transcription.text!r} "
             f"({transcription.confidence:.2f})  {outcome}"

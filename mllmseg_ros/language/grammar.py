@@ -10,11 +10,11 @@ checks that the parser understands random sentences of the grammar.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from mllmseg_ros.language import vocabulary
 
-__all__ = ["build_jsgf", "build_matcher"]
+__all__ = ["build_jsgf", "build_matcher", "collect_words", "names_of_things"]
 
 # Before a thing; the parser knows all of them.
 _VERBS = (
@@ -38,6 +38,7 @@ _REPEAT = ("again", "once more", "repeat", "try again", "do it again")
 def build_jsgf(
     names: vocabulary.Vocabulary = vocabulary.VARIED,
     *,
+    own_names: Sequence[str] = (),
     can_hear: Callable[[str], bool] = lambda word: True,
     wake_word: str = "",
 ) -> str:
@@ -45,6 +46,7 @@ def build_jsgf(
 
     Args:
         names: the model's names of things.
+        own_names: more names of things.
         can_hear: whether the recogniser's dictionary has a word; phrases with others are omitted.
         wake_word: first word of every command; "" for none.
 
@@ -56,7 +58,7 @@ def build_jsgf(
         known = dict.fromkeys(phrase for phrase in phrases if all(map(can_hear, phrase.split())))
         return f"<{name}> = {' | '.join(known)};"
 
-    nouns = [name for forms in names.nouns.values() for name, _ in forms]
+    nouns = [*names_of_things(names), *own_names]
     plurals = [name for forms in names.nouns.values() for _, name in forms]
     colors = [*vocabulary.COLORS, *_MORE_COLORS]
     command = (
@@ -88,6 +90,17 @@ def build_jsgf(
         f"public <command> = {f'{wake_word} ({command})' if wake_word else command};",
     ]
     return "\n".join(lines) + "\n"
+
+
+def names_of_things(names: vocabulary.Vocabulary = vocabulary.VARIED) -> list[str]:
+    """List the singular names of things: "mug", "cup", "coffee mug"."""
+    return [name for forms in names.nouns.values() for name, _ in forms]
+
+
+def collect_words(grammar: str) -> frozenset[str]:
+    """Collect the words of a grammar of :func:`build_jsgf`."""
+    rules = " ".join(re.findall(r"= ([^;]+);", grammar))
+    return frozenset(re.findall(r"[^\s<>()\[\]|]+", re.sub(r"<\w+>", "", rules)))
 
 
 def build_matcher(grammar: str) -> re.Pattern[str]:

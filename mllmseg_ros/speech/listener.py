@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from mllmseg_ros.error_text import one_line
 from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
-from mllmseg_ros.speech.decision import Decision, Rules, decide
+from mllmseg_ros.speech.decision import Decision, Dialogue
 from mllmseg_ros.speech.transcription import Recogniser, Transcription
 
 __all__ = ["Listener"]
@@ -56,7 +56,7 @@ class Listener:
         self,
         endpointer: Endpointer,
         recogniser: Recogniser,
-        rules: Rules,
+        dialogue: Dialogue,
         on_utterance: Callable[[RecognisedUtterance], None],
         on_problem: Callable[[str], None],
         *,
@@ -67,15 +67,15 @@ class Listener:
         Args:
             endpointer: detects utterances.
             recogniser: used in the thread only.
-            rules: which utterances are commands; can be replaced at any time.
+            dialogue: decides which utterances are commands.
             on_utterance: called in the thread with each utterance.
             on_problem: called in the thread with one line about a failure, after which it goes on.
             push_to_talk: recognise speech only while a button is held; see
                 :meth:`set_talk_button`.
         """
-        self.rules = rules
         self.dropped_s = 0.0
         self._endpointer, self._recogniser = endpointer, recogniser
+        self._dialogue = dialogue
         self._on_utterance, self._on_problem = on_utterance, on_problem
         self._condition = threading.Condition()
         self._queue: deque[tuple[Samples, float] | _ButtonEvent | None] = deque()
@@ -214,7 +214,7 @@ class Listener:
     def _recognise(self, utterance: Utterance) -> None:
         try:
             transcription = self._recogniser(utterance)
-            decision = decide(transcription, self.rules, clipped=utterance.is_clipped)
+            decision = self._dialogue.decide(transcription, clipped=utterance.is_clipped)
         except BaseException as error:  # of a model; the next utterance may succeed
             transcription = Transcription(text="", confidence=0.0)
             decision = Decision(command="", reason=f"recognition failed: {one_line(error)}")

@@ -8,6 +8,16 @@ from typing import Protocol
 
 from mllmseg_ros.speech.audio import Utterance
 
+__all__ = ["Hypothesis", "Recogniser", "Transcription"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """What an utterance may be."""
+
+    text: str
+    log_likelihood: float  # natural logarithm; only differences within an utterance count
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transcription:
@@ -15,6 +25,7 @@ class Transcription:
 
     text: str  # "" if no words were recognised
     confidence: float  # [0, 1]; NaN if the recogniser has none
+    hypotheses: tuple[Hypothesis, ...] = ()  # best first; () if the recogniser has one text only
 
 
 class Recogniser(Protocol):

@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool, Header, String
 
+from mllmseg_ros.error_text import escape_invisible
 from mllmseg_ros.language.command import MAX_COMMAND_CHARS
 from mllmseg_ros.msg import SegmentationArray, Transcript
 from mllmseg_ros.ros.messages.image_msgs import time_message
@@ -32,7 +33,8 @@ from mllmseg_ros.ros.support.spin import run
 from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.activity import Endpointer, SileroVad
 from mllmseg_ros.speech.audio import Samples
-from mllmseg_ros.speech.decision import Rules, decide
+from mllmseg_ros.speech.decision import Dialogue, Rules
+from mllmseg_ros.speech.known_words import load_known_words
 from mllmseg_ros.speech.listener import Listener, RecognisedUtterance
 from mllmseg_ros.speech.microphone import Microphone
 from mllmseg_ros.speech.transcription import Transcription
@@ -57,6 +59,8 @@ class SpeechNode(Node):
         self._transcripts = self.create_publisher(Transcript, "transcript", 10)
         self._replies_publisher = self.create_publisher(String, "say", 10)
         self._replies = SpokenReplies()
+        self._known_words = load_known_words(settings.language, settings.names)
+        self._dialogue = Dialogue(self._rules())
         self._frame_id = ""
         self._dropped_s = 0.0
         self._listener: Listener | None = None
@@ -66,7 +70,7 @@ class SpeechNode(Node):
             None  # exit status, once a thread has ended that cannot be restarted
         )
         if settings.speak:
-            self._voice = Voice(self._on_silence)
+            self._voice = Voice(self._on_silence, settings.voice)
             self.create_subscription(String, "say", self._on_say, 10)
         if settings.recogniser == NO_RECOGNISER:
             self.create_subscription(_text_type(settings.text_type), "text", self._on_text, 10)
@@ -98,8 +102,11 @@ class SpeechNode(Node):
                 model=settings.recogniser_model,
                 language=settings.language,
                 wake_word=settings.wake_word,
+                names=settings.names,
+                beam_size=settings.beam_size,
+                threads=settings.threads,
             ),
-            self._rules(),
+            self._dialogue,
             self._on_heard,
             self._on_problem,
             push_to_talk=settings.push_to_talk,
@@ -143,6 +150,7 @@ class SpeechNode(Node):
             language=settings.language,
             wake_word=settings.wake_word,
             min_confidence=settings.min_confidence,
+            known_words=self._known_words,
         )
 
     # Input
@@ -186,7 +194,7 @@ class SpeechNode(Node):
         self._on_heard(
             RecognisedUtterance(
                 transcription=words,
-                decision=decide(words, self._rules()),
+                decision=self._dialogue.decide(words),
                 start_s=now_s,
                 end_s=now_s,
             )
@@ -208,8 +216,7 @@ class SpeechNode(Node):
             self._settings = parameter_fields.changed(self._settings, changes, configured=True)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._listener is not None:
-            self._listener.rules = self._rules()
+        self._dialogue.rules = self._rules()
         return SetParametersResult(successful=True)
 
     # Output; called in the threads of the listener and the voice
@@ -219,6 +226,9 @@ class SpeechNode(Node):
         if command:
             self._replies.add_command(command)
             self._commands.publish(String(data=command))
+        if heard.decision.question is not None:
+            text = escape_invisible(heard.decision.question.text)
+            self._replies_publisher.publish(String(data=text))
         start = _to_message(heard.start_s)
         self._transcripts.publish(
             Transcript(
@@ -241,7 +251,7 @@ class SpeechNode(Node):
 
     def _on_silence(self, problem: str) -> None:
         if problem:
-            self._warn(f"espeak-ng failed; is there a sound device? {problem!a}")
+            self._warn(f"speaking failed; is there a sound device? {problem!a}")
         if self._listener is not None:
             self._listener.reset()
 

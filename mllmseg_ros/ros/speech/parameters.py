@@ -55,6 +55,24 @@ class SpeechParameters:
         "Model of whisper: a local folder or the name of a model on this machine.",
         read_only=True,
     )
+    names: tuple[str, ...] = parameter(
+        (),
+        "Your own names of things, in lower case and singular, which the recognisers "
+        "pocketsphinx and faster_whisper are to expect.",
+        read_only=True,
+    )
+    beam_size: int = parameter(
+        5,
+        "Texts that faster_whisper follows at a time. Less is faster and less accurate.",
+        range_=(1, 10),
+        read_only=True,
+    )
+    threads: int = parameter(
+        0,
+        "Threads of faster_whisper; 0: as many as OMP_NUM_THREADS says, or 4.",
+        range_=(0, 64),
+        read_only=True,
+    )
     text_type: str = parameter(
         "string",
         "Message type of `text`, for recogniser none. string: std_msgs/String; transcription: "
@@ -91,13 +109,22 @@ class SpeechParameters:
     )
     speak: bool = parameter(
         False,
-        "Speak the results of spoken commands, and all other text on `say`, with espeak-ng. "
-        "Audio is ignored meanwhile.",
+        "Speak the results of spoken commands, and all other text on `say`. Audio is ignored "
+        "meanwhile.",
+        read_only=True,
+    )
+    voice: str = parameter(
+        "",
+        "Voice of Piper with which to speak: its .onnx file, beside which is its .onnx.json; "
+        "empty: espeak-ng.",
         read_only=True,
     )
 
     def __post_init__(self) -> None:
         check_choices(self)
+        for name in self.names:
+            if not name or not _WAKE_WORD.fullmatch(name) or name != name.lower():
+                raise ValueError(f"parameter names has {name!r}; accepted: words in lower case")
         if not _WAKE_WORD.fullmatch(self.wake_word) or self.wake_word != self.wake_word.lower():
             raise ValueError(
                 f"parameter wake_word is {self.wake_word!r}; accepted: words in lower case"

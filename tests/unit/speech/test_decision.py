@@ -17,8 +17,9 @@ from mllmseg_ros.language.conversation import understand
 from mllmseg_ros.language.english import ENGLISH
 from mllmseg_ros.speech import recogniser
 from mllmseg_ros.speech.audio import MAX_CHUNK_S, SAMPLE_RATE, parse_pcm, read_wave
-from mllmseg_ros.speech.decision import Rules, decide
-from mllmseg_ros.speech.transcription import Transcription
+from mllmseg_ros.speech.decision import Dialogue, Rules, decide
+from mllmseg_ros.speech.known_words import load_known_words
+from mllmseg_ros.speech.transcription import Hypothesis, Transcription
 
 WOKEN = Rules(wake_word="hey robot")
 
@@ -115,3 +116,86 @@ def test_sounds_are_not_commands(text: str) -> None:
 def test_a_stop_is_heard_however_it_is_written(text: str) -> None:
     command = decide(Transcription(text=text, confidence=1.0), Rules()).command
     assert understand(command, ENGLISH).act == "stop"
+
+
+def hypotheses(*texts_and_odds: tuple[str, float]) -> Transcription:
+    return Transcription(
+        text=texts_and_odds[0][0],
+        confidence=0.9,
+        hypotheses=tuple(
+            Hypothesis(text=text, log_likelihood=odds) for text, odds in texts_and_odds
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def knowing() -> Rules:
+    pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+    return Rules(known_words=load_known_words("en", ()))
+
+
+def test_the_hypothesis_that_is_a_command_about_known_things_wins(knowing: Rules) -> None:
+    heard = hypotheses(("Find the purple base.", -1.0), ("find the purple vase", -2.5))
+    decision = decide(heard, knowing)
+    assert decision.command.lower() == "find the purple vase"
+
+
+def test_a_repaired_word_is_said(knowing: Rules) -> None:
+    decision = decide(hypotheses(("No the rubber decks.", -1.0)), knowing)
+    assert decision.command == "no the rubber ducks"
+    assert decision.reason == "heard 'decks' as 'ducks'"
+
+
+def test_one_of_two_is_asked_back_and_never_acted_on(knowing: Rules) -> None:
+    heard = hypotheses(("pick up the red bowl", -1.0), ("Pick up the red ball.", -1.5))
+    decision = decide(heard, knowing)
+    assert decision.command == ""
+    assert decision.question
+    assert decision.question.text == "the red bowl or the red ball?"
+    assert decision.reason == "asked back: the red bowl or the red ball?"
+
+
+def test_one_of_many_is_rejected(knowing: Rules) -> None:
+    colors = ("red", "green", "white", "black")
+    decision = decide(hypotheses(*((f"take the {color} hat", -1.0) for color in colors)), knowing)
+    assert (decision.command, decision.question) == ("", None)
+    assert "not certain" in decision.reason
+
+
+def test_a_stop_is_not_doubted(knowing: Rules) -> None:
+    assert decide(hypotheses(("the top", -1.0), ("stop", -1.2)), knowing).command == "stop"
+
+
+@pytest.mark.parametrize(
+    ("answer", "command"),
+    [
+        ("The ball.", "pick up the red ball"),
+        ("the first one", "pick up the red bowl"),
+        ("no, the second one please", "pick up the red ball"),
+        ("the red one", "the red one"),  # both are: a command of its own
+        ("stop", "stop"),
+        ("go to the blue mug", "go to the blue mug"),
+    ],
+)
+def test_an_answer_completes_the_command(answer: str, command: str, knowing: Rules) -> None:
+    dialogue = Dialogue(knowing)
+    asked = dialogue.decide(
+        hypotheses(("pick up the red bowl", -1.0), ("pick up the red ball", -1.5))
+    )
+    assert asked.question
+    assert dialogue.decide(hypotheses((answer, -1.0))).command == command
+    # and counts once
+    assert dialogue.decide(hypotheses(("the first one", -1.0))).command == "the first one"
+
+
+def test_what_is_not_heard_well_is_no_answer(knowing: Rules) -> None:
+    dialogue = Dialogue(knowing)
+    dialogue.decide(hypotheses(("take the red bowl", -1.0), ("take the red ball", -1.5)))
+    assert dialogue.decide(Transcription(text="the ball", confidence=0.2)).command == ""
+
+
+def test_unknown_words_are_talk_unless_they_are_one(knowing: Rules) -> None:
+    assert decide(hypotheses(("bring me the stapler", -1.0)), knowing).command
+    assert not decide(hypotheses(("grab the green nopo", -1.0)), knowing).command
+    named = Rules(known_words=load_known_words("en", ("nopo",)))
+    assert decide(hypotheses(("grab the green nopo", -1.0)), named).command

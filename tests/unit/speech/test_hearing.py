@@ -14,7 +14,7 @@ from speaking import MISSING, music, noisy, speak, synthesised
 from mllmseg_ros.speech import listener as listener_module
 from mllmseg_ros.speech.activity import Endpointer
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples, Utterance
-from mllmseg_ros.speech.decision import Rules, decide
+from mllmseg_ros.speech.decision import Dialogue, Rules, decide
 from mllmseg_ros.speech.listener import QUEUE_S, Listener, RecognisedUtterance
 from mllmseg_ros.speech.transcription import Transcription
 
@@ -102,7 +102,9 @@ class Ear:
 
 def listen_while_held(vad: SileroVad, sphinx: Sphinx, ear: Ear) -> Listener:
     endpointer = Endpointer(vad, float("inf"))
-    return Listener(endpointer, sphinx, Rules(), ear, ear.problems.append, push_to_talk=True)
+    return Listener(
+        endpointer, sphinx, Dialogue(Rules()), ear, ear.problems.append, push_to_talk=True
+    )
 
 
 def feed_chunks(listener: Listener, audio: Samples, begin_s: float = 100.0) -> None:
@@ -114,7 +116,7 @@ def feed_chunks(listener: Listener, audio: Samples, begin_s: float = 100.0) -> N
 
 def test_a_listener_hears_in_a_thread_on_the_feeder_s_clock(vad: SileroVad, sphinx: Sphinx) -> None:
     ear = Ear()
-    listener = Listener(Endpointer(vad), sphinx, Rules(), ear, ear.problems.append)
+    listener = Listener(Endpointer(vad), sphinx, Dialogue(Rules()), ear, ear.problems.append)
     try:
         feed_chunks(listener, speak("stop"))
         ear.wait()
@@ -158,7 +160,7 @@ def test_a_slow_recogniser_does_not_block_and_a_failing_one_continues(vad: Siler
             raise RuntimeError("out of memory")
         return Transcription(text="stop", confidence=1.0)
 
-    listener = Listener(Endpointer(vad), recognise, Rules(), ear, ear.problems.append)
+    listener = Listener(Endpointer(vad), recognise, Dialogue(Rules()), ear, ear.problems.append)
     spoken, began_s = speak("stop"), time.monotonic()
     try:
         for _ in range(40):
@@ -232,7 +234,7 @@ def test_a_voice_detector_that_fails_costs_audio_and_the_next_is_heard(
 
     ear = Ear()
     endpointer = Endpointer(FailingVad())  # type: ignore[arg-type]
-    listener = Listener(endpointer, sphinx, Rules(), ear, ear.problems.append)
+    listener = Listener(endpointer, sphinx, Dialogue(Rules()), ear, ear.problems.append)
     try:
         feed_chunks(listener, np.zeros(4 * 1024, np.int16))
         feed_chunks(listener, speak("stop"))
@@ -250,7 +252,7 @@ def test_a_recogniser_that_panics_is_a_reason_in_the_transcript(vad: SileroVad) 
         raise Panic("called unwrap on\na None")
 
     ear = Ear()
-    listener = Listener(Endpointer(vad), recognise, Rules(), ear, ear.problems.append)
+    listener = Listener(Endpointer(vad), recognise, Dialogue(Rules()), ear, ear.problems.append)
     try:
         feed_chunks(listener, speak("stop"))
         ear.wait()
