@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mllmseg_ros.language.vocabulary import COLORS, MORE_NOUNS, VARIED, Nouns, Vocabulary
+from mllmseg_ros.language.vocabulary import COLORS, MORE_NOUNS, Nouns, Vocabulary
 
 __all__ = ["HOUSEHOLD", "HOUSEHOLD_COLORS", "HOUSEHOLD_KINDS"]
 
@@ -121,6 +121,28 @@ NATURAL_COLORS = {
 # These have hardly any other.
 ALWAYS_NATURAL = frozenset(
     {"apple", "tomato", "citrus", "lemon", "pear", "carrot", "egg", "mushroom", "bread", "plant"}
+)
+
+# Kinds of one shape, none of which is called by the name of another.
+LOOK_ALIKES = (
+    ("bowl", "plate", "pan", "tray", "basket", "hat"),
+    ("bowl", "pot", "basket", "hat", "mug"),
+    ("mug", "can", "jar", "candle", "shaker"),
+    ("glass", "vase", "candle", "bell"),
+    ("bottle", "vase", "lamp", "shaker"),
+    ("teapot", "mug", "pot", "jug"),
+    ("book", "box", "tray", "phone"),
+    ("box", "remote", "bread", "clock"),
+    ("cube", "book", "clock"),
+    ("apple", "tomato", "citrus", "duck"),
+    ("ball", "bear", "duck"),
+    ("lemon", "egg", "pear", "mushroom"),
+    ("banana", "carrot", "pear", "lemon"),
+    ("spoon", "fork", "knife", "pen"),
+    ("cone", "hat", "bell", "lamp"),
+    ("ring", "plate"),
+    ("car", "duck", "remote"),
+    ("plant", "hat", "bear"),
 )
 
 
@@ -454,11 +476,22 @@ REQUESTS = (
 
 HOUSEHOLD = Vocabulary(
     nouns=_NOUNS,
-    shares={
-        **{form: 0.8 * share for form, share in VARIED.shares.items()},
-        "attribute": 0.08,
-        "category": 0.06,
-        "place": 0.06,
+    shares={  # most people name a thing, or a thing and its colour
+        "kind": 0.25,
+        "color_kind": 0.25,
+        "color": 0.03,
+        "size_kind": 0.04,
+        "extreme": 0.06,
+        "relation": 0.06,
+        "several": 0.045,
+        "negation": 0.03,
+        "ordinal": 0.03,
+        "count": 0.02,
+        "compound": 0.05,
+        "except": 0.02,
+        "attribute": 0.045,
+        "category": 0.035,
+        "place": 0.035,
     },
     fluent=True,
     wide=True,

@@ -9,7 +9,12 @@ import torch
 
 from mllmseg_ros.error_text import one_line
 
-__all__ = ["choose_device_and_dtype", "find_gpu_problem", "has_unified_memory"]
+__all__ = [
+    "choose_device_and_dtype",
+    "find_gpu_problem",
+    "has_native_bfloat16",
+    "has_unified_memory",
+]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What the drivers of NVIDIA's GPUs create: of discrete ones, and of Tegra, older and newer.
@@ -57,13 +62,21 @@ def choose_device_and_dtype(
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:
+    if has_native_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes bfloat16 itself.
+
+    Emulated on a CPU, a training step took ten times as long as in float32.
+    """
     if device.type == "cuda":
         with torch.cuda.device(device):
-            has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has_bfloat16 else torch.float16
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    native = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
-    return torch.bfloat16 if native else torch.float32
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 def find_gpu_problem(root: Path = ROOT) -> str:

@@ -21,6 +21,7 @@ from mllmseg_ros.language.household import (
     HOUSEHOLD_COLORS,
     LID_WORDS,
     LIDS,
+    LOOK_ALIKES,
     PLACES,
     SIMILAR_DECORS,
     Category,
@@ -221,12 +222,14 @@ class WideExpressions(FluentExpressions):
         color: str | None = str(self._rng.choice(HOUSEHOLD_COLORS))
         kind = str(self._rng.choice(self._language.kinds))
         share = self._rng.random()
-        if self._nameable and share < 0.4:
+        if self._nameable and share < 0.35:
             kind = self._some_object().kind  # the right kind in the wrong colour
         elif self._nameable and share < 0.6:
             color = self._some_object().color  # the right colour on the wrong kind
         elif share < 0.95:
             color = None  # an absent kind
+        if self._nameable and 0.5 < share < 0.85:
+            kind = self._look_alike()
         if kind not in kinds:
             pass
         elif color is None or any(
@@ -239,6 +242,12 @@ class WideExpressions(FluentExpressions):
         plural = self._chance(0.08)
         article = "all the " if plural else "the "
         return self._build(self._words(what, plural=plural), "none", [], what, article=article)
+
+    def _look_alike(self) -> str:
+        """Choose a kind that looks like that of some thing."""
+        present = self._some_object().kind
+        groups = [group for group in LOOK_ALIKES if present in group]
+        return self._pick(groups[int(self._rng.integers(len(groups)))])
 
     def _no_color(self) -> ReferringExpression | None:
         color = str(self._rng.choice(HOUSEHOLD_COLORS))

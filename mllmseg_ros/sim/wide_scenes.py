@@ -227,7 +227,7 @@ def _two_ground_rgb(rng: np.random.Generator) -> tuple[RGB, RGB]:
 
 def _random_surface(objects: tuple[SceneObject, ...], rng: np.random.Generator) -> Surface:
     object_rgb = np.array([thing.rgb for thing in objects])
-    clearance = 0.2
+    clearance = 0.08  # a white bowl may stand on a pale table
     while True:
         rgb = _two_ground_rgb(rng)
         if np.linalg.norm(object_rgb - np.mean(rgb, axis=0), axis=1).min() > clearance:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["answer_loss", "hard_answer_loss", "mask_loss"]
+__all__ = ["answer_loss", "mask_loss"]
 
 _FOCAL_WEIGHT = 20.0  # a target covers a few percent of the image: its mean focal term is tiny
 _FOCAL_ALPHA = 0.75  # weight of foreground pixels
@@ -42,23 +42,3 @@ def answer_loss(answer_logits: Tensor, has_target: Tensor) -> Tensor:
         has_target: (N,) bool.
     """
     return functional.cross_entropy(answer_logits.float(), (~has_target).long())
-
-
-def hard_answer_loss(answer_logits: Tensor, has_target: Tensor, hard_share: float) -> Tensor:
-    """Cross-entropy of [SEG] against [REJ], balanced, of the worst absent targets alone.
-
-    Targets that are there and those that are not count half each. Of the latter, only the share
-    that the model gets most wrong counts.
-
-    Args:
-        answer_logits: (N, 2), [SEG] first.
-        has_target: (N,) bool.
-        hard_share: above 0, at most 1.
-    """
-    each = functional.cross_entropy(answer_logits.float(), (~has_target).long(), reduction="none")
-    # By weights, because the numbers of expressions are known on the device alone.
-    n_hardest = (hard_share * (~has_target).sum()).round().clamp(min=1)
-    by_loss = each.detach().masked_fill(has_target, float("-inf")).argsort(descending=True)
-    hardest = (by_loss.argsort() < n_hardest) & ~has_target
-    parts = [(each * part).sum() / part.sum().clamp(min=1) for part in (has_target, hardest)]
-    return (parts[0] + parts[1]) / 2

@@ -27,7 +27,7 @@ from mllmseg_ros.data.sample import Sample, fingerprint
 from mllmseg_ros.drawing.image_file import write_image
 from mllmseg_ros.files import FolderLock, is_missing, read_json, replaced_folder, write_file
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.model.precision import choose_device_and_dtype
+from mllmseg_ros.model.precision import choose_device_and_dtype, has_native_bfloat16
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.segmenter import Segmenter
@@ -197,7 +197,8 @@ class _AdaptTrainer(Trainer):
         batch = self._batches.draw(step, recipe.images, recipe.expressions, recipe.rehearsal_share)
         # On a CPU the backward pass of plain matrix products beats that of fused attention.
         with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
-            half = recipe.precision == "bf16"
+            # Emulated, it takes ten times as long.
+            half = recipe.precision == "bf16" and has_native_bfloat16(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 encoded = read_batch(model, batch, self._cache, device)
                 losses = adapt_losses(model, batch, encoded, self._answer_ids)

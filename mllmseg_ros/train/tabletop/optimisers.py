@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mllmseg_ros.train.optimisers import Optimisers
+from mllmseg_ros.train.tabletop.muon import Muon
 
 __all__ = ["muon_and_adamw"]
 
@@ -25,26 +26,13 @@ def muon_and_adamw(parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimisers
 
     Args:
         parameters: names and parameters; embeddings and the output head go to AdamW.
-
-    Raises:
-        ValueError: if this torch has no Muon.
     """
-    if not hasattr(torch.optim, "Muon"):
-        raise ValueError(
-            f"training needs torch >= 2.9 for its Muon optimiser, this is {torch.__version__}"
-        )
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in parameters:
         # An embedding table is not a linear map, so orthogonalising its update makes no sense.
         table = "embed" in name or "lm_head" in name
         (matrices if parameter.ndim == 2 and not table else rest).append(parameter)
-    muon = torch.optim.Muon(
-        matrices,
-        lr=_MUON_LR,
-        momentum=0.95,
-        weight_decay=_MUON_WEIGHT_DECAY,
-        adjust_lr_fn="original",
-    )
+    muon = Muon(matrices, lr=_MUON_LR, momentum=0.95, weight_decay=_MUON_WEIGHT_DECAY)
     adamw = torch.optim.AdamW(rest, lr=_ADAMW_LR, betas=(0.9, 0.99), weight_decay=0.01)
     return Optimisers({"muon": (muon, _MUON_LR), "adamw": (adamw, _ADAMW_LR)})

@@ -33,6 +33,9 @@ class TabletopRecipe(Recipe):
     drawn: Count
     no_target_share: Share
     joint_rate: Positive
+    averaged: bool
+    keep_vision: Share
+    keep_language: Share
     seed: int
 
     @property
@@ -69,13 +72,15 @@ class TabletopRecipe(Recipe):
     def learning_rate_at(self, step: int) -> float:
         """Factor of the base learning rates: a warm-up and a plateau in each stage.
 
-        Over the second half of the last three stages it decays linearly.
+        Over the second half of the last three stages it decays linearly, but not where the weights
+        are averaged.
         """
         stage, first = self.stage(step)
         done = step - first
         if stage in ("heads", "dense"):
             return min(1.0, (done + 1) / _DENSE_WARM_UP)
-        decay = min(1.0, 2 * (1 - done / self._stages[stage]))
+        averaged = self.averaged and stage == "wide"
+        decay = 1.0 if averaged else min(1.0, 2 * (1 - done / self._stages[stage]))
         return self.joint_rate * min((done + 1) / _JOINT_WARM_UP, max(decay, 0.02))
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mllmseg_ros.model.mllmseg import MLLMSeg
-from mllmseg_ros.train.mask_losses import answer_loss, hard_answer_loss, mask_loss
+from mllmseg_ros.train.mask_losses import answer_loss, mask_loss
 from mllmseg_ros.train.tabletop.batches import Batch
 from mllmseg_ros.train.tabletop.extra_heads import DenseHead, PointerHead, SketchHead
 
@@ -94,14 +94,8 @@ class Learner(nn.Module):
         terms |= {"sketch": dice.detach(), "pointer": pointer.detach()}
         return Losses(total=dense + pointer + dice + focal, terms=terms)
 
-    def joint_losses(self, batch: Batch, hard_share: float | None = None) -> Losses:
-        """Compute the losses of masks and decisions, and those of the vision tower again.
-
-        Args:
-            batch: with expressions.
-            hard_share: of the absent targets that count, see ``hard_answer_loss``; None for all,
-                not balanced.
-        """
+    def joint_losses(self, batch: Batch) -> Losses:
+        """Compute the losses of masks and decisions, and those of the vision tower again."""
         assert batch.prompts is not None
         predictions = self.predict(batch)
         dense, terms = self.dense(predictions.tokens, batch)
@@ -111,10 +105,7 @@ class Learner(nn.Module):
         dice, focal = mask_loss(
             self.model.mask_decoder.predict_logits(predictions.attended[batch.drawn]), batch.target
         )
-        if hard_share is None:
-            answer = answer_loss(predictions.answer_logits, batch.has_target)
-        else:
-            answer = hard_answer_loss(predictions.answer_logits, batch.has_target, hard_share)
+        answer = answer_loss(predictions.answer_logits, batch.has_target)
         total = (
             dice
             + focal

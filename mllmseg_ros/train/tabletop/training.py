@@ -5,8 +5,8 @@ First vision alone, then words and masks, then the same on varied scenes and on 
 
 The run folder holds ``recipe.json`` (settings and seed), ``log.jsonl``, ``tensorboard/``,
 ``curve.png``, ``state.safetensors`` (the last checkpoint, written atomically) and ``model/`` (the
-same weights as a checkpoint folder that ``Segmenter.from_pretrained`` loads). The same command
-resumes the run.
+same weights, or the averages that the recipe asks for, as a checkpoint folder that
+``Segmenter.from_pretrained`` loads). The same command resumes the run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -25,11 +26,13 @@ from mllmseg_ros.checkpoints.loading import load_model, save_model
 from mllmseg_ros.drawing.image_file import write_image
 from mllmseg_ros.files import replaced_folder
 from mllmseg_ros.language.vocabulary import get_vocabulary
+from mllmseg_ros.model.precision import has_native_bfloat16
 from mllmseg_ros.model.prompt import PromptBuilder
 from mllmseg_ros.model.tokenizer import Tokenizer
 from mllmseg_ros.sim.dataset import SceneCache
 from mllmseg_ros.sim.expressions import draw_expressions
 from mllmseg_ros.train.run_state import RunState
+from mllmseg_ros.train.tabletop.averaging import add_to_mean, keep_start
 from mllmseg_ros.train.tabletop.batches import Scenes, TabletopBatches
 from mllmseg_ros.train.tabletop.curve import draw_curve
 from mllmseg_ros.train.tabletop.embedded import add_known_words, new_checkpoint
@@ -40,7 +43,6 @@ from mllmseg_ros.train.trainer import STATE_FILE, Trainer, read_terms
 
 __all__ = ["train_tabletop"]
 
-_HARD_SHARE = 0.75  # of the absent targets of a step on wide scenes
 _EASY_FORMS = ("color", "kind", "color_kind")
 
 
@@ -66,8 +68,11 @@ def train_tabletop(
         The folder of the trained model.
 
     Raises:
-        ValueError: if the run there has another recipe, or scenes are missing.
+        ValueError: if the run there has another recipe, scenes are missing, or the recipe keeps
+            weights of a start that there is not.
     """
+    if start is None and (recipe.keep_vision or recipe.keep_language):
+        raise ValueError("the recipe keeps weights of the start: name its checkpoint by --from")
     if threads:
         torch.set_num_threads(threads)
     _keep_freed_memory()
@@ -101,7 +106,10 @@ def train_tabletop(
         split: TabletopBatches(scenes, prompts, model.config.patch_size_px, recipe.seed)
         for split, scenes in splits.items()
     }
-    TabletopTrainer(run, learner, batches, recipe, worlds).train()
+    start_weights = (
+        None if start is None else load_model(start, model.device, model.dtype).state_dict()
+    )
+    TabletopTrainer(run, learner, batches, recipe, worlds, start_weights).train()
     return model_folder
 
 
@@ -127,20 +135,27 @@ class TabletopTrainer(Trainer):
         batches: Mapping[str, TabletopBatches],
         recipe: TabletopRecipe,
         worlds: Sequence[str],
+        start: Mapping[str, Tensor] | None,
     ) -> None:
         optimisers = muon_and_adamw(learner.named_parameters())
+        weights = learner.state_dict()
+        self._mean: dict[str, Tensor] = {}  # of the network's weights in the wide stage
+        if recipe.averaged:
+            self._mean = {name: t.clone() for name, t in learner.model.state_dict().items()}
+            weights |= {f"mean.{name}": tensor for name, tensor in self._mean.items()}
         super().__init__(
             run,
             recipe.steps,
             list(learner.parameters()),
             optimisers,
-            RunState(run / STATE_FILE, learner.state_dict(), optimisers, "learner."),
+            RunState(run / STATE_FILE, weights, optimisers, "learner."),
         )
         self._run = run
         self._learner = learner
         self._batches = batches
         self._recipe = recipe
         self._worlds = worlds
+        self._start = start
 
     def learning_rate_at(self, step: int) -> float:
         return self._recipe.learning_rate_at(step)
@@ -168,13 +183,13 @@ class TabletopTrainer(Trainer):
             )
         # On a CPU the backward pass of plain matrix products beats that of fused attention.
         with sdpa_kernel(SDPBackend.MATH):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with _autocast():
                 if stage == "dense":
                     losses = learner.dense_losses(batch)
                 elif stage == "heads":
                     losses = learner.head_losses(batch)
                 else:
-                    losses = learner.joint_losses(batch, _HARD_SHARE if stage == "wide" else None)
+                    losses = learner.joint_losses(batch)
             losses.total.backward()
         return read_terms({"loss": losses.total.detach(), **losses.terms})
 
@@ -191,7 +206,19 @@ class TabletopTrainer(Trainer):
     def save(self, done: int) -> None:
         _write_curve(self._run)
         super().save(done)
-        save_model(self._learner.model, self._run / "model", torch.float16)
+        model, recipe = self._learner.model, self._recipe
+        weights = self._mean or model.state_dict()
+        if self._start is not None:
+            weights = keep_start(weights, self._start, recipe.keep_vision, recipe.keep_language)
+        save_model(model, self._run / "model", torch.float16, weights)
+
+    def _step(self, step: int) -> dict[str, float]:
+        terms = super()._step(step)
+        if self._mean:
+            stage, first = self._recipe.stage(step)
+            done = step - first if stage == "wide" else 0  # 0: the mean is the weights themselves
+            add_to_mean(self._mean, self._learner.model.state_dict(), done)
+        return terms
 
 
 @torch.inference_mode()
@@ -222,7 +249,7 @@ def validate(
     rejected, accepted = [], []
     for number in range(n_batches):
         batch = batches.draw(number, recipe.joint_images, 8, shares=shares)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with _autocast():
             terms = learner.dense_losses(batch).terms
             for name, values in scores.items():
                 values.append(float(terms[name]))
@@ -247,6 +274,11 @@ def validate(
             "T_acc": float(np.mean(accepted)),
         }
     return means
+
+
+def _autocast() -> torch.autocast:
+    """Compute in bfloat16 where the CPU does so itself, else in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16(torch.device("cpu")))
 
 
 def _corpus(splits: Sequence[Scenes]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from mllmseg_ros.language.household import (
     HOUSEHOLD,
     HOUSEHOLD_COLORS,
     HOUSEHOLD_KINDS,
+    LOOK_ALIKES,
 )
 from mllmseg_ros.language.vocabulary import CLUTTER, COLORS, VARIED_KINDS
 from mllmseg_ros.sim.camera import TabletopCamera
@@ -173,6 +174,20 @@ def test_what_is_not_there_is_mostly_nearly_there() -> None:
     assert targets_of("yellow mug", absent) == {()}
     assert targets_of("something to read", absent) == {()}
     assert not targets_of("something to eat", absent)
+
+
+def test_look_alikes_of_what_is_there_are_asked_for() -> None:
+    assert {kind for group in LOOK_ALIKES for kind in group} == set(HOUSEHOLD_KINDS)
+    there = {each.kind for each in TABLE}
+    alike = {kind for group in LOOK_ALIKES if there & set(group) for kind in group} - there
+    absent = draw("none", 1500)
+
+    def share(kind: str) -> float:
+        nouns = [noun for pair in HOUSEHOLD.nouns[kind] for noun in pair]
+        return sum(any(noun in text for noun in nouns) for text in absent) / len(absent)
+
+    others = set(HOUSEHOLD_KINDS) - there - alike
+    assert np.mean([share(kind) for kind in alike]) > 2 * np.mean([share(kind) for kind in others])
 
 
 def test_no_wording_dominates() -> None:

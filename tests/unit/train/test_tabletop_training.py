@@ -24,9 +24,6 @@ from mllmseg_ros.train.tabletop.curve import draw_curve
 from mllmseg_ros.train.tabletop.recipe import TabletopRecipe
 from mllmseg_ros.train.tabletop.training import TabletopTrainer, train_tabletop
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.optim, "Muon"), reason="training needs torch >= 2.9"
-)
 TINY = TabletopRecipe(
     scenes=6,
     validation_scenes=3,
@@ -40,6 +37,9 @@ TINY = TabletopRecipe(
     wide_share=0.5,
     no_target_share=0.2,
     joint_rate=0.6,
+    averaged=False,
+    keep_vision=0.0,
+    keep_language=0.0,
     seed=0,
     dense_images=2,
     joint_images=2,
@@ -156,6 +156,41 @@ def test_a_run_from_a_checkpoint_begins_with_the_heads_alone(
     assert losses[1]["dense"] < losses[0]["dense"]
 
 
+def test_a_short_run_writes_the_mean_of_its_weights_mixed_with_the_start(
+    unbroken: Path, scenes: Path, tmp_path: Path
+) -> None:
+    start = unbroken / "model"
+    recipe = replace(
+        TINY,
+        dense_steps=0,
+        joint_steps=0,
+        varied_steps=0,
+        wide_steps=2,
+        averaged=True,
+        keep_vision=0.75,
+        keep_language=1.0,
+    )
+    model = train_tabletop(tmp_path / "run", scenes, recipe, start=start, threads=1)
+    before, after = (load_file(folder / "model.safetensors") for folder in (start, model))
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    name = "res_decoder.text_down.weight"
+    last, mean = (
+        state[f"learner.{part}.mask_decoder.text_down.weight"] for part in ("model", "mean")
+    )
+    assert not torch.equal(last, mean)
+    mixed = 0.75 * before[name].float() + 0.25 * mean
+    torch.testing.assert_close(after[name].float(), mixed, atol=1e-3, rtol=0)  # float16 there
+    assert not torch.equal(after[name], before[name])
+    head = "language_model.lm_head.weight"
+    assert torch.equal(after[head], before[head])
+
+
+def test_a_recipe_that_keeps_weights_of_the_start_needs_one(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name its checkpoint by --from"):
+        train_tabletop(tmp_path / "run", scenes, replace(TINY, keep_vision=0.5))
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_recipe_is_refused(unbroken: Path, scenes: Path) -> None:
     with pytest.raises(ValueError, match="another recipe: seed 0 there, 1 here"):
         train_tabletop(unbroken, scenes, replace(TINY, seed=1))
@@ -213,9 +248,11 @@ def test_learning_rate_factor() -> None:
     assert recipe.learning_rate_at(600) == pytest.approx(0.6 / 50)
     assert recipe.learning_rate_at(700) == pytest.approx(0.6)
     assert 0 < recipe.learning_rate_at(999) < 0.02
+    assert replace(recipe, averaged=True).learning_rate_at(999) == pytest.approx(0.6)
 
 
 def test_shipped_recipe_is_read_and_checked() -> None:
+    assert read_recipe(TabletopRecipe, "tabletop_wide").averaged
     recipe = read_recipe(TabletopRecipe, "tabletop")
     assert recipe.shares(0) == (1.0,)
     assert recipe.shares(recipe.steps - recipe.wide_steps - 1) == (0.25, 0.75)
