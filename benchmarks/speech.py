@@ -4,9 +4,11 @@
     python benchmarks/speech.py            commands, voices and talk that were not used for tuning
     python benchmarks/speech.py --tune     those used for tuning
     python benchmarks/speech.py --latency  end of speech to mask, in a sourced workspace
+    python benchmarks/speech.py --piper --recogniser faster_whisper --recogniser-model FOLDER
 
-espeak-ng speaks, sox adds pink noise, the default recogniser (pocketsphinx) recognises. A command
-is right if the parser gives the same structured command.
+espeak-ng or Piper speaks, sox adds pink noise, and the recogniser recognises. A command is right if
+the parser gives the same structured command. "Asked" are utterances after which the node asks which
+of two commands was meant.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ if __name__ == "__main__" and "--latency" not in sys.argv:
     sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "speech"))
 
-from speaking import music, noisy, speak, synthesised  # noqa: E402
+from speaking import (  # noqa: E402
+    music,
+    noisy,
+    speak,
+    speak_like_a_person,
+    synthesised,
+)
 
 from mllmseg_ros.language.command import parse_command  # noqa: E402
 from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E402
@@ -33,16 +41,17 @@ from mllmseg_ros.speech import recogniser  # noqa: E402
 from mllmseg_ros.speech.activity import Endpointer, SileroVad  # noqa: E402
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples  # noqa: E402
 from mllmseg_ros.speech.decision import Rules, decide  # noqa: E402
+from mllmseg_ros.speech.known_words import load_known_words  # noqa: E402
 
 LAST = parse_command("pick: the red mug")
-TUNE_VOICES = (
+TUNE_VOICES: tuple[tuple[str, int], ...] = (
     ("en-us", 160),
     ("en-us+f2", 150),
     ("en-us+f3", 150),
     ("en-us+m4", 165),
     ("en-gb+m3", 170),
 )
-VOICES = (
+VOICES: tuple[tuple[str, int], ...] = (
     ("en-us+m2", 170),
     ("en-us+f1", 155),
     ("en-us+f5", 150),
@@ -54,16 +63,17 @@ VOICES = (
     ("en-us+m1", 185),
     ("en-gb-x-rp+f3", 160),
 )
+PIPER = "piper"  # a voice, for all commands
 IN_NOISE = 5  # of the voices
-Recognised = tuple[str, str, float]  # command, text, confidence
+Recognised = tuple[str, str, float, bool]  # command, text, confidence, whether the node asks
 
 
 class Pipeline:
     """All steps from audio to commands, without ROS."""
 
-    def __init__(self) -> None:
-        self._vad, self._recogniser = SileroVad(), recogniser.load("pocketsphinx")
-        self._rules = Rules()
+    def __init__(self, name: str, model: str) -> None:
+        self._vad, self._recogniser = SileroVad(), recogniser.load(name, model=model)
+        self._rules = Rules(known_words=load_known_words("en", ()))
         self.durations_s: list[float] = []
 
     def recognise(self, audio: Samples) -> list[Recognised]:
@@ -74,13 +84,19 @@ class Pipeline:
             transcription = self._recogniser(utterance)
             self.durations_s.append(time.perf_counter() - began)
             decision = decide(transcription, self._rules, clipped=utterance.is_clipped)
-            found.append((decision.command, transcription.text, transcription.confidence))
+            is_asked = decision.question is not None
+            found.append((decision.command, transcription.text, transcription.confidence, is_asked))
         return found
 
 
 def lines(name: str) -> list[str]:
     """Read the sentences of a file."""
     return (TEXTS / f"{name}.txt").read_text().splitlines()
+
+
+def say(text: str, voice: str, speed: int) -> Samples:
+    """Say a text."""
+    return speak_like_a_person(text) if voice == PIPER else speak(text, voice, speed)
 
 
 def word_errors(commands_said: str, recognised: str) -> int:
@@ -106,15 +122,17 @@ def measure_commands(
     verbose: bool,
 ) -> Counter[tuple[str, str]]:
     """Print one row; returns the confusions."""
-    n_right = n_rejected = errors = n_words = 0
+    n_right = n_asked = n_rejected = errors = n_words = 0
     confusions: Counter[tuple[str, str]] = Counter()
     for text, voice, speed in commands_said:
-        audio = speak(text, voice, speed)
+        audio = say(text, voice, speed)
         recognised = pipeline.recognise(audio if snr_db is None else noisy(audio, snr_db))
-        errors += word_errors(text, " ".join(transcription for _, transcription, _ in recognised))
+        errors += word_errors(text, " ".join(heard for _, heard, _, _ in recognised))
         n_words += len(text.split())
-        commands = [command for command, _, _ in recognised if command]
-        if not commands:
+        commands = [command for command, _, _, _ in recognised if command]
+        if not commands and any(is_asked for _, _, _, is_asked in recognised):
+            n_asked += 1
+        elif not commands:
             n_rejected += 1
         elif len(commands) == 1 and structured_form(commands[0]) == structured_form(text):
             n_right += 1
@@ -127,8 +145,8 @@ def measure_commands(
     name = "clean" if snr_db is None else f"{snr_db:.0f} dB"
     print(
         f"{name:8}{voice_name:16}"
-        f"{n:5}{n_right / n:9.1%}{n_rejected / n:9.1%}{sum(confusions.values()) / n:9.1%}"
-        f"{errors / n_words:9.1%}",
+        f"{n:5}{n_right / n:9.1%}{n_asked / n:9.1%}{n_rejected / n:9.1%}"
+        f"{sum(confusions.values()) / n:9.1%}{errors / n_words:9.1%}",
         flush=True,
     )
     return confusions
@@ -137,8 +155,8 @@ def measure_commands(
 def measure_rejection(pipeline: Pipeline, name: str, sounds: list[Samples], verbose: bool) -> None:
     """Print how many sounds that are no command were recognised as one."""
     recognised = [pipeline.recognise(sound) for sound in sounds]
-    false = [command for each in recognised for command, _, _ in each if command]
-    wrong = sum(any(command for command, _, _ in each) for each in recognised)
+    false = [command for each in recognised for command, *_ in each if command]
+    wrong = sum(any(command for command, *_ in each) for each in recognised)
     print(f"{name:32}{len(sounds):5}{wrong:5}   {'; '.join(false)}", flush=True)
     if verbose:
         for each in recognised:
@@ -155,6 +173,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--latency", action="store_true")
+    parser.add_argument("--piper", action="store_true", help="one voice of Piper, all commands")
+    parser.add_argument("--recogniser", default="pocketsphinx", choices=recogniser.NAMES)
+    parser.add_argument("--recogniser-model", default="", metavar="FOLDER")
+    parser.add_argument("--commands", type=int, metavar="N", help="the first N, for a quick look")
     parser.add_argument("--verbose", action="store_true", help="every utterance")
     arguments = parser.parse_args()
     if arguments.latency:
@@ -162,24 +184,29 @@ def main() -> None:
 
         return measure_latency()
     voices = TUNE_VOICES if arguments.tune else VOICES
+    if arguments.piper:
+        voices = ((PIPER, 0),)
     prefix = "tune_" if arguments.tune else ""
-    commands, talk = lines(f"{prefix}commands"), lines(f"{prefix}talk")
-    pipeline = Pipeline()
-    print(f"{'':24}{'n':>5}{'right':>9}{'rejected':>9}{'other':>9}{'WER':>9}")
+    commands = lines(f"{prefix}commands")[: arguments.commands]
+    talk = lines(f"{prefix}talk")[: arguments.commands]
+    pipeline = Pipeline(arguments.recogniser, arguments.recogniser_model)
+    print(f"{'':24}{'n':>5}{'right':>9}{'asked':>9}{'rejected':>9}{'other':>9}{'WER':>9}")
     confusions: Counter[tuple[str, str]] = Counter()
-    fifths = 5 if arguments.tune else 2  # share of the commands per voice, in fifths
+    fifths = 2 if voices is VOICES else 5  # share of the commands per voice, in fifths
     for at, voice in enumerate(voices):
         commands_said = [t for n, t in enumerate(commands) if (n - at) % 5 < fifths]
         confusions += measure_commands(
             pipeline, [(t, *voice) for t in commands_said], None, arguments.verbose
         )
-    mixed = [(text, *voices[at % IN_NOISE]) for at, text in enumerate(commands[:50])]
+    in_noise = voices[:IN_NOISE]
+    n_mixed = len(commands) if arguments.piper else 50
+    mixed = [(text, *in_noise[at % len(in_noise)]) for at, text in enumerate(commands[:n_mixed])]
     for snr_db in (20.0, 10.0):
         confusions += measure_commands(pipeline, mixed, snr_db, arguments.verbose)
     print(f"\nrecognition: median {np.median(pipeline.durations_s) * 1e3:.0f} ms, ", end="")
     print(f"95 % {np.quantile(pipeline.durations_s, 0.95) * 1e3:.0f} ms\n")
     print(f"{'recognised as command':32}{'n':>5}")
-    spoken = [speak(text, *voices[at % IN_NOISE]) for at, text in enumerate(talk)]
+    spoken = [say(text, *in_noise[at % len(in_noise)]) for at, text in enumerate(talk)]
     measure_rejection(pipeline, "talk, clean", spoken, arguments.verbose)
     for snr_db in (20.0, 10.0):
         sounds = [noisy(each, snr_db) for each in spoken]
@@ -189,7 +216,7 @@ def main() -> None:
     noises = [synthesised(10, kind) for kind in ("whitenoise", "pinknoise", "brownnoise")]
     measure_rejection(pipeline, "white, pink, brown noise, 10 s", noises, arguments.verbose)
     measure_rejection(pipeline, "music, 10 s", [music(10)], arguments.verbose)
-    loud = [clipped(speak(text, *voices[0])) for text in commands[:10]]
+    loud = [clipped(say(text, *voices[0])) for text in commands[:10]]
     measure_rejection(pipeline, "clipped commands", loud, arguments.verbose)
     print("\nsaid -> recognised as")
     for (text, other), n in confusions.most_common():
