@@ -111,8 +111,8 @@ def word_errors(commands_said: str, recognised: str) -> int:
 
 
 def structured_form(text: str) -> str:
-    """Get the structured form of a command."""
-    return understand(text, LANGUAGES["en"], LAST).command.text
+    """Get the structured form of a command; Whisper writes sentences with capitals and stops."""
+    return understand(text.lower().strip(" .,!?"), LANGUAGES["en"], LAST).command.text.lower()
 
 
 def measure_commands(
