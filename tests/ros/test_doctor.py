@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_the_profile_is_set_under_the_name_that_fast_dds_reads(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes half a minute: make slow")
 def test_a_working_robot_and_a_broken_one() -> None:
     client = Client(new_domain())
 

@@ -309,6 +309,7 @@ def test_only_a_usable_result_moves_the_gripper(robot: tuple[Robot, list[str]]) 
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes half a minute: make slow")
 def test_the_demo_picks_and_places_and_ignores_an_absent_target(tmp_path: Path) -> None:
     try:
         TabletopCamera(64, 48).close()

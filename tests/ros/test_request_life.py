@@ -157,6 +157,7 @@ def kill_a_client_with_goals(caller: Caller) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes half a minute: make slow")
 def test_goals_of_a_killed_client_delay_no_call_and_end(caller: Caller) -> None:
     kill_a_client_with_goals(caller)
     killed_s = time.monotonic()

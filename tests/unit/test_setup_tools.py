@@ -222,12 +222,14 @@ def test_what_is_common_to_all_distributions_is_locked_once(
         folder.mkdir()
     for name in ("torch", "common", "ros_old", "ros_new", "beside"):
         write_wheel(links, name, "2.0")
+    write_wheel(links, "lerobot", "0.4.4")
     write_wheel(cpu, "torch", "2.0+cpu")
     (locks / "core.txt").write_text("torch\ncommon\n")
     (locks / "quantize.txt").write_text("beside\n")
+    (locks / "lerobot_package.txt").write_text("beside\n")
     for distro in ("old", "new"):
         (locks / f"ros_{distro}.txt").write_text(f"ros_{distro}\n")
-    of_kind = ("lock", "lock_cpu", "lock_cuda", "lock_sources", "lock_quantize")
+    of_kind = ("lock", "lock_cpu", "lock_cuda", "lock_sources", "lock_quantize", "lock_lerobot")
     names = (*of_kind, "lock_old", "lock_new")
     for name in names:
         (locks / f"{name}.txt").write_text("# head\n")
@@ -248,6 +250,7 @@ def test_what_is_common_to_all_distributions_is_locked_once(
         "lock_cuda": ["#", "torch==2.0"],
         "lock_sources": ["#"],
         "lock_quantize": ["#", "beside==2.0"],
+        "lock_lerobot": ["#", "beside==2.0", "lerobot==0.4.4"],
         "lock_old": ["#", "ros-old==2.0"],
         "lock_new": ["#", "ros-new==2.0"],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("MLLMSEG_SLOW" not in os.environ, reason="takes half a minute: make slow")
 @pytest.mark.skipif(bool(MISSING or MISSING_VOICE), reason=f"not installed: {MISSING_VOICE}")
 def test_a_real_model_reads_commands_with_known_names(base_model: Path) -> None:
     hear = recogniser.load("faster_whisper", model=str(base_model), names=["hole punch"], threads=1)
