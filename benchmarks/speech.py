@@ -14,6 +14,7 @@ of two commands was meant.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
@@ -40,8 +41,9 @@ from mllmseg_ros.language.conversation import LANGUAGES, understand  # noqa: E40
 from mllmseg_ros.speech import recogniser  # noqa: E402
 from mllmseg_ros.speech.activity import Endpointer, SileroVad  # noqa: E402
 from mllmseg_ros.speech.audio import SAMPLE_RATE, Samples  # noqa: E402
-from mllmseg_ros.speech.decision import Rules, decide  # noqa: E402
+from mllmseg_ros.speech.decision import Decision, Rules, decide  # noqa: E402
 from mllmseg_ros.speech.known_words import load_known_words  # noqa: E402
+from mllmseg_ros.speech.transcription import Transcription  # noqa: E402
 
 LAST = parse_command("pick: the red mug")
 TUNE_VOICES: tuple[tuple[str, int], ...] = (
@@ -65,7 +67,7 @@ VOICES: tuple[tuple[str, int], ...] = (
 )
 PIPER = "piper"  # a voice, for all commands
 IN_NOISE = 5  # of the voices
-Recognised = tuple[str, str, float, bool]  # command, text, confidence, whether the node asks
+Recognised = tuple[Decision, Transcription]
 
 
 class Pipeline:
@@ -84,8 +86,7 @@ class Pipeline:
             transcription = self._recogniser(utterance)
             self.durations_s.append(time.perf_counter() - began)
             decision = decide(transcription, self._rules, clipped=utterance.is_clipped)
-            is_asked = decision.question is not None
-            found.append((decision.command, transcription.text, transcription.confidence, is_asked))
+            found.append((decision, transcription))
         return found
 
 
@@ -100,8 +101,8 @@ def say(text: str, voice: str, speed: int) -> Samples:
 
 
 def word_errors(commands_said: str, recognised: str) -> int:
-    """Compute the edit distance in words."""
-    a, b = commands_said.split(), recognised.split()
+    """Compute the edit distance in words, without the capitals and stops of Whisper."""
+    a, b = (re.sub(r"[.,!?]", " ", text.lower()).split() for text in (commands_said, recognised))
     row = list(range(len(b) + 1))
     for i, word in enumerate(a, 1):
         previous, row[0] = row[0], i
@@ -127,10 +128,10 @@ def measure_commands(
     for text, voice, speed in commands_said:
         audio = say(text, voice, speed)
         recognised = pipeline.recognise(audio if snr_db is None else noisy(audio, snr_db))
-        errors += word_errors(text, " ".join(heard for _, heard, _, _ in recognised))
+        errors += word_errors(text, " ".join(heard.text for _, heard in recognised))
         n_words += len(text.split())
-        commands = [command for command, _, _, _ in recognised if command]
-        if not commands and any(is_asked for _, _, _, is_asked in recognised):
+        commands = [decision.command for decision, _ in recognised if decision.command]
+        if not commands and any(decision.question for decision, _ in recognised):
             n_asked += 1
         elif not commands:
             n_rejected += 1
@@ -155,8 +156,8 @@ def measure_commands(
 def measure_rejection(pipeline: Pipeline, name: str, sounds: list[Samples], verbose: bool) -> None:
     """Print how many sounds that are no command were recognised as one."""
     recognised = [pipeline.recognise(sound) for sound in sounds]
-    false = [command for each in recognised for command, *_ in each if command]
-    wrong = sum(any(command for command, *_ in each) for each in recognised)
+    false = [decision.command for each in recognised for decision, _ in each if decision.command]
+    wrong = sum(any(decision.command for decision, _ in each) for each in recognised)
     print(f"{name:32}{len(sounds):5}{wrong:5}   {'; '.join(false)}", flush=True)
     if verbose:
         for each in recognised:
